@@ -1,0 +1,203 @@
+//! What a key id says, and its text.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A provider's name for one piece of KEK material, as short text: 1 to 32 of `A-Z a-z 0-9 . _` (an Azure
+/// version is 32 hexadecimal digits).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyVersion(String);
+
+impl KeyVersion {
+    /// Checks length and alphabet.
+    pub fn new(text: impl Into<String>) -> Result<Self, InvalidKeyVersion> {
+        let text = text.into();
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
+        if text.is_empty() || text.len() > 32 || !text.bytes().all(legal) {
+            return Err(InvalidKeyVersion(text));
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<u32> for KeyVersion {
+    fn from(number: u32) -> Self {
+        Self(number.to_string())
+    }
+}
+
+impl fmt::Display for KeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text is not a key version.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a key version: 1 to 32 letters, digits, dots and underscores are allowed")]
+pub struct InvalidKeyVersion(String);
+
+/// Which key wrapped something: the parsed form of a KMS v2 `key_id`.
+///
+/// Text: `local-v3-a5-0123456789abcdef`, that is the kind of provider, the version, where the backend counts
+/// activations the count, and 8 bytes of a digest of the canonical key name. It is equal on all nodes because it holds
+/// only the backend's state, and never an address or a path. At most [`KeyReference::MAX_LEN`] bytes: it is stored in
+/// clear in every object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyReference {
+    /// Kind of provider, lower-case letters and digits, at most 10.
+    kind: String,
+    version: KeyVersion,
+    /// How often a primary was chosen so far, so that going back to an earlier version gives a new id: kube-apiserver
+    /// and KEP-3299 forbid the reuse of an id.
+    activation: Option<u32>,
+    key_digest: [u8; 8],
+}
+
+impl KeyReference {
+    /// Longest text, in bytes.
+    pub const MAX_LEN: usize = 63;
+
+    /// Joins the parts. `kind` must be 1 to 10 lower-case letters and digits, the whole text at most
+    /// [`Self::MAX_LEN`] bytes.
+    pub fn new(
+        kind: &str,
+        version: KeyVersion,
+        activation: Option<u32>,
+        key_digest: [u8; 8],
+    ) -> Result<Self, InvalidKeyReference> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if kind.is_empty() || kind.len() > 10 || !kind.bytes().all(legal) {
+            return Err(InvalidKeyReference);
+        }
+        let reference = Self { kind: kind.to_owned(), version, activation, key_digest };
+        if reference.to_string().len() > Self::MAX_LEN {
+            return Err(InvalidKeyReference);
+        }
+        Ok(reference)
+    }
+
+    /// The version that wrapped.
+    pub fn version(&self) -> &KeyVersion {
+        &self.version
+    }
+
+    /// Whether both are versions of one key of one provider.
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.key_digest == other.key_digest
+    }
+}
+
+impl fmt::Display for KeyReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-v{}", self.kind, self.version)?;
+        if let Some(activation) = self.activation {
+            write!(f, "-a{activation}")?;
+        }
+        f.write_str("-")?;
+        self.key_digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for KeyReference {
+    type Err = InvalidKeyReference;
+
+    /// Accepts only what [`fmt::Display`] prints, so that two texts never name one key.
+    fn from_str(text: &str) -> Result<Self, InvalidKeyReference> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let (kind, version, activation, digest) = match *parts.as_slice() {
+            [kind, version, digest] => (kind, version, None, digest),
+            [kind, version, activation, digest] => (kind, version, Some(activation), digest),
+            _ => return Err(InvalidKeyReference),
+        };
+        let version = version.strip_prefix('v').ok_or(InvalidKeyReference)?;
+        let version = KeyVersion::new(version).map_err(|_| InvalidKeyReference)?;
+        let activation = activation.map(parse_activation).transpose()?;
+        let reference = Self::new(kind, version, activation, parse_digest(digest)?)?;
+        if reference.to_string() != text {
+            return Err(InvalidKeyReference);
+        }
+        Ok(reference)
+    }
+}
+
+fn parse_activation(text: &str) -> Result<u32, InvalidKeyReference> {
+    text.strip_prefix('a').and_then(|digits| digits.parse().ok()).ok_or(InvalidKeyReference)
+}
+
+fn parse_digest(text: &str) -> Result<[u8; 8], InvalidKeyReference> {
+    if text.len() != 16 {
+        return Err(InvalidKeyReference);
+    }
+    u64::from_str_radix(text, 16).map(u64::to_be_bytes).map_err(|_| InvalidKeyReference)
+}
+
+/// The text is not a key id of ours.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a key id of this product")]
+pub struct InvalidKeyReference;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn says_the_version_to_a_human_reader() {
+        let reference = KeyReference::new("local", KeyVersion::from(3), Some(5), [1, 2, 3, 4, 5, 6, 7, 8])
+            .expect("legal");
+        assert_eq!(reference.to_string(), "local-v3-a5-0102030405060708");
+    }
+
+    #[test]
+    fn longest_is_under_64_bytes() {
+        let version = KeyVersion::new("x".repeat(32)).expect("legal");
+        let longest = KeyReference::new("cloudkms00", version.clone(), None, [255; 8]).expect("legal");
+        assert!(longest.to_string().len() < 64);
+        assert!(KeyReference::new("cloudkms00", version, Some(1), [255; 8]).is_err());
+    }
+
+    #[test]
+    fn refuses_what_it_would_not_print() {
+        for text in [
+            "",
+            "local",
+            "local-v1",
+            "local-1-0102030405060708",
+            "local-v1-a01-0102030405060708",
+            "local-v1-a+1-0102030405060708",
+            "local-v1-0102030405060708 ",
+            "local-v1-010203040506070A",
+            "local-v1-+102030405060708",
+            "LOCAL-v1-0102030405060708",
+            "local-v-0102030405060708",
+            "local-v1-a1-b2-0102030405060708",
+        ] {
+            assert_eq!(text.parse::<KeyReference>(), Err(InvalidKeyReference), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(kind in "[a-z0-9]{1,10}", version in "[A-Za-z0-9._]{1,32}",
+                            activation: Option<u32>, key_digest: [u8; 8]) {
+            let version = KeyVersion::new(version).expect("legal");
+            let reference = KeyReference::new(&kind, version, activation, key_digest);
+            prop_assume!(reference.is_ok());
+            let reference = reference.expect("just seen");
+            prop_assert_eq!(reference.to_string().parse::<KeyReference>(), Ok(reference));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_printed_again(text in "[a-z0-9v-]{0,40}") {
+            if let Ok(reference) = text.parse::<KeyReference>() {
+                prop_assert_eq!(reference.to_string(), text);
+            }
+        }
+    }
+}
