@@ -58,7 +58,7 @@ pub fn build(version: &str) -> Result<PathBuf> {
 }
 
 /// Every version under tests/control-plane, oldest first.
-fn versions() -> Result<Vec<String>> {
+pub fn versions() -> Result<Vec<String>> {
     let mut versions = Vec::new();
     for entry in fs::read_dir(folder()?)? {
         let entry = entry?;

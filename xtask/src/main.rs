@@ -1,2 +1,53 @@
-//! Project commands: `cargo xtask --help`.
-fn main() {}
+//! Project commands: `cargo xtask --help`. One module per command; start with `test.rs`.
+
+mod ci;
+mod control_plane;
+mod deny;
+mod documents;
+mod go;
+mod layers;
+mod libtest;
+mod parts;
+mod process;
+mod sources;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Project commands of Keystead.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Run the tests. The last line reads `N passed, N failed, N skipped`.
+    Test(test::Args),
+    /// Format, lints, size of files, names, layers, links, licences.
+    Tidy(tidy::Args),
+    /// Check which crate depends on which.
+    Layers,
+    /// What `.ci/run` runs: tidy, test, quickstart.
+    Ci,
+    /// Build kube-apiserver and etcd for the tests.
+    ControlPlane(control_plane::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        // These two end with the tests' summary, so they report their own failures before it.
+        Command::Test(args) => return test::run(&args),
+        Command::Ci => return ci::run(),
+        Command::Tidy(args) => tidy::run(&args),
+        Command::Layers => layers::run(),
+        Command::ControlPlane(args) => control_plane::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Which crate may depend on which: arrows point downwards only, and what must stay apart stays apart.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::{self, Package};
+
+/// A group, which is the folder under `crates/`, and the groups that its crates may depend on.
+/// From the ground up, so that a row names only itself and rows above it.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("base", &["base"]),
+    ("providers", &["base", "providers"]),
+    // No SQL, no HTML and no cluster tooling beside the key.
+    ("plugin", &["base", "providers"]),
+    ("cluster", &["base", "cluster"]),
+    // The suite and the real parts know the base and the readers of etcd, not the programs that they test.
+    ("test", &["base", "cluster", "test"]),
+    ("cli", &["base", "providers", "plugin", "cluster", "test"]),
+    // Compiles before everything, so it depends on nothing of ours.
+    ("xtask", &[]),
+];
+
+/// Generated types stop at the adapters. Tests may see them too.
+const SEES_PROTO: &[&str] = &["keystead-plugin", "keystead-etcd", "keystead-conformance", "keystead-testkit"];
+
+/// Runs `cargo xtask layers`.
+pub fn run() -> Result<()> {
+    let packages = workspace::packages()?;
+    let forbidden = check(&packages);
+    if !forbidden.is_empty() {
+        bail!(
+            "dependencies against the layers (table in xtask/src/layers.rs):\n  {}",
+            forbidden.join("\n  ")
+        );
+    }
+    println!("layers: {} crates, all arrows point downwards", packages.len());
+    Ok(())
+}
+
+/// One sentence for each forbidden edge.
+fn check(packages: &[Package]) -> Vec<String> {
+    let mut forbidden = Vec::new();
+    for from in packages {
+        for dependency in &from.dependencies {
+            let to = packages.iter().find(|it| it.name == dependency.name);
+            if let Some(reason) = to.and_then(|to| refusal(from, to, dependency.dev)) {
+                forbidden.push(format!("{} -> {}: {reason}", from.name, dependency.name));
+            }
+        }
+    }
+    forbidden
+}
+
+fn refusal(from: &Package, to: &Package, dev: bool) -> Option<String> {
+    let (lower, upper) = (group(&to.dir), group(&from.dir));
+    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == upper) else {
+        return Some(format!("group {upper:?} is not in the table"));
+    };
+    // What a test starts may be anything below the CLI; what is shipped may not.
+    let allowed = allowed.contains(&lower) || (dev && !["cli", "xtask"].contains(&lower));
+    if !allowed {
+        return Some(format!("{upper} may not depend on {lower}"));
+    }
+    if dev {
+        return None;
+    }
+    if upper == "providers" && lower == "providers" && to.name != "keystead-provider" {
+        return Some("a provider knows the trait and no other provider".into());
+    }
+    if from.name == "keystead-provider" && lower == "providers" {
+        return Some("the trait knows none of its providers".into());
+    }
+    if to.name == "keystead-proto" && !SEES_PROTO.contains(&from.name.as_str()) {
+        return Some("generated types stop at the adapters".into());
+    }
+    None
+}
+
+/// `crates/base/model` is in `base`; `crates/plugin` and `xtask` are groups of one.
+fn group(dir: &Path) -> &str {
+    let mut parts = dir.iter().filter_map(|it| it.to_str());
+    match parts.next() {
+        Some("crates") => parts.next().unwrap_or("crates"),
+        first => first.unwrap_or("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Dependency;
+
+    /// The crates that `from` depends on, among all that the cases below name.
+    fn forbidden(from: &str, to: &str, dev: bool) -> Vec<String> {
+        let name = |dir: &str| match dir {
+            "xtask" => "xtask".to_owned(),
+            "crates/cli" => "keystead".to_owned(),
+            "crates/providers/provider" => "keystead-provider".to_owned(),
+            _ if dir.starts_with("crates/providers/") => format!("keystead-provider-{}", last(dir)),
+            _ => format!("keystead-{}", last(dir)),
+        };
+        let dependency = Dependency { name: name(to), dev };
+        check(&[
+            Package { name: name(from), dir: from.into(), dependencies: vec![dependency] },
+            Package { name: name(to), dir: to.into(), dependencies: Vec::new() },
+        ])
+    }
+
+    fn last(dir: &str) -> &str {
+        dir.rsplit('/').next().unwrap_or(dir)
+    }
+
+    #[test]
+    fn an_edge_upwards_or_across_is_named() {
+        for (from, to) in [
+            ("crates/base/model", "crates/providers/provider"),
+            ("crates/base/runtime", "crates/plugin"),
+            ("crates/providers/local", "crates/providers/vault"),
+            ("crates/providers/provider", "crates/providers/local"),
+            ("crates/providers/local", "crates/base/proto"),
+            ("crates/plugin", "crates/cluster/etcd"),
+            ("crates/plugin", "crates/test/testkit"),
+            ("crates/cluster/etcd", "crates/plugin"),
+            ("crates/test/conformance", "crates/plugin"),
+            ("crates/cli", "crates/base/proto"),
+            ("crates/plugin", "crates/cli"),
+            ("xtask", "crates/base/model"),
+            ("crates/kms/store", "crates/base/model"),
+        ] {
+            let found = forbidden(from, to, false);
+            assert_eq!(found.len(), 1, "{from} -> {to} was let through");
+        }
+    }
+
+    #[test]
+    fn an_edge_downwards_is_allowed() {
+        for (from, to) in [
+            ("crates/providers/local", "crates/providers/provider"),
+            ("crates/providers/local", "crates/base/crypto"),
+            ("crates/plugin", "crates/providers/local"),
+            ("crates/plugin", "crates/base/proto"),
+            ("crates/cluster/etcd", "crates/base/proto"),
+            ("crates/cli", "crates/plugin"),
+            ("crates/cli", "crates/test/conformance"),
+        ] {
+            assert_eq!(forbidden(from, to, false), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn tests_may_start_what_is_below_the_cli() {
+        assert_eq!(forbidden("crates/plugin", "crates/test/testkit", true), Vec::<String>::new());
+        assert_eq!(forbidden("crates/test/conformance", "crates/plugin", true), Vec::<String>::new());
+        assert_eq!(forbidden("crates/plugin", "crates/cli", true).len(), 1);
+    }
+}

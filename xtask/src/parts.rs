@@ -1,0 +1,108 @@
+//! What the full test run needs beyond Rust: built or installed here, each part by its name.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{control_plane, go, workspace};
+
+/// Programs under `tests/go`, and the variable in which the tests find each.
+const GO: &[(&str, &str)] = &[
+    ("kms-client", "KEYSTEAD_GO_KMS_CLIENT"),
+    ("kms-client-1.56", "KEYSTEAD_GO_KMS_CLIENT_156"),
+    ("kms-reference-plugin", "KEYSTEAD_GO_REFERENCE_PLUGIN"),
+];
+
+/// The list of parts that may be absent.
+const MAY_BE_MISSING: &str = "tests/may-be-missing.toml";
+
+/// What was built, and what could not be.
+#[derive(Default)]
+pub struct Parts {
+    /// For the tests' environment.
+    pub variables: Vec<(&'static str, PathBuf)>,
+    pub missing: Vec<Missing>,
+}
+
+pub struct Missing {
+    pub name: String,
+    pub cause: String,
+    /// Why `tests/may-be-missing.toml` puts up with it; `None` fails the run.
+    pub excuse: Option<String>,
+}
+
+/// Builds every part, saying what takes long. A part that cannot be built does not keep the others from it.
+pub fn provide() -> Result<Parts> {
+    let excuses = excuses(&std::fs::read_to_string(workspace::root().join(MAY_BE_MISSING))?)?;
+    let mut parts = Parts::default();
+    let mut missing = |name: &str, cause: anyhow::Error| {
+        let excuse = excuses.iter().find(|(excused, _)| excused == name).map(|(_, reason)| reason.clone());
+        parts.missing.push(Missing { name: name.to_owned(), cause: format!("{cause:#}"), excuse });
+    };
+    for version in control_plane::versions()? {
+        if let Err(cause) = control_plane::build(&version) {
+            missing(&control_plane_name(&version), cause);
+        }
+    }
+    for (name, variable) in GO {
+        match go_program(name) {
+            Ok(path) => parts.variables.push((variable, path)),
+            Err(cause) => missing(&go_name(name), cause),
+        }
+    }
+    Ok(parts)
+}
+
+/// The program under `tests/go/NAME`.
+pub fn go_program(name: &str) -> Result<PathBuf> {
+    go::build_program(&workspace::root().join("tests/go").join(name), name)
+}
+
+fn control_plane_name(version: &str) -> String {
+    format!("control-plane/{version}")
+}
+
+fn go_name(name: &str) -> String {
+    format!("go/{name}")
+}
+
+/// Names and reasons in the list. A name that is no part of ours is a mistake, not a promise for later.
+fn excuses(text: &str) -> Result<Vec<(String, String)>> {
+    let table: toml::Table = text.parse().with_context(|| format!("cannot read {MAY_BE_MISSING}"))?;
+    let mut known: Vec<String> = control_plane::versions()?.iter().map(|it| control_plane_name(it)).collect();
+    known.extend(GO.iter().map(|(name, _)| go_name(name)));
+    let mut excuses = Vec::new();
+    for (name, reason) in table {
+        let reason = reason.as_str().with_context(|| format!("{MAY_BE_MISSING}: {name} has no reason"))?;
+        ensure!(
+            known.contains(&name),
+            "{MAY_BE_MISSING}: there is no part {name}; parts: {}",
+            known.join(", ")
+        );
+        ensure!(!reason.trim().is_empty(), "{MAY_BE_MISSING}: {name} has no reason");
+        excuses.push((name, reason.to_owned()));
+    }
+    Ok(excuses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excuse_names_a_part_and_a_reason() {
+        assert_eq!(
+            excuses("\"go/kms-client\" = \"no Go on this machine\"\n").expect("a good list"),
+            [("go/kms-client".to_owned(), "no Go on this machine".to_owned())]
+        );
+        assert!(excuses("\"go/kms-clinet\" = \"a slip\"\n").is_err());
+        assert!(excuses("\"go/kms-client\" = \" \"\n").is_err());
+        assert!(excuses("\"go/kms-client\" = true\n").is_err());
+    }
+
+    #[test]
+    fn the_list_in_the_checkout_can_be_read() {
+        let text = std::fs::read_to_string(workspace::root().join(MAY_BE_MISSING)).expect("the list exists");
+        excuses(&text).expect("the list is well formed");
+    }
+}

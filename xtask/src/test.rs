@@ -1,0 +1,168 @@
+//! The tests: builds what is missing, runs every test program, sums up.
+
+use std::io::stdout;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::libtest::{self, Outcome};
+use crate::parts::{self, Parts};
+use crate::process;
+
+/// Tests that need more than Rust start servers and wait for them: more at a time than there are cores.
+const WAITING_THREADS: &str = "4";
+
+/// Runs unit and integration tests, and without `--fast` those marked as ignored too.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only the tests that need nothing but Rust: no real control plane, no Go.
+    #[arg(long)]
+    fast: bool,
+    /// A filter for test names, or options of Rust's test programs.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// Runs `cargo xtask test`: its last line is the summary.
+pub fn run(args: &Args) -> ExitCode {
+    let (summary, code) = run_all(args.fast, &args.filter);
+    println!("{summary}");
+    code
+}
+
+/// Runs everything and returns the last line, for whoever has more to print before it.
+pub fn run_all(fast: bool, filter: &[String]) -> (String, ExitCode) {
+    let mut report = Report::default();
+    if let Err(error) = report.fill(fast, filter) {
+        eprintln!("error: {error:#}");
+        report.total.failed += 1;
+    }
+    report.print(fast);
+    let code = if report.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let total = report.total;
+    (format!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored.len()), code)
+}
+
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    parts: Parts,
+    total: Outcome,
+}
+
+impl Report {
+    fn fill(&mut self, fast: bool, filter: &[String]) -> Result<()> {
+        let programs = build()?;
+        if !fast {
+            self.parts = parts::provide()?;
+            // Each counts as a failure of its own, also when no test noticed.
+            self.total.failed += self.parts.missing.iter().filter(|it| it.excuse.is_none()).count();
+        }
+        for program in programs {
+            let mut outcome = libtest::stream(self.command(&program).args(filter), &mut stdout())?;
+            if !fast {
+                self.run_ignored(&program, filter, &mut outcome)?;
+            }
+            self.count(program.name, outcome);
+        }
+        let mut documentation = process::cargo();
+        documentation.args(["test", "--quiet", "--workspace", "--doc", "--"]).args(filter);
+        let mut outcome = libtest::stream(&mut documentation, &mut stdout())?;
+        for example in outcome.ignored.drain(..) {
+            eprintln!("error: the example {} is never run: use `no_run` or `text`", example.name);
+            outcome.failed += 1;
+        }
+        self.count("documentation".into(), outcome);
+        Ok(())
+    }
+
+    /// Runs what the plain run left out, except where a part is missing that may be missing.
+    fn run_ignored(&self, program: &Program, filter: &[String], outcome: &mut Outcome) -> Result<()> {
+        let excused = |reason: &str| {
+            self.parts.missing.iter().any(|it| it.excuse.is_some() && reason.contains(&it.name))
+        };
+        let (skipped, wanted): (Vec<_>, Vec<_>) =
+            outcome.ignored.drain(..).partition(|it| excused(&it.reason));
+        if !wanted.is_empty() {
+            let mut command = self.command(program);
+            command.args(["--ignored", "--exact"]).env("RUST_TEST_THREADS", WAITING_THREADS);
+            command.args(filter.iter().filter(|it| it.starts_with("--")));
+            outcome.add(libtest::stream(command.args(wanted.iter().map(|it| &it.name)), &mut stdout())?);
+        }
+        outcome.ignored.extend(skipped);
+        Ok(())
+    }
+
+    /// The program as cargo would start it.
+    fn command(&self, program: &Program) -> Command {
+        let mut command = Command::new(&program.path);
+        command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
+        command.envs(self.parts.variables.iter().map(|(name, path)| (name, path)));
+        command
+    }
+
+    fn count(&mut self, name: String, outcome: Outcome) {
+        if !outcome.is_empty() {
+            let (passed, failed, skipped) = (outcome.passed, outcome.failed, outcome.ignored.len());
+            let seconds = outcome.took.as_secs_f64();
+            self.lines.push(format!(
+                "{name}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.1} s"
+            ));
+        }
+        self.total.add(outcome);
+    }
+
+    fn print(&self, fast: bool) {
+        println!();
+        for line in &self.lines {
+            println!("{line}");
+        }
+        for part in &self.parts.missing {
+            let verdict = part.excuse.as_deref().map_or("fails the run".into(), |it| format!("may be: {it}"));
+            println!("missing: {} ({}); {verdict}", part.name, part.cause);
+        }
+        for test in &self.total.ignored {
+            println!("skipped: {} ({})", test.name, test.reason);
+        }
+        if fast && !self.total.ignored.is_empty() {
+            println!("skipped tests run without --fast");
+        }
+    }
+}
+
+/// A test program that cargo has built.
+struct Program {
+    /// Package, and the target where it is not the library.
+    name: String,
+    path: PathBuf,
+    /// Of the package: where its tests expect to run.
+    dir: PathBuf,
+}
+
+/// Builds all test programs and all binaries that they start.
+fn build() -> Result<Vec<Program>> {
+    process::run(process::cargo().args(["build", "--workspace", "--bins"]))?;
+    let tests = ["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"];
+    let messages = process::output(process::cargo().args(tests))?;
+    let mut programs = Vec::new();
+    for line in messages.lines() {
+        programs.extend(program(&serde_json::from_str(line)?));
+    }
+    if programs.is_empty() {
+        bail!("cargo has built no test program");
+    }
+    Ok(programs)
+}
+
+fn program(message: &Value) -> Option<Program> {
+    let built = message["reason"] == "compiler-artifact" && message["profile"]["test"] == true;
+    let path = message["executable"].as_str().filter(|_| built)?;
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    let (target, kind) = (message["target"]["name"].as_str()?, message["target"]["kind"][0].as_str()?);
+    let dir = manifest.parent()?;
+    let place = dir.strip_prefix(crate::workspace::root()).ok()?.display();
+    let name = if kind == "lib" { place.to_string() } else { format!("{place} ({kind} {target})") };
+    Some(Program { name, path: path.into(), dir: dir.into() })
+}

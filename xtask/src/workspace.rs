@@ -1,0 +1,53 @@
+//! The workspace as `cargo metadata` describes it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process;
+
+/// A crate of ours.
+pub struct Package {
+    pub name: String,
+    /// Folder of its manifest, relative to the root.
+    pub dir: PathBuf,
+    /// Dependencies on other crates of ours only.
+    pub dependencies: Vec<Dependency>,
+}
+
+pub struct Dependency {
+    pub name: String,
+    /// Only for tests.
+    pub dev: bool,
+}
+
+/// The checkout that this program was compiled from.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+pub fn packages() -> Result<Vec<Package>> {
+    let text = process::output(process::cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
+    parse(&serde_json::from_str(&text)?).context("cargo metadata has another form than we know")
+}
+
+fn parse(metadata: &Value) -> Option<Vec<Package>> {
+    let packages = metadata["packages"].as_array()?;
+    let ours: Vec<&str> = packages.iter().filter_map(|it| it["name"].as_str()).collect();
+    let package = |it: &Value| {
+        let manifest = Path::new(it["manifest_path"].as_str()?);
+        let dependency = |it: &Value| {
+            Some(Dependency {
+                name: it["name"].as_str().filter(|name| ours.contains(name))?.to_owned(),
+                dev: it["kind"].as_str() == Some("dev"),
+            })
+        };
+        Some(Package {
+            name: it["name"].as_str()?.to_owned(),
+            dir: manifest.parent()?.strip_prefix(root()).ok()?.to_owned(),
+            dependencies: it["dependencies"].as_array()?.iter().filter_map(dependency).collect(),
+        })
+    };
+    packages.iter().map(package).collect()
+}
