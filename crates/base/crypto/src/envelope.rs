@@ -84,7 +84,8 @@ impl<'a> Envelope<'a> {
             return Err(EnvelopeError::CiphertextTooLong(ciphertext.len()));
         }
         let reference_len = usize::from(*ciphertext.get(1).ok_or(EnvelopeError::Truncated)?);
-        let (header, rest) = ciphertext.split_at_checked(2 + reference_len).ok_or(EnvelopeError::Truncated)?;
+        let (header, rest) =
+            ciphertext.split_at_checked(2 + reference_len).ok_or(EnvelopeError::Truncated)?;
         let reference = header.get(2..).ok_or(EnvelopeError::Truncated)?;
         let key_reference = std::str::from_utf8(reference).map_err(|_| InvalidKeyReference)?.parse()?;
 

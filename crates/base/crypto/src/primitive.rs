@@ -27,8 +27,12 @@ pub fn aes256gcm_seal(
     out.extend_from_slice(plaintext);
     let body = out.get_mut(start..).ok_or(CryptoFailed)?;
     let sealed = aead_key(key).and_then(|aead| {
-        aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::from(associated_data), body)
-            .map_err(|_| CryptoFailed)
+        aead.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(*nonce),
+            Aad::from(associated_data),
+            body,
+        )
+        .map_err(|_| CryptoFailed)
     });
     match sealed {
         Ok(tag) => out.extend_from_slice(tag.as_ref()),

@@ -1,0 +1,394 @@
+//! What a key file says, its text, and the changes that are allowed.
+//!
+//! ```text
+//! keystead-key-file 1
+//! # Losing this file loses every Secret that was encrypted with it.
+//! id 0123456789abcdef0123456789abcdef
+//! activation 3
+//! primary 2
+//! next 4
+//! version 1 2026-01-31T12:00:00Z <base64 of 32 bytes>
+//! version 2 2026-04-30T12:00:00Z <base64 of 32 bytes>
+//! sha256 <64 hexadecimal digits: digest of everything above>
+//! ```
+//!
+//! A file that is not, byte for byte, what would be written for its content is refused.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use keystead_crypto::{CryptoFailed, Random, Secret32, hkdf_sha256, sha256};
+use zeroize::Zeroizing;
+
+const FIRST_LINE: &str = "keystead-key-file 1";
+const WARNING: &str = "# Losing this file loses every Secret that was encrypted with it.";
+
+/// Longest key file that is read, in bytes. 256 versions take 20 KiB.
+pub(crate) const MAX_LEN: usize = 64 * 1024;
+const MAX_VERSIONS: usize = 256;
+/// Base64 of 32 bytes with a line's other words is under 100 bytes.
+const LINE_CAPACITY: usize = 128;
+
+/// A key file in memory.
+pub struct KeyFile {
+    /// Random; the canonical name of the key.
+    id: [u8; 16],
+    activation: u32,
+    primary: u32,
+    /// The number of the next version: numbers of removed versions are never used again.
+    next: u32,
+    versions: BTreeMap<u32, Version>,
+}
+
+struct Version {
+    /// RFC 3339, UTC, whole seconds.
+    created: String,
+    key: Secret32,
+}
+
+/// One version, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// Its number.
+    pub version: u32,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// Whether it wraps.
+    pub primary: bool,
+    /// 8 bytes derived from the key, in hexadecimal: equal on two hosts when the keys are.
+    pub fingerprint: String,
+}
+
+impl KeyFile {
+    /// A new file with version 1 as primary. `now` is RFC 3339 in UTC.
+    pub fn generate(now: &str, random: &dyn Random) -> Result<Self, EditError> {
+        let mut id = [0; 16];
+        random.fill(&mut id)?;
+        let mut file = Self { id, activation: 0, primary: 0, next: 1, versions: BTreeMap::new() };
+        let first = file.add(now, random)?;
+        file.promote(first)?;
+        Ok(file)
+    }
+
+    /// Makes a version that only unwraps, and answers its number. Every host needs it before any host uses it.
+    pub fn add(&mut self, now: &str, random: &dyn Random) -> Result<u32, EditError> {
+        if self.versions.len() >= MAX_VERSIONS {
+            return Err(EditError::Full);
+        }
+        if !is_time(now) {
+            return Err(EditError::Time(now.to_owned()));
+        }
+        let number = self.next;
+        self.next = number.checked_add(1).ok_or(EditError::Full)?;
+        self.versions.insert(number, Version { created: now.to_owned(), key: Secret32::generate(random)? });
+        Ok(number)
+    }
+
+    /// Makes a version the primary and counts that, so that going back to an earlier one gives a new key id.
+    pub fn promote(&mut self, number: u32) -> Result<(), EditError> {
+        self.require(number)?;
+        if self.primary == number {
+            return Err(EditError::AlreadyPrimary(number));
+        }
+        self.activation = self.activation.checked_add(1).ok_or(EditError::Full)?;
+        self.primary = number;
+        Ok(())
+    }
+
+    /// Forgets a version for ever; refuses the primary.
+    pub fn remove(&mut self, number: u32) -> Result<(), EditError> {
+        self.require(number)?;
+        if self.primary == number {
+            return Err(EditError::IsPrimary(number));
+        }
+        self.versions.remove(&number);
+        Ok(())
+    }
+
+    /// Whether this file is the same key as `old` and holds everything that `old` holds, so that it can take its place.
+    pub fn can_replace(&self, old: &Self) -> Result<(), EditError> {
+        if self.id != old.id {
+            return Err(EditError::OtherKey { have: old.id(), given: self.id() });
+        }
+        if self.activation < old.activation || self.next < old.next {
+            return Err(EditError::Older { have: old.activation, given: self.activation });
+        }
+        for (number, version) in &old.versions {
+            if !self.versions.get(number).is_some_and(|ours| ours.key.is_same(&version.key)) {
+                return Err(EditError::WouldLose(*number));
+            }
+        }
+        Ok(())
+    }
+
+    /// The key's canonical name: 32 hexadecimal digits.
+    pub fn id(&self) -> String {
+        hex::encode(self.id)
+    }
+
+    /// How often a primary was chosen so far.
+    pub fn activation(&self) -> u32 {
+        self.activation
+    }
+
+    /// The version that wraps.
+    pub fn primary(&self) -> u32 {
+        self.primary
+    }
+
+    /// All versions by number.
+    pub fn versions(&self) -> Result<Vec<VersionInfo>, CryptoFailed> {
+        self.versions
+            .iter()
+            .map(|(number, version)| {
+                let mut fingerprint = [0; 8];
+                hkdf_sha256(
+                    version.key.expose(),
+                    &self.id,
+                    b"keystead key file fingerprint 1",
+                    &mut fingerprint,
+                )?;
+                Ok(VersionInfo {
+                    version: *number,
+                    created: version.created.clone(),
+                    primary: *number == self.primary,
+                    fingerprint: hex::encode(fingerprint),
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn key(&self, number: u32) -> Option<&Secret32> {
+        self.versions.get(&number).map(|version| &version.key)
+    }
+
+    /// The file's text.
+    pub fn print(&self) -> Zeroizing<String> {
+        // Allocated once: growing would leave keys behind in freed memory.
+        let mut text = Zeroizing::new(String::with_capacity(LINE_CAPACITY * (self.versions.len() + 8)));
+        let _infallible = write!(
+            text,
+            "{FIRST_LINE}\n{WARNING}\nid {}\nactivation {}\nprimary {}\nnext {}\n",
+            self.id(),
+            self.activation,
+            self.primary,
+            self.next
+        );
+        for (number, version) in &self.versions {
+            let key = Zeroizing::new(BASE64.encode(version.key.expose()));
+            let _infallible = writeln!(text, "version {number} {} {}", version.created, *key);
+        }
+        let digest = hex::encode(sha256(text.as_bytes()));
+        let _infallible = writeln!(text, "sha256 {digest}");
+        text
+    }
+
+    /// Reads a file's text, which is hostile.
+    pub fn parse(text: &[u8]) -> Result<Self, KeyFileError> {
+        if text.len() > MAX_LEN {
+            return Err(KeyFileError::TooLong(text.len()));
+        }
+        let text = std::str::from_utf8(text).map_err(|_| KeyFileError::NotText)?;
+        if text.lines().next() != Some(FIRST_LINE) {
+            return Err(KeyFileError::NotAKeyFile);
+        }
+        check_digest(text)?;
+
+        let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line)).skip(2);
+        let id = parse_id(&field(lines.next(), "id")?)?;
+        let activation = parse_number(&field(lines.next(), "activation")?)?;
+        let primary = parse_number(&field(lines.next(), "primary")?)?;
+        let next = parse_number(&field(lines.next(), "next")?)?;
+        let mut versions = BTreeMap::new();
+        for (line, text) in lines.take_while(|(_, text)| text.starts_with("version ")) {
+            let (number, version) = parse_version(line, text)?;
+            if versions.insert(number, version).is_some() {
+                return Err(KeyFileError::Twice { line, number });
+            }
+        }
+        let file = Self { id, activation, primary, next, versions };
+        file.check(text)?;
+        Ok(file)
+    }
+
+    fn check(&self, text: &str) -> Result<(), KeyFileError> {
+        if !self.versions.contains_key(&self.primary) {
+            return Err(KeyFileError::NoPrimary(self.primary));
+        }
+        if self.versions.keys().any(|number| *number >= self.next) {
+            return Err(KeyFileError::Next(self.next));
+        }
+        if self.versions.len() > MAX_VERSIONS || self.print().as_str() != text {
+            return Err(KeyFileError::NotCanonical);
+        }
+        Ok(())
+    }
+
+    fn require(&self, number: u32) -> Result<(), EditError> {
+        if self.versions.contains_key(&number) {
+            return Ok(());
+        }
+        let known: Vec<String> = self.versions.keys().map(u32::to_string).collect();
+        Err(EditError::NoSuchVersion { given: number, known: known.join(", ") })
+    }
+}
+
+/// Why a key file's text is refused. No variant holds text from the file: it may be key material.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFileError {
+    /// The digest in the last line is to something else.
+    #[error("the key file was changed or damaged: its last line does not fit the rest")]
+    Digest,
+    /// The last line is not a digest.
+    #[error("the key file is truncated: its last line must start with `sha256`")]
+    Truncated,
+    /// A line is not what must stand there.
+    #[error("line {line} of the key file: expected `{expected}`")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What must stand there.
+        expected: &'static str,
+    },
+    /// `next` is not above every version.
+    #[error("the key file says that the next version is {0}, but that number is taken")]
+    Next(u32),
+    /// The primary is missing.
+    #[error("the key file says that version {0} is primary, but holds no such version")]
+    NoPrimary(u32),
+    /// It starts with something else.
+    #[error("not a key file: the first line must be `keystead-key-file 1`")]
+    NotAKeyFile,
+    /// Other spaces, order or line ends.
+    #[error("the key file is not in the form in which it is written")]
+    NotCanonical,
+    /// Not UTF-8.
+    #[error("not a key file: it is not text")]
+    NotText,
+    /// Over 64 KiB.
+    #[error("not a key file: it has {0} bytes, and a key file has at most {MAX_LEN}")]
+    TooLong(usize),
+    /// Two keys with one number.
+    #[error("line {line} of the key file: version {number} is there twice")]
+    Twice {
+        /// Counted from 1.
+        line: usize,
+        /// The version.
+        number: u32,
+    },
+}
+
+/// Why a change is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// Nothing to do.
+    #[error("version {0} is the primary already")]
+    AlreadyPrimary(u32),
+    /// The library failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoFailed),
+    /// No room for more.
+    #[error(
+        "the key file is full: it holds at most {MAX_VERSIONS} versions; remove some that nothing uses any more"
+    )]
+    Full,
+    /// Removing it would stop encryption.
+    #[error("version {0} is the primary and cannot be removed; promote another one first")]
+    IsPrimary(u32),
+    /// There is none.
+    #[error("the key file holds no version {given}; it holds {known}")]
+    NoSuchVersion {
+        /// The number asked for.
+        given: u32,
+        /// The numbers that are there.
+        known: String,
+    },
+    /// The given file has an earlier state.
+    #[error("the given key file is older (activation {given}) than the one in place (activation {have})")]
+    Older {
+        /// In place.
+        have: u32,
+        /// Given.
+        given: u32,
+    },
+    /// Another key altogether.
+    #[error("the given key file is another key ({given}) than the one in place ({have})")]
+    OtherKey {
+        /// In place.
+        have: String,
+        /// Given.
+        given: String,
+    },
+    /// Not RFC 3339.
+    #[error("`{0}` is not a time in UTC such as 2026-01-31T12:00:00Z")]
+    Time(String),
+    /// Something in place is not in the given file.
+    #[error(
+        "the given key file lacks version {0} or has another key under that number; replacing the one in place would lose it"
+    )]
+    WouldLose(u32),
+}
+
+fn check_digest(text: &str) -> Result<(), KeyFileError> {
+    let body_len = text.rfind("sha256 ").ok_or(KeyFileError::Truncated)?;
+    let (body, last) = text.split_at(body_len);
+    let last = last.strip_prefix("sha256 ").and_then(|digest| digest.strip_suffix('\n'));
+    let digest = last.filter(|digest| digest.len() == 64).ok_or(KeyFileError::Truncated)?;
+    if hex::encode(sha256(body.as_bytes())) != digest {
+        return Err(KeyFileError::Digest);
+    }
+    Ok(())
+}
+
+/// A line number and what stands behind the line's first word.
+struct Field<'a> {
+    line: usize,
+    name: &'static str,
+    value: &'a str,
+}
+
+fn field<'a>(line: Option<(usize, &'a str)>, name: &'static str) -> Result<Field<'a>, KeyFileError> {
+    let (line, text) = line.ok_or(KeyFileError::Truncated)?;
+    let value = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
+    value.map(|value| Field { line, name, value }).ok_or(KeyFileError::Line { line, expected: name })
+}
+
+fn parse_id(field: &Field<'_>) -> Result<[u8; 16], KeyFileError> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(field.value, &mut id)
+        .map_err(|_| KeyFileError::Line { line: field.line, expected: "id and 32 hexadecimal digits" })?;
+    Ok(id)
+}
+
+fn parse_number(field: &Field<'_>) -> Result<u32, KeyFileError> {
+    field.value.parse().map_err(|_| KeyFileError::Line { line: field.line, expected: field.name })
+}
+
+fn parse_version(line: usize, text: &str) -> Result<(u32, Version), KeyFileError> {
+    let wrong = KeyFileError::Line { line, expected: "version NUMBER TIME BASE64" };
+    let mut words = text.split(' ').skip(1);
+    let (Some(number), Some(created), Some(key), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(wrong);
+    };
+    let key = BASE64.decode(key).map(Zeroizing::new).ok().and_then(|bytes| Secret32::from_slice(&bytes));
+    match (number.parse(), key) {
+        (Ok(number), Some(key)) if is_time(created) => {
+            Ok((number, Version { created: created.to_owned(), key }))
+        }
+        _ => Err(wrong),
+    }
+}
+
+/// `2026-01-31T12:00:00Z`: it is shown to people and never computed with, so its shape is enough.
+fn is_time(text: &str) -> bool {
+    let shape = "0000-00-00T00:00:00Z";
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            fixed => byte == fixed,
+        })
+}

@@ -1,0 +1,112 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keystead_crypto::{MESSAGE_OVERHEAD, OpenError, Purpose, Random, Secret32, open, seal};
+use keystead_model::{ErrorClass, KeyVersion};
+use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
+
+use crate::disk::{DiskError, Stamp, load_with_stamp, stamp};
+use crate::{KIND, KeyFile};
+
+/// Serves the key file as it is now. Every call looks whether the file was replaced; one that has turned bad is reported
+/// and the last good one is kept, because a typo must not stop a cluster.
+pub struct LocalProvider {
+    path: PathBuf,
+    description: Description,
+    current: Mutex<Current>,
+    random: Arc<dyn Random>,
+}
+
+struct Current {
+    file: Arc<KeyFile>,
+    /// Of the last file that was looked at, good or bad, so that a bad one is reported once.
+    seen: Option<Stamp>,
+}
+
+impl LocalProvider {
+    /// Reads the key file.
+    pub fn open(path: &Path, random: Arc<dyn Random>) -> Result<Self, DiskError> {
+        let (file, stamp) = load_with_stamp(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            description: Description { kind: KIND, key_name: file.id() },
+            current: Mutex::new(Current { file: Arc::new(file), seen: Some(stamp) }),
+            random,
+        })
+    }
+
+    fn current(&self) -> Arc<KeyFile> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamp(&self.path).ok();
+        if now != current.seen {
+            current.seen = now;
+            match self.reload() {
+                Ok(file) => current.file = Arc::new(file),
+                Err(error) => tracing::error!(
+                    error = %error,
+                    "the key file cannot be used; going on with the last good one"
+                ),
+            }
+        }
+        Arc::clone(&current.file)
+    }
+
+    fn reload(&self) -> Result<KeyFile, ReloadError> {
+        let (file, _) = load_with_stamp(&self.path)?;
+        if file.id() != self.description.key_name {
+            return Err(ReloadError::OtherKey { path: self.path.clone() });
+        }
+        tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
+        Ok(file)
+    }
+
+    fn wrap_now(&self, key: &Secret32) -> Result<Wrapped, ProviderError> {
+        let file = self.current();
+        let version = file.primary();
+        let kek =
+            file.key(version).ok_or_else(|| ProviderError::new(ErrorClass::Bug, "the primary is missing"))?;
+        let mut bytes = Vec::with_capacity(MESSAGE_OVERHEAD + 32);
+        seal(kek, Purpose::KeyFileWrap, &self.context(version), key.expose(), &*self.random, &mut bytes)
+            .map_err(|error| ProviderError::new(ErrorClass::Bug, error.to_string()))?;
+        Ok(Wrapped { version: KeyVersion::from(version), activation: Some(file.activation()), bytes })
+    }
+
+    fn unwrap_now(&self, version: &KeyVersion, wrapped: &[u8]) -> Result<Secret32, ProviderError> {
+        let missing = || {
+            let text = format!("the key file holds no version {version}: it was removed, or is not here yet");
+            ProviderError::new(ErrorClass::NotFound, text)
+        };
+        let number: u32 = version.as_str().parse().map_err(|_| missing())?;
+        let file = self.current();
+        let kek = file.key(number).ok_or_else(missing)?;
+        let corrupt = |error: OpenError| ProviderError::new(ErrorClass::Corrupt, error.to_string());
+        let key = open(kek, Purpose::KeyFileWrap, &self.context(number), wrapped).map_err(corrupt)?;
+        Secret32::from_slice(key.expose()).ok_or_else(|| corrupt(OpenError::Altered))
+    }
+
+    fn context(&self, version: u32) -> Vec<u8> {
+        format!("{} {version}", self.description.key_name).into_bytes()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("key file {} now holds another key; that needs a new provider name in the EncryptionConfiguration and a restart", path.display())]
+    OtherKey { path: PathBuf },
+}
+
+impl Provider for LocalProvider {
+    fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    fn wrap<'a>(&'a self, key: &'a Secret32) -> Pending<'a, Wrapped> {
+        Box::pin(async move { self.wrap_now(key) })
+    }
+
+    fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        Box::pin(async move { self.unwrap_now(version, wrapped) })
+    }
+}
