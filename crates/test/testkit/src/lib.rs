@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Starts real things for tests and for `quickstart`: a Kubernetes control plane and a client of it.
+//!
+//! What it starts ends with the process that started it, whatever happens to that process. It never stands in for
+//! anything: no mocks here. Read [`control_plane`] first, then [`api`].
+
+pub mod api;
+pub mod control_plane;

@@ -1,0 +1,9 @@
+//! A small client of the Kubernetes API: Secrets, ConfigMaps and what tells how an API server is.
+
+mod client;
+mod error;
+mod object;
+
+pub use client::{Client, Page, Readyz};
+pub use error::Error;
+pub use object::{Kind, Metadata, Object};

@@ -1,0 +1,5 @@
+//! The testkit against real programs.
+
+mod control_plane;
+mod encryption_config;
+mod killed;
