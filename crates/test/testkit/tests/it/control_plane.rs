@@ -87,6 +87,21 @@ async fn three_api_servers_share_one_etcd() -> anyhow::Result<()> {
 
 #[tokio::test]
 #[ignore = "needs the control plane: cargo xtask test"]
+async fn older_versions_start() -> anyhow::Result<()> {
+    // From 1.29 on, KMS v1 is off unless asked for.
+    for (version, args) in [("1.28.15", vec![]), ("1.31.0", vec!["--feature-gates=KMSv1=true".to_owned()])] {
+        let options = Options { version: version.into(), args, ..Options::default() };
+        let control_plane = ControlPlane::start(options).await?;
+        let client = control_plane.api_servers[0].client();
+        client.create(&Object::new(Kind::Secret, "default", "name", "key", b"value")).await?;
+        let metrics = control_plane.api_servers[0].metrics().await?;
+        assert!(metrics.contains(&format!("git_version=\"v{version}\"")), "{version}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs the control plane: cargo xtask test"]
 async fn an_encryption_configuration_takes_effect_at_restart() -> anyhow::Result<()> {
     let mut control_plane = ControlPlane::start(Options::default()).await?;
     let server = &mut control_plane.api_servers[0];
