@@ -1,5 +1,6 @@
 //! Licences, sources and forbidden dependencies, by cargo-deny and `deny.toml`.
 
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -38,6 +39,10 @@ pub fn check() -> Result<()> {
 fn program() -> Result<PathBuf> {
     let folder = go::cache()?.join(format!("cargo-deny-{VERSION}"));
     let program = folder.join("bin/cargo-deny");
+    fs::create_dir_all(&folder)?;
+    // A second run waits for the first one's build.
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock()?;
     if !program.exists() {
         println!(
             "deny: installing cargo-deny {VERSION} into {} (1 to 2 minutes on 2 cores)",
@@ -54,7 +59,7 @@ fn program() -> Result<PathBuf> {
                 .env_remove("RUSTFLAGS")
                 .env("CARGO_TARGET_DIR", folder.join("target")),
         )?;
-        std::fs::remove_dir_all(folder.join("target"))?;
+        fs::remove_dir_all(folder.join("target"))?;
     }
     Ok(program)
 }
