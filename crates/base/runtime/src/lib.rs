@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What every process of ours needs around its work: a configuration file with good errors, logs, tasks that have a name
+//! and an end, signals, the admin port, and words to the service manager.
+//!
+//! It must never know what the process does. Read [`Tasks`] first.
+
+mod admin;
+mod config_file;
+mod failure;
+mod process;
+mod tasks;
+mod telemetry;
+
+pub use admin::{Admin, Readiness, Report};
+pub use config_file::{ConfigFileError, parse_config, read_config};
+pub use failure::Failure;
+pub use process::{NotHardened, Notify, harden, termination};
+pub use tasks::{Drained, Tasks};
+pub use telemetry::{LogFormat, LogLevel, start_logs};

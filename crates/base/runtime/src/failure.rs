@@ -1,0 +1,70 @@
+use std::fmt;
+
+/// A failure of a command, as a person sees it: `error:` one sentence, `caused by:`, `hint:` one action, and an exit code.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// Failed or refused: exit code 1.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), causes: Vec::new(), hint: None, exit_code: 1 }
+    }
+
+    /// Takes an error and what caused it.
+    pub fn from_error(error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::new(error.to_string());
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            // Many errors print their cause themselves.
+            if !failure.text.contains(&text) {
+                failure.causes.push(text);
+            }
+            cause = source.source();
+        }
+        failure
+    }
+
+    /// Wrong usage or configuration text: exit code 2.
+    #[must_use]
+    pub fn usage(self) -> Self {
+        self.exit_code(2)
+    }
+
+    /// Any of the documented exit codes.
+    #[must_use]
+    pub fn exit_code(mut self, code: u8) -> Self {
+        self.exit_code = code;
+        self
+    }
+
+    /// One action that helps.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into().or(self.hint);
+        self
+    }
+
+    /// For the end of `main`.
+    pub fn code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.text)?;
+        for cause in &self.causes {
+            write!(f, "\ncaused by: {cause}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The process and its surroundings: signals, the service manager, memory that does not leave the machine.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Resolves at the first SIGTERM or SIGINT, with its name.
+pub async fn termination() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Keeps key material out of core dumps, other processes' debuggers and swap.
+///
+/// Answers what could not be done; the caller decides whether that matters. Locking needs a limit for locked memory
+/// (`LimitMEMLOCK=infinity` in a unit) or root.
+pub fn harden() -> Result<(), NotHardened> {
+    let dumps = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
+    // On fault: locking what is never touched would only cost memory.
+    let lock = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
+    match (dumps, lock) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(error), _) => Err(NotHardened::CoreDumps(error.into())),
+        (_, Err(error)) => Err(NotHardened::MemoryLock(error.into())),
+    }
+}
+
+/// What the operating system refused.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHardened {
+    /// Core dumps stay possible.
+    #[error("core dumps cannot be switched off: {0}")]
+    CoreDumps(std::io::Error),
+    /// Memory may be swapped out.
+    #[error("memory cannot be locked, so keys may be written to swap: {0}")]
+    MemoryLock(std::io::Error),
+}
+
+/// Words to the service manager; silent where there is none.
+#[derive(Default)]
+pub struct Notify {
+    last_status: Mutex<String>,
+}
+
+impl Notify {
+    /// `READY=1`.
+    pub fn ready(&self) {
+        send(&[NotifyState::Ready]);
+    }
+
+    /// `STOPPING=1`.
+    pub fn stopping(&self) {
+        send(&[NotifyState::Stopping]);
+    }
+
+    /// `STATUS=`, when it is new.
+    pub fn status(&self, text: &str) {
+        let mut last = self.last_status.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != text {
+            text.clone_into(&mut last);
+            send(&[NotifyState::Status(text)]);
+        }
+    }
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
