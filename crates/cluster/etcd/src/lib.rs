@@ -1,1 +1,16 @@
-//! Placeholder.
+//! A read-only view of a cluster's etcd: what kube-apiserver stored, under which key, and, with the seed that the
+//! plugin's Decrypt gave, what is inside.
+//!
+//! It never writes to etcd (only tests can, behind `test-util`), never calls a plugin, never prints plaintext, and
+//! trusts nothing it reads: a stored value is the word of whoever can write to etcd, so a bad one is an error with
+//! its reason and never a panic or wrong bytes. The rules of the stored format are kube-apiserver's own
+//! (`k8s.io/apiserver`, `pkg/storage/value/encrypt`). Read `stored.rs` first.
+
+mod connection;
+mod inventory;
+mod scan;
+pub mod stored;
+
+pub use connection::{ConnectError, Connection, Entry, Etcd, ReadError, TlsFiles};
+pub use inventory::{Encryption, Group, Inventory, Layout, MalformedObject, Tally, inventory};
+pub use scan::{Page, Scanner};

@@ -1,0 +1,17 @@
+//! The stored-value decoder against Kubernetes' own records and against damage; scans against an etcd in memory and,
+//! where the control plane is built, against the real one.
+
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod fake_etcd;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod inventory;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod scan;
