@@ -1,5 +1,8 @@
 //! The accept loop: who may connect, how many at once, and how to go on after errors.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! One accepted connection.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
