@@ -61,12 +61,14 @@ impl Report {
             self.total.failed += self.parts.missing.iter().filter(|it| it.excuse.is_none()).count();
         }
         for program in programs {
+            println!("\n== {}", program.name);
             let mut outcome = libtest::stream(self.command(&program).args(filter), &mut stdout())?;
             if !fast {
                 self.run_ignored(&program, filter, &mut outcome)?;
             }
             self.count(program.name, outcome);
         }
+        println!("\n== documentation");
         let mut documentation = process::cargo();
         documentation.args(["test", "--quiet", "--workspace", "--doc", "--"]).args(filter);
         let mut outcome = libtest::stream(&mut documentation, &mut stdout())?;
@@ -150,6 +152,7 @@ fn build() -> Result<Vec<Program>> {
     for line in messages.lines() {
         programs.extend(program(&serde_json::from_str(line)?));
     }
+    programs.sort_by(|a: &Program, b| a.name.cmp(&b.name));
     if programs.is_empty() {
         bail!("cargo has built no test program");
     }
