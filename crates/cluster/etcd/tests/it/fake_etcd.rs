@@ -7,13 +7,15 @@ use keystead_etcd::{Connection, Etcd};
 use keystead_proto::etcd::kv_server::{Kv, KvServer};
 use keystead_proto::etcd::{KeyValue, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader};
 use tokio::task::JoinSet;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// Ends when dropped.
 pub(crate) struct FakeEtcd {
     state: Arc<Mutex<State>>,
-    pub(crate) client: Etcd,
-    _server: JoinSet<()>,
+    endpoint: String,
+    _task: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -30,18 +32,32 @@ pub(crate) struct State {
 
 impl FakeEtcd {
     pub(crate) async fn start() -> Self {
+        Self::start_server(Server::builder(), "http").await
+    }
+
+    pub(crate) async fn start_with_tls(tls: ServerTlsConfig) -> Self {
+        Self::start_server(Server::builder().tls_config(tls).expect("TLS"), "https").await
+    }
+
+    async fn start_server(mut server: Server, scheme: &str) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let endpoint = format!("{scheme}://{}", listener.local_addr().expect("address"));
         let service = KvServer::new(Service(state.clone()));
-        let incoming = tonic::transport::server::TcpIncoming::from(listener);
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            let server = tonic::transport::Server::builder().add_service(service);
-            server.serve_with_incoming(incoming).await.expect("serves");
+        let incoming = TcpIncoming::from(listener);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            server.add_service(service).serve_with_incoming(incoming).await.expect("serves");
         });
-        let client = Etcd::connect(&Connection { endpoint, tls: None }).await.expect("connects");
-        Self { state, client, _server: server }
+        Self { state, endpoint, _task: task }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    pub(crate) async fn client(&self) -> Etcd {
+        Etcd::connect(&Connection { endpoint: self.endpoint(), tls: None }).await.expect("connects")
     }
 
     pub(crate) fn put(&self, key: &str, value: impl Into<Vec<u8>>) {

@@ -23,7 +23,7 @@ async fn inventory_counts_by_resource_provider_and_key_id() {
     etcd.put("/registry/ns.with.dot", "{}");
 
     let layout = Layout { known_names: vec!["old:kms".to_owned()], ..Layout::default() };
-    let result = inventory(&mut etcd.client.scan("/registry/"), &layout).await.expect("counted");
+    let result = inventory(&mut etcd.client().await.scan("/registry/"), &layout).await.expect("counted");
     let rows: Vec<_> =
         result.groups.iter().map(|g| (g.resource.as_str(), g.encryption.clone(), g.objects)).collect();
     let v2 = |key_id: &str| Encryption::KmsV2 { provider: "kms".to_owned(), key_id: key_id.to_owned() };

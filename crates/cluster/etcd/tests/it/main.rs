@@ -12,6 +12,12 @@ mod inventory;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
+mod reversing_plugin;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod tls;

@@ -180,4 +180,5 @@ pub(crate) fn sample() -> KmsV2 {
 
 pub(crate) const SEED: &[u8] = &[3; 32];
 pub(crate) const ETCD_KEY: &[u8] = b"/registry/secrets/default/a";
-pub(crate) const PLAINTEXT: &[u8] = b"k8s\0 and a password";
+/// Of a length at which the payload of a v1 value is whole blocks, as AES-CBC wants it.
+pub(crate) const PLAINTEXT: &[u8] = b"k8s\0 and a password!";

@@ -10,28 +10,34 @@ async fn scan_reads_each_key_of_the_prefix_once_at_one_revision() {
     let etcd = filled(1200, 1).await;
     etcd.put("/registry", "before");
     etcd.put("/registry0", "behind");
-    let mut scanner = etcd.client.scan("/registry/");
-    assert_eq!(drain(&mut scanner).await, keys(1200));
-    assert_eq!(scanner.revisions(), Some((1202, 1202)));
+    // The very next key after the last one of the first page.
+    let next = format!("{}\0", keys(500)[499]);
+    etcd.put(&next, "x");
+    let mut expected = keys(1200);
+    expected.insert(500, next);
+
+    let mut scanner = etcd.client().await.scan("/registry/");
+    assert_eq!(drain(&mut scanner).await, expected);
+    assert_eq!(scanner.revisions(), Some((1203, 1203)));
     assert_eq!(scanner.repins(), 0);
 
     let requests = etcd.state().requests.clone();
     let asked: Vec<_> = requests.iter().map(|r| (r.limit, r.revision, r.serializable)).collect();
-    assert_eq!(asked, [(500, 0, false), (1000, 1202, true)], "the first read pins the revision");
+    assert_eq!(asked, [(500, 0, false), (1000, 1203, true)], "the first read pins the revision");
 }
 
 #[tokio::test]
 async fn empty_prefix_is_everything() {
     let etcd = filled(3, 1).await;
     etcd.put("compact_rev_key", "1");
-    assert_eq!(drain(&mut etcd.client.scan("")).await.len(), 4);
-    assert_eq!(drain(&mut etcd.client.scan("nothing")).await.len(), 0);
+    assert_eq!(drain(&mut etcd.client().await.scan("")).await.len(), 4);
+    assert_eq!(drain(&mut etcd.client().await.scan("nothing")).await.len(), 0);
 }
 
 #[tokio::test]
 async fn compaction_during_a_scan_is_survived_and_counted() {
     let etcd = filled(1200, 1).await;
-    let mut scanner = etcd.client.scan("/registry/");
+    let mut scanner = etcd.client().await.scan("/registry/");
     let first = scanner.next_page().await.expect("page").expect("first");
     etcd.put("/registry/z", "new");
     etcd.state().compacted = 1201;
@@ -44,7 +50,7 @@ async fn compaction_during_a_scan_is_survived_and_counted() {
 async fn pages_shrink_where_values_are_large() {
     // 500 of them are twice what one answer may hold.
     let etcd = filled(600, 64 << 10).await;
-    assert_eq!(drain(&mut etcd.client.scan("/registry/")).await, keys(600));
+    assert_eq!(drain(&mut etcd.client().await.scan("/registry/")).await, keys(600));
     let limits: Vec<i64> = etcd.state().requests.iter().map(|request| request.limit).collect();
     assert_eq!(&limits[..2], [500, 250], "halved until it fits");
     assert!(limits[2..].iter().all(|limit| (60..=64).contains(limit)), "then 4 MiB each: {limits:?}");
@@ -53,7 +59,7 @@ async fn pages_shrink_where_values_are_large() {
 #[tokio::test]
 async fn value_too_large_for_any_page_is_an_error_and_not_an_endless_loop() {
     let etcd = filled(1, 17 << 20).await;
-    let error = etcd.client.scan("/registry/").next_page().await.expect_err("too large");
+    let error = etcd.client().await.scan("/registry/").next_page().await.expect_err("too large");
     assert!(matches!(error, ReadError::Call(_)), "{error:?}");
     assert_eq!(error.class(), ErrorClass::Invalid);
 }
@@ -62,20 +68,20 @@ async fn value_too_large_for_any_page_is_an_error_and_not_an_endless_loop() {
 async fn answer_out_of_order_is_an_error() {
     let etcd = filled(2, 1).await;
     etcd.state().disorder = true;
-    let error = etcd.client.scan("/registry/").next_page().await.expect_err("out of order");
+    let error = etcd.client().await.scan("/registry/").next_page().await.expect_err("out of order");
     assert!(matches!(error, ReadError::Disorder), "{error:?}");
 }
 
 #[tokio::test]
 async fn one_key_is_read_or_missing() {
     let etcd = filled(2, 3).await;
-    etcd.client.put(b"/registry/a", b"value").await.expect("written");
-    let entry = etcd.client.get(b"/registry/a").await.expect("answer").expect("there");
+    etcd.client().await.put(b"/registry/a", b"value").await.expect("written");
+    let entry = etcd.client().await.get(b"/registry/a").await.expect("answer").expect("there");
     assert_eq!(
         (entry.key.as_slice(), entry.value.as_slice(), entry.mod_revision),
         (&b"/registry/a"[..], &b"value"[..], 7)
     );
-    assert_eq!(etcd.client.get(b"/registry/").await.expect("answer"), None);
+    assert_eq!(etcd.client().await.get(b"/registry/").await.expect("answer"), None);
 }
 
 #[tokio::test]
