@@ -68,3 +68,15 @@ impl fmt::Display for Failure {
         Ok(())
     }
 }
+
+/// Prints a failure to standard error and gives the exit code, for the end of `main`.
+#[expect(clippy::print_stderr, reason = "this is where a command's failure is shown")]
+pub fn exit(result: Result<(), Failure>) -> std::process::ExitCode {
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            std::process::ExitCode::from(failure.code())
+        }
+    }
+}

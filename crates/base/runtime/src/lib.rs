@@ -12,7 +12,7 @@ mod telemetry;
 
 pub use admin::{Admin, Readiness, Report};
 pub use config_file::{ConfigFileError, parse_config, read_config};
-pub use failure::Failure;
+pub use failure::{Failure, exit};
 pub use process::{NotHardened, Notify, harden, termination};
 pub use tasks::{Drained, Tasks};
 pub use telemetry::{LogFormat, LogLevel, start_logs};

@@ -1,0 +1,105 @@
+//! HTTP/2 over admitted connections, straight on hyper: two services need no router.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, StreamExt};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use keystead_proto::kms_v1::key_management_service_server as v1;
+use keystead_proto::kms_v2::key_management_service_server as v2;
+use keystead_runtime::Tasks;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use super::{Handlers, MAX_MESSAGE_LEN};
+use crate::transport::Connection;
+
+/// Calls under way on one connection: kube-apiserver has one connection for all Decrypts of its lists.
+const MAX_CONCURRENT_STREAMS: u32 = 1024;
+
+/// Serves connections until the tasks stop; then no new ones, and those that are open end after the calls under way.
+pub(crate) async fn serve(
+    connections: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
+    handlers: Handlers,
+    tasks: Tasks,
+) {
+    let stopping = tasks.stopping();
+    let mut connections = std::pin::pin!(connections);
+    loop {
+        let connection = tokio::select! {
+            connection = connections.next() => connection,
+            () = stopping.cancelled() => return,
+        };
+        match connection {
+            Some(Ok(connection)) => {
+                let served = serve_connection(connection, handlers.clone(), tasks.clone());
+                tasks.spawn("connection", served);
+            }
+            Some(Err(error)) => tracing::warn!(%error, "accept"),
+            None => return,
+        }
+    }
+}
+
+async fn serve_connection(connection: Connection, handlers: Handlers, tasks: Tasks) {
+    let services = Services {
+        v1: v1::KeyManagementServiceServer::new(handlers.clone()).max_decoding_message_size(MAX_MESSAGE_LEN),
+        v2: v2::KeyManagementServiceServer::new(handlers).max_decoding_message_size(MAX_MESSAGE_LEN),
+    };
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .serve_connection(
+            TokioIo::new(connection),
+            service_fn(move |request| services.clone().route(request)),
+        );
+    let mut connection = std::pin::pin!(connection);
+    let stopping = tasks.stopping();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[derive(Clone)]
+struct Services {
+    v1: v1::KeyManagementServiceServer<Handlers>,
+    v2: v2::KeyManagementServiceServer<Handlers>,
+}
+
+impl Services {
+    async fn route(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let path = request.uri().path();
+        if path.starts_with("/v2.KeyManagementService/") {
+            call(&mut self.v2, request).await
+        } else if path.starts_with("/v1beta1.KeyManagementService/") {
+            call(&mut self.v1, request).await
+        } else {
+            Ok(tonic::Status::unimplemented(
+                "here are v1beta1.KeyManagementService and v2.KeyManagementService",
+            )
+            .into_http())
+        }
+    }
+}
+
+async fn call<S>(service: &mut S, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    // Generated servers are always ready.
+    debug_assert!(matches!(
+        service.poll_ready(&mut Context::from_waker(std::task::Waker::noop())),
+        Poll::Ready(Ok(()))
+    ));
+    service.call(request).await
+}

@@ -1,0 +1,181 @@
+//! The one task that talks to the backend on its own account and writes the snapshot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystead_crypto::{Random, Secret32};
+use keystead_model::ErrorClass;
+use keystead_provider::{Provider, ProviderError, Wrapped};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::snapshot::{NotServing, Outage, Published, Snapshot, State};
+use crate::unwrap_cache::UnwrapCache;
+
+/// A wrapping key seals for a day at most.
+const WRAPPING_KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// After a failure the next probe comes sooner, so that the plugin heals soon after the backend does.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// When to look, and how long to go on without an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProberSettings {
+    /// Time between two probes; each is drawn from the last fifth of it.
+    pub(crate) interval: Duration,
+    /// How long the last good snapshot is served while the backend does not answer.
+    pub(crate) outage_bound: Duration,
+}
+
+/// Has the provider wrap a fresh wrapping key and unwrap it again, and publishes it when version or activation count is
+/// new or the old one is a day old.
+pub(crate) struct Prober {
+    /// The guarded backend.
+    pub(crate) provider: Arc<dyn Provider>,
+    /// Where to publish.
+    pub(crate) published: Arc<Published>,
+    /// Learns each wrapping key that was published, so that what this process sealed opens without a call.
+    pub(crate) cache: Arc<UnwrapCache>,
+    /// Bounds.
+    pub(crate) settings: ProberSettings,
+    /// Wrapping keys and jitter.
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Prober {
+    /// Probes until told to stop.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            failures = if self.probe_once().await { 0 } else { failures + 1 };
+            let pause = self.pause(failures);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// One probe; whether the backend answered well.
+    pub(crate) async fn probe_once(&self) -> bool {
+        let before = self.published.state();
+        let probed = self.probe().await;
+        let good = probed.is_ok();
+        let after = next_state(&before, probed, Instant::now(), self.settings.outage_bound);
+        report(&before, &after);
+        if let State::Serving { snapshot, .. } = &after {
+            self.cache.learn(&snapshot.reference, &snapshot.wrapped, &snapshot.wrapping_key);
+        }
+        let refused = matches!(after, State::Refusing { class, .. } if class.is_revocation());
+        self.published.publish(after);
+        if refused {
+            // Whatever else was unwrapped with this key must go as soon as the snapshot.
+            self.cache.recheck(&*self.provider).await;
+        }
+        good
+    }
+
+    async fn probe(&self) -> Result<Probed, ProviderError> {
+        let bug = |text: String| ProviderError::new(ErrorClass::Bug, text);
+        let key = Secret32::generate(&*self.random).map_err(|error| bug(error.to_string()))?;
+        let Wrapped { version, activation, bytes } = self.provider.wrap(&key).await?;
+        if !self.provider.unwrap(&version, &bytes).await?.is_same(&key) {
+            let text = "the backend did not unwrap what it had just wrapped";
+            return Err(ProviderError::new(ErrorClass::Corrupt, text));
+        }
+        let reference = self.provider.describe().reference(version, activation).map_err(|error| {
+            ProviderError::new(ErrorClass::Misconfigured, format!("the backend's version is {error}"))
+        })?;
+        Ok(Probed { key_id: reference.to_string(), reference, key, wrapped: bytes })
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        if failures > 0 {
+            return (FIRST_RETRY * 2_u32.saturating_pow(failures.min(10) - 1)).min(self.settings.interval);
+        }
+        let mut byte = [0];
+        let drawn = if self.random.fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 0.0 };
+        self.settings.interval.mul_f64(1.0 - 0.2 * drawn)
+    }
+}
+
+struct Probed {
+    reference: keystead_model::KeyReference,
+    key_id: String,
+    key: Secret32,
+    wrapped: Vec<u8>,
+}
+
+/// What to publish after a probe. Pure.
+fn next_state(before: &State, probed: Result<Probed, ProviderError>, now: Instant, bound: Duration) -> State {
+    match (before, probed) {
+        (State::Serving { snapshot, .. }, Ok(probed)) if is_current(snapshot, &probed, now) => {
+            State::Serving { snapshot: Arc::clone(snapshot), outage: None }
+        }
+        (_, Ok(probed)) => State::Serving { snapshot: Arc::new(adopt(probed, now)), outage: None },
+        (_, Err(error)) if error.class().is_revocation() => {
+            State::Refusing { class: error.class(), reason: format!("the key may not be used: {error}") }
+        }
+        (State::Starting { .. }, Err(error)) => State::Starting { reason: error.to_string() },
+        (State::Serving { snapshot, outage }, Err(error)) => {
+            let since = outage.as_ref().map_or(now, |outage| outage.since);
+            let outage = Outage { since, until: since + bound, reason: error.to_string() };
+            if now < outage.until {
+                return State::Serving { snapshot: Arc::clone(snapshot), outage: Some(outage) };
+            }
+            let ended = NotServing::after(&outage);
+            State::Refusing { class: ended.class(), reason: ended.to_string() }
+        }
+        // Still refusing, with the newest reason; a revocation stays one until the backend works again.
+        (State::Refusing { class, .. }, Err(error)) => {
+            State::Refusing { class: *class, reason: error.to_string() }
+        }
+    }
+}
+
+fn is_current(snapshot: &Snapshot, probed: &Probed, now: Instant) -> bool {
+    snapshot.key_id == probed.key_id && now.duration_since(snapshot.made) < WRAPPING_KEY_LIFE
+}
+
+fn adopt(probed: Probed, now: Instant) -> Snapshot {
+    Snapshot {
+        reference: probed.reference,
+        key_id: probed.key_id,
+        wrapping_key: Arc::new(probed.key),
+        wrapped: probed.wrapped,
+        made: now,
+    }
+}
+
+/// Says what changed, once.
+fn report(before: &State, after: &State) {
+    match (before, after) {
+        (State::Serving { snapshot: old, outage }, State::Serving { snapshot: new, outage: None }) => {
+            if outage.is_some() {
+                tracing::info!("the key backend answers again");
+            }
+            if old.key_id != new.key_id {
+                tracing::info!(old = old.key_id, new = new.key_id, "the key was rotated");
+            }
+        }
+        (_, State::Serving { snapshot, outage: None }) => {
+            tracing::info!(key_id = snapshot.key_id, "encrypting");
+        }
+        (State::Serving { outage: None, .. }, State::Serving { outage: Some(outage), .. }) => {
+            let for_at_most = outage.until - outage.since;
+            tracing::warn!(
+                reason = outage.reason,
+                ?for_at_most,
+                "the key backend does not answer; going on with the last good key"
+            );
+        }
+        (State::Refusing { .. }, State::Refusing { .. }) => {}
+        (_, State::Refusing { reason, .. }) => tracing::error!(reason, "encryption stops"),
+        (State::Starting { reason: old }, State::Starting { reason: new }) if old != new => {
+            tracing::warn!(reason = new, "the key backend is not usable yet");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! `keystead-plugin`, as a command.
+
+use std::path::PathBuf;
+
+use keystead_runtime::{Drained, Failure, harden, start_logs, termination};
+
+use crate::app::App;
+use crate::settings::{GivenSettings, Settings};
+use crate::transport::inherited_listener;
+
+/// Serve Kubernetes KMS v1 and v2 on one UNIX socket.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file; flags and the environment win over it
+    #[arg(long, env = "KEYSTEAD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the settings and what they name, print the result, and end
+    #[arg(long)]
+    check_config: bool,
+    /// Print the JSON schema of the configuration file, and end
+    #[arg(long)]
+    print_config_schema: bool,
+    #[command(flatten)]
+    given: GivenSettings,
+}
+
+/// Runs until SIGTERM or SIGINT. Called before any other thread exists.
+#[expect(
+    clippy::print_stdout,
+    reason = "what --check-config and --print-config-schema print is their result"
+)]
+pub fn run(args: RunArgs) -> Result<(), Failure> {
+    if args.print_config_schema {
+        print!("{}", crate::settings::schema());
+        return Ok(());
+    }
+    let settings = args.settings()?;
+    if args.check_config {
+        crate::providers::check(&settings.provider)?;
+        println!("the settings are good");
+        return Ok(());
+    }
+    start_logs(settings.log_level, settings.log_format);
+    if let Err(error) = harden() {
+        tracing::warn!(%error, "not fully hardened");
+    }
+    let inherited = inherited_listener().map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
+    // Two workers do what one connection can use; more would only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let running = App::build(settings, inherited).await?.spawn()?;
+        tracing::info!(
+            socket = running.socket(),
+            admin = running.admin().map(tracing::field::display),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        let signal = termination();
+        tokio::select! {
+            signal = signal => match signal {
+                Ok(signal) => tracing::info!(signal, "stopping"),
+                Err(error) => tracing::error!(%error, "cannot wait for signals; stopping"),
+            },
+            () = running.stopping() => {}
+        }
+        match running.stop().await {
+            Drained::Clean => Ok(()),
+            Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit_code(70)),
+            Drained::TimedOut => Err(Failure::new("calls under way did not end in time")),
+        }
+    })
+}
+
+impl RunArgs {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(GivenSettings::read).transpose()?;
+        self.given.clone().or(file.unwrap_or_default()).complete()
+    }
+}

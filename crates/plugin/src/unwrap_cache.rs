@@ -1,0 +1,240 @@
+//! Unwrapped wrapping keys, so that a Decrypt rarely costs a call, and a hundred at once cost one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keystead_crypto::Secret32;
+use keystead_model::{ErrorClass, KeyReference, KeyVersion};
+use keystead_provider::{Provider, ProviderError};
+use keystead_runtime::Tasks;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Distinct wrapping keys in etcd: one a day and host since the last rewrite. A thousand are a year of three hosts.
+const CAPACITY: usize = 1024;
+/// Unwraps under way at once. kube-apiserver asks serially for each list; more is an attack or a storm.
+const MAX_UNDER_WAY: usize = 256;
+
+type Outcome = Result<Arc<Secret32>, ProviderError>;
+
+/// What came of a lookup, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// Already unwrapped.
+    Hit,
+    /// Somebody else is unwrapping it.
+    Joined,
+    /// Asks the backend.
+    Miss,
+}
+
+/// At most [`CAPACITY`] entries; the least recently used goes first.
+pub(crate) struct UnwrapCache {
+    entries: Mutex<Entries>,
+    outage_bound: Duration,
+    tasks: Tasks,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_wrapped: HashMap<Name, Entry>,
+    /// When the backend last unwrapped something of a version.
+    confirmed: HashMap<KeyVersion, Instant>,
+    under_way: usize,
+    /// Counts lookups, for the order of use.
+    clock: u64,
+}
+
+/// Key id and wrapped form: what was wrapped by one version is never served for another.
+type Name = (String, Vec<u8>);
+
+enum Entry {
+    Ready { key: Arc<Secret32>, version: KeyVersion, last_used: u64 },
+    UnderWay(watch::Receiver<Option<Outcome>>),
+}
+
+impl UnwrapCache {
+    /// Empty. `outage_bound` is how long entries live that the backend does not confirm.
+    pub(crate) fn new(outage_bound: Duration, tasks: Tasks) -> Self {
+        Self { entries: Mutex::default(), outage_bound, tasks }
+    }
+
+    /// Puts in a key that is known already.
+    pub(crate) fn learn(&self, reference: &KeyReference, wrapped: &[u8], key: &Arc<Secret32>) {
+        let name = (reference.to_string(), wrapped.to_vec());
+        self.entries().insert(name, reference.version(), Arc::clone(key));
+    }
+
+    /// The key that `wrapped` holds: from memory, or by one call however many ask at once.
+    pub(crate) async fn unwrap(
+        self: &Arc<Self>,
+        provider: &Arc<dyn Provider>,
+        reference: &KeyReference,
+        wrapped: &[u8],
+    ) -> (Lookup, Outcome) {
+        let (lookup, mut outcome) = match self.find_or_start(provider, reference, wrapped) {
+            Found::Ready(key) => return (Lookup::Hit, Ok(key)),
+            Found::Full => return (Lookup::Miss, Err(overloaded())),
+            Found::UnderWay(lookup, outcome) => (lookup, outcome),
+        };
+        let outcome = match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        (lookup, outcome.unwrap_or_else(|| Err(ended())))
+    }
+
+    fn find_or_start(
+        self: &Arc<Self>,
+        provider: &Arc<dyn Provider>,
+        reference: &KeyReference,
+        wrapped: &[u8],
+    ) -> Found {
+        let name = (reference.to_string(), wrapped.to_vec());
+        let mut entries = self.entries();
+        entries.clock += 1;
+        let now = entries.clock;
+        match entries.by_wrapped.get_mut(&name) {
+            Some(Entry::Ready { key, last_used, .. }) => {
+                *last_used = now;
+                return Found::Ready(Arc::clone(key));
+            }
+            Some(Entry::UnderWay(outcome)) => return Found::UnderWay(Lookup::Joined, outcome.clone()),
+            None => {}
+        }
+        if entries.under_way >= MAX_UNDER_WAY {
+            return Found::Full;
+        }
+        let (done, outcome) = watch::channel(None);
+        entries.under_way += 1;
+        entries.by_wrapped.insert(name.clone(), Entry::UnderWay(outcome.clone()));
+        drop(entries);
+
+        // A task of its own: callers may give up, the others still get the answer.
+        let (cache, provider, version) =
+            (Arc::clone(self), Arc::clone(provider), reference.version().clone());
+        self.tasks.spawn("unwrap", async move {
+            let outcome = provider.unwrap(&version, &name.1).await.map(Arc::new);
+            cache.entries().finish(name, &version, &outcome);
+            done.send_replace(Some(outcome));
+        });
+        Found::UnderWay(Lookup::Miss, outcome)
+    }
+
+    /// Asks the backend again for one entry of each version. A version that it refuses loses all its entries at once; one
+    /// that it cannot answer for keeps them until the outage bound.
+    pub(crate) async fn recheck(&self, provider: &dyn Provider) {
+        let samples = self.entries().one_of_each_version();
+        for (version, wrapped) in samples {
+            let confirmed = provider.unwrap(&version, &wrapped).await;
+            let mut entries = self.entries();
+            match confirmed {
+                Ok(_) => {
+                    entries.confirmed.insert(version, Instant::now());
+                }
+                Err(error) if error.class().is_revocation() || error.class() == ErrorClass::Corrupt => {
+                    tracing::warn!(version = version.as_str(), %error, "cached keys dropped: the backend refuses the version");
+                    entries.drop_version(&version);
+                }
+                Err(error) => {
+                    let age = entries.confirmed.get(&version).map(Instant::elapsed).unwrap_or_default();
+                    if age >= self.outage_bound {
+                        tracing::warn!(version = version.as_str(), %error, "cached keys dropped: the outage bound is over");
+                        entries.drop_version(&version);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rechecks every `interval` until told to stop.
+    pub(crate) async fn recheck_every(
+        self: Arc<Self>,
+        provider: Arc<dyn Provider>,
+        interval: Duration,
+        stopping: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(interval) => self.recheck(&*provider).await,
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Entries held now.
+    pub(crate) fn len(&self) -> usize {
+        self.entries().by_wrapped.len()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Found {
+    Ready(Arc<Secret32>),
+    UnderWay(Lookup, watch::Receiver<Option<Outcome>>),
+    Full,
+}
+
+impl Entries {
+    fn insert(&mut self, name: Name, version: &KeyVersion, key: Arc<Secret32>) {
+        if self.by_wrapped.len() >= CAPACITY && !self.by_wrapped.contains_key(&name) {
+            self.evict_one();
+        }
+        self.clock += 1;
+        let entry = Entry::Ready { key, version: version.clone(), last_used: self.clock };
+        self.by_wrapped.insert(name, entry);
+        self.confirmed.insert(version.clone(), Instant::now());
+    }
+
+    fn finish(&mut self, name: Name, version: &KeyVersion, outcome: &Outcome) {
+        self.under_way = self.under_way.saturating_sub(1);
+        // Removed first, so that it does not count against the capacity twice.
+        self.by_wrapped.remove(&name);
+        if let Ok(key) = outcome {
+            self.insert(name, version, Arc::clone(key));
+        }
+    }
+
+    fn evict_one(&mut self) {
+        let oldest = self.by_wrapped.iter().filter_map(|(name, entry)| match entry {
+            Entry::Ready { last_used, .. } => Some((*last_used, name)),
+            Entry::UnderWay(_) => None,
+        });
+        if let Some(name) = oldest.min_by_key(|(last_used, _)| *last_used).map(|(_, name)| name.clone()) {
+            self.by_wrapped.remove(&name);
+        }
+    }
+
+    fn one_of_each_version(&self) -> HashMap<KeyVersion, Vec<u8>> {
+        let ready = self.by_wrapped.iter().filter_map(|((_, wrapped), entry)| match entry {
+            Entry::Ready { version, .. } => Some((version.clone(), wrapped.clone())),
+            Entry::UnderWay(_) => None,
+        });
+        ready.collect()
+    }
+
+    fn drop_version(&mut self, refused: &KeyVersion) {
+        self.by_wrapped
+            .retain(|_, entry| !matches!(entry, Entry::Ready { version, .. } if version == refused));
+        self.confirmed.remove(refused);
+    }
+}
+
+fn overloaded() -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Throttled,
+        format!("{MAX_UNDER_WAY} keys are being unwrapped already; try again"),
+    )
+}
+
+fn ended() -> ProviderError {
+    ProviderError::new(ErrorClass::Unavailable, "the plugin is stopping")
+}
+
+#[cfg(test)]
+mod tests;
