@@ -95,6 +95,21 @@ fn names_are_checked() {
     assert_eq!(parse(&endless), Err(Malformed::NameWithoutEnd));
 }
 
+/// Named inputs, which the fuzzer starts from too.
+#[test]
+fn named_inputs_are_what_their_names_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/inputs");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).expect("folder") {
+        let path = file.expect("file").path();
+        let name = path.file_name().expect("name").to_string_lossy().into_owned();
+        let parsed = Stored::parse(&std::fs::read(&path).expect("readable"), &["kms:1".to_owned()]);
+        assert_eq!(parsed.is_ok(), name.starts_with("good-"), "{name}: {parsed:?}");
+        count += 1;
+    }
+    assert_eq!(count, 33);
+}
+
 /// Each flip either fails or gives the object itself, where only the metadata around it is another.
 fn flip_each_bit(value: &[u8], seed: &[u8], etcd_key: &[u8], text: &[u8]) {
     let mut opens = 0;
