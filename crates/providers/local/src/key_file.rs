@@ -202,7 +202,7 @@ impl KeyFile {
         let primary = parse_number(&field(lines.next(), "primary")?)?;
         let next = parse_number(&field(lines.next(), "next")?)?;
         let mut versions = BTreeMap::new();
-        for (line, text) in lines.take_while(|(_, text)| text.starts_with("version ")) {
+        for (line, text) in lines.take_while(|(_, text)| !text.starts_with("sha256 ")) {
             let (number, version) = parse_version(line, text)?;
             if versions.insert(number, version).is_some() {
                 return Err(KeyFileError::Twice { line, number });
@@ -368,9 +368,9 @@ fn parse_number(field: &Field<'_>) -> Result<u32, KeyFileError> {
 
 fn parse_version(line: usize, text: &str) -> Result<(u32, Version), KeyFileError> {
     let wrong = KeyFileError::Line { line, expected: "version NUMBER TIME BASE64" };
-    let mut words = text.split(' ').skip(1);
-    let (Some(number), Some(created), Some(key), None) =
-        (words.next(), words.next(), words.next(), words.next())
+    let mut words = text.split(' ');
+    let (Some("version"), Some(number), Some(created), Some(key), None) =
+        (words.next(), words.next(), words.next(), words.next(), words.next())
     else {
         return Err(wrong);
     };
