@@ -5,14 +5,15 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::key_file::{EditError, KeyFile, KeyFileError, MAX_LEN};
 
 /// Reads a key file. Refuses one that belongs to anybody but root or us, or that others can read.
 pub fn load(path: &Path) -> Result<KeyFile, DiskError> {
-    load_with_stamp(path).map(|(file, _)| file)
+    load_open(path).map(|loaded| loaded.file)
 }
 
 /// Makes a change under a lock, and writes the result so that a reader sees the old file or the new one, and a crash
@@ -60,22 +61,42 @@ pub(crate) fn stamp(path: &Path) -> Result<Stamp, DiskError> {
     fs::metadata(path).map(|metadata| stamp_of(&metadata)).map_err(|error| failed("read", path, error))
 }
 
-pub(crate) fn load_with_stamp(path: &Path) -> Result<(KeyFile, Stamp), DiskError> {
-    let mut file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => DiskError::Missing(path.to_owned()),
-        _ => failed("read", path, error),
-    })?;
+/// A key file, and where it came from.
+pub(crate) struct Loaded {
+    pub(crate) file: KeyFile,
+    pub(crate) stamp: Stamp,
+    /// While it is open, the file system gives its inode number to no other file, so that no two files have one stamp,
+    /// however quickly they follow each other.
+    pub(crate) open: File,
+}
+
+pub(crate) fn load_open(path: &Path) -> Result<Loaded, DiskError> {
+    let (text, open) = read_private(path, MAX_LEN)?;
+    let metadata = open.metadata().map_err(|error| failed("read", path, error))?;
+    let file =
+        KeyFile::parse(&text).map_err(|source| DiskError::Content { path: path.to_owned(), source })?;
+    Ok(Loaded { file, stamp: stamp_of(&metadata), open })
+}
+
+/// Reads a file of secrets, of which only the first `longest` bytes and one more: enough to see that it is too long.
+/// Refuses one that belongs to anybody but root or us, or that others can read.
+pub(crate) fn read_private(path: &Path, longest: usize) -> Result<(Zeroizing<Vec<u8>>, File), DiskError> {
+    // Symbolic links are followed, because mounted volumes are made of them; what is checked is the file that was opened.
+    let file = OpenOptions::new()
+        .read(true)
+        // The open of a FIFO would wait until somebody writes to it. A regular file does not notice.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => DiskError::Missing(path.to_owned()),
+            _ => failed("read", path, error),
+        })?;
     let metadata = file.metadata().map_err(|error| failed("read", path, error))?;
     check_access(path, &metadata)?;
     // One allocation: growing would leave keys behind in freed memory.
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
-    (&mut file)
-        .take(MAX_LEN as u64 + 1)
-        .read_to_end(&mut text)
-        .map_err(|error| failed("read", path, error))?;
-    let parsed =
-        KeyFile::parse(&text).map_err(|source| DiskError::Content { path: path.to_owned(), source })?;
-    Ok((parsed, stamp_of(&metadata)))
+    let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
+    (&file).take(longest as u64 + 1).read_to_end(&mut text).map_err(|error| failed("read", path, error))?;
+    Ok((text, file))
 }
 
 fn stamp_of(metadata: &Metadata) -> Stamp {
@@ -99,6 +120,10 @@ fn check_access(path: &Path, metadata: &Metadata) -> Result<(), DiskError> {
 
 /// Beside the key file, because the key file itself is replaced by each change.
 fn lock(path: &Path) -> Result<File, DiskError> {
+    // The change would replace the link, and a lock beside the link does not keep out who works on the file itself.
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(DiskError::Link(path.to_owned()));
+    }
     let lock_path = sibling(path, ".lock")?;
     let lock = OpenOptions::new()
         .create(true)
@@ -116,16 +141,31 @@ fn replace(path: &Path, file: &KeyFile) -> Result<(), DiskError> {
 }
 
 /// Writes a file of mode 0600 by rename, synced before and after.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    temporary(directory, bytes)?.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// The same where there is no file; `AlreadyExists` where there is one, also when it appears at the last moment.
+pub(crate) fn write_new_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    temporary(directory, bytes)?.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+fn temporary(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut temporary = tempfile::Builder::new()
         .prefix(".keystead-")
         .permissions(fs::Permissions::from_mode(0o600))
         .tempfile_in(directory)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    Ok(temporary)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sibling(path: &Path, suffix: &str) -> Result<PathBuf, DiskError> {
@@ -139,7 +179,7 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> DiskError {
     DiskError::Io { action, path: path.to_owned(), source }
 }
 
-/// Why a key file was not read or written.
+/// Why a key file, or another file of secrets, was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Its text is refused.
@@ -162,7 +202,7 @@ pub enum DiskError {
     #[error("{} exists already; a key file is never overwritten", .0.display())]
     Exists(PathBuf),
     /// The operating system refused.
-    #[error("cannot {action} key file {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -171,11 +211,14 @@ pub enum DiskError {
         /// Why not.
         source: io::Error,
     },
+    /// A symbolic link where something shall be written.
+    #[error("{} is a symbolic link; name the file that it leads to", .0.display())]
+    Link(PathBuf),
     /// There is none.
-    #[error("there is no key file {}", .0.display())]
+    #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// Others can read it.
-    #[error("key file {} has mode {mode:04o}: others can read or change it", path.display())]
+    #[error("{} has mode {mode:04o}: others can read or change it", path.display())]
     Mode {
         /// The file.
         path: PathBuf,
@@ -186,7 +229,7 @@ pub enum DiskError {
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// Somebody else's.
-    #[error("key file {} belongs to uid {owner}: it must belong to root or to the user that runs this", path.display())]
+    #[error("{} belongs to uid {owner}: it must belong to root or to the user that runs this", path.display())]
     Owner {
         /// The file.
         path: PathBuf,

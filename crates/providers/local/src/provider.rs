@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -5,7 +6,7 @@ use keystead_crypto::{MESSAGE_OVERHEAD, OpenError, Purpose, Random, Secret32, op
 use keystead_model::{ErrorClass, KeyVersion};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
 
-use crate::disk::{DiskError, Stamp, load_with_stamp, stamp};
+use crate::disk::{DiskError, Loaded, Stamp, load_open, stamp};
 use crate::{KIND, KeyFile};
 
 /// Serves the key file as it is now. Every call looks whether the file was replaced; one that has turned bad is reported
@@ -19,6 +20,8 @@ pub struct LocalProvider {
 
 struct Current {
     file: Arc<KeyFile>,
+    /// Keeps the stamp of the file in use from being another file's.
+    _open: File,
     /// Of the last file that was looked at, good or bad, so that a bad one is reported once.
     seen: Option<Stamp>,
 }
@@ -26,11 +29,11 @@ struct Current {
 impl LocalProvider {
     /// Reads the key file.
     pub fn open(path: &Path, random: Arc<dyn Random>) -> Result<Self, DiskError> {
-        let (file, stamp) = load_with_stamp(path)?;
+        let Loaded { file, stamp, open } = load_open(path)?;
         Ok(Self {
             path: path.to_owned(),
             description: Description { kind: KIND, key_name: file.id() },
-            current: Mutex::new(Current { file: Arc::new(file), seen: Some(stamp) }),
+            current: Mutex::new(Current { file: Arc::new(file), _open: open, seen: Some(stamp) }),
             random,
         })
     }
@@ -41,7 +44,14 @@ impl LocalProvider {
         if now != current.seen {
             current.seen = now;
             match self.reload() {
-                Ok(file) => current.file = Arc::new(file),
+                Ok(loaded) => {
+                    *current = Current {
+                        file: Arc::new(loaded.file),
+                        _open: loaded.open,
+                        // What was read, which may be newer than what was seen first.
+                        seen: Some(loaded.stamp),
+                    };
+                }
                 Err(error) => tracing::error!(
                     error = %error,
                     "the key file cannot be used; going on with the last good one"
@@ -51,13 +61,14 @@ impl LocalProvider {
         Arc::clone(&current.file)
     }
 
-    fn reload(&self) -> Result<KeyFile, ReloadError> {
-        let (file, _) = load_with_stamp(&self.path)?;
+    fn reload(&self) -> Result<Loaded, ReloadError> {
+        let loaded = load_open(&self.path)?;
+        let file = &loaded.file;
         if file.id() != self.description.key_name {
             return Err(ReloadError::OtherKey { path: self.path.clone() });
         }
         tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
-        Ok(file)
+        Ok(loaded)
     }
 
     fn wrap_now(&self, key: &Secret32) -> Result<Wrapped, ProviderError> {
@@ -77,6 +88,10 @@ impl LocalProvider {
             ProviderError::new(ErrorClass::NotFound, text)
         };
         let number: u32 = version.as_str().parse().map_err(|_| missing())?;
+        // `01` is no name of version 1.
+        if KeyVersion::from(number) != *version {
+            return Err(missing());
+        }
         let file = self.current();
         let kek = file.key(number).ok_or_else(missing)?;
         let corrupt = |error: OpenError| ProviderError::new(ErrorClass::Corrupt, error.to_string());

@@ -9,9 +9,9 @@
 //!
 //! The recipient is a line of text that is no secret; the identity, which opens, is a file of mode 0600.
 
-use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,8 +19,8 @@ use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256 as HPKE;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey};
 use zeroize::Zeroizing;
 
-use crate::disk::write_private;
-use crate::{KeyFile, KeyFileError};
+use crate::disk::{read_private, write_new_private};
+use crate::{DiskError, KeyFile, KeyFileError};
 
 const FIRST_LINE: &str = "keystead-sealed-key-file 1";
 const RECIPIENT_PREFIX: &str = "keystead-recipient-1:";
@@ -29,6 +29,8 @@ const IDENTITY_PREFIX: &str = "keystead-identity-1:";
 const INFO: &[u8] = b"keystead key file export 1";
 /// A sealed key file in base64 is under a third longer than the file.
 const MAX_LEN: usize = 128 * 1024;
+/// An identity has 109 bytes.
+const MAX_IDENTITY_LEN: usize = 256;
 
 /// Who may open a sealed key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,24 +72,22 @@ impl Identity {
 
     /// Writes it to a new file of mode 0600.
     pub fn save(&self, path: &Path) -> Result<(), SealedError> {
-        if path.symlink_metadata().is_ok() {
-            return Err(SealedError::IdentityExists(path.to_owned()));
-        }
         let mut keys = Zeroizing::new(Vec::with_capacity(64));
         keys.extend_from_slice(self.private.secret_bytes());
         keys.extend_from_slice(&self.public);
         let encoded = Zeroizing::new(BASE64.encode(&*keys));
         let text = Zeroizing::new(format!("{IDENTITY_PREFIX}{}\n", *encoded));
-        write_private(path, text.as_bytes())
-            .map_err(|source| SealedError::Io { path: path.to_owned(), source })
+        write_new_private(path, text.as_bytes()).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => SealedError::IdentityExists(path.to_owned()),
+            _ => SealedError::Io { path: path.to_owned(), source },
+        })
     }
 
-    /// Reads what [`Self::save`] wrote.
+    /// Reads what [`Self::save`] wrote. Refuses, like a key file, one that others can read.
     pub fn load(path: &Path) -> Result<Self, SealedError> {
-        let text = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|source| SealedError::Io { path: path.to_owned(), source })?;
+        let (bytes, _) = read_private(path, MAX_IDENTITY_LEN)?;
         let wrong = || SealedError::Identity(path.to_owned());
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
         let encoded = text.trim().strip_prefix(IDENTITY_PREFIX).ok_or_else(wrong)?;
         let keys = Zeroizing::new(BASE64.decode(encoded).map_err(|_| wrong())?);
         let (private, public) = keys.split_at_checked(32).ok_or_else(wrong)?;
@@ -142,6 +142,9 @@ pub enum SealedError {
     /// The library failed.
     #[error("sealing failed")]
     Crypto,
+    /// The identity was not read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// Not an identity file.
     #[error("{} is not an identity: it must hold one line that starts with `{IDENTITY_PREFIX}`", .0.display())]
     Identity(std::path::PathBuf),
@@ -154,7 +157,7 @@ pub enum SealedError {
         /// The file.
         path: std::path::PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// What was sealed is no key file.
     #[error(transparent)]
