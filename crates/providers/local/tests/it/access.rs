@@ -1,0 +1,146 @@
+//! Whose files are used, and what is not a file.
+
+use std::os::unix::fs::{chown, symlink};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use keystead_provider_local::{DiskError, Identity, LocalProvider, SealedError, create, edit, load, store};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::fixed::{NOW, Place, fresh, mode, numbers, set_mode};
+use keystead_crypto::SystemRandom;
+
+fn make_fifo(place: &Place, name: &str) -> PathBuf {
+    let path = place.path(name);
+    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("FIFO made");
+    path
+}
+
+/// Answers what `work` answers, and fails instead of waiting for ever.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(Duration::from_secs(20)).expect("it hangs")
+}
+
+#[test]
+fn files_that_others_can_use_are_refused() {
+    for bits in [0o640, 0o604, 0o666, 0o601, 0o610, 0o620] {
+        let place = Place::with_key_file();
+        let before = std::fs::read(place.key_file()).expect("read");
+        set_mode(&place.key_file(), bits);
+        let refused = load(&place.key_file()).err().expect("refused");
+        assert!(matches!(refused, DiskError::Mode { mode, .. } if mode == bits), "{refused}");
+        assert!(refused.hint().is_some_and(|hint| hint.contains("chmod 0600")));
+        assert!(edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).is_err());
+        assert!(store(&place.key_file(), &fresh()).is_err());
+        assert!(LocalProvider::open(&place.key_file(), std::sync::Arc::new(SystemRandom)).is_err());
+        assert_eq!(std::fs::read(place.key_file()).expect("read"), before);
+    }
+}
+
+#[test]
+fn files_for_the_owner_alone_are_used() {
+    for bits in [0o600, 0o400, 0o700] {
+        let place = Place::with_key_file();
+        set_mode(&place.key_file(), bits);
+        load(&place.key_file()).expect("loaded");
+    }
+}
+
+#[test]
+fn everything_written_has_mode_0600() {
+    let place = Place::with_key_file();
+    assert_eq!(mode(&place.key_file()), 0o600);
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("edited");
+    assert_eq!(mode(&place.key_file()), 0o600);
+    assert_eq!(mode(&place.path("kek.lock")), 0o600);
+}
+
+#[test]
+fn file_of_another_user_is_refused() {
+    // Only root can give a file away. Whoever is not root cannot make the case; CI and the containers of the test run are.
+    if !rustix::process::geteuid().is_root() {
+        println!("NOT TESTED: a foreign owner, because this run is not root");
+        return;
+    }
+    let place = Place::with_key_file();
+    chown(place.key_file(), Some(65_533), None).expect("given away");
+    let refused = load(&place.key_file()).err().expect("refused");
+    assert!(matches!(refused, DiskError::Owner { owner: 65_533, .. }), "{refused}");
+    assert!(edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).is_err());
+}
+
+#[test]
+fn missing_file_is_named() {
+    let place = Place::new();
+    let missing = load(&place.key_file()).err().expect("missing");
+    assert!(matches!(missing, DiskError::Missing(_)), "{missing}");
+    assert!(missing.hint().is_some_and(|hint| hint.contains("key create")));
+}
+
+#[test]
+fn link_is_followed_for_reading_and_refused_for_writing() {
+    let place = Place::with_key_file();
+    let link = place.path("link");
+    symlink("kek", &link).expect("linked");
+    assert_eq!(load(&link).expect("loaded").id(), load(&place.key_file()).expect("loaded").id());
+
+    let file = load(&place.key_file()).expect("loaded");
+    let refusals = [
+        edit(&link, |file| file.add(NOW, &SystemRandom)).err(),
+        store(&link, &file).err(),
+        create(&link, &file).err(),
+    ];
+    for refused in refusals {
+        assert!(matches!(refused, Some(DiskError::Link(_))), "{refused:?}");
+    }
+    assert!(link.symlink_metadata().expect("metadata").is_symlink());
+    assert_eq!(numbers(&load(&place.key_file()).expect("loaded")), [1]);
+}
+
+#[test]
+fn link_to_a_file_that_others_can_read_is_refused() {
+    let place = Place::with_key_file();
+    set_mode(&place.key_file(), 0o644);
+    symlink("kek", place.path("link")).expect("linked");
+    assert!(matches!(load(&place.path("link")), Err(DiskError::Mode { mode: 0o644, .. })));
+}
+
+#[test]
+fn directory_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir(place.key_file()).expect("made");
+    set_mode(&place.key_file(), 0o700);
+    assert!(matches!(load(&place.key_file()), Err(DiskError::NotAFile(_))));
+    assert!(create(&place.key_file(), &fresh()).is_err());
+}
+
+#[test]
+fn fifo_is_refused_and_waits_for_nobody() {
+    let place = Place::new();
+    let fifo = make_fifo(&place, "kek");
+    for refused in in_time(move || {
+        let file = fresh();
+        [load(&fifo).err(), edit(&fifo, |file| file.add(NOW, &SystemRandom)).err(), store(&fifo, &file).err()]
+    }) {
+        assert!(matches!(refused, Some(DiskError::NotAFile(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn fifo_as_identity_is_refused_and_waits_for_nobody() {
+    let place = Place::new();
+    let fifo = make_fifo(&place, "identity");
+    let refused = in_time(move || Identity::load(&fifo).err());
+    assert!(matches!(refused, Some(SealedError::Disk(DiskError::NotAFile(_)))), "{refused:?}");
+}
+
+#[test]
+fn longer_than_a_key_file_can_be_is_refused() {
+    let place = Place::with_key_file();
+    std::fs::write(place.key_file(), vec![b'#'; 10_000_000]).expect("written");
+    let refused = load(&place.key_file()).err().expect("refused");
+    assert!(refused.to_string().contains("65537 bytes"), "no more than one byte too many is read: {refused}");
+}

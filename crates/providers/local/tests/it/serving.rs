@@ -1,0 +1,248 @@
+//! The provider: the contract, and what it does when the file changes under it.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keystead_crypto::SystemRandom;
+use keystead_model::{ErrorClass, KeyVersion};
+use keystead_provider::{Provider, Wrapped, contract};
+use keystead_provider_local::{LocalProvider, edit, load};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::fixed::{NOW, Place, fresh, key, set_mode};
+
+#[tokio::test]
+async fn fulfils_the_contract() {
+    contract::check(&Place::with_key_file().provider()).await;
+}
+
+#[test]
+fn description_is_the_files_id() {
+    let place = Place::with_key_file();
+    let id = load(&place.key_file()).expect("loaded").id();
+    let provider = place.provider();
+    assert_eq!(provider.describe().kind, "local");
+    assert_eq!(provider.describe().key_name, id);
+}
+
+async fn wrap(provider: &LocalProvider) -> Wrapped {
+    provider.wrap(&key()).await.expect("wrapped")
+}
+
+async fn unwrap_class(provider: &LocalProvider, version: &KeyVersion, wrapped: &[u8]) -> Option<ErrorClass> {
+    provider.unwrap(version, wrapped).await.err().map(|error| error.class())
+}
+
+#[tokio::test]
+async fn promotion_is_noticed_and_going_back_has_another_activation() {
+    let place = Place::with_key_file();
+    let provider = place.provider();
+    let first = wrap(&provider).await;
+    assert_eq!((first.version.as_str(), first.activation), ("1", Some(1)));
+
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    let second = wrap(&provider).await;
+    assert_eq!((second.version.as_str(), second.activation), ("1", Some(1)), "an added version only unwraps");
+
+    edit(&place.key_file(), |file| file.promote(2)).expect("promoted");
+    let third = wrap(&provider).await;
+    assert_eq!((third.version.as_str(), third.activation), ("2", Some(2)));
+
+    edit(&place.key_file(), |file| file.promote(1)).expect("promoted back");
+    let fourth = wrap(&provider).await;
+    assert_eq!((fourth.version.as_str(), fourth.activation), ("1", Some(3)));
+
+    let reference = |wrapped: &Wrapped| {
+        provider.describe().reference(wrapped.version.clone(), wrapped.activation).expect("reference")
+    };
+    assert_ne!(reference(&first), reference(&fourth), "a key id is never used again");
+    for wrapped in [&first, &second, &third, &fourth] {
+        assert_eq!(unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await, None);
+    }
+}
+
+/// Two changes between two looks, as quick as they come: a stamp of inode and time must not fit both files.
+#[tokio::test]
+async fn promotion_there_and_back_is_noticed_however_quick() {
+    for _ in 0..100 {
+        let place = Place::with_key_file();
+        edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+        let provider = place.provider();
+        edit(&place.key_file(), |file| file.promote(2)).expect("promoted");
+        edit(&place.key_file(), |file| file.promote(1)).expect("promoted back");
+        assert_eq!(wrap(&provider).await.activation, Some(3));
+    }
+}
+
+#[tokio::test]
+async fn version_from_another_host_is_found_without_a_restart() {
+    let place = Place::with_key_file();
+    let provider = place.provider();
+    let elsewhere = Place::new();
+    std::fs::copy(place.key_file(), elsewhere.key_file()).expect("copied");
+    edit(&elsewhere.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    edit(&elsewhere.key_file(), |file| file.promote(2)).expect("promoted");
+    let wrapped = wrap(&elsewhere.provider()).await;
+
+    let early = unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await;
+    assert_eq!(early, Some(ErrorClass::NotFound), "it is not here yet");
+    keystead_provider_local::store(&place.key_file(), &load(&elsewhere.key_file()).expect("loaded"))
+        .expect("imported");
+    assert_eq!(unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await, None);
+}
+
+#[tokio::test]
+async fn removed_version_unwraps_nothing_any_more() {
+    let place = Place::with_key_file();
+    let provider = place.provider();
+    let wrapped = wrap(&provider).await;
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    edit(&place.key_file(), |file| file.promote(2)).expect("promoted");
+    assert_eq!(unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await, None);
+    edit(&place.key_file(), |file| file.remove(1)).expect("removed");
+    let after = unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await;
+    assert_eq!(after, Some(ErrorClass::NotFound));
+}
+
+#[tokio::test]
+async fn version_is_a_number_in_its_one_form_and_no_other() {
+    let place = Place::with_key_file();
+    let provider = place.provider();
+    let wrapped = wrap(&provider).await;
+    for version in ["01", "1.0", "1_", "0", "2", "4294967297", "one"] {
+        let version = KeyVersion::new(version).expect("a version");
+        let class = unwrap_class(&provider, &version, &wrapped.bytes).await;
+        assert_eq!(class, Some(ErrorClass::NotFound), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn wrapped_by_one_version_is_corrupt_for_another() {
+    let place = Place::with_key_file();
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    let provider = place.provider();
+    let wrapped = wrap(&provider).await;
+    let class = unwrap_class(&provider, &KeyVersion::from(2), &wrapped.bytes).await;
+    assert_eq!(class, Some(ErrorClass::Corrupt));
+}
+
+/// What was logged by this thread while it lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text")
+    }
+
+    fn errors(&self) -> usize {
+        self.text().matches("ERROR").count()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+type Break = fn(&Place);
+
+/// Everything that can befall a key file, and a word of the report.
+const BREAKS: [(&str, Break); 8] = [
+    ("does not exist", |place| std::fs::remove_file(place.key_file()).expect("removed")),
+    ("its last line does not fit", |place| {
+        let text = std::fs::read_to_string(place.key_file()).expect("read");
+        std::fs::write(place.key_file(), text.replace("activation 1", "activation 9")).expect("written");
+    }),
+    ("truncated", |place| {
+        let text = std::fs::read(place.key_file()).expect("read");
+        std::fs::write(place.key_file(), &text[..text.len() - 1]).expect("written");
+    }),
+    ("not a key file", |place| std::fs::write(place.key_file(), b"").expect("written")),
+    ("has mode 0644", |place| set_mode(&place.key_file(), 0o644)),
+    ("another key", |place| {
+        std::fs::write(place.key_file(), fresh().print().as_bytes()).expect("written");
+    }),
+    ("is not a regular file", |place| {
+        std::fs::remove_file(place.key_file()).expect("removed");
+        std::fs::create_dir(place.key_file()).expect("made");
+        set_mode(&place.key_file(), 0o700);
+    }),
+    ("is not a regular file", |place| {
+        std::fs::remove_file(place.key_file()).expect("removed");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, place.key_file(), rustix::fs::FileType::Fifo, mode, 0)
+            .expect("FIFO made");
+    }),
+];
+
+#[tokio::test]
+async fn last_good_file_stays_in_use_and_the_fault_is_reported_once() {
+    for (report, damage) in BREAKS {
+        let (log, _guard) = Log::capture();
+        let place = Place::with_key_file();
+        let secret = std::fs::read_to_string(place.key_file()).expect("read");
+        let provider = place.provider();
+        let before = wrap(&provider).await;
+
+        damage(&place);
+        for _ in 0..3 {
+            assert_eq!(wrap(&provider).await.activation, Some(1), "{report}");
+            assert_eq!(unwrap_class(&provider, &before.version, &before.bytes).await, None, "{report}");
+        }
+        assert_eq!(log.errors(), 1, "{report}: {}", log.text());
+        assert!(log.text().contains(report), "{report}: {}", log.text());
+        let key = secret.split(' ').find(|word| word.contains('=')).expect("base64").lines().next();
+        assert!(!log.text().contains(key.expect("one line")), "no key in the log");
+    }
+}
+
+#[tokio::test]
+async fn repaired_file_is_used_again_and_the_next_fault_is_reported_again() {
+    let (log, _guard) = Log::capture();
+    let place = Place::with_key_file();
+    let good = std::fs::read(place.key_file()).expect("read");
+    let provider = place.provider();
+
+    for faults in 1..=3 {
+        std::fs::write(place.key_file(), format!("broken for the {faults}. time")).expect("written");
+        wrap(&provider).await;
+        wrap(&provider).await;
+        assert_eq!(log.errors(), faults, "{}", log.text());
+
+        std::fs::write(place.key_file(), &good).expect("repaired");
+        wrap(&provider).await;
+        assert_eq!(log.text().matches("key file read again").count(), faults);
+    }
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    edit(&place.key_file(), |file| file.promote(2)).expect("promoted");
+    assert_eq!(wrap(&provider).await.activation, Some(2));
+}
+
+#[test]
+fn bad_file_at_start_is_an_error() {
+    let place = Place::with_key_file();
+    std::fs::write(place.key_file(), b"broken").expect("written");
+    assert!(LocalProvider::open(&place.key_file(), Arc::new(SystemRandom)).is_err());
+}
