@@ -1,6 +1,7 @@
 //! The workspace as `cargo metadata` describes it.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -22,9 +23,13 @@ pub struct Dependency {
     pub dev: bool,
 }
 
-/// The checkout that this program was compiled from.
+/// The checkout. Asked at run time: a target folder may be shared between checkouts.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let xtask = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it: run this as `cargo xtask`");
+        Path::new(&xtask).parent().expect("xtask is a folder of the checkout").to_owned()
+    });
+    &ROOT
 }
 
 pub fn packages() -> Result<Vec<Package>> {
