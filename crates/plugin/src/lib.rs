@@ -15,6 +15,8 @@ mod providers;
 mod run;
 mod settings;
 mod snapshot;
+#[cfg(test)]
+mod testbed;
 pub mod transport;
 mod unwrap_cache;
 

@@ -42,17 +42,16 @@ pub(crate) struct Prober {
 }
 
 impl Prober {
-    /// Probes until told to stop.
+    /// Probes until told to stop, also in the middle of a probe.
     pub(crate) async fn run(self, stopping: CancellationToken) {
-        let mut failures = 0;
-        loop {
-            failures = if self.probe_once().await { 0 } else { failures + 1 };
-            let pause = self.pause(failures);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stopping.cancelled() => return,
+        let probes = async {
+            let mut failures = 0;
+            loop {
+                failures = if self.probe_once().await { 0 } else { failures + 1 };
+                tokio::time::sleep(self.pause(failures)).await;
             }
-        }
+        };
+        let _stopped: Option<()> = stopping.run_until_cancelled(probes).await;
     }
 
     /// One probe; whether the backend answered well.
@@ -62,7 +61,8 @@ impl Prober {
         let good = probed.is_ok();
         let after = next_state(&before, probed, Instant::now(), self.settings.outage_bound);
         report(&before, &after);
-        if let State::Serving { snapshot, .. } = &after {
+        // Not in an outage: what is learned counts as confirmed by the backend.
+        if let State::Serving { snapshot, outage: None } = &after {
             self.cache.learn(&snapshot.reference, &snapshot.wrapped, &snapshot.wrapping_key);
         }
         let refused = matches!(after, State::Refusing { class, .. } if class.is_revocation());

@@ -149,19 +149,20 @@ impl UnwrapCache {
         }
     }
 
-    /// Rechecks every `interval` until told to stop.
+    /// Rechecks every `interval` until told to stop, also in the middle of a recheck.
     pub(crate) async fn recheck_every(
         self: Arc<Self>,
         provider: Arc<dyn Provider>,
         interval: Duration,
         stopping: CancellationToken,
     ) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(interval) => self.recheck(&*provider).await,
-                () = stopping.cancelled() => return,
+        let rechecks = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                self.recheck(&*provider).await;
             }
-        }
+        };
+        let _stopped: Option<()> = stopping.run_until_cancelled(rechecks).await;
     }
 
     /// Entries held now.
