@@ -1,0 +1,3 @@
+//! `keystead-plugin` from outside.
+
+mod api_server;
