@@ -10,7 +10,6 @@ mod etcd_server;
 mod files;
 mod pki;
 mod port;
-mod process;
 mod ready;
 
 use std::path::{Path, PathBuf};

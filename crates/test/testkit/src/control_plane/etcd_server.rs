@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::files;
 use super::port::Port;
-use super::process::Process;
 use super::ready;
+use crate::process::Process;
 
 /// A running etcd.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::MissedTickBehavior;
 
-use super::process::Process;
+use crate::process::Process;
 
 /// Asks `check` until it is content, or says why that will not happen: the process ended, or `patience` did.
 pub(super) async fn wait(

@@ -32,7 +32,7 @@ echo $status
 
 /// A running program under its watchdog.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     pid: Pid,
     log: PathBuf,
     /// Open as long as the program may live.
@@ -44,7 +44,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program`; what it prints is appended to `log`.
-    pub(super) async fn spawn(program: &Path, args: &[OsString], log: &Path) -> Result<Self> {
+    pub async fn spawn(program: &Path, args: &[OsString], log: &Path) -> Result<Self> {
         let mut watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "sh"])
             .arg(log)
@@ -66,12 +66,12 @@ impl Process {
     }
 
     /// The process id of the program itself.
-    pub(super) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Waits until the program ends; its exit status as a shell gives it (128 + signal). May be cancelled.
-    pub(super) async fn wait(&mut self) -> Result<i32> {
+    pub async fn wait(&mut self) -> Result<i32> {
         if let Some(status) = self.status {
             return Ok(status);
         }
@@ -81,7 +81,7 @@ impl Process {
     }
 
     /// Asks the program to end and waits for that.
-    pub(super) async fn stop(&mut self, patience: Duration) -> Result<i32> {
+    pub async fn stop(&mut self, patience: Duration) -> Result<i32> {
         self.signal(Signal::TERM)?;
         match tokio::time::timeout(patience, self.wait()).await {
             Ok(status) => status,
@@ -92,7 +92,7 @@ impl Process {
     }
 
     /// Ends the program as a crash would.
-    pub(super) async fn kill(&mut self) -> Result<i32> {
+    pub async fn kill(&mut self) -> Result<i32> {
         self.signal(Signal::KILL)?;
         self.wait().await
     }
@@ -106,7 +106,7 @@ impl Process {
     }
 
     /// The last lines that the program printed.
-    pub(super) fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         const LINES: usize = 20;
         let Ok(file) = std::fs::File::open(&self.log) else { return String::new() };
         let lines: Vec<String> = StdBufReader::new(file).lines().map_while(Result::ok).collect();

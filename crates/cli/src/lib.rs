@@ -1,0 +1,47 @@
+//! `keystead`: the command line. It must never hold a rule of its own: it parses, calls a library and prints.
+//!
+//! One file a group of commands; read `plugin.rs` first. Results go to standard output, progress and prose to standard
+//! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
+
+mod plugin;
+#[cfg(feature = "try")]
+mod quickstart;
+
+use keystead_runtime::Failure;
+
+/// Encrypts the Secrets of any Kubernetes cluster with a key that lives outside the cluster.
+///
+/// Exit codes: 0 ok, 1 failed or refused, 2 usage or configuration text, 4 unreachable, 5 denied, 6 a verification found a
+/// problem, 70 bug.
+#[derive(Debug, clap::Parser)]
+#[command(version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// From nothing to proof on this machine: key, plugin, Secrets in etcd, rotation, re-encryption
+    #[cfg(feature = "try")]
+    Quickstart(quickstart::QuickstartArgs),
+    /// The KMS plugin: run it, check any plugin, measure it, look after its key file
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+}
+
+/// Runs one command.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        #[cfg(feature = "try")]
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Plugin(command) => plugin::run(command),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))
+}

@@ -1,0 +1,144 @@
+//! A real etcd and a real kube-apiserver.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use keystead_crypto::sha256;
+use keystead_etcd::{Connection, Etcd, Inventory, Layout, inventory};
+use keystead_testkit::api::{Kind, Object};
+use keystead_testkit::control_plane::{
+    ApiServer, ControlPlane, EncryptionProvider, Options, encryption_config,
+};
+
+use super::plugin_process::PluginProcess;
+use super::story::Cluster;
+
+const NAMESPACE: &str = "default";
+const FIELD: &str = "password";
+const SECRETS_PREFIX: &str = "/registry/secrets/";
+/// kube-apiserver looks at Status with every request for /readyz, but keeps a good result for 20 s, and every minute.
+const ADOPTION: Duration = Duration::from_secs(90);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const PAGE: u32 = 500;
+
+pub(super) struct RealCluster {
+    directory: PathBuf,
+    binaries: Option<PathBuf>,
+    running: Option<ControlPlane>,
+}
+
+impl RealCluster {
+    pub(super) fn new(directory: &Path, binaries: Option<PathBuf>) -> Self {
+        Self { directory: directory.join("cluster"), binaries, running: None }
+    }
+
+    /// A command that reads a Secret from the cluster that is up.
+    pub(super) fn try_it(&self) -> Option<String> {
+        let server = self.running.as_ref()?.api_servers.first()?;
+        let ca = self.directory.join("ca.pem");
+        std::fs::write(&ca, server.ca()).ok()?;
+        Some(format!(
+            "\nkube-apiserver is at {}; for example:\n   curl --cacert {} -H 'Authorization: Bearer {}' {}/api/v1/namespaces/{NAMESPACE}/secrets/before",
+            server.url(),
+            ca.display(),
+            server.token(),
+            server.url()
+        ))
+    }
+
+    fn server(&mut self) -> Result<&mut ApiServer> {
+        let running = self.running.as_mut().context("the control plane is not running")?;
+        running.api_servers.first_mut().context("there is one API server")
+    }
+
+    async fn etcd(&self) -> Result<Etcd> {
+        let running = self.running.as_ref().context("the control plane is not running")?;
+        Ok(Etcd::connect(&Connection { endpoint: running.etcd().url().to_owned(), tls: None }).await?)
+    }
+}
+
+impl Cluster for RealCluster {
+    async fn start(&mut self) -> Result<()> {
+        let options = Options {
+            binaries: self.binaries.clone(),
+            directory: Some(self.directory.clone()),
+            ..Options::default()
+        };
+        self.running = Some(ControlPlane::start(options).await?);
+        Ok(())
+    }
+
+    async fn enable(&mut self, plugin: &PluginProcess) -> Result<()> {
+        let entry = EncryptionProvider::KmsV2 {
+            name: "keystead".to_owned(),
+            endpoint: format!("unix://{}", plugin.socket().display()),
+            timeout: None,
+        };
+        let config = encryption_config(&["secrets"], &[entry, EncryptionProvider::Identity]);
+        let server = self.server()?;
+        server.set_encryption(Some(&config))?;
+        server.restart().await
+    }
+
+    async fn create_secret(&mut self, name: &str, value: &str) -> Result<()> {
+        let secret = Object::new(Kind::Secret, NAMESPACE, name, FIELD, value.as_bytes());
+        self.server()?.client().create(&secret).await?;
+        Ok(())
+    }
+
+    async fn read_secret(&mut self, name: &str) -> Result<String> {
+        let secret = self.server()?.client().get(Kind::Secret, NAMESPACE, name).await?;
+        let value = secret.data.get(FIELD).context("the Secret has lost its field")?;
+        Ok(String::from_utf8(value.clone())?)
+    }
+
+    async fn adopted(&mut self, key_id: &str) -> Result<()> {
+        let hash = format!("sha256:{}", hex::encode(sha256(key_id.as_bytes())));
+        let server = self.server()?;
+        let seen = async {
+            loop {
+                server.readyz(false).await?;
+                let metrics = server.metrics().await?;
+                let status = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
+                if metrics.lines().any(|line| line.starts_with(status) && line.contains(&hash)) {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        match tokio::time::timeout(ADOPTION, seen).await {
+            Ok(seen) => seen,
+            Err(_) => bail!("kube-apiserver did not ask the plugin within {ADOPTION:?}"),
+        }
+    }
+
+    async fn re_encrypt(&mut self) -> Result<usize> {
+        let client = self.server()?.client().clone();
+        let mut rewritten = 0;
+        let mut page_token = String::new();
+        loop {
+            let page = client.list(Kind::Secret, "", PAGE, &page_token).await?;
+            for secret in page.items {
+                // An empty patch: kube-apiserver writes only what is not on the current key.
+                let version = client.touch(Kind::Secret, &secret.namespace, &secret.name).await?;
+                rewritten += usize::from(version != secret.resource_version);
+            }
+            if page.continue_token.is_empty() {
+                return Ok(rewritten);
+            }
+            page_token = page.continue_token;
+        }
+    }
+
+    async fn stored(&mut self, name: &str) -> Result<Vec<u8>> {
+        let key = format!("{SECRETS_PREFIX}{NAMESPACE}/{name}");
+        let entry = self.etcd().await?.get(key.as_bytes()).await?;
+        Ok(entry.with_context(|| format!("etcd has no {key}"))?.value)
+    }
+
+    async fn inventory(&mut self) -> Result<Inventory> {
+        let etcd = self.etcd().await?;
+        Ok(inventory(&mut etcd.scan(SECRETS_PREFIX), &Layout::default()).await?)
+    }
+}

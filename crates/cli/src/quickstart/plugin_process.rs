@@ -1,0 +1,86 @@
+//! The plugin as a process of its own, and a client of its socket.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hyper_util::rt::TokioIo;
+use keystead_proto::kms_v2::StatusRequest;
+use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient;
+use keystead_testkit::process::Process;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+/// A start takes milliseconds; a busy machine gets more.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A running plugin. It ends with this value.
+pub(super) struct PluginProcess {
+    process: Process,
+    socket: PathBuf,
+    client: KeyManagementServiceClient<Channel>,
+}
+
+impl PluginProcess {
+    /// Starts this same program as plugin and waits until it encrypts.
+    pub(super) async fn start(directory: &Path, key_file: &Path) -> Result<Self> {
+        let socket = directory.join("kms.sock");
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let args =
+            ["plugin", "run", "--probe-interval", "1s", "--admin", "off", "--log-format", "json", "--socket"];
+        let mut args: Vec<OsString> = args.map(OsString::from).to_vec();
+        args.extend([socket.clone().into(), "--key-file".into(), key_file.into()]);
+        let process = Process::spawn(&program, &args, &directory.join("plugin.log")).await?;
+        let mut plugin = Self { process, client: client(socket.clone()), socket };
+        let ready = tokio::time::timeout(PATIENCE, plugin.until(|_| true)).await;
+        if ready.is_err() {
+            bail!("the plugin did not start; its log ends with: {}", plugin.process.tail());
+        }
+        Ok(plugin)
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(super) fn client(&self) -> KeyManagementServiceClient<Channel> {
+        self.client.clone()
+    }
+
+    /// The key id of Status now.
+    pub(super) async fn key_id(&self) -> Result<String> {
+        Ok(self.client().status(StatusRequest {}).await?.into_inner().key_id)
+    }
+
+    /// Waits until Status shows another key id, and gives it.
+    pub(super) async fn rotated_from(&mut self, old: &str) -> Result<String> {
+        let new = tokio::time::timeout(PATIENCE, self.until(|key_id| key_id != old)).await;
+        new.context("the plugin did not take up the new version")
+    }
+
+    async fn until(&mut self, accept: impl Fn(&str) -> bool) -> String {
+        loop {
+            match self.key_id().await {
+                Ok(key_id) if accept(&key_id) => return key_id,
+                _ => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}
+
+fn client(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
+    let connector = service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    // The address is never looked up: the connector knows the socket.
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+    KeyManagementServiceClient::new(channel)
+}

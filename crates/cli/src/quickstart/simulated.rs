@@ -1,0 +1,154 @@
+//! kube-apiserver's part, played by this program where there is no control plane: the real plugin, the real stored format,
+//! and a map in memory in place of etcd.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use keystead_crypto::{Random, Secret32, SystemRandom};
+use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, Stored, WrappedSeed};
+use keystead_etcd::{Inventory, Layout, Tally};
+use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient;
+use keystead_proto::kms_v2::{DecryptRequest, EncryptRequest, StatusRequest};
+use tonic::transport::Channel;
+
+use super::plugin_process::PluginProcess;
+use super::story::Cluster;
+
+const PROVIDER: &str = "keystead";
+
+#[derive(Default)]
+pub(super) struct SimulatedCluster {
+    stored: BTreeMap<String, Vec<u8>>,
+    encryption: Option<EncryptionState>,
+}
+
+/// What kube-apiserver keeps for a KMS v2 entry: a seed of its own and what the plugin made of it.
+struct EncryptionState {
+    plugin: KeyManagementServiceClient<Channel>,
+    seed: Secret32,
+    wrapped: WrappedSeed,
+}
+
+impl EncryptionState {
+    /// Status, and then Encrypt of a new seed, which must name the same key.
+    async fn new(mut plugin: KeyManagementServiceClient<Channel>) -> Result<Self> {
+        let key_id = plugin.status(StatusRequest {}).await?.into_inner().key_id;
+        let seed = Secret32::generate(&SystemRandom)?;
+        let request = EncryptRequest { plaintext: seed.expose().to_vec(), uid: "quickstart".to_owned() };
+        let answer = plugin.encrypt(request).await?.into_inner();
+        ensure!(answer.key_id == key_id, "Status and Encrypt name different keys");
+        let wrapped = WrappedSeed {
+            kind: SeedKind::HkdfSeed,
+            key_id: answer.key_id,
+            ciphertext: answer.ciphertext,
+            annotations: answer.annotations.into_iter().collect(),
+        };
+        Ok(Self { plugin, seed, wrapped })
+    }
+
+    fn seal(&self, key: &str, object: &[u8]) -> Result<Vec<u8>> {
+        let mut random = SealRandomness { info: [0; 32], nonce: [0; 12] };
+        SystemRandom.fill(&mut random.info)?;
+        SystemRandom.fill(&mut random.nonce)?;
+        let sealed =
+            KmsV2::seal(PROVIDER, self.wrapped.clone(), self.seed.expose(), key.as_bytes(), object, &random)?;
+        Ok(sealed.encode()?)
+    }
+
+    /// Through the plugin's Decrypt, as after a restart of kube-apiserver.
+    async fn open(&mut self, key: &str, sealed: &KmsV2) -> Result<Vec<u8>> {
+        let request = DecryptRequest {
+            ciphertext: sealed.seed.ciphertext.clone(),
+            uid: "quickstart".to_owned(),
+            key_id: sealed.seed.key_id.clone(),
+            annotations: sealed.seed.annotations.clone().into_iter().collect(),
+        };
+        let seed = self.plugin.decrypt(request).await?.into_inner().plaintext;
+        Ok(sealed.open(&seed, key.as_bytes())?.to_vec())
+    }
+}
+
+impl SimulatedCluster {
+    fn encryption(&mut self) -> Result<&mut EncryptionState> {
+        self.encryption.as_mut().context("encryption is not switched on")
+    }
+
+    async fn read(&mut self, key: &str) -> Result<Vec<u8>> {
+        let value = self.stored.get(key).with_context(|| format!("there is no {key}"))?;
+        match Stored::parse(value, &[])? {
+            Stored::Plain(_) => Ok(value.clone()),
+            Stored::KmsV2(sealed) => self.encryption()?.open(key, &sealed).await,
+            _ => bail!("{key} is stored in a way that this program did not write"),
+        }
+    }
+
+    fn write(&mut self, key: &str, object: &[u8]) -> Result<()> {
+        let value = match &self.encryption {
+            Some(encryption) => encryption.seal(key, object)?,
+            None => object.to_vec(),
+        };
+        self.stored.insert(key.to_owned(), value);
+        Ok(())
+    }
+}
+
+impl Cluster for SimulatedCluster {
+    async fn start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn enable(&mut self, plugin: &PluginProcess) -> Result<()> {
+        self.encryption = Some(EncryptionState::new(plugin.client()).await?);
+        Ok(())
+    }
+
+    async fn create_secret(&mut self, name: &str, value: &str) -> Result<()> {
+        self.write(&etcd_key(name), &[b"k8s\0", value.as_bytes()].concat())
+    }
+
+    async fn read_secret(&mut self, name: &str) -> Result<String> {
+        let object = self.read(&etcd_key(name)).await?;
+        let value = object.strip_prefix(b"k8s\0".as_slice()).context("not what was written")?;
+        Ok(String::from_utf8(value.to_vec())?)
+    }
+
+    async fn adopted(&mut self, key_id: &str) -> Result<()> {
+        let state = EncryptionState::new(self.encryption()?.plugin.clone()).await?;
+        ensure!(state.wrapped.key_id == key_id, "Status went back to another key");
+        self.encryption = Some(state);
+        Ok(())
+    }
+
+    async fn re_encrypt(&mut self) -> Result<usize> {
+        let current = self.encryption()?.wrapped.key_id.clone();
+        let keys: Vec<String> = self.stored.keys().cloned().collect();
+        let mut rewritten = 0;
+        for key in keys {
+            let value = self.stored.get(&key).context("nothing is deleted here")?;
+            let is_current =
+                matches!(Stored::parse(value, &[])?, Stored::KmsV2(sealed) if sealed.seed.key_id == current);
+            if !is_current {
+                let object = self.read(&key).await?;
+                self.write(&key, &object)?;
+                rewritten += 1;
+            }
+        }
+        Ok(rewritten)
+    }
+
+    async fn stored(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.stored.get(&etcd_key(name)).cloned().with_context(|| format!("there is no Secret {name}"))
+    }
+
+    async fn inventory(&mut self) -> Result<Inventory> {
+        let mut tally = Tally::new(Layout::default());
+        for (key, value) in &self.stored {
+            tally.add(key.as_bytes(), value);
+        }
+        Ok(tally.finish())
+    }
+}
+
+fn etcd_key(name: &str) -> String {
+    format!("/registry/secrets/default/{name}")
+}
