@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keystead_conformance::{Hooks, Kms, Options, OptionsError, Progress, Socket, UnknownCheck};
-use keystead_runtime::Failure;
+use keystead_runtime::{Failure, print_result};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PluginCommand {
@@ -22,7 +22,7 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
         #[cfg(feature = "try")]
         PluginCommand::Run(args) => keystead_plugin::run(*args),
         #[cfg(feature = "try")]
-        PluginCommand::Key(args) => keystead_plugin::key_commands::run(args, &mut std::io::stdout().lock()),
+        PluginCommand::Key(args) => print_result(&keystead_plugin::key_commands::run(args)?),
         PluginCommand::Check(args) => check(&args),
     }
 }
@@ -69,17 +69,10 @@ enum ReportFormat {
     Json,
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the report is the result; progress goes beside it"
-)]
+#[expect(clippy::print_stderr, reason = "progress goes beside the report")]
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     if args.list {
-        for check in keystead_conformance::checks() {
-            println!("{}\n  {}\n  rule: {}\n  why: {}", check.id, check.title, check.rule, check.why);
-        }
-        return Ok(());
+        return print_result(&list());
     }
     let options = options(args)?;
     let report = crate::runtime()?.block_on(keystead_conformance::run(&options, |progress| {
@@ -87,17 +80,24 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             eprintln!("{} ...", check.id);
         }
     }));
-    match args.format {
-        ReportFormat::Table => println!("{report}"),
+    print_result(&match args.format {
+        ReportFormat::Table => format!("{report}\n"),
         ReportFormat::Json => {
             let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::from_error(&error))?;
-            println!("{text}");
+            format!("{text}\n")
         }
-    }
+    })?;
     match report.exit_code() {
         0 => Ok(()),
         code => Err(Failure::new(format!("{} checks failed", report.summary.fail)).exit_code(code)),
     }
+}
+
+fn list() -> String {
+    let lines = keystead_conformance::checks().map(|check| {
+        format!("{}\n  {}\n  rule: {}\n  why: {}\n", check.id, check.title, check.rule, check.why)
+    });
+    lines.collect()
 }
 
 fn options(args: &CheckArgs) -> Result<Options, Failure> {

@@ -1,6 +1,5 @@
 //! `keystead-plugin key ...`: the life of a key file.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use keystead_crypto::SystemRandom;
@@ -91,26 +90,23 @@ enum ListFormat {
     Json,
 }
 
-/// Runs one command; its result goes to `out`.
-pub fn run(args: KeyArgs, out: &mut dyn Write) -> Result<(), Failure> {
+/// Runs one command and gives what to print.
+pub fn run(args: KeyArgs) -> Result<String, Failure> {
     let path = args.key_file.as_path();
-    let text = match args.command {
-        KeyCommand::Create => create_key(path)?,
-        KeyCommand::List { format } => list(path, format)?,
-        KeyCommand::Add => add(path)?,
-        KeyCommand::Promote { version } => promote(path, version)?,
-        KeyCommand::Remove { version, yes, dry_run } => remove(path, version, yes, dry_run)?,
-        KeyCommand::Rotate { .. } => rotate(path)?,
-        KeyCommand::Export { recipient } => export(path, &recipient)?,
-        KeyCommand::Import { new_identity: Some(identity), .. } => new_identity(&identity)?,
+    match args.command {
+        KeyCommand::Create => create_key(path),
+        KeyCommand::List { format } => list(path, format),
+        KeyCommand::Add => add(path),
+        KeyCommand::Promote { version } => promote(path, version),
+        KeyCommand::Remove { version, yes, dry_run } => remove(path, version, yes, dry_run),
+        KeyCommand::Rotate { .. } => rotate(path),
+        KeyCommand::Export { recipient } => export(path, &recipient),
+        KeyCommand::Import { new_identity: Some(identity), .. } => new_identity(&identity),
         KeyCommand::Import { file: Some(file), identity: Some(identity), .. } => {
-            import(path, &file, &identity)?
+            import(path, &file, &identity)
         }
-        KeyCommand::Import { .. } => {
-            return Err(Failure::new("import needs FILE and --identity FILE").usage());
-        }
-    };
-    out.write_all(text.as_bytes()).map_err(|error| Failure::new(format!("cannot print the result: {error}")))
+        KeyCommand::Import { .. } => Err(Failure::new("import needs FILE and --identity FILE").usage()),
+    }
 }
 
 fn create_key(path: &Path) -> Result<String, Failure> {

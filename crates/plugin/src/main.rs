@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use keystead_plugin::{RunArgs, key_commands};
+use keystead_runtime::print_result;
 
 /// Kubernetes KMS plugin: encrypts the seeds of kube-apiserver with a key that lives outside the cluster.
 #[derive(Parser)]
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         None => keystead_plugin::run(cli.run),
-        Some(Command::Key(args)) => key_commands::run(args, &mut std::io::stdout().lock()),
+        Some(Command::Key(args)) => key_commands::run(args).and_then(|text| print_result(&text)),
     };
     keystead_runtime::exit(result)
 }

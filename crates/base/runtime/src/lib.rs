@@ -6,6 +6,7 @@
 mod admin;
 mod config_file;
 mod failure;
+mod output;
 mod process;
 mod tasks;
 mod telemetry;
@@ -13,6 +14,7 @@ mod telemetry;
 pub use admin::{Admin, Readiness, Report};
 pub use config_file::{ConfigFileError, parse_config, read_config};
 pub use failure::{Failure, exit};
+pub use output::print_result;
 pub use process::{NotHardened, Notify, harden, termination};
 pub use tasks::{Drained, Tasks};
 pub use telemetry::{LogFormat, LogLevel, start_logs};

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use keystead_runtime::print_result;
 
 pub(super) struct Narration {
     step: Cell<u32>,
@@ -21,9 +22,9 @@ impl Narration {
     }
 
     /// A fact.
-    #[expect(clippy::print_stdout, reason = "the story is the result of this command")]
     pub(super) fn say(&self, text: &str) {
-        println!("{text}");
+        // Nobody to tell is no reason to stop: the exit code says how it ended.
+        drop(print_result(&format!("{text}\n")));
     }
 
     /// Waits for `work`, with a spinner where somebody watches.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use keystead_etcd::{Encryption, Inventory};
 use keystead_plugin::key_commands;
 
@@ -110,10 +110,8 @@ fn key_command(key_file: &Path, args: &[&str]) -> Result<String> {
     let path = key_file.as_os_str().to_owned();
     let args = args.iter().map(std::ffi::OsString::from).chain(["--key-file".into(), path]);
     let matches = command.try_get_matches_from(args)?;
-    let mut out = Vec::new();
-    key_commands::run(key_commands::KeyArgs::from_arg_matches(&matches)?, &mut out)
-        .map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    String::from_utf8(out).context("the key command prints text")
+    key_commands::run(key_commands::KeyArgs::from_arg_matches(&matches)?)
+        .map_err(|failure| anyhow::anyhow!("{failure}"))
 }
 
 fn counts(narration: &Narration, inventory: &Inventory) {
