@@ -42,10 +42,10 @@ impl Narration {
     pub(super) fn next_steps(&self) {
         self.say(
             "\nWhat next, on a control-plane host of a real cluster:\n\
-             \x20  keystead-plugin key create                        make a key; copy the file to a safe place\n\
-             \x20  deploy/systemd/                                   units that start the plugin before the kubelet\n\
+             \x20  keystead-plugin key create     make a key; copy the file to a safe place\n\
+             \x20  deploy/systemd/                units that start the plugin before the kubelet\n\
              \x20  keystead plugin check --socket /run/keystead/kms.sock\n\
-             \x20  docs/howto/encrypt-a-cluster.md                   every step after that, in order",
+             \x20  README.md, \"Install on a cluster\": every step, in order",
         );
     }
 }
