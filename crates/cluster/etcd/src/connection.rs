@@ -1,5 +1,6 @@
 //! One connection to one member of etcd.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,13 +38,13 @@ pub struct Etcd {
     client: KvClient<Channel>,
 }
 
-/// One key with its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One key with its value, which wipes itself and is not printed: it may be a Secret that is not encrypted.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Whole, as kube-apiserver binds it into what it seals.
     pub key: Vec<u8>,
     /// Encrypted or not.
-    pub value: Vec<u8>,
+    pub value: Zeroizing<Vec<u8>>,
     /// The revision that wrote it: an object's `resourceVersion`.
     pub mod_revision: i64,
 }
@@ -94,8 +95,8 @@ pub enum ReadError {
     /// The answer has no header, so it does not say which revision it is of.
     #[error("etcd's answer does not name its revision")]
     NoRevision,
-    /// A page that would be read again and again.
-    #[error("etcd's answer is not in the order of its keys")]
+    /// A page that does not follow the one before, or that has no keys although more follow.
+    #[error("etcd's answer is not the next keys in their order")]
     Disorder,
 }
 
@@ -171,7 +172,17 @@ impl Etcd {
 
 impl From<KeyValue> for Entry {
     fn from(kv: KeyValue) -> Self {
-        Self { key: kv.key, value: kv.value, mod_revision: kv.mod_revision }
+        Self { key: kv.key, value: Zeroizing::new(kv.value), mod_revision: kv.mod_revision }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &String::from_utf8_lossy(&self.key))
+            .field("value_bytes", &self.value.len())
+            .field("mod_revision", &self.mod_revision)
+            .finish()
     }
 }
 

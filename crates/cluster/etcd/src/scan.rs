@@ -116,9 +116,10 @@ impl Scanner {
             return Err(ReadError::Disorder);
         }
         self.next_key = match entries.last() {
+            _ if !answer.more => None,
             // The next possible key.
-            Some(last) if answer.more => Some([last.key.as_slice(), &[0]].concat()),
-            _ => None,
+            Some(last) => Some([last.key.as_slice(), &[0]].concat()),
+            None => return Err(ReadError::Disorder),
         };
         self.pinned = Some(revision);
         self.first_revision.get_or_insert(revision);

@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) requests: Vec<RangeRequest>,
     /// Answers in descending order, as etcd never does.
     pub(crate) disorder: bool,
+    /// Says that more keys follow, whatever follows.
+    pub(crate) always_more: bool,
 }
 
 impl FakeEtcd {
@@ -95,7 +97,7 @@ impl Kv for Service {
             kvs.reverse();
         }
         let header = Some(ResponseHeader { revision: state.revision, ..Default::default() });
-        let more = kvs.len() < count;
+        let more = kvs.len() < count || state.always_more;
         Ok(Response::new(RangeResponse { header, kvs, more, count: count as i64 }))
     }
 

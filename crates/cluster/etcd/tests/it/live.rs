@@ -76,12 +76,14 @@ async fn what_the_api_server_writes_opens_and_what_we_seal_it_reads() -> Result<
 
     let key = b"/registry/secrets/default/real";
     let value = etcd.get(key).await?.context("the secret is in etcd")?.value;
-    let Stored::KmsV2(stored) = Stored::parse(&value, &[])? else { panic!("not KMS v2: {value:?}") };
+    let Stored::KmsV2(stored) = Stored::parse(&value, &[])? else {
+        panic!("the secret is not stored by KMS v2")
+    };
     assert_eq!(
         (stored.seed.kind, stored.seed.key_id.as_str()),
         (SeedKind::HkdfSeed, reversing_plugin::KEY_ID)
     );
-    assert_eq!(stored.encode()?, value);
+    assert_eq!(stored.encode()?, *value);
     let seed: Vec<u8> = stored.seed.ciphertext.iter().rev().copied().collect();
     let plaintext = stored.open(&seed, key)?;
     assert!(plaintext.starts_with(b"k8s\0"));
