@@ -1,13 +1,17 @@
 //! What the full test run needs beyond Rust: built or installed here, each part by its name.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{control_plane, go, workspace};
 
 /// kube-apiserver and etcd of every version in `tests/control-plane`.
 const CONTROL_PLANE: &str = "control plane";
+
+/// Tests that change owners or become another user.
+const ROOT: &str = "root";
 
 /// Programs under `tests/go`, and the variable in which the tests find each.
 const GO: &[(&str, &str)] = &[
@@ -42,6 +46,10 @@ pub fn provide() -> Result<Parts> {
         let excuse = excuses.iter().find(|(excused, _)| excused == name).map(|(_, reason)| reason.clone());
         parts.missing.push(Missing { name: name.to_owned(), cause: format!("{cause:#}"), excuse });
     };
+    // The owner of our own entry in /proc is who we are.
+    if std::fs::metadata("/proc/self")?.uid() != 0 {
+        missing(ROOT, anyhow!("this user is not root"));
+    }
     for version in control_plane::versions()? {
         if let Err(cause) = control_plane::build(&version) {
             missing(CONTROL_PLANE, cause.context(version));
@@ -64,7 +72,8 @@ pub fn go_program(name: &str) -> Result<PathBuf> {
 /// Names and reasons in the list. A name that is no part of ours is a mistake, not a promise for later.
 fn excuses(text: &str) -> Result<Vec<(String, String)>> {
     let table: toml::Table = text.parse().with_context(|| format!("cannot read {MAY_BE_MISSING}"))?;
-    let known: Vec<&str> = std::iter::once(CONTROL_PLANE).chain(GO.iter().map(|(name, _)| *name)).collect();
+    let known: Vec<&str> =
+        [CONTROL_PLANE, ROOT].into_iter().chain(GO.iter().map(|(name, _)| *name)).collect();
     let mut excuses = Vec::new();
     for (name, reason) in table {
         let reason = reason.as_str().with_context(|| format!("{MAY_BE_MISSING}: {name} has no reason"))?;
