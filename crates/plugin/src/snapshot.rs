@@ -1,10 +1,12 @@
 //! The one value that Status, Encrypt and readiness read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use keystead_crypto::Secret32;
 use keystead_model::{ErrorClass, KeyReference};
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 /// What encrypts now: a wrapping key and the names that go with it.
@@ -57,24 +59,38 @@ pub(crate) struct Outage {
 }
 
 /// Where the prober publishes and everybody else reads, without a lock.
-pub(crate) struct Published(ArcSwap<State>);
+pub(crate) struct Published {
+    state: ArcSwap<State>,
+    first: SetOnce<()>,
+}
+
+/// A first probe takes milliseconds where the backend is well, and the guard's 2.5 s at most. Callers wait 3 s.
+const FIRST_PROBE: Duration = Duration::from_millis(2_600);
 
 impl Published {
     /// Nothing yet.
     pub(crate) fn starting() -> Self {
         let reason = "the backend has not been asked yet".to_owned();
-        Self(ArcSwap::from_pointee(State::Starting { reason }))
+        Self { state: ArcSwap::from_pointee(State::Starting { reason }), first: SetOnce::new() }
     }
 
     /// The state now.
     pub(crate) fn state(&self) -> Arc<State> {
-        self.0.load_full()
+        self.state.load_full()
+    }
+
+    /// Waits for the first probe, so that a call in the first milliseconds of a process is answered and not refused:
+    /// kube-apiserver would come back only after 10 s.
+    pub(crate) async fn first_probe(&self) {
+        if !self.first.initialized() {
+            drop(tokio::time::timeout(FIRST_PROBE, self.first.wait()).await);
+        }
     }
 
     /// The snapshot to serve from, or why there is none. The bound of an outage holds to the moment, whatever the prober
     /// is doing.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, NotServing> {
-        match &**self.0.load() {
+        match &**self.state.load() {
             State::Serving { snapshot, outage: None } => Ok(Arc::clone(snapshot)),
             State::Serving { snapshot, outage: Some(outage) } if Instant::now() < outage.until => {
                 Ok(Arc::clone(snapshot))
@@ -89,7 +105,9 @@ impl Published {
 
     /// For the prober, which is the only writer.
     pub(crate) fn publish(&self, state: State) {
-        self.0.store(Arc::new(state));
+        self.state.store(Arc::new(state));
+        // Already set by every probe but the first.
+        drop(self.first.set(()));
     }
 }
 

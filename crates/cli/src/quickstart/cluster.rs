@@ -134,7 +134,7 @@ impl Cluster for RealCluster {
     async fn stored(&mut self, name: &str) -> Result<Vec<u8>> {
         let key = format!("{SECRETS_PREFIX}{NAMESPACE}/{name}");
         let entry = self.etcd().await?.get(key.as_bytes()).await?;
-        Ok(entry.with_context(|| format!("etcd has no {key}"))?.value)
+        Ok(entry.with_context(|| format!("etcd has no {key}"))?.value.to_vec())
     }
 
     async fn inventory(&mut self) -> Result<Inventory> {

@@ -27,6 +27,7 @@ impl KeyManagementService for Handlers {
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
         let start = Instant::now();
+        self.kms.published.first_probe().await;
         let plaintext = SecretBytes::from(request.into_inner().plain);
         let result = self.kms.encrypt(plaintext.expose());
         let result = result.map(|sealed| Response::new(EncryptResponse { cipher: sealed.ciphertext }));

@@ -17,6 +17,7 @@ impl KeyManagementService for Handlers {
     /// An error, never another `healthz` text: with one kube-apiserver would go on writing (kubernetes issue 138950).
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let start = Instant::now();
+        self.kms.published.first_probe().await;
         let result = self.kms.status().map(|snapshot| {
             Response::new(StatusResponse {
                 version: self.status_version.as_str().to_owned(),
@@ -30,6 +31,7 @@ impl KeyManagementService for Handlers {
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
         let start = Instant::now();
         let EncryptRequest { plaintext, uid } = request.into_inner();
+        self.kms.published.first_probe().await;
         let plaintext = SecretBytes::from(plaintext);
         let result = self.kms.encrypt(plaintext.expose()).map(|sealed| {
             Response::new(EncryptResponse {

@@ -1,0 +1,26 @@
+//! `keystead` as a person runs it: the real binary, its output and its exit code.
+
+mod check;
+mod quickstart;
+mod usage;
+
+use std::process::{Command, Output};
+
+/// The binary, with nothing of the test runner's environment that it would read.
+fn keystead() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KEYSTEAD_") && name != "KEYSTEAD_CACHE" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
