@@ -1,0 +1,1 @@
+../kms-client/calls.go

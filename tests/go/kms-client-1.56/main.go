@@ -1,0 +1,1 @@
+../kms-client/main.go
