@@ -27,7 +27,7 @@ impl Store {
     /// The stored bytes of an object in `default`.
     pub(crate) async fn value(&self, kind: Kind, name: &str) -> Result<Vec<u8>> {
         let entry = self.etcd.get(&key(kind, name)).await?;
-        Ok(entry.with_context(|| format!("{name} is not in etcd"))?.value)
+        Ok(entry.with_context(|| format!("{name} is not in etcd"))?.value.to_vec())
     }
 
     pub(crate) async fn v2(&self, kind: Kind, name: &str) -> Result<KmsV2> {

@@ -1,0 +1,248 @@
+//! Plugins that die under load, behind a socket that stays open.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keystead_crypto::{Random, SystemRandom};
+use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, WrappedSeed};
+use keystead_proto::kms_v2;
+use keystead_testkit::api::{Client, Kind, Object};
+use keystead_testkit::control_plane::{ControlPlane, Options};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::host::Host;
+use super::stored::{Store, key, open_with_key_file};
+use super::supervisor::{Death, Supervisor};
+use super::v1::{KMS_V1_ON, v2_secrets_and_v1_config_maps};
+
+const TIMES: usize = 200;
+
+#[tokio::test]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn k1_k2_kills_fail_no_v2_call_and_only_v1_calls_in_flight_and_restarts_fail_none() -> Result<()> {
+    let host = Host::new(&["admin: 'off'"])?;
+    let mut supervisor = Supervisor::start(&host)?;
+    let encryption = Some(v2_secrets_and_v1_config_maps(&host.v2("new"), &host.v1("old")));
+    let args = vec![KMS_V1_ON.to_owned()];
+    let control_plane = ControlPlane::start(Options { encryption, args, ..Options::default() }).await?;
+    let client = control_plane.api_servers[0].client();
+    let seeds = Seeds::new(&host, &control_plane).await?;
+
+    let load = Load::start(client);
+    let mut kills = Vec::new();
+    for index in 0..TIMES {
+        let death = supervisor.kill().await?;
+        seeds.read_with_a_new_seed(client, index).await?;
+        load.v1_works_after(death).await?;
+        kills.push(death);
+    }
+    let killed = load.stop().await;
+    println!("{TIMES} kills: {killed}");
+    assert_eq!(killed.secrets.failed(), Vec::<&Call>::new());
+    let unexplained: Vec<_> = killed
+        .config_maps
+        .failed()
+        .into_iter()
+        .filter(|call| !kills.iter().any(|death| call.began <= death.gone && call.ended >= death.signalled))
+        .collect();
+    assert!(unexplained.is_empty(), "failed without a kill: {unexplained:?}");
+
+    let load = Load::start(client);
+    for index in 0..TIMES {
+        let death = supervisor.restart().await?;
+        seeds.read_with_a_new_seed(client, TIMES + index).await?;
+        load.v1_works_after(death).await?;
+    }
+    let restarted = load.stop().await;
+    println!("{TIMES} restarts: {restarted}");
+    assert_eq!(restarted.secrets.failed(), Vec::<&Call>::new());
+    assert_eq!(restarted.config_maps.failed(), Vec::<&Call>::new());
+    // A load that does nothing proves nothing.
+    for calls in [killed.secrets, killed.config_maps, restarted.secrets, restarted.config_maps] {
+        assert!(calls.0.len() > 5 * TIMES, "only {} calls", calls.0.len());
+    }
+    Ok(())
+}
+
+/// Secrets that no API server has seen, each under a seed of its own: reading one needs a Decrypt, and so a connection.
+struct Seeds {
+    host_client: kms_v2::key_management_service_client::KeyManagementServiceClient<tonic::transport::Channel>,
+    store: Store,
+    plaintext: Vec<u8>,
+}
+
+impl Seeds {
+    async fn new(host: &Host, control_plane: &ControlPlane) -> Result<Self> {
+        let store = Store::of(control_plane).await?;
+        let client = control_plane.api_servers[0].client();
+        client.create(&Object::new(Kind::Secret, "default", MODEL, "key", b"value")).await?;
+        let model = store.v2(Kind::Secret, MODEL).await?;
+        let seed = open_with_key_file(&host.key_file(), &model.seed.ciphertext).await?;
+        let plaintext = model.open(seed.expose(), &key(Kind::Secret, MODEL))?.to_vec();
+        Ok(Self { host_client: host.client(), store, plaintext })
+    }
+
+    /// Puts one into etcd and reads it. Afterwards no Decrypt is under way: the API server's watch cache has it too.
+    async fn read_with_a_new_seed(&self, client: &Client, index: usize) -> Result<()> {
+        let name = format!("sealed-{index:03}");
+        let plaintext = renamed(&self.plaintext, name.as_bytes());
+        let mut seed = [0; 32];
+        let mut random = SealRandomness { info: [0; 32], nonce: [0; 12] };
+        for bytes in [seed.as_mut_slice(), &mut random.info, &mut random.nonce] {
+            SystemRandom.fill(bytes)?;
+        }
+        let request = kms_v2::EncryptRequest { plaintext: seed.to_vec(), uid: name.clone() };
+        let answer = self.encrypt(request).await?;
+        let wrapped = WrappedSeed {
+            kind: SeedKind::HkdfSeed,
+            key_id: answer.key_id,
+            ciphertext: answer.ciphertext,
+            annotations: answer.annotations.into_iter().collect(),
+        };
+        let key = key(Kind::Secret, &name);
+        let value = KmsV2::seal("new", wrapped, &seed, &key, &plaintext, &random)?;
+        self.store.etcd.put(&key, &value.encode()?).await?;
+        let read = client.get(Kind::Secret, "default", &name).await.context("a Secret with a new seed")?;
+        assert_eq!((read.metadata.name, read.data["key"].as_slice()), (name.clone(), b"value".as_slice()));
+        let listed = client.list(Kind::Secret, "default", 0, "").await.context("the watch cache")?;
+        assert!(listed.items.iter().any(|item| item.name == name));
+        Ok(())
+    }
+
+    /// This client does not wait for a restart by itself, as kube-apiserver's does.
+    async fn encrypt(&self, request: kms_v2::EncryptRequest) -> Result<kms_v2::EncryptResponse> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.host_client.clone().encrypt(request.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if Instant::now() > end => return Err(status.into()),
+                // Restarting, or not ready for some milliseconds yet.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+}
+
+/// Of one length with all other names, so that the rest of the message stays as it is.
+const MODEL: &str = "sealed-mod";
+
+fn renamed(plaintext: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut renamed = plaintext.to_vec();
+    for start in 0..plaintext.len() - name.len() {
+        if plaintext[start..].starts_with(MODEL.as_bytes()) {
+            renamed[start..start + name.len()].copy_from_slice(name);
+        }
+    }
+    renamed
+}
+
+/// Writers and readers of Secrets (v2) and writers of ConfigMaps (v1), until told to stop.
+struct Load {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    secrets: Arc<Mutex<Vec<Call>>>,
+    config_maps: Arc<Mutex<Vec<Call>>>,
+    /// When the newest good v1 call began.
+    v1_worked: watch::Receiver<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Call {
+    began: Instant,
+    ended: Instant,
+    error: Option<String>,
+}
+
+impl Load {
+    fn start(client: &Client) -> Self {
+        let (v1_works, v1_worked) = watch::channel(Instant::now());
+        let mut load = Self {
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            secrets: Arc::default(),
+            config_maps: Arc::default(),
+            v1_worked,
+        };
+        for writer in 0..2 {
+            for (kind, calls) in [(Kind::Secret, &load.secrets), (Kind::ConfigMap, &load.config_maps)] {
+                let (client, stop, calls) = (client.clone(), load.stop.clone(), Arc::clone(calls));
+                let works = v1_works.clone();
+                load.tasks.spawn(async move {
+                    let name = format!("load-{writer}");
+                    // Left from the load before, perhaps.
+                    drop(client.delete(kind, "default", &name).await);
+                    let object = Object::new(kind, "default", &name, "key", b"value");
+                    let mut created = false;
+                    while !stop.is_cancelled() {
+                        let began = Instant::now();
+                        let done =
+                            if created { client.update(&object).await } else { client.create(&object).await };
+                        let good = done.is_ok();
+                        created |= good;
+                        record(&calls, began, done.map(drop));
+                        if kind == Kind::ConfigMap && good {
+                            works.send_replace(began);
+                        }
+                        if kind == Kind::Secret && created {
+                            let began = Instant::now();
+                            record(&calls, began, client.get(kind, "default", &name).await.map(drop));
+                        }
+                    }
+                });
+            }
+        }
+        load
+    }
+
+    /// Waits until a v1 call has worked that began after the death.
+    async fn v1_works_after(&self, death: Death) -> Result<()> {
+        let mut worked = self.v1_worked.clone();
+        let works = worked.wait_for(|began| *began > death.gone);
+        let worked = tokio::time::timeout(Duration::from_secs(30), works).await;
+        worked.context("v1 does not work again")?.context("the load has ended")?;
+        Ok(())
+    }
+
+    async fn stop(self) -> Calls {
+        self.stop.cancel();
+        self.tasks.join_all().await;
+        let take = |calls: Arc<Mutex<Vec<Call>>>| {
+            OfOneKind(std::mem::take(&mut *calls.lock().unwrap_or_else(PoisonError::into_inner)))
+        };
+        Calls { secrets: take(self.secrets), config_maps: take(self.config_maps) }
+    }
+}
+
+fn record(calls: &Mutex<Vec<Call>>, began: Instant, result: Result<(), keystead_testkit::api::Error>) {
+    let error = result.err().map(|error| error.to_string());
+    let call = Call { began, ended: Instant::now(), error };
+    calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+}
+
+struct Calls {
+    secrets: OfOneKind,
+    config_maps: OfOneKind,
+}
+
+struct OfOneKind(Vec<Call>);
+
+impl OfOneKind {
+    fn failed(&self) -> Vec<&Call> {
+        self.0.iter().filter(|call| call.error.is_some()).collect()
+    }
+}
+
+impl std::fmt::Display for Calls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, calls) in [("v2", &self.secrets), ("v1", &self.config_maps)] {
+            let slowest = calls.0.iter().map(|call| call.ended - call.began).max().unwrap_or_default();
+            let (all, failed) = (calls.0.len(), calls.failed().len());
+            write!(formatter, "{name}: {all} calls, {failed} failed, the slowest took {slowest:?}; ")?;
+        }
+        Ok(())
+    }
+}
