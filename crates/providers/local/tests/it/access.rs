@@ -1,28 +1,11 @@
 //! Whose files are used, and what is not a file.
 
 use std::os::unix::fs::{chown, symlink};
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::time::Duration;
 
-use keystead_provider_local::{DiskError, Identity, LocalProvider, SealedError, create, edit, load, store};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
-
-use crate::fixed::{NOW, Place, fresh, mode, numbers, set_mode};
 use keystead_crypto::SystemRandom;
+use keystead_provider_local::{DiskError, Identity, LocalProvider, SealedError, create, edit, load, store};
 
-fn make_fifo(place: &Place, name: &str) -> PathBuf {
-    let path = place.path(name);
-    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("FIFO made");
-    path
-}
-
-/// Answers what `work` answers, and fails instead of waiting for ever.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(Duration::from_secs(20)).expect("it hangs")
-}
+use crate::fixed::{NOW, Place, fresh, in_time, make_fifo, mode, numbers, set_mode};
 
 #[test]
 fn files_that_others_can_use_are_refused() {
@@ -120,7 +103,8 @@ fn directory_is_refused() {
 #[test]
 fn fifo_is_refused_and_waits_for_nobody() {
     let place = Place::new();
-    let fifo = make_fifo(&place, "kek");
+    let fifo = place.key_file();
+    make_fifo(&fifo);
     for refused in in_time(move || {
         let file = fresh();
         [load(&fifo).err(), edit(&fifo, |file| file.add(NOW, &SystemRandom)).err(), store(&fifo, &file).err()]
@@ -132,7 +116,8 @@ fn fifo_is_refused_and_waits_for_nobody() {
 #[test]
 fn fifo_as_identity_is_refused_and_waits_for_nobody() {
     let place = Place::new();
-    let fifo = make_fifo(&place, "identity");
+    let fifo = place.path("identity");
+    make_fifo(&fifo);
     let refused = in_time(move || Identity::load(&fifo).err());
     assert!(matches!(refused, Some(SealedError::Disk(DiskError::NotAFile(_)))), "{refused:?}");
 }

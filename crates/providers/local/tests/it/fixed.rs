@@ -1,7 +1,8 @@
 //! A key file in a directory of its own, and what tests do with one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use keystead_crypto::{Secret32, SystemRandom, sha256};
 use keystead_provider_local::{KeyFile, LocalProvider, create};
@@ -88,4 +89,16 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).expect("metadata").permissions().mode() & 0o7777
+}
+
+pub(crate) fn make_fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("FIFO made");
+}
+
+/// Answers what `work` answers, and fails instead of waiting for ever.
+pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(Duration::from_secs(20)).expect("it hangs")
 }
