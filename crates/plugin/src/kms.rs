@@ -74,7 +74,7 @@ impl Kms {
 
     fn check_key(&self, reference: &KeyReference, key_id: Option<&str>) -> Result<(), DecryptError> {
         if let Some(given) = key_id.filter(|given| reference.to_string() != *given) {
-            let given = given.chars().take(KeyReference::MAX_LEN).collect();
+            let given = given.chars().take(KeyReference::MAX_LEN).flat_map(char::escape_debug).collect();
             return Err(DecryptError::KeyIdMismatch { given, sealed: reference.to_string() });
         }
         let ours = self.provider.describe().reference(reference.version().clone(), None);
@@ -121,7 +121,7 @@ pub(crate) enum DecryptError {
     /// Sealed with another key version than the caller says.
     #[error("the request says key_id `{given}`, the ciphertext says `{sealed}`")]
     KeyIdMismatch {
-        /// In the request, cut to the longest key id of ours.
+        /// In the request, cut to the longest key id of ours, on one line.
         given: String,
         /// In the ciphertext.
         sealed: String,
@@ -145,3 +145,6 @@ impl DecryptError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
