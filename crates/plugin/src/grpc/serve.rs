@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
@@ -20,6 +21,10 @@ use crate::transport::Connection;
 
 /// Calls under way on one connection: kube-apiserver has one connection for all Decrypts of its lists.
 const MAX_CONCURRENT_STREAMS: u32 = 1024;
+
+/// By then each call under way is answered, because the guard gives up after 2.5 s. What is open still belongs to a
+/// client that is silent, and must not make the end of the process a failure.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Serves connections until the tasks stop; then no new ones, and those that are open end after the calls under way.
 pub(crate) async fn serve(
@@ -62,7 +67,10 @@ async fn serve_connection(connection: Connection, handlers: Handlers, tasks: Tas
         ended = connection.as_mut() => ended,
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(FAREWELL, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!("connection dropped: its client does not say goodbye"),
+            }
         }
     };
     if let Err(error) = ended {
