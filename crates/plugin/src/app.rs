@@ -16,7 +16,7 @@ use crate::prober::{Prober, ProberSettings};
 use crate::providers;
 use crate::settings::Settings;
 use crate::snapshot::Published;
-use crate::transport::Listener;
+use crate::transport::{Listener, SocketError};
 use crate::unwrap_cache::UnwrapCache;
 
 /// A plugin that is bound to its sockets and does not serve yet.
@@ -53,8 +53,7 @@ impl App {
         provider: impl Provider + 'static,
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
-        let listener = Listener::bind(&settings.socket, inherited)
-            .map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
+        let listener = Listener::bind(&settings.socket, inherited).map_err(|error| refused_socket(&error))?;
         let admin = match settings.admin {
             Some(address) => Some(bind_admin(address).await?),
             None => None,
@@ -139,6 +138,18 @@ impl Running {
     pub async fn stop(self) -> Drained {
         self.notify.stopping();
         self.tasks.drain(self.settings.drain_deadline).await
+    }
+}
+
+/// Exit code 2 when the setting itself is wrong, whatever the host looks like.
+pub(crate) fn refused_socket(error: &SocketError) -> Failure {
+    let failure = Failure::from_error(error).hint("choose another path with --socket".to_owned());
+    let failure = failure.hint(error.hint());
+    match error {
+        SocketError::Invalid { .. }
+        | SocketError::TooLong { .. }
+        | SocketError::AbstractNotAllowed { .. } => failure.usage(),
+        _ => failure,
     }
 }
 

@@ -16,8 +16,10 @@ pub(crate) fn open(
 ) -> Result<Box<dyn Provider>, Failure> {
     match settings {
         ProviderSettings::Local { key_file } => {
-            let provider = LocalProvider::open(key_file, Arc::clone(random))
-                .map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
+            let provider = LocalProvider::open(key_file, Arc::clone(random)).map_err(|error| {
+                let hint = "check --key-file: it must be a file that this user can read, mode 0600";
+                Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
+            })?;
             Ok(Box::new(provider))
         }
     }

@@ -1,12 +1,15 @@
 //! `keystead-plugin`, as a command.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use keystead_runtime::{Drained, Failure, harden, start_logs, termination};
 
-use crate::app::App;
+use crate::app::{App, refused_socket};
+use crate::providers;
 use crate::settings::{GivenSettings, Settings};
-use crate::transport::inherited_listener;
+use crate::transport::{Listener, inherited_listener};
 
 /// Serve Kubernetes KMS v1 and v2 on one UNIX socket.
 #[derive(Debug, clap::Args)]
@@ -36,7 +39,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let settings = args.settings()?;
     if args.check_config {
-        crate::providers::check(&settings.provider)?;
+        check(&settings)?;
         println!("the settings are good");
         return Ok(());
     }
@@ -44,7 +47,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if let Err(error) = harden() {
         tracing::warn!(%error, "not fully hardened");
     }
-    let inherited = inherited_listener().map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
+    let inherited = inherited_listener().map_err(|error| refused_socket(&error))?;
     // Two workers do what one connection can use; more would only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -52,6 +55,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
+        let termination =
+            termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
         let running = App::build(settings, inherited).await?.spawn()?;
         tracing::info!(
             socket = running.socket(),
@@ -59,12 +64,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        let signal = termination();
         tokio::select! {
-            signal = signal => match signal {
-                Ok(signal) => tracing::info!(signal, "stopping"),
-                Err(error) => tracing::error!(%error, "cannot wait for signals; stopping"),
-            },
+            signal = termination => tracing::info!(signal, "stopping"),
             () = running.stopping() => {}
         }
         match running.stop().await {
@@ -73,6 +74,16 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             Drained::TimedOut => Err(Failure::new("calls under way did not end in time")),
         }
     })
+}
+
+/// What can be judged without touching the socket's place, so that it can be run beside a plugin that serves.
+fn check(settings: &Settings) -> Result<(), Failure> {
+    // A socket that is handed over is taken as it is, so only the setting is judged.
+    let (handed_over, _other_end) =
+        UnixStream::pair().map_err(|error| Failure::new(format!("cannot make a socket: {error}")))?;
+    let handed_over = UnixListener::from(OwnedFd::from(handed_over));
+    Listener::bind(&settings.socket, Some(handed_over)).map_err(|error| refused_socket(&error))?;
+    providers::check(&settings.provider)
 }
 
 impl RunArgs {

@@ -25,6 +25,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Settings as given: in a YAML file with these names, by flags, or in the environment.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(title = "Configuration file of keystead-plugin")]
 pub struct GivenSettings {
     /// UNIX socket for kube-apiserver, a path or unix:///path
     #[arg(long, env = "KEYSTEAD_SOCKET", value_name = "PATH")]
@@ -103,7 +104,8 @@ impl GivenSettings {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         read_config(path).map_err(|error| {
-            let failure = Failure::from_error(&error).hint(error.hint());
+            let hint = "`keystead-plugin --print-config-schema` says what the file may hold";
+            let failure = Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint());
             if matches!(error, keystead_runtime::ConfigFileError::Unreadable { .. }) {
                 failure
             } else {

@@ -97,10 +97,11 @@ fn nearest(given: &str, known: &[&str]) -> String {
     }
 }
 
+/// Without the place, which stands before it already.
 fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
+    let line = text.lines().next().unwrap_or_default();
+    line.rsplit_once(" at line ")
+        .map_or(line, |(problem, _place)| problem)
         .trim_end_matches(|c: char| c == ':' || c.is_whitespace())
         .to_owned()
 }
@@ -135,6 +136,7 @@ mod tests {
     fn bad_type_and_missing_field_name_the_line() {
         let (text, _) = error("socket: /run/a\nprobeInterval: soon\n");
         assert!(text.starts_with("plugin.yaml, line 2: "), "{text}");
+        assert_eq!(text.matches("line").count(), 1, "the place stands there once: {text}");
         let (text, hint) = error("probeInterval: 3\n");
         assert!(text.contains("the field `socket` is missing"), "{text}");
         assert_eq!(hint.as_deref(), Some("add `socket: ...`"));
