@@ -11,6 +11,8 @@ mod supervisor;
 
 mod kills;
 mod older_versions;
+mod outages;
+mod revocation;
 mod rotation;
 mod start_order;
 mod three_hosts;
