@@ -205,6 +205,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// etcd counts all keys of the range for each page, a second for some millions of them.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of the largest answer taken. A scan asks for pages of a quarter of it; the largest single value that etcd
-/// takes by default has 1.5 MiB. Twice this is the most memory that a page needs, once as received and once decoded.
-pub(crate) const ANSWER_MAX: usize = 16 << 20;
+/// Bytes of the largest answer taken. A scan asks for pages of a third of it; the largest single value that etcd takes
+/// by default has 1.5 MiB. Twice this, once as received and once decoded, is the most memory that a page needs: 48 MiB.
+pub(crate) const ANSWER_MAX: usize = 24 << 20;
