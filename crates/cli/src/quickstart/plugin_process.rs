@@ -1,17 +1,12 @@
-//! The plugin as a process of its own, and a client of its socket.
+//! The plugin as a process of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hyper_util::rt::TokioIo;
-use keystead_proto::kms_v2::StatusRequest;
-use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient;
+use keystead_testkit::kms_client::KmsClient;
 use keystead_testkit::process::Process;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
 
 /// A start takes milliseconds; a busy machine gets more.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,7 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct PluginProcess {
     process: Process,
     socket: PathBuf,
-    client: KeyManagementServiceClient<Channel>,
+    client: KmsClient,
 }
 
 impl PluginProcess {
@@ -34,7 +29,7 @@ impl PluginProcess {
         let mut args: Vec<OsString> = args.map(OsString::from).to_vec();
         args.extend([socket.clone().into(), "--key-file".into(), key_file.into()]);
         let process = Process::spawn(&program, &args, &directory.join("plugin.log")).await?;
-        let mut plugin = Self { process, client: client(socket.clone()), socket };
+        let mut plugin = Self { process, client: KmsClient::new(socket.clone()), socket };
         let ready = tokio::time::timeout(PATIENCE, plugin.until(|_| true)).await;
         if ready.is_err() {
             bail!("the plugin did not start; its log ends with: {}", plugin.process.tail());
@@ -50,13 +45,13 @@ impl PluginProcess {
         self.process.pid()
     }
 
-    pub(super) fn client(&self) -> KeyManagementServiceClient<Channel> {
+    pub(super) fn client(&self) -> KmsClient {
         self.client.clone()
     }
 
     /// The key id of Status now.
     pub(super) async fn key_id(&self) -> Result<String> {
-        Ok(self.client().status(StatusRequest {}).await?.into_inner().key_id)
+        self.client.key_id().await
     }
 
     /// Waits until Status shows another key id, and gives it.
@@ -73,14 +68,4 @@ impl PluginProcess {
             }
         }
     }
-}
-
-fn client(socket: PathBuf) -> KeyManagementServiceClient<Channel> {
-    let connector = service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // The address is never looked up: the connector knows the socket.
-    let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
-    KeyManagementServiceClient::new(channel)
 }

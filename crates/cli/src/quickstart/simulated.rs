@@ -7,14 +7,15 @@ use anyhow::{Context, Result, bail, ensure};
 use keystead_crypto::{Random, Secret32, SystemRandom};
 use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, Stored, WrappedSeed};
 use keystead_etcd::{Inventory, Layout, Tally};
-use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient;
-use keystead_proto::kms_v2::{DecryptRequest, EncryptRequest, StatusRequest};
-use tonic::transport::Channel;
+use keystead_testkit::kms_client::{Encrypted, KmsClient};
+use zeroize::Zeroizing;
 
 use super::plugin_process::PluginProcess;
 use super::story::Cluster;
 
 const PROVIDER: &str = "keystead";
+/// kube-apiserver makes one for each call.
+const UID: &str = "quickstart";
 
 #[derive(Default)]
 pub(super) struct SimulatedCluster {
@@ -24,24 +25,23 @@ pub(super) struct SimulatedCluster {
 
 /// What kube-apiserver keeps for a KMS v2 entry: a seed of its own and what the plugin made of it.
 struct EncryptionState {
-    plugin: KeyManagementServiceClient<Channel>,
+    plugin: KmsClient,
     seed: Secret32,
     wrapped: WrappedSeed,
 }
 
 impl EncryptionState {
     /// Status, and then Encrypt of a new seed, which must name the same key.
-    async fn new(mut plugin: KeyManagementServiceClient<Channel>) -> Result<Self> {
-        let key_id = plugin.status(StatusRequest {}).await?.into_inner().key_id;
+    async fn new(plugin: KmsClient) -> Result<Self> {
+        let key_id = plugin.key_id().await?;
         let seed = Secret32::generate(&SystemRandom)?;
-        let request = EncryptRequest { plaintext: seed.expose().to_vec(), uid: "quickstart".to_owned() };
-        let answer = plugin.encrypt(request).await?.into_inner();
+        let answer = plugin.encrypt(seed.expose(), UID).await?;
         ensure!(answer.key_id == key_id, "Status and Encrypt name different keys");
         let wrapped = WrappedSeed {
             kind: SeedKind::HkdfSeed,
             key_id: answer.key_id,
             ciphertext: answer.ciphertext,
-            annotations: answer.annotations.into_iter().collect(),
+            annotations: answer.annotations,
         };
         Ok(Self { plugin, seed, wrapped })
     }
@@ -56,14 +56,14 @@ impl EncryptionState {
     }
 
     /// Through the plugin's Decrypt, as after a restart of kube-apiserver.
-    async fn open(&mut self, key: &str, sealed: &KmsV2) -> Result<Vec<u8>> {
-        let request = DecryptRequest {
-            ciphertext: sealed.seed.ciphertext.clone(),
-            uid: "quickstart".to_owned(),
-            key_id: sealed.seed.key_id.clone(),
-            annotations: sealed.seed.annotations.clone().into_iter().collect(),
+    async fn open(&self, key: &str, sealed: &KmsV2) -> Result<Vec<u8>> {
+        let wrapped = sealed.seed.clone();
+        let wrapped = Encrypted {
+            ciphertext: wrapped.ciphertext,
+            key_id: wrapped.key_id,
+            annotations: wrapped.annotations,
         };
-        let seed = self.plugin.decrypt(request).await?.into_inner().plaintext;
+        let seed = Zeroizing::new(self.plugin.decrypt(&wrapped, UID).await?);
         Ok(sealed.open(&seed, key.as_bytes())?.to_vec())
     }
 }

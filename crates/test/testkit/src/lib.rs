@@ -1,8 +1,10 @@
-//! Starts real things for tests and for `quickstart`: a Kubernetes control plane and a client of it.
+//! Starts real things for tests and for `quickstart`: a Kubernetes control plane and a client of it, and
+//! a client of KMS plugins.
 //!
 //! What it starts ends with the process that started it, whatever happens to that process. It never stands in for
 //! anything: no mocks here. Read [`control_plane`] first, then [`api`].
 
 pub mod api;
 pub mod control_plane;
+pub mod kms_client;
 pub mod process;
