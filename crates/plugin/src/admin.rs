@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::snapshot::{Published, State};
+use crate::snapshot::{NotServing, Published, State};
 use crate::unwrap_cache::UnwrapCache;
 
 /// How often the service manager's status line is brought up to date.
@@ -55,6 +55,9 @@ fn describe(state: &State) -> String {
     match state {
         State::Starting { reason } => format!("starting: the key backend is not usable yet: {reason}"),
         State::Serving { snapshot, outage: None } => format!("ok: encrypting with {}", snapshot.key_id),
+        State::Serving { outage: Some(outage), .. } if Instant::now() >= outage.until => {
+            format!("refusing: {}", NotServing::after(outage))
+        }
         State::Serving { snapshot, outage: Some(outage) } => {
             let left = outage.until.saturating_duration_since(Instant::now()).as_secs();
             let key_id = &snapshot.key_id;

@@ -12,6 +12,7 @@ use keystead_provider_local::{KeyFile, LocalProvider, create, edit};
 use keystead_runtime::Tasks;
 use tempfile::TempDir;
 
+use crate::admin::PluginReport;
 use crate::kms::Kms;
 use crate::metrics::Metrics;
 use crate::prober::{Prober, ProberSettings};
@@ -95,6 +96,14 @@ impl Testbed {
             cache: Arc::clone(&self.cache),
             settings: ProberSettings { interval: PROBE_INTERVAL, outage_bound: self.outage_bound },
             random: random(),
+        }
+    }
+
+    pub(crate) fn report(&self) -> PluginReport {
+        PluginReport {
+            published: Arc::clone(&self.published),
+            cache: Arc::clone(&self.cache),
+            metrics: Arc::clone(&self.kms.metrics),
         }
     }
 

@@ -1,11 +1,15 @@
 //! `keystead-plugin` from outside.
+#![cfg(test)]
 
-#[cfg(test)]
 mod api_server;
 mod bad_input;
+mod calls;
 mod key_commands;
+mod plugin_in_process;
 mod plugin_process;
 mod process_life;
+mod readiness;
+mod secrets;
 mod settings;
 mod transport_admission;
 mod transport_clients;

@@ -93,7 +93,7 @@ pub(crate) struct Plugin {
 /// A process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// None when a signal ended it.
+    /// -1 when a signal ended it.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -150,11 +150,12 @@ impl Plugin {
         self.child.id()
     }
 
-    /// The admin port, as the first line of the JSON log says it.
+    /// The admin port, as the log says it, in whatever form.
     pub(crate) fn admin(&self) -> SocketAddr {
         let line = self.stderr.lines().find(|line| line.contains("listening")).expect("it listens");
-        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        line["admin"].as_str().expect("an admin port").parse().expect("an address")
+        let (_, port) = line.split_once("127.0.0.1:").expect("an admin port");
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a number")))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -2,7 +2,7 @@
 
 use keystead_crypto::Envelope;
 use keystead_provider::switchable::Mode;
-use keystead_runtime::Drained;
+use keystead_runtime::{Drained, Report};
 
 use super::*;
 use crate::testbed::{CALL_DEADLINE, OUTAGE_BOUND, PROBE_INTERVAL, Testbed};
@@ -68,6 +68,10 @@ async fn the_bound_holds_to_the_moment_while_a_probe_hangs() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(bed.kms.status().is_err(), "{:?}", since.elapsed());
     assert!(bed.kms.encrypt(b"seed").is_err());
+    let readiness = bed.report().readiness();
+    assert!(!readiness.ready);
+    assert!(readiness.text.starts_with("refusing: the key backend has not answered"), "{}", readiness.text);
+    assert!(bed.report().metrics().contains("keystead_plugin_serving 0\n"));
 }
 
 #[tokio::test(start_paused = true)]
