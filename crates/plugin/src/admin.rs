@@ -54,13 +54,13 @@ pub(crate) async fn tell_service_manager(
 fn describe(state: &State) -> String {
     match state {
         State::Starting { reason } => format!("starting: the key backend is not usable yet: {reason}"),
-        State::Serving { snapshot, outage: None } => format!("ok: encrypting with {}", snapshot.key_id),
+        State::Serving { snapshot, outage: None } => format!("ok: encrypting with {}", snapshot.key_id()),
         State::Serving { outage: Some(outage), .. } if Instant::now() >= outage.until => {
             format!("refusing: {}", NotServing::after(outage))
         }
         State::Serving { snapshot, outage: Some(outage) } => {
             let left = outage.until.saturating_duration_since(Instant::now()).as_secs();
-            let key_id = &snapshot.key_id;
+            let key_id = snapshot.key_id();
             let reason = &outage.reason;
             format!(
                 "outage: still encrypting with {key_id}, for {left} s more; the key backend does not answer: {reason}"

@@ -74,7 +74,9 @@ impl App {
             },
             random: Arc::clone(&random),
         };
-        let kms = Arc::new(Kms { provider, published, cache, random, metrics });
+        let kms = Kms::new(provider, published, cache, random, metrics)
+            .map_err(|error| Failure::from_error(&error))?;
+        let kms = Arc::new(kms);
         let handlers = Handlers { kms, status_version: settings.status_version };
         Ok(Self { settings, listener, admin, handlers, prober, tasks })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keystead_crypto::{Envelope, EnvelopeError, OpenError, Random, SecretBytes};
-use keystead_model::{ErrorClass, KeyReference};
+use keystead_model::{ErrorClass, InvalidKeyReference, KeyReference, KeyVersion};
 use keystead_provider::{Provider, ProviderError};
 
 use crate::metrics::Metrics;
@@ -12,6 +12,8 @@ use crate::unwrap_cache::{Lookup, UnwrapCache};
 
 /// Answers Status, Encrypt and Decrypt.
 pub(crate) struct Kms {
+    /// Any version of the key that is served.
+    pub(crate) key: KeyReference,
     /// The guarded backend, for Decrypts that the cache cannot answer.
     pub(crate) provider: Arc<dyn Provider>,
     /// What to encrypt with.
@@ -33,6 +35,18 @@ pub(crate) struct Encrypted {
 }
 
 impl Kms {
+    /// Puts the parts together. Fails where the provider describes itself in a way that makes no key id.
+    pub(crate) fn new(
+        provider: Arc<dyn Provider>,
+        published: Arc<Published>,
+        cache: Arc<UnwrapCache>,
+        random: Arc<dyn Random>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, InvalidKeyReference> {
+        let key = provider.describe().reference(KeyVersion::from(0), None)?;
+        Ok(Self { key, provider, published, cache, random, metrics })
+    }
+
     /// The key id that Encrypt uses now. Never leaves the process.
     pub(crate) fn status(&self) -> Result<Arc<Snapshot>, NotServing> {
         self.published.snapshot()
@@ -48,7 +62,7 @@ impl Kms {
             plaintext,
             &*self.random,
         )?;
-        Ok(Encrypted { ciphertext, key_id: snapshot.key_id.clone() })
+        Ok(Encrypted { ciphertext, key_id: snapshot.key_id().to_owned() })
     }
 
     /// Opens a ciphertext. `key_id` is what KMS v2 sends along, and must be the one that stands in the ciphertext.
@@ -73,12 +87,11 @@ impl Kms {
     }
 
     fn check_key(&self, reference: &KeyReference, key_id: Option<&str>) -> Result<(), DecryptError> {
-        if let Some(given) = key_id.filter(|given| reference.to_string() != *given) {
+        if let Some(given) = key_id.filter(|given| reference.as_str() != *given) {
             let given = given.chars().take(KeyReference::MAX_LEN).flat_map(char::escape_debug).collect();
             return Err(DecryptError::KeyIdMismatch { given, sealed: reference.to_string() });
         }
-        let ours = self.provider.describe().reference(reference.version().clone(), None);
-        if !ours.is_ok_and(|ours| ours.is_same_key(reference)) {
+        if !self.key.is_same_key(reference) {
             return Err(DecryptError::ForeignKey(reference.to_string()));
         }
         Ok(())

@@ -175,7 +175,7 @@ impl Metrics {
             serving = i64::from(outage.as_ref().is_none_or(|outage| Instant::now() < outage.until));
             outage_seconds = outage.as_ref().map_or(0, |outage| seconds_since(outage.since));
             age = seconds_since(snapshot.made);
-            let key_id_hash = format!("sha256:{}", hex::encode(sha256(snapshot.key_id.as_bytes())));
+            let key_id_hash = format!("sha256:{}", hex::encode(sha256(snapshot.key_id().as_bytes())));
             self.key_id.get_or_create(&KeyIdLabels { key_id_hash }).set(1);
         }
         self.serving.set(serving);

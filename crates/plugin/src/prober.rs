@@ -85,7 +85,7 @@ impl Prober {
         let reference = self.provider.describe().reference(version, activation).map_err(|error| {
             ProviderError::new(ErrorClass::Misconfigured, format!("the backend's version is {error}"))
         })?;
-        Ok(Probed { key_id: reference.to_string(), reference, key, wrapped: bytes })
+        Ok(Probed { reference, key, wrapped: bytes })
     }
 
     fn pause(&self, failures: u32) -> Duration {
@@ -100,7 +100,6 @@ impl Prober {
 
 struct Probed {
     reference: keystead_model::KeyReference,
-    key_id: String,
     key: Secret32,
     wrapped: Vec<u8>,
 }
@@ -133,13 +132,12 @@ fn next_state(before: &State, probed: Result<Probed, ProviderError>, now: Instan
 }
 
 fn is_current(snapshot: &Snapshot, probed: &Probed, now: Instant) -> bool {
-    snapshot.key_id == probed.key_id && now.duration_since(snapshot.made) < WRAPPING_KEY_LIFE
+    snapshot.reference == probed.reference && now.duration_since(snapshot.made) < WRAPPING_KEY_LIFE
 }
 
 fn adopt(probed: Probed, now: Instant) -> Snapshot {
     Snapshot {
         reference: probed.reference,
-        key_id: probed.key_id,
         wrapping_key: Arc::new(probed.key),
         wrapped: probed.wrapped,
         made: now,
@@ -153,12 +151,12 @@ fn report(before: &State, after: &State) {
             if outage.is_some() {
                 tracing::info!("the key backend answers again");
             }
-            if old.key_id != new.key_id {
-                tracing::info!(old = old.key_id, new = new.key_id, "the key was rotated");
+            if old.reference != new.reference {
+                tracing::info!(old = old.key_id(), new = new.key_id(), "the key was rotated");
             }
         }
         (_, State::Serving { snapshot, outage: None }) => {
-            tracing::info!(key_id = snapshot.key_id, "encrypting");
+            tracing::info!(key_id = snapshot.key_id(), "encrypting");
         }
         (State::Serving { outage: None, .. }, State::Serving { outage: Some(outage), .. }) => {
             let for_at_most = outage.until - outage.since;

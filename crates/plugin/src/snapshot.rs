@@ -13,14 +13,19 @@ use tokio::time::Instant;
 pub(crate) struct Snapshot {
     /// Which key version wrapped the wrapping key.
     pub(crate) reference: KeyReference,
-    /// The reference as text: `key_id` of Status and Encrypt.
-    pub(crate) key_id: String,
     /// Seals what kube-apiserver sends. Only its wrapped form leaves the process.
     pub(crate) wrapping_key: Arc<Secret32>,
     /// The wrapped form, as the provider gave it.
     pub(crate) wrapped: Vec<u8>,
     /// When it was made.
     pub(crate) made: Instant,
+}
+
+impl Snapshot {
+    /// The reference as text: `key_id` of Status and Encrypt.
+    pub(crate) fn key_id(&self) -> &str {
+        self.reference.as_str()
+    }
 }
 
 /// Whether there is a snapshot, and how good it is.

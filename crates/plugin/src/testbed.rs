@@ -79,13 +79,16 @@ impl Testbed {
         let tasks = Tasks::default();
         let published = Arc::new(Published::starting());
         let cache = Arc::new(UnwrapCache::new(outage_bound, tasks.clone()));
-        let kms = Arc::new(Kms {
-            provider: Arc::clone(&provider),
-            published: Arc::clone(&published),
-            cache: Arc::clone(&cache),
-            random: random(),
-            metrics: Arc::new(Metrics::new()),
-        });
+        let kms = Arc::new(
+            Kms::new(
+                Arc::clone(&provider),
+                Arc::clone(&published),
+                Arc::clone(&cache),
+                random(),
+                Arc::new(Metrics::new()),
+            )
+            .expect("a provider that makes key ids"),
+        );
         Self { backend, provider, published, cache, kms, tasks, outage_bound, on_disk: None }
     }
 

@@ -50,13 +50,9 @@ pub struct InvalidKeyVersion(String);
 /// clear in every object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyReference {
-    /// Kind of provider, lower-case letters and digits, at most 10.
-    kind: String,
+    /// Everything is in the text; it is compared on every Decrypt.
+    text: String,
     version: KeyVersion,
-    /// How often a primary was chosen so far, so that going back to an earlier version gives a new id: kube-apiserver
-    /// and KEP-3299 forbid the reuse of an id.
-    activation: Option<u32>,
-    key_digest: [u8; 8],
 }
 
 impl KeyReference {
@@ -64,22 +60,26 @@ impl KeyReference {
     pub const MAX_LEN: usize = 63;
 
     /// Joins the parts. `kind` must be 1 to 10 lower-case letters and digits, the whole text at most
-    /// [`Self::MAX_LEN`] bytes.
+    /// [`Self::MAX_LEN`] bytes. `activation` says how often a primary was chosen so far, so that going back to an
+    /// earlier version gives a new id: kube-apiserver and KEP-3299 forbid the reuse of an id.
     pub fn new(
         kind: &str,
         version: KeyVersion,
         activation: Option<u32>,
         key_digest: [u8; 8],
     ) -> Result<Self, InvalidKeyReference> {
-        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if kind.is_empty() || kind.len() > 10 || !kind.bytes().all(legal) {
+        let activation = activation.map(|count| format!("-a{count}")).unwrap_or_default();
+        let digest = u64::from_be_bytes(key_digest);
+        let text = format!("{kind}-v{version}{activation}-{digest:016x}");
+        if !is_kind(kind) || text.len() > Self::MAX_LEN {
             return Err(InvalidKeyReference);
         }
-        let reference = Self { kind: kind.to_owned(), version, activation, key_digest };
-        if reference.to_string().len() > Self::MAX_LEN {
-            return Err(InvalidKeyReference);
-        }
-        Ok(reference)
+        Ok(Self { text, version })
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The version that wrapped.
@@ -89,52 +89,61 @@ impl KeyReference {
 
     /// Whether both are versions of one key of one provider.
     pub fn is_same_key(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.key_digest == other.key_digest
+        self.kind_and_digest() == other.kind_and_digest()
+    }
+
+    fn kind_and_digest(&self) -> (Option<&str>, Option<&str>) {
+        (self.text.split('-').next(), self.text.rsplit('-').next())
     }
 }
 
 impl fmt::Display for KeyReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-v{}", self.kind, self.version)?;
-        if let Some(activation) = self.activation {
-            write!(f, "-a{activation}")?;
-        }
-        f.write_str("-")?;
-        self.key_digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&self.text)
     }
 }
 
 impl FromStr for KeyReference {
     type Err = InvalidKeyReference;
 
-    /// Accepts only what [`fmt::Display`] prints, so that two texts never name one key.
+    /// Accepts only what [`Self::new`] makes, so that two texts never name one key.
     fn from_str(text: &str) -> Result<Self, InvalidKeyReference> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let (kind, version, activation, digest) = match *parts.as_slice() {
-            [kind, version, digest] => (kind, version, None, digest),
-            [kind, version, activation, digest] => (kind, version, Some(activation), digest),
-            _ => return Err(InvalidKeyReference),
+        let mut parts = text.split('-');
+        let (kind, version, third, fourth) = (parts.next(), parts.next(), parts.next(), parts.next());
+        let (activation, digest) = match fourth {
+            None => (None, third),
+            Some(_) => (third, fourth),
         };
-        let version = version.strip_prefix('v').ok_or(InvalidKeyReference)?;
+        let version = version.and_then(|version| version.strip_prefix('v')).ok_or(InvalidKeyReference)?;
         let version = KeyVersion::new(version).map_err(|_| InvalidKeyReference)?;
-        let activation = activation.map(parse_activation).transpose()?;
-        let reference = Self::new(kind, version, activation, parse_digest(digest)?)?;
-        if reference.to_string() != text {
+        let legal = text.len() <= Self::MAX_LEN
+            && parts.next().is_none()
+            && kind.is_some_and(is_kind)
+            && activation.is_none_or(is_activation)
+            && digest.is_some_and(is_digest);
+        if !legal {
             return Err(InvalidKeyReference);
         }
-        Ok(reference)
+        Ok(Self { text: text.to_owned(), version })
     }
 }
 
-fn parse_activation(text: &str) -> Result<u32, InvalidKeyReference> {
-    text.strip_prefix('a').and_then(|digits| digits.parse().ok()).ok_or(InvalidKeyReference)
+fn is_kind(text: &str) -> bool {
+    (1..=10).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-fn parse_digest(text: &str) -> Result<[u8; 8], InvalidKeyReference> {
-    if text.len() != 16 {
-        return Err(InvalidKeyReference);
-    }
-    u64::from_str_radix(text, 16).map(u64::to_be_bytes).map_err(|_| InvalidKeyReference)
+/// `a` and a number as it is printed: no sign, no zero in front.
+fn is_activation(text: &str) -> bool {
+    text.strip_prefix('a').is_some_and(|digits| {
+        digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits == "0" || !digits.starts_with('0'))
+            && digits.parse::<u32>().is_ok()
+    })
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The text is not a key id of ours.
@@ -177,6 +186,10 @@ mod tests {
             "LOCAL-v1-0102030405060708",
             "local-v-0102030405060708",
             "local-v1-a1-b2-0102030405060708",
+            "local-v1-a-0102030405060708",
+            "local-v1-a00-0102030405060708",
+            "local-v1-a4294967296-0102030405060708",
+            "local-v1-0102030405060708-",
         ] {
             assert_eq!(text.parse::<KeyReference>(), Err(InvalidKeyReference), "{text}");
         }

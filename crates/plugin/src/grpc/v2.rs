@@ -22,7 +22,7 @@ impl KeyManagementService for Handlers {
             Response::new(StatusResponse {
                 version: self.status_version.as_str().to_owned(),
                 healthz: "ok".to_owned(),
-                key_id: snapshot.key_id.clone(),
+                key_id: snapshot.key_id().to_owned(),
             })
         });
         self.answer(Call::V2Status, "", start, result.map_err(|error| (error.class(), error)))

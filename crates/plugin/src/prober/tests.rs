@@ -61,9 +61,9 @@ impl ApiServer {
     /// Status, and Encrypt of a fresh seed when the key id is new.
     fn adopt(&mut self) -> bool {
         let Ok(status) = self.kms.status() else { return false };
-        if self.key_id.as_ref() != Some(&status.key_id) {
+        if self.key_id.as_deref() != Some(status.key_id()) {
             let Ok(encrypted) = self.kms.encrypt(&[7; 32]) else { return false };
-            if encrypted.key_id != status.key_id {
+            if encrypted.key_id != status.key_id() {
                 return false;
             }
             self.key_id = Some(encrypted.key_id);

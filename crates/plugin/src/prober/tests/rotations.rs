@@ -14,7 +14,7 @@ use super::*;
 use crate::testbed::{PROBE_INTERVAL, Testbed};
 
 fn key_id(bed: &Testbed) -> String {
-    bed.kms.status().expect("a snapshot").key_id.clone()
+    bed.kms.status().expect("a snapshot").key_id().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,7 @@ async fn a_wrapping_key_seals_for_a_day_under_the_same_id() {
     tokio::time::sleep(PROBE_INTERVAL * 2).await;
     let snapshot = bed.kms.status().expect("works");
     assert!(!snapshot.wrapping_key.is_same(&first_key));
-    assert_eq!(snapshot.key_id, first_id);
+    assert_eq!(snapshot.key_id(), first_id);
     let second = bed.kms.encrypt(b"seed").expect("works").ciphertext;
     let wrapped = |ciphertext: &[u8]| Envelope::parse(ciphertext).expect("ours").wrapped().to_vec();
     assert_ne!(wrapped(&first), wrapped(&second));
@@ -224,9 +224,9 @@ async fn status_and_encrypt_never_disagree_and_no_id_comes_twice() {
 
 fn call_until(kms: &Kms, stop: &AtomicBool, agreed: &AtomicUsize) {
     while !stop.load(Ordering::SeqCst) {
-        let before = kms.status().expect("serving").key_id.clone();
+        let before = kms.status().expect("serving").key_id().to_owned();
         let encrypted = kms.encrypt(b"seed").expect("serving");
-        let after = kms.status().expect("serving").key_id.clone();
+        let after = kms.status().expect("serving").key_id().to_owned();
         let inside = Envelope::parse(&encrypted.ciphertext).expect("ours").key_reference().to_string();
         assert_eq!(encrypted.key_id, inside, "the id beside the ciphertext and the one in it");
         if before == after {
