@@ -33,7 +33,7 @@ pub struct GivenSettings {
     /// Mode of the socket, octal
     #[arg(long, env = "KEYSTEAD_SOCKET_MODE", value_name = "MODE")]
     socket_mode: Option<FileMode>,
-    /// User that may connect, by number; again for more. Default: root and the plugin's own
+    /// User that may connect besides root and the plugin's own, by number; again for more
     #[arg(long = "allow-uid", env = "KEYSTEAD_ALLOW_UIDS", value_name = "UID", value_delimiter = ',')]
     allow_uids: Option<Vec<u32>>,
     /// Allow a socket name that starts with `@`: it has no file and no permissions
@@ -153,7 +153,7 @@ impl GivenSettings {
                 endpoint: self.socket,
                 mode: self.socket_mode.map_or(0o600, |FileMode(mode)| mode),
                 allow_abstract_socket: self.allow_abstract_socket.unwrap_or(false),
-                allow_uids: self.allow_uids.unwrap_or_else(default_uids),
+                allow_uids: self.allow_uids.unwrap_or_default(),
             },
             status_version: self.status_version.unwrap_or_default(),
             provider,
@@ -177,13 +177,6 @@ pub fn schema() -> String {
     let mut text = serde_json::to_string_pretty(&schemars::schema_for!(GivenSettings)).unwrap_or_default();
     text.push('\n');
     text
-}
-
-/// kube-apiserver runs as root under kubeadm.
-fn default_uids() -> Vec<u32> {
-    let mut uids = vec![0, rustix::process::geteuid().as_raw()];
-    uids.dedup();
-    uids
 }
 
 /// Kinds of provider in this build.

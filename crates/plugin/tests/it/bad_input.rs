@@ -1,6 +1,8 @@
 //! Whatever is wrong at the start: one sentence that names the file, a hint, and the exit code that says whose fault it
 //! is: 2 for the text of the configuration, 1 for everything else.
 
+use std::os::unix::fs::PermissionsExt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keystead_crypto::sha256;
@@ -136,6 +138,18 @@ fn a_key_file_that_is_wrong_is_named_and_its_keys_are_not_printed() {
     let missing = place.run(["--key-file", "nowhere", "--admin", "off"]);
     assert_refused("missing", &missing, 1, &["nowhere", "key create"]);
     assert_refused("directory", &place.run(["--key-file", "."]), 1, &["not a regular file"]);
+}
+
+#[test]
+fn a_key_file_that_may_not_be_read_is_named() {
+    let place = Place::new();
+    let key = place.key();
+    let key = key.to_str().expect("UTF-8");
+    let (command, root) = place.unprivileged(place.command(["--key-file", key, "--admin", "off"]));
+    if !root {
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o000)).expect("its mode");
+    }
+    assert_refused("not for us", &Plugin::spawn(command).ended(), 1, &[key, "ermission denied"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -21,6 +22,9 @@ use tonic::transport::{Channel, Endpoint};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_keystead-plugin");
 /// Far above what anything here takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A user without any right.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A directory of its own for one test, with a key file in it.
 pub(crate) struct Place(TempDir);
@@ -74,6 +78,21 @@ impl Place {
         command.env("KEYSTEAD_SOCKET", self.socket()).env("KEYSTEAD_KEY_FILE", self.key());
         command.env("KEYSTEAD_ADMIN", "127.0.0.1:0").env("KEYSTEAD_LOG_LEVEL", "trace");
         command
+    }
+
+    /// The same command as [`NOBODY`] where the tests run as root, and whether they do.
+    pub(crate) fn unprivileged(&self, command: Command) -> (Command, bool) {
+        if !rustix::process::geteuid().is_root() {
+            return (command, false);
+        }
+        // That user may not be able to reach the binary where it was built.
+        let binary = self.path("keystead-plugin");
+        fs::copy(BINARY, &binary).expect("copied");
+        fs::set_permissions(self.0.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        let mut nobody = Command::new(binary);
+        nobody.args(command.get_args()).env_clear().uid(NOBODY).gid(NOBODY);
+        nobody.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        (nobody, true)
     }
 
     pub(crate) fn start(&self) -> Plugin {

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use keystead_proto::kms_v2::{DecryptRequest, EncryptRequest, StatusRequest};
@@ -12,7 +11,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::plugin_process::{BINARY, DEADLINE, Place, Plugin, get, v2};
+use crate::plugin_process::{BINARY, DEADLINE, NOBODY, Place, Plugin, get, v2};
 use crate::transport_frames::{Client, END_HEADERS, End, HEADERS, PREFACE, authority, block, frame, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -180,23 +179,12 @@ async fn a_key_file_that_turns_bad_is_reported_and_the_last_good_one_kept() {
 #[test]
 fn memory_does_not_leave_the_process() {
     let place = Place::new();
-    let mut command = place.serve();
-    let root = rustix::process::geteuid().is_root();
+    // What is not dumpable belongs to root in /proc, which shows only under another user.
+    let (command, root) = place.unprivileged(place.serve());
     if root {
-        // What is not dumpable belongs to root in /proc, which shows only under another user; and that user may not
-        // be able to reach the binary where it was built.
-        let binary = place.path("keystead-plugin");
-        fs::copy(BINARY, &binary).expect("copied");
-        let environment: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command = Command::new(binary);
-        command.env_clear().envs(environment);
         for path in [place.path(""), place.key()] {
             std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
         }
-        command.uid(NOBODY).gid(NOBODY);
     }
     let plugin = Plugin::start(command);
     let proc = format!("/proc/{}", plugin.pid());
@@ -210,5 +198,3 @@ fn memory_does_not_leave_the_process() {
     assert_eq!(user.contains(&NOBODY.to_string()), root, "{user}");
     assert_eq!(plugin.terminate().code, 0);
 }
-
-const NOBODY: u32 = 65_534;

@@ -5,7 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use keystead_plugin::transport::DEFAULT_SOCKET;
+use keystead_plugin::{GivenSettings, StatusVersion};
 use keystead_proto::kms_v2::StatusRequest;
+use keystead_runtime::{LogFormat, LogLevel};
 
 use crate::plugin_process::{Place, Plugin, get, v2};
 
@@ -105,6 +108,21 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         }
         assert_eq!(plugin.terminate().code, 0);
     }
+}
+
+/// Through the library: two processes with the default socket or admin port would be in each other's way.
+#[test]
+fn what_is_not_given_has_its_default() {
+    let place = Place::empty();
+    let file = place.write("plugin.yaml", "keyFile: key\n", 0o644);
+    let settings = GivenSettings::read(&file).expect("good").complete().expect("complete");
+    assert_eq!((settings.socket.endpoint, settings.socket.mode), (None, 0o600));
+    assert_eq!(DEFAULT_SOCKET, "/run/keystead/kms.sock");
+    assert!(!settings.socket.allow_abstract_socket && settings.socket.allow_uids.is_empty());
+    assert_eq!(settings.status_version, StatusVersion::V2);
+    assert_eq!(settings.admin, Some("127.0.0.1:10277".parse().expect("an address")));
+    assert_eq!((settings.probe_interval.as_secs(), settings.outage_bound.as_secs()), (10, 3600));
+    assert_eq!((settings.log_level, settings.log_format), (LogLevel::Info, LogFormat::Auto));
 }
 
 #[test]
