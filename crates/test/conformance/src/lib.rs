@@ -7,6 +7,7 @@
 //!
 //! Read `run.rs` first, then any file under `checks/`.
 
+pub mod bench;
 mod check;
 mod checks;
 mod hook;

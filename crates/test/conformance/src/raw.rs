@@ -68,8 +68,7 @@ pub(crate) async fn unary(
 
 async fn calls(socket: &Socket, authority: &[u8], path: &str, message: &[u8]) -> std::io::Result<Ending> {
     let mut stream = socket.connect().await?;
-    stream.write_all(PREFACE).await?;
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    stream.write_all(&greeting()).await?;
     let mut ending = Ending::Trailers;
     for (id, literal) in [(1, Literal::Indexed), (3, Literal::Plain)] {
         let headers = headers(authority, literal, path);
@@ -115,6 +114,11 @@ async fn read_answer(stream: &mut UnixStream, id: u32) -> std::io::Result<Ending
     }
 }
 
+/// With what a client begins; a server has no reason to close a connection that began so.
+pub(crate) fn greeting() -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut frame = length.get(1..).unwrap_or_default().to_vec();
@@ -157,7 +161,7 @@ fn push_string(block: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// A message as gRPC frames it: not compressed, 4 bytes of length.
-fn grpc_frame(message: &[u8]) -> Vec<u8> {
+pub(crate) fn grpc_frame(message: &[u8]) -> Vec<u8> {
     let mut framed = vec![0];
     framed.extend(u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
     framed.extend(message);

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
 use crate::check::{Check, Judged, Stop};
 use crate::hook;
 use crate::options::Kms;
 use crate::plugin::{Plugin, Refusal, quote};
+use crate::raw;
 use crate::report::Outcome;
 use crate::run::{Sample, Suite, V1Sample, skip};
 
@@ -17,6 +21,15 @@ pub(crate) const CHECKS: &[Check] = &[
         why: "after a power cut the file is still there: a plugin that cannot start then keeps every API server down",
         kms: Kms::Both,
         judge: |suite| Box::pin(stale_socket(suite)),
+    },
+    Check {
+        id: "restart-socket-kept",
+        title: "Restart: the socket stays open",
+        rule: "connections made while the plugin is down wait instead of being refused (socket activation)",
+        why: "after a refused connection an API server may wait up to 2 minutes before it tries again, while writes stop \
+              after 3",
+        kms: Kms::Both,
+        judge: |suite| Box::pin(socket_kept(suite)),
     },
     Check {
         id: "v2-restart-version",
@@ -57,6 +70,8 @@ pub(crate) const CHECKS: &[Check] = &[
 pub(crate) struct Restart {
     /// Whether the kill hook left the socket file behind.
     stale: bool,
+    /// Whether a connection was refused after the kill.
+    refused: bool,
     /// How long the plugin took to serve; `None` when it did not within the limit.
     served: Option<Duration>,
     /// Why the start hook failed, if it did.
@@ -75,6 +90,14 @@ async fn stale_socket(suite: &Suite) -> Judged {
         None => Outcome::fail(format!("not within {:?}{failed}", suite.options.start_limit)),
         Some(time) if scene.stale => Outcome::pass(format!("serves after {time:.1?}")),
         Some(_) => Outcome::warn("not tried: the kill hook left no socket file; let it use kill -9"),
+    })
+}
+
+async fn socket_kept(suite: &Suite) -> Judged {
+    Ok(if scene(suite).await?.refused {
+        Outcome::warn("connections are refused while the plugin is down")
+    } else {
+        Outcome::pass("the socket stays open")
     })
 }
 
@@ -142,10 +165,12 @@ async fn play(suite: &Suite) -> Result<Restart, Stop> {
             "the plugin does not answer, so a restart proves nothing: see socket-answers".to_owned(),
         ));
     }
+    let mut held = hold(suite).await.map_err(|error| Stop::Skip(format!("before the kill: {error}")))?;
     hook::run("kill", kill).await.map_err(Stop::Hook)?;
-    if !dies(suite).await {
-        return Err(Stop::Hook(format!("hook kill: the plugin still accepts connections {DEATH:?} later")));
+    if !ends(&mut held).await {
+        return Err(Stop::Hook(format!("hook kill: the plugin still holds its connections {DEATH:?} later")));
     }
+    scene.refused = refuses(suite).await;
     scene.stale = suite.options.socket.path().is_none_or(|path| path.symlink_metadata().is_ok());
     let started = Instant::now();
     scene.start_failed = hook::run("start", start).await.err();
@@ -185,18 +210,34 @@ async fn serves(suite: &Suite) -> bool {
     if suite.serves(Kms::V2) { plugin.status().await.is_ok() } else { plugin.v1_version().await.is_ok() }
 }
 
-/// Whether connections are refused, soon.
-async fn dies(suite: &Suite) -> bool {
+/// A connection that only the plugin's death ends.
+async fn hold(suite: &Suite) -> std::io::Result<UnixStream> {
+    let mut held = suite.options.socket.connect().await?;
+    held.write_all(&raw::greeting()).await?;
+    Ok(held)
+}
+
+/// Whether a held connection ends, soon. To ask for a new one would not tell: under socket activation those are never refused.
+async fn ends(held: &mut UnixStream) -> bool {
+    let mut bytes = [0; 256];
+    let read = async { while held.read(&mut bytes).await.is_ok_and(|length| length > 0) {} };
+    tokio::time::timeout(DEATH, read).await.is_ok()
+}
+
+/// Whether new connections are refused. A dying process may close its listener after its connections, hence more than once.
+async fn refuses(suite: &Suite) -> bool {
     let start = Instant::now();
-    while suite.options.socket.connect().await.is_ok() {
-        if start.elapsed() > DEATH {
-            return false;
+    while start.elapsed() < SETTLED {
+        if suite.options.socket.connect().await.is_err() {
+            return true;
         }
         tokio::time::sleep(PAUSE).await;
     }
-    true
+    false
 }
 
 const PAUSE: Duration = Duration::from_millis(20);
+/// A dying process closes its files within a few milliseconds of each other.
+const SETTLED: Duration = Duration::from_millis(500);
 /// A killed process is gone at once; this allows for one that is asked kindly.
 const DEATH: Duration = Duration::from_secs(10);

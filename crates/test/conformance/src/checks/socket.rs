@@ -79,7 +79,8 @@ const ABSTRACT: &str = "an abstract socket has no file";
 async fn kind(suite: &Suite) -> Judged {
     let Some(path) = suite.options.socket.path() else { return skip(ABSTRACT) };
     Ok(match std::fs::metadata(path) {
-        Ok(file) => Outcome::pass_if(file.file_type().is_socket(), format!("{:?}", file.file_type())),
+        Ok(file) if file.file_type().is_socket() => Outcome::pass("a socket"),
+        Ok(_) => Outcome::fail("something else than a socket"),
         Err(error) => Outcome::fail(error.to_string()),
     })
 }

@@ -94,10 +94,10 @@ caught! {
     outage_loses_data: OutageLosesData fails ["v2-outage-encrypt"] warns [];
     outage_no_cache: OutageNoCache fails [] warns ["v2-outage-decrypt"];
     outage_forever: OutageForever fails ["v2-outage-recovery"] warns [];
-    start_keeps_stale_socket: StartKeepsStaleSocket fails ["restart-stale-socket"] warns [];
-    start_new_key_id: StartNewKeyId fails ["v2-restart-key-id", "v2-restart-old-ciphertext"] warns [];
-    start_new_version: StartNewVersion fails ["v2-restart-version"] warns [];
-    start_forgets: StartForgets fails ["v2-restart-old-ciphertext", "v1-restart-old-ciphertext"] warns [];
+    start_keeps_stale_socket: StartKeepsStaleSocket fails ["restart-stale-socket"] warns ["restart-socket-kept"];
+    start_new_key_id: StartNewKeyId fails ["v2-restart-key-id", "v2-restart-old-ciphertext"] warns ["restart-socket-kept"];
+    start_new_version: StartNewVersion fails ["v2-restart-version"] warns ["restart-socket-kept"];
+    start_forgets: StartForgets fails ["v2-restart-old-ciphertext", "v1-restart-old-ciphertext"] warns ["restart-socket-kept"];
     peer_other_key: PeerOtherKey fails ["v2-peer-decrypt", "v1-peer-decrypt"] warns [];
     peer_other_key_id: PeerOtherKeyId fails ["v2-peer-decrypt", "v2-peer-key-id"] warns [];
 }

@@ -23,6 +23,7 @@ async fn a_good_plugin_passes() {
     // Without annotations and without hooks to kill it these cannot be tried.
     let skipped = ids(&report, Verdict::Skip);
     let expected = [
+        "restart-socket-kept",
         "restart-stale-socket",
         "v1-restart-old-ciphertext",
         "v2-decrypt-altered-annotations",

@@ -1,6 +1,8 @@
 //! Tests of the suite: a good plugin passes, and each broken one is caught by the check that is meant for it.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod broken;
 #[cfg(test)]
 mod fault;
@@ -10,6 +12,8 @@ mod good;
 mod model;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod serve;
 
@@ -22,6 +26,8 @@ use keystead_conformance::{Options, Report, Socket, Verdict, run};
 /// Options for quick tests against a model over `dir`.
 fn options(socket: &Path) -> Options {
     let mut options = Options::new(Socket::Path(socket.to_owned()));
+    // The least that shows a key id that comes again.
+    options.rotations = 2;
     options.rotate_limit = Duration::from_secs(1);
     options.start_limit = Duration::from_secs(2);
     options.heal_limit = Duration::from_secs(1);
