@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,13 +29,20 @@ pub fn termination() -> std::io::Result<impl Future<Output = &'static str>> {
 pub fn harden() -> Result<(), NotHardened> {
     let dumps = set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .and_then(|()| setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
+    dumps.map_err(|error| NotHardened::CoreDumps(error.into()))?;
+    if !may_lock_all_memory() {
+        return Err(NotHardened::MemoryLimit);
+    }
     // On fault: locking what is never touched would only cost memory.
     let lock = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
-    match (dumps, lock) {
-        (Ok(()), Ok(())) => Ok(()),
-        (Err(error), _) => Err(NotHardened::CoreDumps(error.into())),
-        (_, Err(error)) => Err(NotHardened::MemoryLock(error.into())),
-    }
+    lock.map_err(|error| NotHardened::MemoryLock(error.into()))
+}
+
+/// Under a limit, memory that is wanted later could not be had at all.
+fn may_lock_all_memory() -> bool {
+    let has_capability =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    has_capability || getrlimit(Resource::Memlock).current.is_none()
 }
 
 /// What the operating system refused.
@@ -43,6 +51,9 @@ pub enum NotHardened {
     /// Core dumps stay possible.
     #[error("core dumps cannot be switched off: {0}")]
     CoreDumps(std::io::Error),
+    /// Memory may be swapped out: locking it under a limit would be worse.
+    #[error("memory is not locked, so keys may be written to swap: the limit for locked memory is finite")]
+    MemoryLimit,
     /// Memory may be swapped out.
     #[error("memory cannot be locked, so keys may be written to swap: {0}")]
     MemoryLock(std::io::Error),
