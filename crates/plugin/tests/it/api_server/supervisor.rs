@@ -34,6 +34,11 @@ impl Supervisor {
         Ok(Self { config, socket, child })
     }
 
+    /// Lets the plugin do nothing more until its next signal.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::STOP)?)
+    }
+
     /// Ends the plugin with SIGKILL and starts it again.
     pub(crate) async fn kill(&mut self) -> Result<Death> {
         let (death, _) = self.end(Signal::KILL).await?;
@@ -47,10 +52,17 @@ impl Supervisor {
         Ok(death)
     }
 
-    async fn end(&mut self, signal: Signal) -> Result<(Death, ExitStatus)> {
+    fn pid(&self) -> Result<Pid> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        pid.context("the plugin ended by itself")
+    }
+
+    async fn end(&mut self, signal: Signal) -> Result<(Death, ExitStatus)> {
+        let pid = self.pid()?;
         let signalled = Instant::now();
-        kill_process(pid.context("the plugin ended by itself")?, signal)?;
+        kill_process(pid, signal)?;
+        // If it was frozen.
+        kill_process(pid, Signal::CONT)?;
         let status = self.child.wait().await?;
         let gone = Instant::now();
         self.child = spawn(&self.config, &self.socket)?;
