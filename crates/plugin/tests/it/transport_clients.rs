@@ -68,7 +68,8 @@ async fn one_that_never_finishes_its_handshake_or_frame_is_closed() {
         client.write_all(sent).await.expect("sent");
         let began = Instant::now();
         let mut received = Vec::new();
-        client.read_to_end(&mut received).await.expect("a clean end");
+        let end = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await;
+        end.expect("closed").expect("a clean end");
         assert_eq!(began.elapsed().as_secs_f64().round() as u64, seconds, "after {sent:?}");
     }
     server.stop().await;

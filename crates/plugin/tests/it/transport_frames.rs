@@ -1,6 +1,7 @@
 //! An HTTP/2 client that writes frames by hand, as no library would let us.
 
 use std::path::Path;
+use std::time::Duration;
 
 use keystead_proto::kms_v2;
 use loona_hpack::Decoder;
@@ -52,6 +53,9 @@ pub(crate) fn message(plaintext: &[u8]) -> Vec<u8> {
     let coded = request.encode_to_vec();
     [&[0], u32::try_from(coded.len()).expect("short").to_be_bytes().as_slice(), &coded].concat()
 }
+
+/// Longer than any deadline of the transport, and than an overloaded machine takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a call ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,6 +113,11 @@ impl Client {
     }
 
     pub(crate) async fn answer(&mut self, stream: u32) -> End {
+        let answer = tokio::time::timeout(PATIENCE, self.read_answer(stream)).await;
+        answer.expect("an answer, or the end of the connection")
+    }
+
+    async fn read_answer(&mut self, stream: u32) -> End {
         let mut body = Vec::new();
         loop {
             let mut head = [0; 9];

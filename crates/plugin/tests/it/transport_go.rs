@@ -51,7 +51,8 @@ async fn compare(program: &str) {
         for (number, (ours, reference)) in ours.iter().zip(&reference).enumerate() {
             assert_eq!(ours, reference, "{name}, call {number}");
         }
-        let served = ours.iter().filter(|answer| answer.starts_with("ok ") || answer.starts_with("0 ")).count();
+        let served =
+            ours.iter().filter(|answer| answer.starts_with("ok ") || answer.starts_with("0 ")).count();
         // Of each five seeds one is empty, which is an error.
         assert!(served * 10 >= ours.len() * 6, "{name}: {served} of {} served", ours.len());
     }

@@ -24,13 +24,16 @@ fn pair() -> (UnixStream, Connection) {
 /// Reads until an error and answers it, with the simulated time that it took.
 async fn failure(connection: &mut Connection) -> (ErrorKind, Duration) {
     let began = Instant::now();
-    let error = loop {
-        match connection.read(&mut [0; 64]).await {
-            Ok(0) => panic!("a clean end"),
-            Ok(_) => {}
-            Err(error) => break error,
+    let reading = async {
+        loop {
+            match connection.read(&mut [0; 64]).await {
+                Ok(0) => panic!("a clean end"),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
         }
     };
+    let error = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("a failure");
     (error.kind(), began.elapsed())
 }
 
