@@ -1,5 +1,6 @@
 //! Project commands: `cargo xtask --help`. One module per command; start with `test.rs`.
 
+mod bench;
 mod ci;
 mod control_plane;
 mod deny;
@@ -32,6 +33,9 @@ enum Command {
     Ci,
     /// Build kube-apiserver and etcd for the tests.
     ControlPlane(control_plane::Args),
+    /// Measure, and write docs/benchmarks.md.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Layers => layers::run(),
         Command::ControlPlane(args) => control_plane::run(&args),
+        Command::Bench(command) => bench::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,139 @@
+//! Measures our programs beside others in one run, and writes what came out into docs/benchmarks.md.
+
+mod page;
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{parts, process, workspace};
+use page::Program;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// The plugin beside the Go reference plugin and bare tonic: rates, latency, CPU, memory, start.
+    Plugin,
+}
+
+const PAGE: &str = "docs/benchmarks.md";
+/// How often a start is measured; the median counts.
+const STARTS: usize = 5;
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// A hundredth of the smallest time to ready that we have seen.
+const POLL: Duration = Duration::from_micros(30);
+
+/// Runs `cargo xtask bench`.
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Plugin => plugin(),
+    }
+}
+
+fn plugin() -> Result<()> {
+    process::run(process::cargo().args(["build", "--release", "-p", "keystead", "-p", "keystead-plugin"]))?;
+    let release = workspace::root().join("target/release");
+    let reference = parts::go_program("kms-reference-plugin")?;
+    let folder = tempfile::Builder::new().prefix("keystead-bench-").tempdir()?;
+    let key = folder.path().join("key");
+    let ours = release.join("keystead-plugin");
+    process::output(Process::new(&ours).args(["key", "--key-file"]).arg(&key).arg("create"))?;
+
+    let (socket, other) = (folder.path().join("keystead.sock"), folder.path().join("go.sock"));
+    let mut keystead = Process::new(&ours);
+    keystead
+        .args(["--admin", "off", "--log-level", "warn", "--key-file"])
+        .arg(&key)
+        .arg("--socket")
+        .arg(&socket);
+    let mut go = Process::new(&reference);
+    go.arg("-socket").arg(&other);
+    let (keystead_ms, keystead) = start(&mut keystead, &socket)?;
+    let (go_ms, go) = start(&mut go, &other)?;
+
+    println!("measuring: about 3 minutes; the machine should do nothing else");
+    let report = process::output(
+        Process::new(release.join("keystead"))
+            .args(["plugin", "bench", "--clients", "1,8,64", "--format", "json", "--baseline"])
+            .arg("--socket")
+            .arg(format!("keystead={}", socket.display()))
+            .arg("--socket")
+            .arg(format!("go={}", other.display())),
+    )?;
+    drop((keystead, go));
+    let programs = [
+        Program { name: "keystead", ready_ms: keystead_ms, bytes: fs::metadata(&ours)?.len() },
+        Program { name: "go", ready_ms: go_ms, bytes: fs::metadata(&reference)?.len() },
+    ];
+    let section = page::section(&machine()?, &serde_json::from_str(&report)?, &programs)?;
+    println!("{section}");
+    let path = workspace::root().join(PAGE);
+    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
+    Ok(fs::write(path, page::replace(&page, "cargo xtask bench plugin", &section))?)
+}
+
+/// A process that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only a process that has ended already cannot be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `command` several times; the median time until `socket` takes a connection, in milliseconds, and the last one,
+/// still running.
+fn start(command: &mut Process, socket: &Path) -> Result<(f64, Running)> {
+    let mut times = Vec::new();
+    loop {
+        let started = Instant::now();
+        let mut running = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        while UnixStream::connect(socket).is_err() {
+            if let Some(status) = running.0.try_wait()? {
+                bail!("{command:?} ended: {status}");
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("{command:?} does not listen after {START_LIMIT:?}");
+            }
+            std::thread::sleep(POLL);
+        }
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+        if times.len() == STARTS {
+            times.sort_by(f64::total_cmp);
+            return Ok((times[STARTS / 2], running));
+        }
+        drop(running);
+        // The Go plugin does not start beside the file that its killed predecessor leaves.
+        if socket.exists() {
+            fs::remove_file(socket)?;
+        }
+    }
+}
+
+/// When, which commit, and on what.
+fn machine() -> Result<String> {
+    let git = |args: &[&str]| process::output(Process::new("git").args(args).current_dir(workspace::root()));
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = if git(&["status", "--porcelain", "--", "crates", "Cargo.lock"])?.is_empty() {
+        ""
+    } else {
+        " and changes"
+    };
+    let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"])?;
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("unknown");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!(
+        "Commit {}{changed} of {}; {} cores of {}, Linux {}; client and plugins on the same machine.",
+        commit.trim(),
+        date.trim(),
+        std::thread::available_parallelism()?,
+        model.trim_matches([' ', '\t', ':']),
+        kernel.trim()
+    ))
+}
