@@ -52,7 +52,7 @@ pub struct Listener {
 
 impl Listener {
     /// Listens as `settings` say, or takes `inherited` when the service manager keeps the socket open, so that
-    /// restarts refuse no connection.
+    /// restarts refuse no connection. The mode and the directory of such a socket are the service manager's business.
     pub fn bind(settings: &SocketSettings, inherited: Option<UnixListener>) -> Result<Self, SocketError> {
         let own_uid = rustix::process::geteuid().as_raw();
         let mut allowed_uids = settings.allow_uids.clone();
