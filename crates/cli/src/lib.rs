@@ -3,6 +3,7 @@
 //! One file a group of commands; read `plugin.rs` first. Results go to standard output, progress and prose to standard
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
+mod bench;
 mod plugin;
 #[cfg(feature = "try")]
 mod quickstart;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use keystead_conformance::{Hooks, Kms, Options, OptionsError, Progress, Socket, UnknownCheck};
 use keystead_runtime::{Failure, print_result};
 
+use crate::bench;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PluginCommand {
     /// Serve Kubernetes KMS v1 and v2 on one UNIX socket (the same as keystead-plugin)
@@ -15,6 +17,10 @@ pub(crate) enum PluginCommand {
     Key(keystead_plugin::key_commands::KeyArgs),
     /// Play kube-apiserver against a plugin of any make and judge every answer
     Check(CheckArgs),
+    /// Measure how fast plugins of any make answer
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BareTonic(bench::BareTonicArgs),
 }
 
 pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
@@ -24,6 +30,8 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
         #[cfg(feature = "try")]
         PluginCommand::Key(args) => print_result(&keystead_plugin::key_commands::run(args)?),
         PluginCommand::Check(args) => check(&args),
+        PluginCommand::Bench(args) => bench::run(&args),
+        PluginCommand::BareTonic(args) => bench::serve_bare_tonic(&args),
     }
 }
 
@@ -64,7 +72,7 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ReportFormat {
+pub(crate) enum ReportFormat {
     Table,
     Json,
 }

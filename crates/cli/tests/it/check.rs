@@ -60,3 +60,20 @@ async fn nobody_at_the_socket_is_a_failed_verification() {
     let output = output.expect("runs");
     assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
 }
+
+#[tokio::test]
+async fn bench_measures_every_operation_beside_the_limit() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let _plugin = plugin(directory.path()).await;
+    let mut command = keystead();
+    command.args(["plugin", "bench", "--baseline", "--format", "json", "--clients", "1,4"]);
+    command.args(["--time", "40ms", "--rounds", "2", "--socket"]);
+    let output = command.arg(directory.path().join("kms.sock")).output().expect("runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let cells = report["cells"].as_array().expect("cells");
+    assert_eq!(cells.len(), 2 * 3 * 2, "targets, operations, numbers of clients: {report:#}");
+    for cell in cells {
+        assert!(cell["requests"].as_u64().is_some_and(|requests| requests > 0), "{cell:#}");
+    }
+}

@@ -92,7 +92,8 @@ impl Client {
         #[derive(Deserialize)]
         struct Wire {
             metadata: WireMetadata,
-            items: Vec<WireItem>,
+            // kube-apiserver writes null for an empty list.
+            items: Option<Vec<WireItem>>,
         }
         #[derive(Deserialize)]
         struct WireMetadata {
@@ -104,7 +105,7 @@ impl Client {
         let bytes = self.send(&Method::GET, &path, |it| it.header(ACCEPT, METADATA_LIST)).await?;
         let page: Wire = serde_json::from_slice(&bytes)?;
         Ok(Page {
-            items: page.items.into_iter().map(|it| it.metadata).collect(),
+            items: page.items.unwrap_or_default().into_iter().map(|it| it.metadata).collect(),
             continue_token: page.metadata.continue_token,
         })
     }
