@@ -155,7 +155,8 @@ impl fmt::Display for Socket {
 /// A hook returns when it has done its work, within 60 s; what it starts in the background may go on.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    /// Makes a new primary key version in the backend.
+    /// Makes a new primary key version in the backend. Until the plugin shows it, eight callers encrypt without a pause: mind what a
+    /// KMS of a cloud charges.
     pub rotate: Option<String>,
     /// Stops the plugin without letting it clean up (`kill -9`), so that a stale socket file stays.
     pub kill: Option<String>,

@@ -203,8 +203,13 @@ pub(crate) fn quote(text: &str) -> String {
     shown
 }
 
-/// An error with its causes, outermost first.
+/// An error with its causes, outermost first, without those that only repeat what the one before ended with.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |it| it.source()).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -75,6 +75,11 @@ impl Served {
             Err(refusal) => Self::Broken(refusal),
         }
     }
+
+    /// Whether not even an error came.
+    fn is_silent(&self) -> bool {
+        matches!(self, Self::Broken(refusal) if !refusal.is_clean())
+    }
 }
 
 impl Suite {
@@ -103,16 +108,21 @@ impl Suite {
         named && (check.kms == Kms::Both || asked.includes(check.kms))
     }
 
-    /// Why a check of a version that the plugin does not serve is skipped. The `served` checks judge that themselves.
+    /// Why a check is skipped when nothing answers, or its version is not served. Some checks judge just that.
     fn blocked(&self, check: &Check) -> Option<String> {
+        let judges_that = check.id.starts_with("socket-") || check.id.ends_with("-served");
+        if judges_that {
+            return None;
+        }
+        if self.v1_served.is_silent() && self.v2_served.is_silent() {
+            return Some("the plugin does not answer: see socket-answers".to_owned());
+        }
         let (name, served) = match check.kms {
             Kms::V1 => ("v1", &self.v1_served),
             Kms::V2 => ("v2", &self.v2_served),
             Kms::Both => return None,
         };
-        let judges_that = check.id.ends_with("-served");
-        (matches!(served, Served::No) && !judges_that)
-            .then(|| format!("the plugin does not serve KMS {name}"))
+        matches!(served, Served::No).then(|| format!("the plugin does not serve KMS {name}"))
     }
 
     pub(crate) fn serves(&self, kms: Kms) -> bool {

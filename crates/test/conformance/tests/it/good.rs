@@ -83,7 +83,8 @@ async fn nobody_listens() {
     let dir = tempfile::tempdir().unwrap();
     let report = check(&options(&dir.path().join("none.sock"))).await;
     assert_eq!(report.exit_code(), 6, "{report}");
-    assert!(ids(&report, Verdict::Fail).contains("socket-answers"), "{report}");
+    let fails = ["socket-answers", "socket-type", "v1-served", "v2-served"];
+    assert_eq!(ids(&report, Verdict::Fail), fails.into(), "{report}");
     assert!(ids(&report, Verdict::Pass).is_empty(), "{report}");
 }
 

@@ -26,6 +26,8 @@ use keystead_conformance::{Options, Report, Socket, Verdict, run};
 /// Options for quick tests against a model over `dir`.
 fn options(socket: &Path) -> Options {
     let mut options = Options::new(Socket::Path(socket.to_owned()));
+    // Long, because other tests share the processors; a call that hangs on purpose takes this long.
+    options.timeout = Duration::from_secs(6);
     // The least that shows a key id that comes again.
     options.rotations = 2;
     options.rotate_limit = Duration::from_secs(1);

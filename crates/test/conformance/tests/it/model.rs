@@ -23,6 +23,9 @@ pub(crate) struct Model {
     /// Differs between two models only where a fault wants it.
     secret: String,
     statuses: AtomicU64,
+    dawdled: AtomicU64,
+    /// The version at the last question whether it is fresh, and how many there were.
+    asked: Mutex<(u8, u32)>,
     encrypting: AtomicUsize,
     decrypting: AtomicUsize,
     /// What went wrong once and stays so.
@@ -49,6 +52,8 @@ impl Model {
             slow: timeout.mul_f64(0.5),
             secret,
             statuses: AtomicU64::new(0),
+            dawdled: AtomicU64::new(0),
+            asked: Mutex::default(),
             encrypting: AtomicUsize::new(0),
             decrypting: AtomicUsize::new(0),
             spoiled: AtomicBool::new(false),
@@ -64,20 +69,22 @@ impl Model {
     /// The number of the primary version: 1 and the length of a file.
     fn current(&self) -> u8 {
         let file = std::fs::metadata(self.dir.join("versions"));
-        let version = 1 + file.as_ref().map_or(0, |it| it.len() as u8);
-        match self.fault {
-            Fault::RotateUnseen => 1,
-            Fault::RotateFlips if self.rotated_since() < 300 && self.rotated_since() / 40 % 2 == 1 => {
-                version.saturating_sub(1).max(1)
-            }
-            _ => version,
-        }
+        if self.is(Fault::RotateUnseen) { 1 } else { 1 + file.map_or(0, |it| it.len() as u8) }
     }
 
-    /// Milliseconds since the last rotation; many when there was none.
-    fn rotated_since(&self) -> u128 {
-        let file = std::fs::metadata(self.dir.join("versions"));
-        file.ok().and_then(|it| it.modified().ok()?.elapsed().ok()).map_or(u128::MAX, |it| it.as_millis())
+    /// Whether this is one of the first `count` times that it is asked since the last rotation; false before any.
+    fn is_fresh(&self, count: u32) -> bool {
+        let version = self.current();
+        let mut asked = self.asked.lock().unwrap();
+        *asked = if asked.0 == version { (version, asked.1 + 1) } else { (version, 1) };
+        version > 1 && asked.1 <= count
+    }
+
+    /// Waits for half of the timeout, the first two times.
+    async fn dawdle(&self) {
+        if self.dawdled.fetch_add(1, Ordering::Relaxed) < 2 {
+            tokio::time::sleep(self.slow).await;
+        }
     }
 
     fn is_down(&self) -> bool {
@@ -185,9 +192,9 @@ impl Model {
             Fault::EncryptUidMatters if request.uid.len() != 36 => {
                 return Err(Status::invalid_argument("not a uid"));
             }
-            Fault::EncryptSlow => tokio::time::sleep(self.slow).await,
+            Fault::EncryptSlow => self.dawdle().await,
             Fault::EncryptFewAtOnce => busy(&self.encrypting).await?,
-            Fault::RotateFails if self.rotated_since() < 100 => return Err(Status::unavailable("rotating")),
+            Fault::RotateFails if self.is_fresh(5) => return Err(Status::unavailable("rotating")),
             Fault::OutageEncryptHangs if self.is_down() => std::future::pending().await,
             _ => {}
         }
@@ -217,7 +224,7 @@ impl Model {
             Fault::DecryptPanicsOnEmpty => assert!(!ciphertext.is_empty(), "empty ciphertext"),
             Fault::DecryptEmptyIsEmpty if ciphertext.is_empty() => return Ok(Vec::new()),
             Fault::DecryptHangsOnLarge if ciphertext.len() > 4096 => std::future::pending().await,
-            Fault::DecryptSlow => tokio::time::sleep(self.slow).await,
+            Fault::DecryptSlow => self.dawdle().await,
             Fault::DecryptFewAtOnce => busy(&self.decrypting).await?,
             Fault::DecryptPassesUnknown
                 if ciphertext.len() > 4 && ciphertext.is_ascii() && ciphertext[0] > b' ' =>
@@ -322,8 +329,8 @@ impl V2Service for Model {
             Fault::StatusFails => return Err(Status::internal("no")),
             Fault::StatusHangs => std::future::pending().await,
             Fault::OutageStatusHangs if down => std::future::pending().await,
-            Fault::StatusSlow => tokio::time::sleep(self.slow).await,
-            Fault::OutageStatusSlow if down => tokio::time::sleep(self.slow).await,
+            Fault::StatusSlow => self.dawdle().await,
+            Fault::OutageStatusSlow if down => self.dawdle().await,
             Fault::OutageForever if down => return Err(Status::unavailable("the backend is down")),
             _ => {}
         }
@@ -342,9 +349,9 @@ impl V2Service for Model {
         let current = self.current();
         let key_id = match self.fault {
             Fault::StatusKeyIdOther => "model-status".to_owned(),
-            Fault::RotateStatusLags if self.rotated_since() < 300 => {
-                self.id(current.saturating_sub(1).max(1))
-            }
+            Fault::RotateStatusLags if self.is_fresh(9) => self.id(current - 1),
+            // Forth, back and forth again.
+            Fault::RotateFlips if self.is_fresh(9) && count.is_multiple_of(3) => self.id(current - 1),
             Fault::OutageKeyId if down => "model-unknown".to_owned(),
             _ => self.id(current),
         };
@@ -390,7 +397,7 @@ impl V1Service for Model {
         match self.fault {
             Fault::V1Fails => return Err(Status::internal("no")),
             Fault::V1Only32 if plain.len() != 32 => return Err(Status::invalid_argument("not 32 bytes")),
-            Fault::V1Slow => tokio::time::sleep(self.slow).await,
+            Fault::V1Slow => self.dawdle().await,
             _ => {}
         }
         let padded = if self.is(Fault::V1LongCipher) { pad(&plain, 70_000) } else { plain.clone() };
