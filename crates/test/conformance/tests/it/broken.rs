@@ -54,6 +54,7 @@ caught! {
     decrypt_panics_on_empty: DecryptPanicsOnEmpty fails ["v2-decrypt-empty"] warns [];
     decrypt_empty_is_empty: DecryptEmptyIsEmpty fails ["v2-decrypt-empty"] warns [];
     decrypt_passes_unknown: DecryptPassesUnknown fails ["v2-decrypt-foreign"] warns [];
+    decrypt_guesses_long: DecryptGuessesLong fails ["v2-decrypt-random", "v2-decrypt-foreign"] warns [];
     decrypt_hangs_on_large: DecryptHangsOnLarge fails ["v2-decrypt-oversized"] warns [];
     decrypt_few_at_once: DecryptFewAtOnce fails ["v2-load-decrypt-same", "v2-load-decrypt-different"] warns [];
     decrypt_mixes_answers: DecryptMixesAnswers fails ["v2-load-decrypt-different"] warns [];

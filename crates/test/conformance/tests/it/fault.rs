@@ -46,6 +46,7 @@ pub(crate) enum Fault {
     DecryptPanicsOnEmpty,
     DecryptEmptyIsEmpty,
     DecryptPassesUnknown,
+    DecryptGuessesLong,
     DecryptHangsOnLarge,
     DecryptFailsAfterError,
     DecryptSlow,

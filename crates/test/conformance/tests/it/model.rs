@@ -231,6 +231,7 @@ impl Model {
             {
                 return Ok(ciphertext.clone());
             }
+            Fault::DecryptGuessesLong if (600..=1024).contains(&ciphertext.len()) => return Ok(vec![0; 32]),
             Fault::DecryptFailsAfterError if self.spoiled.swap(false, Ordering::Relaxed) => {
                 return Err(Status::internal("session is broken"));
             }
