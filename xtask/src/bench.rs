@@ -51,6 +51,7 @@ fn plugin() -> Result<()> {
         .arg(&socket);
     let mut go = Process::new(&reference);
     go.arg("-socket").arg(&other);
+    let machine = machine()?;
     let (keystead_ms, keystead) = start(&mut keystead, &socket)?;
     let (go_ms, go) = start(&mut go, &other)?;
 
@@ -68,7 +69,7 @@ fn plugin() -> Result<()> {
         Program { name: "keystead", ready_ms: keystead_ms, bytes: fs::metadata(&ours)?.len() },
         Program { name: "go", ready_ms: go_ms, bytes: fs::metadata(&reference)?.len() },
     ];
-    let section = page::section(&machine()?, &serde_json::from_str(&report)?, &programs)?;
+    let section = page::section(&machine, &serde_json::from_str(&report)?, &programs)?;
     println!("{section}");
     let path = workspace::root().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
@@ -127,13 +128,16 @@ fn machine() -> Result<String> {
     let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"])?;
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("unknown");
+    // What else the machine did in the minute before.
+    let load = fs::read_to_string("/proc/loadavg")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(format!(
-        "Commit {}{changed} of {}; {} cores of {}, Linux {}; client and plugins on the same machine.",
+        "Commit {}{changed} of {}; {} cores of {}, Linux {}, load {} before; client and plugins on the same machine.",
         commit.trim(),
         date.trim(),
         std::thread::available_parallelism()?,
         model.trim_matches([' ', '\t', ':']),
-        kernel.trim()
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown")
     ))
 }
