@@ -16,5 +16,6 @@ mod revocation;
 mod rotation;
 mod start_order;
 mod three_hosts;
+mod timeout;
 mod v1;
 mod v2;
