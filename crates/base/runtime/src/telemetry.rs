@@ -61,5 +61,6 @@ pub fn start_logs(level: LogLevel, format: LogFormat) {
     } else {
         layer.with_ansi(terminal).with_target(false).boxed()
     };
-    let _already_started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    // The filter is for the whole subscriber: what it switches off costs nothing at the place of the call.
+    let _already_started = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }
