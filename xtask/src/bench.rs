@@ -22,6 +22,8 @@ pub enum Command {
 const PAGE: &str = "docs/benchmarks.md";
 /// How often a start is measured; the median counts.
 const STARTS: usize = 5;
+/// Until what a program does after its start is over.
+const SETTLE: Duration = Duration::from_millis(500);
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// A hundredth of the smallest time to ready that we have seen.
 const POLL: Duration = Duration::from_micros(30);
@@ -55,6 +57,8 @@ fn plugin() -> Result<()> {
     let (keystead_ms, keystead) = start(&mut keystead, &socket)?;
     let (go_ms, go) = start(&mut go, &other)?;
 
+    std::thread::sleep(SETTLE);
+    let idle = [resident_kib(&keystead)?, resident_kib(&go)?];
     println!("measuring: about 3 minutes; the machine should do nothing else");
     let report = process::output(
         Process::new(release.join("keystead"))
@@ -66,14 +70,26 @@ fn plugin() -> Result<()> {
     )?;
     drop((keystead, go));
     let programs = [
-        Program { name: "keystead", ready_ms: keystead_ms, bytes: fs::metadata(&ours)?.len() },
-        Program { name: "go", ready_ms: go_ms, bytes: fs::metadata(&reference)?.len() },
+        Program {
+            name: "keystead",
+            ready_ms: keystead_ms,
+            idle_kib: idle[0],
+            bytes: fs::metadata(&ours)?.len(),
+        },
+        Program { name: "go", ready_ms: go_ms, idle_kib: idle[1], bytes: fs::metadata(&reference)?.len() },
     ];
     let section = page::section(&machine, &serde_json::from_str(&report)?, &programs)?;
     println!("{section}");
     let path = workspace::root().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
     Ok(fs::write(path, page::replace(&page, "cargo xtask bench plugin", &section))?)
+}
+
+/// From `/proc`, as the report has it after the load.
+fn resident_kib(running: &Running) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", running.0.id()))?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// A process that ends with this value.

@@ -7,6 +7,7 @@ use serde_json::Value;
 pub struct Program {
     pub name: &'static str,
     pub ready_ms: f64,
+    pub idle_kib: u64,
     pub bytes: u64,
 }
 
@@ -48,16 +49,17 @@ pub fn section(machine: &str, report: &Value, programs: &[Program]) -> Result<St
     };
     text.push_str(&table(report, &targets, cpu).context("a cell of the report is missing")?);
     text.push_str(
-        "\n| program | start to socket, ms | resident after the load, KiB | peak, KiB | binary, bytes |\n",
+        "\n| program | start to socket, ms | resident idle, KiB | after the load | peak | binary, bytes |\n",
     );
-    text.push_str("|---|---:|---:|---:|---:|\n");
+    text.push_str("|---|---:|---:|---:|---:|---:|\n");
     for target in report["targets"].as_array().into_iter().flatten() {
         let program = programs.iter().find(|it| target["name"] == it.name);
         let ready = program.map_or("-".to_owned(), |it| format!("{:.1}", it.ready_ms));
+        let idle = program.map_or("-".to_owned(), |it| it.idle_kib.to_string());
         let bytes = program.map_or("-".to_owned(), |it| it.bytes.to_string());
         let (resident, peak) = (&target["resident_kib"], &target["peak_resident_kib"]);
         text.push_str(&format!(
-            "| {} | {ready} | {resident} | {peak} | {bytes} |\n",
+            "| {} | {ready} | {idle} | {resident} | {peak} | {bytes} |\n",
             target["name"].as_str().unwrap_or("?")
         ));
     }
@@ -115,13 +117,13 @@ mod tests {
 
     #[test]
     fn each_target_stands_beside_the_last() {
-        let programs = [Program { name: "ours", ready_ms: 3.21, bytes: 42 }];
+        let programs = [Program { name: "ours", ready_ms: 3.21, idle_kib: 3500, bytes: 42 }];
         let text = section("machine", &report(), &programs).expect("complete");
         assert!(text.contains("| encrypt | 8 | 950 (95 %) | 1000 |"), "{text}");
         assert!(text.contains("| encrypt | 8 | 10 / 20 | 10 / 20 |"), "{text}");
         assert!(text.contains("| encrypt | 8 | 12.3 | - |"), "{text}");
-        assert!(text.contains("| ours | 3.2 | 5000 | 6000 | 42 |"), "{text}");
-        assert!(text.contains("| bare | - | 4000 | 4100 | - |"), "{text}");
+        assert!(text.contains("| ours | 3.2 | 3500 | 5000 | 6000 | 42 |"), "{text}");
+        assert!(text.contains("| bare | - | - | 4000 | 4100 | - |"), "{text}");
     }
 
     #[test]

@@ -33,16 +33,18 @@ impl RealCluster {
         Self { directory: directory.join("cluster"), binaries, running: None }
     }
 
-    /// A command that reads a Secret from the cluster that is up.
+    /// A command that reads a Secret from the cluster that is up. The token is in a file in a directory that only we may
+    /// enter: it must not stand in a list of processes.
     pub(super) fn try_it(&self) -> Option<String> {
         let server = self.running.as_ref()?.api_servers.first()?;
-        let ca = self.directory.join("ca.pem");
+        let (ca, token) = (self.directory.join("ca.pem"), self.directory.join("authorization"));
         std::fs::write(&ca, server.ca()).ok()?;
+        std::fs::write(&token, format!("Authorization: Bearer {}\n", server.token())).ok()?;
         Some(format!(
-            "\nkube-apiserver is at {}; for example:\n   curl --cacert {} -H 'Authorization: Bearer {}' {}/api/v1/namespaces/{NAMESPACE}/secrets/before",
+            "\nkube-apiserver is at {}; for example:\n   curl --cacert {} -H @{} {}/api/v1/namespaces/{NAMESPACE}/secrets/before",
             server.url(),
             ca.display(),
-            server.token(),
+            token.display(),
             server.url()
         ))
     }

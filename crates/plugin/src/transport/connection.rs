@@ -41,7 +41,8 @@ pub struct Connection {
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Who is on the other end, as the kernel saw it when the client connected. Handlers find it in a request's extensions.
+/// Who is on the other end, as the kernel saw it when the client connected: for the log, and for a tonic server, which puts
+/// it into a request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// `None` when the peer is in a process namespace that this process cannot see into.
