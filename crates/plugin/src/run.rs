@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use keystead_runtime::{Drained, Failure, harden, start_logs, termination};
+use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 
 use crate::app::{App, refused_socket};
 use crate::providers;
@@ -28,20 +28,14 @@ pub struct RunArgs {
 }
 
 /// Runs until SIGTERM or SIGINT. Called before any other thread exists.
-#[expect(
-    clippy::print_stdout,
-    reason = "what --check-config and --print-config-schema print is their result"
-)]
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     if args.print_config_schema {
-        print!("{}", crate::settings::schema());
-        return Ok(());
+        return print_result(&crate::settings::schema());
     }
     let settings = args.settings()?;
     if args.check_config {
         check(&settings)?;
-        println!("the settings are good");
-        return Ok(());
+        return print_result("the settings are good\n");
     }
     start_logs(settings.log_level, settings.log_format);
     if let Err(error) = harden() {
