@@ -14,15 +14,34 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // No SQL, no HTML and no cluster tooling beside the key.
     ("plugin", &["base", "providers"]),
     ("cluster", &["base", "cluster"]),
+    // The key service wraps its root key with the same providers as the plugin.
+    ("kms", &["base", "providers", "kms"]),
     // The suite and the real parts know the base and the readers of etcd, not the programs that they test.
     ("test", &["base", "cluster", "test"]),
-    ("cli", &["base", "providers", "plugin", "cluster", "test"]),
+    ("cli", &["base", "providers", "plugin", "kms", "cluster", "test"]),
     // Compiles before everything, so it depends on nothing of ours.
     ("xtask", &[]),
 ];
 
 /// Generated types stop at the adapters. Tests may see them too.
-const SEES_PROTO: &[&str] = &["keystead-plugin", "keystead-etcd", "keystead-conformance", "keystead-testkit"];
+const SEES_PROTO: &[&str] = &[
+    "keystead-plugin",
+    "keystead-server",
+    "keystead-provider-cloudkms",
+    "keystead-etcd",
+    "keystead-conformance",
+    "keystead-testkit",
+];
+
+/// Edges inside the group `kms`: every other one is refused.
+const INSIDE_KMS: &[(&str, &[&str])] = &[
+    ("keystead-store-sqlite", &["keystead-store"]),
+    ("keystead-keyservice", &["keystead-store", "keystead-audit"]),
+    (
+        "keystead-server",
+        &["keystead-store", "keystead-store-sqlite", "keystead-audit", "keystead-keyservice"],
+    ),
+];
 
 /// Runs `cargo xtask layers`.
 pub fn run() -> Result<()> {
@@ -67,6 +86,12 @@ fn refusal(from: &Package, to: &Package, dev: bool) -> Option<String> {
     }
     if upper == "providers" && lower == "providers" && to.name != "keystead-provider" {
         return Some("a provider knows the trait and no other provider".into());
+    }
+    if upper == "kms" && lower == "kms" {
+        let inside = INSIDE_KMS.iter().find(|(name, _)| *name == from.name);
+        if !inside.is_some_and(|(_, allowed)| allowed.contains(&to.name.as_str())) {
+            return Some("inside the key service arrows point to the store and to the audit log".into());
+        }
     }
     if from.name == "keystead-provider" && lower == "providers" {
         return Some("the trait knows none of its providers".into());
@@ -126,7 +151,12 @@ mod tests {
             ("crates/cli", "crates/base/proto"),
             ("crates/plugin", "crates/cli"),
             ("xtask", "crates/base/model"),
-            ("crates/kms/store", "crates/base/model"),
+            ("crates/kms/store", "crates/kms/store-sqlite"),
+            ("crates/kms/audit", "crates/kms/store"),
+            ("crates/kms/keyservice", "crates/kms/store-sqlite"),
+            ("crates/kms/keyservice", "crates/base/proto"),
+            ("crates/plugin", "crates/kms/store"),
+            ("crates/kms/server", "crates/plugin"),
         ] {
             let found = forbidden(from, to, false);
             assert_eq!(found.len(), 1, "{from} -> {to} was let through");
@@ -140,6 +170,9 @@ mod tests {
             ("crates/providers/local", "crates/base/crypto"),
             ("crates/plugin", "crates/providers/local"),
             ("crates/plugin", "crates/base/proto"),
+            ("crates/kms/store", "crates/base/model"),
+            ("crates/kms/server", "crates/kms/keyservice"),
+            ("crates/kms/keyservice", "crates/providers/provider"),
             ("crates/cluster/etcd", "crates/base/proto"),
             ("crates/cli", "crates/plugin"),
             ("crates/cli", "crates/test/conformance"),

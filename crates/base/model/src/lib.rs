@@ -1,8 +1,19 @@
-//! Ids and error classes that every other crate speaks in. Pure: no I/O, no clock, no randomness, no serialisation
-//! format, and never a secret. Read [`KeyReference`] first: it is what a key id says.
+//! Ids, names, records and error classes that every other crate speaks in. Pure: no I/O, no clock, no randomness, and
+//! never a secret. Read [`KeyReference`] first for the plugin (it is what a key id says), [`CryptoKey`] for the server.
 
+mod crypto_key;
 mod error_class;
 mod key_reference;
+mod policy;
+mod principal;
+mod resource_name;
 
+pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_class::ErrorClass;
 pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, KeyVersion};
+pub use policy::{Binding, Condition, Policy};
+pub use principal::{InvalidPrincipal, Principal, is_email};
+pub use resource_name::{
+    CryptoKeyName, CryptoKeyVersionName, InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN,
+    ProjectId, ProjectName, ResourceId, VersionNumber,
+};

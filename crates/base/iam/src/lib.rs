@@ -1,0 +1,1 @@
+//! Who may do what: `(principal, permission, resource, policies) -> decision with its reason`. Pure.

@@ -1,0 +1,290 @@
+//! Resource names of Cloud KMS, parsed strictly: what is not exactly a name is refused, never repaired.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest id of a key ring or a key, and longest location id, in bytes: `[a-zA-Z0-9_-]{1,63}`.
+pub const MAX_ID_LEN: usize = 63;
+
+/// A name that is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not {wanted}")]
+pub struct InvalidName {
+    given: String,
+    wanted: &'static str,
+}
+
+impl InvalidName {
+    /// Longest part of hostile input that an error repeats, in characters.
+    const SHOWN: usize = 200;
+
+    fn new(given: &str, wanted: &'static str) -> Self {
+        Self { given: given.chars().take(Self::SHOWN).collect(), wanted }
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $valid:expr, $wanted:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName::new(text, $wanted)) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A project: `[a-z][a-z0-9-]{4,28}[a-z0-9]`, as Resource Manager has it.
+    ProjectId,
+    is_project_id,
+    "a project id: 6 to 30 lower-case letters, digits and hyphens, a letter first, no hyphen last"
+);
+id!(
+    /// A location such as `global`, `us-central1` or a name of one's own: `[a-z][a-z0-9-]{0,62}`.
+    LocationId,
+    is_location_id,
+    "a location: lower-case letters, digits and hyphens, a letter first, at most 63"
+);
+id!(
+    /// The id of a key ring or a key: `[a-zA-Z0-9_-]{1,63}`.
+    ResourceId,
+    is_resource_id,
+    "an id: 1 to 63 letters, digits, hyphens and underscores"
+);
+
+fn is_project_id(text: &str) -> bool {
+    (6..=30).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+}
+
+fn is_location_id(text: &str) -> bool {
+    (1..=MAX_ID_LEN).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+}
+
+fn is_resource_id(text: &str) -> bool {
+    (1..=MAX_ID_LEN).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ }, $wanted:literal, $parse:expr, $print:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name {
+            $(
+                #[expect(missing_docs, reason = "the type says it")]
+                pub $field: $type,
+            )+
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let parse: fn(&str) -> Option<Self> = $parse;
+                parse(text).ok_or_else(|| InvalidName::new(text, $wanted))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let print: fn(&Self, &mut fmt::Formatter<'_>) -> fmt::Result = $print;
+                print(self, f)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.to_string()
+            }
+        }
+    };
+}
+
+name!(
+    /// `projects/P`.
+    ProjectName { project: ProjectId },
+    "the name of a project: projects/PROJECT",
+    |text| Some(ProjectName { project: text.strip_prefix("projects/")?.parse().ok()? }),
+    |name, f| write!(f, "projects/{}", name.project)
+);
+name!(
+    /// `projects/P/locations/L`.
+    LocationName { project: ProjectId, location: LocationId },
+    "the name of a location: projects/PROJECT/locations/LOCATION",
+    |text| {
+        let (parent, id) = text.rsplit_once("/locations/")?;
+        Some(LocationName { project: parent.strip_prefix("projects/")?.parse().ok()?, location: id.parse().ok()? })
+    },
+    |name, f| write!(f, "projects/{}/locations/{}", name.project, name.location)
+);
+name!(
+    /// `projects/P/locations/L/keyRings/R`.
+    KeyRingName { location: LocationName, ring: ResourceId },
+    "the name of a key ring: projects/PROJECT/locations/LOCATION/keyRings/RING",
+    |text| {
+        let (parent, id) = text.rsplit_once("/keyRings/")?;
+        Some(KeyRingName { location: parent.parse().ok()?, ring: id.parse().ok()? })
+    },
+    |name, f| write!(f, "{}/keyRings/{}", name.location, name.ring)
+);
+name!(
+    /// `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
+    CryptoKeyName { ring: KeyRingName, key: ResourceId },
+    "the name of a key: projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY",
+    |text| {
+        let (parent, id) = text.rsplit_once("/cryptoKeys/")?;
+        Some(CryptoKeyName { ring: parent.parse().ok()?, key: id.parse().ok()? })
+    },
+    |name, f| write!(f, "{}/cryptoKeys/{}", name.ring, name.key)
+);
+name!(
+    /// `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`.
+    CryptoKeyVersionName { key: CryptoKeyName, version: VersionNumber },
+    "the name of a key version: projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY/cryptoKeyVersions/NUMBER",
+    |text| {
+        let (parent, id) = text.rsplit_once("/cryptoKeyVersions/")?;
+        Some(CryptoKeyVersionName { key: parent.parse().ok()?, version: id.parse().ok()? })
+    },
+    |name, f| write!(f, "{}/cryptoKeyVersions/{}", name.key, name.version)
+);
+
+/// The number of a key version: from 1, assigned by the server, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VersionNumber(pub std::num::NonZeroU32);
+
+impl VersionNumber {
+    /// The first version of a key.
+    pub const FIRST: Self = Self(std::num::NonZeroU32::MIN);
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The next one; none after 4,294,967,295.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+impl FromStr for VersionNumber {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        // `parse` alone would take "+1" and "01": two names for one version.
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        text.parse().ok().filter(|_| canonical).map(Self).ok_or_else(|| {
+            InvalidName::new(text, "the number of a key version: 1 or more, decimal, no leading zero")
+        })
+    }
+}
+
+impl fmt::Display for VersionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &str =
+        "projects/key-project/locations/us-central1/keyRings/ring_1/cryptoKeys/Key-1/cryptoKeyVersions/17";
+
+    #[test]
+    fn a_name_prints_as_it_was_given() {
+        let name: CryptoKeyVersionName = VERSION.parse().expect("a good name");
+        assert_eq!(name.to_string(), VERSION);
+        assert_eq!(name.version.get(), 17);
+        assert_eq!(name.key.ring.location.location.as_str(), "us-central1");
+    }
+
+    #[test]
+    fn nothing_that_is_nearly_a_name_is_one() {
+        for bad in [
+            "",
+            "/projects/key-project",
+            "projects/key-project/",
+            "projects/Key-Project",
+            "projects/short",
+            "projects/key-project-",
+            "projects/key-project/locations/us/keyRings/r",
+        ] {
+            assert!(bad.parse::<ProjectName>().is_err(), "{bad}");
+        }
+        for bad in [
+            "cryptoKeyVersions/0",
+            "cryptoKeyVersions/01",
+            "cryptoKeyVersions/+1",
+            "cryptoKeyVersions/4294967296",
+            "cryptoKeyVersions/1 ",
+        ] {
+            let name = VERSION.replace("cryptoKeyVersions/17", bad);
+            assert!(name.parse::<CryptoKeyVersionName>().is_err(), "{bad}");
+        }
+        for bad in [
+            "keyRings/../keyRings/x",
+            "keyRings/r%2fx",
+            "keyRings/ring.1",
+            "keyRings/",
+            "keyrings/r",
+            "keyRings/r\u{e9}",
+        ] {
+            let name = format!("projects/key-project/locations/us-central1/{bad}");
+            assert!(name.parse::<KeyRingName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Every use case of the server: authorise, act, record.

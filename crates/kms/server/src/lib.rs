@@ -1,0 +1,1 @@
+//! REST and gRPC in front of the key service; the binary.
