@@ -2,11 +2,15 @@
 //! never a secret. Read [`KeyReference`] first for the plugin (it is what a key id says), [`CryptoKey`] for the server.
 
 mod crypto_key;
+pub mod destruction;
 mod error_class;
 mod key_reference;
+pub mod key_settings;
 mod policy;
 mod principal;
 mod resource_name;
+pub mod rotation;
+mod version_state;
 
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_class::ErrorClass;
@@ -17,3 +21,4 @@ pub use resource_name::{
     CryptoKeyName, CryptoKeyVersionName, InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN,
     ProjectId, ProjectName, ResourceId, VersionNumber,
 };
+pub use version_state::{WrongState, to_microseconds};

@@ -1,0 +1,137 @@
+//! When the material of a key version goes. Nothing is destroyed that something still needs: scheduling asks, and it is
+//! asked again when the time has come. The owner overrides with the label `keystead-destroy` = the version's id on the key.
+//! Disable is never refused: it is the emergency brake.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState};
+
+/// The label whose value is the id of the one version that may go although it is in use.
+pub const OVERRIDE_LABEL: &str = "keystead-destroy";
+/// A version that unwrapped something within this time is in use: a plugin re-checks every 5 minutes what it holds, but a
+/// cluster may be off over a weekend and a holiday.
+pub const QUIET_DAYS: i64 = 7;
+
+/// Who uses a version, as far as the server knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// When it last decrypted something.
+    pub last_unwrap: Option<Timestamp>,
+    /// Registered inventories that name it, in words for a person, such as `cluster prod-a: 41 Secrets`.
+    pub inventories: Vec<String>,
+}
+
+/// What to do with a version whose time has come, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The version.
+    pub version: CryptoKeyVersionName,
+    /// What to do.
+    pub act: Act,
+    /// One sentence for the log and the audit record.
+    pub reason: String,
+}
+
+/// What to do with a version whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Destroy the material.
+    Destroy,
+    /// Keep it: something uses it after all. It stays scheduled and unusable, and is asked again.
+    Keep,
+}
+
+/// Which of the versions of `key` are due.
+pub fn plan(now: Timestamp, key: &CryptoKey, versions: &[(CryptoKeyVersion, Usage)]) -> Vec<Step> {
+    versions.iter().filter_map(|(version, usage)| step(now, key, version, usage)).collect()
+}
+
+fn step(now: Timestamp, key: &CryptoKey, version: &CryptoKeyVersion, usage: &Usage) -> Option<Step> {
+    let due = version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled)?;
+    if due > now {
+        return None;
+    }
+    let (act, reason) = match check_unused(now, key, &version.name, usage) {
+        Ok(Permit::Unused) => {
+            (Act::Destroy, format!("destruction was due at {due} and nothing uses the version"))
+        }
+        Ok(Permit::Overridden) => (
+            Act::Destroy,
+            format!("destruction was due at {due} and the label {OVERRIDE_LABEL} names the version"),
+        ),
+        Err(in_use) => (Act::Keep, in_use.to_string()),
+    };
+    Some(Step { version: version.name.clone(), act, reason })
+}
+
+/// Whether `version` may be scheduled for destruction, and go when its time has come.
+pub fn check_unused(
+    now: Timestamp,
+    key: &CryptoKey,
+    version: &CryptoKeyVersionName,
+    usage: &Usage,
+) -> Result<Permit, InUse> {
+    let users = users(now, usage);
+    if users.is_empty() {
+        return Ok(Permit::Unused);
+    }
+    if key.labels.get(OVERRIDE_LABEL).is_some_and(|id| *id == version.version.to_string()) {
+        return Ok(Permit::Overridden);
+    }
+    Err(InUse { version: version.clone(), users })
+}
+
+/// Why a destruction may go on; the audit record says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Nothing uses the version.
+    Unused,
+    /// Something does, and the owner's label says to go on.
+    Overridden,
+}
+
+fn users(now: Timestamp, usage: &Usage) -> Vec<String> {
+    let mut users = usage.inventories.clone();
+    // A time in the future is of a clock that went back: it counts as recent.
+    let recent = |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_hours(24 * QUIET_DAYS);
+    if let Some(at) = usage.last_unwrap.filter(recent) {
+        users.push(format!("it decrypted something at {at}, less than {QUIET_DAYS} days ago"));
+    }
+    users
+}
+
+/// The version is in use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct InUse {
+    /// The version.
+    pub version: CryptoKeyVersionName,
+    /// Who uses it, in words; never empty.
+    pub users: Vec<String>,
+}
+
+impl InUse {
+    /// `FailedPrecondition`.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::FailedPrecondition
+    }
+
+    /// The type of the violation in `google.rpc.PreconditionFailure`.
+    pub fn violation(&self) -> &'static str {
+        "KEY_IN_USE"
+    }
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{version} is still in use: {users}. Re-encrypt first; disable the version to test what would break. To destroy it \
+             all the same, set the label {OVERRIDE_LABEL}={id} on the key and ask again.",
+            version = self.version,
+            users = self.users.join("; "),
+            id = self.version.version
+        )
+    }
+}
