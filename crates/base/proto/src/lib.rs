@@ -2,7 +2,16 @@
 //! nothing else. It must never hold a rule or a conversion: these types stop at the adapter that uses them.
 //!
 //! After editing a `.proto` file run `UPDATE_GENERATED=1 cargo test -p keystead-proto`; the same test fails when
-//! the code here is not what the `.proto` files give. Read `proto/kms/v2.proto` first.
+//! the code here is not what the `.proto` files give. Read `proto/kms/v2.proto` first, then
+//! `proto/google/cloud/kms/service.proto`.
+//!
+//! [`descriptor_pool`] describes every API of the server, with the REST path of each method. Methods that are published
+//! and not served (`proto/keystead/unserved.proto`) are in it; no code is generated for them.
+
+mod descriptors;
+pub mod google;
+
+pub use descriptors::descriptor_pool;
 
 /// Kubernetes KMS v1 (`v1beta1`).
 pub mod kms_v1 {
@@ -23,3 +32,27 @@ pub mod stored {
 pub mod etcd {
     include!("generated/etcdserverpb.rs");
 }
+
+/// What Google's APIs have no word for: tokens, certificates, the audit log's head, backups, usage of versions.
+pub mod keystead_v1 {
+    include!("generated/keystead.v1.rs");
+}
+
+/// Service Usage.
+pub use google::api::serviceusage::v1 as service_usage;
+/// Cloud KMS v1.
+pub use google::cloud::kms::v1 as cloud_kms;
+/// Cloud locations.
+pub use google::cloud::location as locations;
+/// Resource Manager v3: the client libraries'.
+pub use google::cloud::resourcemanager::v3 as resource_manager_v3;
+/// Resource Manager v1: gcloud's and Terraform's.
+pub use google::cloudresourcemanager::v1 as resource_manager_v1;
+/// Service accounts and their keys.
+pub use google::iam::admin::v1 as iam_admin;
+/// IAM policies.
+pub use google::iam::v1 as iam_policy;
+/// Operations that take their time.
+pub use google::longrunning;
+/// Errors.
+pub use google::rpc;
