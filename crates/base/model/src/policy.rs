@@ -24,7 +24,7 @@ pub struct Binding {
 }
 
 /// A CEL expression over `request.time`, `resource.name`, `resource.type` and `resource.service`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Condition {
     /// The expression.
     pub expression: String,

@@ -1,0 +1,4 @@
+//! What the crate promises to the key service.
+
+mod conditions;
+mod decisions;
