@@ -80,7 +80,7 @@ pub fn check_unused(
     if key.labels.get(OVERRIDE_LABEL).is_some_and(|id| *id == version.version.to_string()) {
         return Ok(Permit::Overridden);
     }
-    Err(InUse { version: version.clone(), users })
+    Err(InUse { version: Box::new(version.clone()), users })
 }
 
 /// Why a destruction may go on; the audit record says which.
@@ -105,8 +105,8 @@ fn users(now: Timestamp, usage: &Usage) -> Vec<String> {
 /// The version is in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InUse {
-    /// The version.
-    pub version: CryptoKeyVersionName,
+    /// The version; boxed, because most answers are not this.
+    pub version: Box<CryptoKeyVersionName>,
     /// Who uses it, in words; never empty.
     pub users: Vec<String>,
 }
