@@ -1,0 +1,80 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keystead_model::ErrorClass;
+
+/// Why a record was not written, or a log not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// The file system refuses.
+    #[error("the audit log cannot {action} {}: {cause}", path.display())]
+    Io {
+        /// A verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+    /// Records come faster than they can be written.
+    #[error("the audit log cannot keep up: {waiting} records wait to be written")]
+    Behind {
+        /// How many.
+        waiting: usize,
+    },
+    /// The reserved space is nearly or wholly used up, or nothing can be written.
+    #[error("the audit log cannot record {what}: {cause}")]
+    Refused {
+        /// Which calls are refused.
+        what: &'static str,
+        /// Why.
+        cause: &'static str,
+    },
+    /// The log is closed, because the process ends.
+    #[error("the audit log is closed")]
+    Closed,
+    /// Another process writes this log.
+    #[error("the audit log in {} is in use by another process", path.display())]
+    InUse {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// What is in the directory is not what was once written.
+    #[error("the audit log is damaged: {}:{line}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The thread of the writer cannot be started.
+    #[error("the audit log cannot start its writer: {0}")]
+    Start(String),
+    /// A setting that makes no sense.
+    #[error("the audit log cannot be set up so: {0}")]
+    Setting(&'static str),
+}
+
+impl AuditError {
+    /// `Unavailable` for whatever may pass; never `Denied`, which callers would take for a revocation.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } | Self::Behind { .. } | Self::Refused { .. } | Self::Closed | Self::Start(_) => {
+                ErrorClass::Unavailable
+            }
+            Self::InUse { .. } | Self::Setting(_) => ErrorClass::Misconfigured,
+            Self::Damaged { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Io { action, path, cause: error.to_string() }
+    }
+
+    pub(crate) fn damaged(path: &Path, line: u64, problem: impl ToString) -> Self {
+        Self::Damaged { path: path.to_owned(), line, problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,110 @@
+//! The directory of a log: its mode, its lock, the names of its segments.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::AuditError;
+
+/// Only the server reads and writes here.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// The lock file stays for ever: removing it would let two processes lock two different files.
+const LOCK: &str = "lock";
+
+/// A segment's file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SegmentFile {
+    /// The sequence of its first record.
+    pub first: u64,
+    pub path: PathBuf,
+}
+
+/// Makes the directory, or takes away what others may do there.
+pub(crate) fn prepare(dir: &Path) -> Result<(), AuditError> {
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mode = fs::metadata(dir).map_err(AuditError::io("examine", dir))?.permissions().mode();
+            if mode & 0o777 != DIRECTORY_MODE {
+                tracing::info!(path = %dir.display(), "closing the audit log's directory to others");
+                let closed = Permissions::from_mode(DIRECTORY_MODE);
+                fs::set_permissions(dir, closed).map_err(AuditError::io("set the mode of", dir))?;
+            }
+            Ok(())
+        }
+        made => made.map_err(AuditError::io("make", dir)),
+    }
+}
+
+/// Held as long as the log is open: two writers would break the chain.
+pub(crate) fn lock(dir: &Path) -> Result<File, AuditError> {
+    let path = dir.join(LOCK);
+    let file = create(&path, false).map_err(AuditError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(AuditError::InUse { path: dir.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(AuditError::io("lock", &path)(error)),
+    }
+}
+
+/// Opens a file for writing that only we may read. `new`: it must not exist.
+pub(crate) fn create(path: &Path, new: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .create_new(new)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
+/// Makes a name in the directory durable, or its absence.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Twenty digits hold every sequence, so that names sort as numbers do.
+pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("audit-{first:020}.jsonl"))
+}
+
+/// All segments, oldest first. Other files are none of ours.
+pub(crate) fn segments(dir: &Path) -> Result<Vec<SegmentFile>, AuditError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(AuditError::io("list", dir))? {
+        let path = entry.map_err(AuditError::io("list", dir))?.path();
+        if let Some(first) = path.file_name().and_then(|name| first_sequence(name.to_str()?)) {
+            found.push(SegmentFile { first, path });
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn first_sequence(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?;
+    let number = digits.len() == 20 && digits.bytes().all(|it| it.is_ascii_digit());
+    digits.parse().ok().filter(|_| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_segments_name_is_one() {
+        assert_eq!(first_sequence("audit-00000000000000000017.jsonl"), Some(17));
+        for other in
+            ["audit-17.jsonl", "audit-+0000000000000000017.jsonl", "audit-00000000000000000017.json", "lock"]
+        {
+            assert_eq!(first_sequence(other), None, "{other}");
+        }
+        let path = segment_path(Path::new("d"), u64::MAX);
+        assert_eq!(
+            first_sequence(path.file_name().and_then(|it| it.to_str()).expect("a name")),
+            Some(u64::MAX)
+        );
+    }
+}

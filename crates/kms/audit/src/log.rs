@@ -1,0 +1,162 @@
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::queue::{Job, Queue};
+use crate::segment::{Lines, Next};
+use crate::writer::Writer;
+use crate::{AuditError, AuditSettings, Event, EventKind, Head, entry, files, line, recover};
+
+/// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
+const LOOK_BACK: u64 = 100_000;
+
+/// An open log. There is one writer; callers share a reference.
+pub struct AuditLog {
+    shared: Arc<Shared>,
+    recovered: Option<Recovered>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its number, from 1.
+    pub sequence: u64,
+}
+
+/// A record that was being written when the process before this one died, and that nobody was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The segment from which it was cut off.
+    pub path: PathBuf,
+    /// How many bytes of it there were.
+    pub bytes: u64,
+}
+
+/// What the writer shares with callers.
+pub(crate) struct Shared {
+    pub dir: PathBuf,
+    pub queue: Queue,
+    pub durable: watch::Sender<Durable>,
+}
+
+/// What is on the disk for certain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durable {
+    pub head: Head,
+    /// First sequence and length of the segment that was written last.
+    pub segment: Option<(u64, u64)>,
+}
+
+impl AuditLog {
+    /// Opens the log in `dir`, or begins one. A torn record at its end is cut off, as it was never acknowledged; any other
+    /// damage is an error that names file and line.
+    pub fn open(dir: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
+        files::prepare(dir)?;
+        let lock = files::lock(dir)?;
+        let found = recover::find(dir)?;
+        if let Some(Recovered { path, bytes }) = &found.recovered {
+            let path = path.display();
+            tracing::warn!(%path, bytes, "cut off a record that was never written whole, and never acknowledged");
+        }
+        let segment = found.active.as_ref().map(|it| (it.first, it.len));
+        let durable = watch::Sender::new(Durable { head: found.head, segment });
+        let shared = Arc::new(Shared { dir: dir.to_owned(), queue: Queue::default(), durable });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            settings,
+            head: found.head,
+            active: found.active,
+            buffer: Vec::new(),
+            lock,
+        };
+        let writer = thread::Builder::new()
+            .name("audit-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| AuditError::Start(error.to_string()))?;
+        Ok(Self { shared, recovered: found.recovered, writer: Some(writer) })
+    }
+
+    /// Whether a call of this kind may begin. Ask before acting: a record that cannot be written must not be needed.
+    pub fn admits(&self, kind: EventKind) -> Result<(), AuditError> {
+        let _ = kind;
+        self.shared.queue.has_room()
+    }
+
+    /// Appends a record. It is on its way when this returns; the future says when it is durable, and dropping it changes
+    /// nothing.
+    pub fn append(&self, event: &Event) -> impl Future<Output = Result<Position, AuditError>> + Send + use<> {
+        let (done, waiting) = oneshot::channel();
+        let put = self.shared.queue.put(Job { content: entry::of_event(event), done: Some(done) });
+        async move {
+            put?;
+            waiting.await.unwrap_or(Err(AuditError::Closed))
+        }
+    }
+
+    /// The newest durable record.
+    pub fn head(&self) -> Head {
+        self.shared.durable.borrow().head
+    }
+
+    /// Whether the last 100,000 records, or the newest segments that hold as many, have one with this id. It reads them:
+    /// for what an outbox still holds at start, not for every call.
+    pub fn contains(&self, insert_id: &str) -> Result<bool, AuditError> {
+        Ok(!self.contained(&[insert_id])?.is_empty())
+    }
+
+    /// Those of many ids that [`contains`](Self::contains) would find, in one pass.
+    pub fn contained(&self, insert_ids: &[&str]) -> Result<HashSet<String>, AuditError> {
+        let durable = *self.shared.durable.borrow();
+        let mut found = HashSet::new();
+        for segment in files::segments(&self.shared.dir)?.into_iter().rev() {
+            // Only up to what is durable: the rest may yet be cut off.
+            let limit = match durable.segment {
+                Some((first, len)) if first == segment.first => len,
+                Some((first, _)) if segment.first > first => continue,
+                _ => u64::MAX,
+            };
+            let mut lines = Lines::open(&segment.path, limit)?;
+            while let Next::Line(text) = lines.next()? {
+                let content = line::read(text).map(|it| it.content);
+                if let Some(id) = content.ok().and_then(entry::insert_id)
+                    && insert_ids.contains(&&*id)
+                {
+                    found.insert(id.into_owned());
+                }
+            }
+            if durable.head.sequence.saturating_sub(segment.first) >= LOOK_BACK {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was cut off when the log was opened.
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+
+    /// Writes what is left and ends the writer. Dropping the log does the same.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the audit log's writer panicked");
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

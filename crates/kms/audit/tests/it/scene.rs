@@ -1,0 +1,57 @@
+//! Logs in temporary directories, and events to put in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keystead_audit::{AuditLog, AuditSettings, Event, EventKind};
+
+pub(crate) const KEY: &str = "projects/p-one/locations/global/keyRings/r/cryptoKeys/k";
+
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+pub(crate) fn time() -> Timestamp {
+    "2026-01-31T12:00:00.5Z".parse().expect("a time")
+}
+
+/// A clock that stands still.
+pub(crate) fn settings() -> AuditSettings {
+    AuditSettings { clock: Arc::new(time), ..AuditSettings::default() }
+}
+
+pub(crate) fn open(dir: &Path) -> AuditLog {
+    AuditLog::open(dir, settings()).expect("the log opens")
+}
+
+pub(crate) fn event(id: impl ToString) -> Event {
+    Event::new(id.to_string(), time(), "cloudkms.googleapis.com", "Encrypt", KEY, EventKind::DataRead)
+}
+
+/// Appends one record for each id, one after the other.
+pub(crate) fn append(log: &AuditLog, ids: impl IntoIterator<Item = impl ToString>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for id in ids {
+        runtime.block_on(log.append(&event(id))).expect("the record is written");
+    }
+}
+
+/// Paths of all segments, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .expect("the directory can be listed")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// All records, parsed.
+pub(crate) fn records(dir: &Path) -> Vec<serde_json::Value> {
+    let text: String =
+        segments(dir).iter().map(|path| fs::read_to_string(path).expect("a segment can be read")).collect();
+    text.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
+}
