@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use crate::queue::{Job, Queue};
 use crate::segment::{Lines, Next};
 use crate::writer::Writer;
-use crate::{AuditError, AuditSettings, Event, EventKind, Head, entry, files, line, recover};
+use crate::{AuditError, AuditSettings, Event, EventKind, Head, Record, entry, files, line, recover};
 
 /// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
 const LOOK_BACK: u64 = 100_000;
@@ -89,8 +89,16 @@ impl AuditLog {
     /// Appends a record. It is on its way when this returns; the future says when it is durable, and dropping it changes
     /// nothing.
     pub fn append(&self, event: &Event) -> impl Future<Output = Result<Position, AuditError>> + Send + use<> {
+        self.append_record(Record::of(event))
+    }
+
+    /// The same for an event whose record was made before.
+    pub fn append_record(
+        &self,
+        record: Record,
+    ) -> impl Future<Output = Result<Position, AuditError>> + Send + use<> {
         let (done, waiting) = oneshot::channel();
-        let put = self.shared.queue.put(Job { content: entry::of_event(event), done: Some(done) });
+        let put = self.shared.queue.put(Job { content: record.content, done: Some(done) });
         async move {
             put?;
             waiting.await.unwrap_or(Err(AuditError::Closed))
