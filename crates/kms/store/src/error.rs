@@ -15,7 +15,8 @@ impl StoreError {
     }
 
     /// `Aborted` and `AlreadyExists`: an expectation did not hold. `Unavailable`: disk full, locked, failed. `Corrupt`:
-    /// the database is damaged. `Invalid`: a name or a value is too long, or a batch names a record twice.
+    /// the database is damaged. `Invalid`: a name or a value is too long, a batch is empty or names a record twice.
+    /// `Misconfigured`: the place where the records are cannot be used as it is.
     pub fn class(&self) -> ErrorClass {
         self.class
     }

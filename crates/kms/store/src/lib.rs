@@ -6,6 +6,8 @@
 //! [`Store`] first.
 
 mod batch;
+#[cfg(feature = "test-util")]
+pub mod contract;
 mod error;
 mod store;
 

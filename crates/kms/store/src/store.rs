@@ -50,8 +50,11 @@ pub trait Store: Send + Sync {
     /// Writes all of a batch or nothing. The answer comes after it is durable. When one write's expectation does not hold,
     /// nothing is written and the error's class is `Aborted` (a name that should be absent: `AlreadyExists`).
     ///
-    /// A failure of any other class leaves open whether it was written; reading again tells. Dropping the call does not
-    /// undo it.
+    /// `Invalid`: nothing was written. A failure of any other class leaves open whether it was written; reading again tells.
+    /// Dropping the call does not undo it.
+    ///
+    /// With [`Batch::erase`], `Unavailable` may also mean that the batch is written and its old bytes are still in a file.
+    /// The store then goes on trying by itself, and the answer to a later batch with that flag covers them too.
     fn commit(&self, batch: Batch) -> Pending<'_, Revision>;
 
     /// What was written after `since`, for whoever caches records.
