@@ -1,0 +1,25 @@
+use std::time::Duration;
+
+/// How a database is used. The default is for a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteSettings {
+    /// Threads that read, each with its own connection: reads do not wait for writes, nor short ones for long ones.
+    pub readers: usize,
+    /// Commits for which [`Store::changes`](keystead_store::Store::changes) knows the names.
+    pub changes_kept: u64,
+    /// How long an erasure waits for reads and backups that still need the old bytes.
+    pub erase_patience: Duration,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self {
+            // Two for lists and two for the rest; reads are a small part of a server's work.
+            readers: 4,
+            // About ten minutes at 200 commits a second: longer than a replica is away without starting over.
+            changes_kept: 100_000,
+            // A list of a thousand records takes milliseconds, a backup of a million records seconds.
+            erase_patience: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Changes, Entry, MAX_NAME_LEN, Pending, Revision, Store, StoreError};
+use rusqlite::InterruptHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::files::{self, Files};
+use crate::queue::Queue;
+use crate::reader::{self, Read};
+use crate::settings::SqliteSettings;
+use crate::writer::{self, Write};
+use crate::{checks, connection};
+
+/// Calls under way, of each kind. What is beyond waits at the caller's side, where it can be given up.
+const MOST_UNDER_WAY: usize = 1024;
+
+/// A damaged database is found before the first answer when that takes a moment, and otherwise while serving; at 500 MB/s
+/// this is a tenth of a second.
+const CHECKED_AT_ONCE: u64 = 48 << 20;
+
+/// Records in one SQLite database, with a lock file beside it as long as it is open.
+///
+/// Dropping it finishes the commits that were handed over, and waits for that.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    reads_under_way: Arc<Semaphore>,
+    writes_under_way: Arc<Semaphore>,
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    check: Option<(InterruptHandle, JoinHandle<()>)>,
+}
+
+/// What the threads of one store have in common.
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) settings: SqliteSettings,
+    pub(crate) files: Files,
+    pub(crate) reads: Queue<Job<Read>>,
+    pub(crate) writes: Queue<Job<Write>>,
+    /// The last confirmed commit.
+    pub(crate) newest: AtomicU64,
+    /// What a check found wrong. From then on nothing is answered.
+    damage: OnceLock<StoreError>,
+}
+
+/// Something to do, and the place that it takes among the calls under way.
+pub(crate) struct Job<T> {
+    pub(crate) task: T,
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path` for this process alone, and creates it when there is none.
+    ///
+    /// Takes time and blocks; it is for the start of a server. Its folder must be ours and closed to others. A database that
+    /// is small enough is checked in full first, a larger one while it serves.
+    pub fn open(path: &Path, settings: SqliteSettings) -> Result<Self, StoreError> {
+        let files = files::take(path)?;
+        let told = |fault: crate::fault::Fault| fault.told(path);
+        let connection = connection::writer(path).map_err(told)?;
+        let newest = writer::newest(&connection).map_err(told)?;
+        let size = files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        if size <= CHECKED_AT_ONCE {
+            checks::whole(&connection).map_err(told)?;
+        }
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            settings,
+            files,
+            reads: Queue::new(),
+            writes: Queue::new(),
+            newest: AtomicU64::new(newest.0),
+            damage: OnceLock::new(),
+        });
+        let mut store = Self {
+            shared: shared.clone(),
+            reads_under_way: Arc::new(Semaphore::new(MOST_UNDER_WAY)),
+            writes_under_way: Arc::new(Semaphore::new(MOST_UNDER_WAY)),
+            readers: Vec::new(),
+            writer: None,
+            check: None,
+        };
+        if size > CHECKED_AT_ONCE {
+            let connection = connection::reader(path).map_err(told)?;
+            let handle = connection.get_interrupt_handle();
+            let checking = spawn("store-check", &shared, move |shared| shared.check(&connection))?;
+            store.check = Some((handle, checking));
+        }
+        store.writer = Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection))?);
+        for _ in 0..shared.settings.readers.max(1) {
+            store.readers.push(spawn("store-read", &shared, reader::run)?);
+        }
+        Ok(store)
+    }
+
+    /// The number of the last confirmed commit, from memory.
+    pub fn commit_counter(&self) -> Revision {
+        Revision(self.shared.newest.load(Ordering::Acquire))
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Moves everything into the database file, and cuts its log to nothing.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.write(|answer| Write::Checkpoint { answer }).await
+    }
+
+    async fn read<T>(&self, task: impl FnOnce(Answer<T>) -> Read) -> Result<T, StoreError> {
+        self.shared.is_sound()?;
+        let (answer, answered) = oneshot::channel();
+        let permit = place(&self.reads_under_way).await?;
+        self.shared.reads.push(Job { task: task(answer), _permit: permit });
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    async fn write<T>(&self, task: impl FnOnce(Answer<T>) -> Write) -> Result<T, StoreError> {
+        self.shared.is_sound()?;
+        let (answer, answered) = oneshot::channel();
+        let permit = place(&self.writes_under_way).await?;
+        self.shared.writes.push(Job { task: task(answer), _permit: permit });
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// Where the answer to a call goes.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+impl Store for SqliteStore {
+    fn get<'a>(&'a self, name: &'a str) -> Pending<'a, Option<Entry>> {
+        Box::pin(async move {
+            if name.len() > MAX_NAME_LEN {
+                return Ok(None);
+            }
+            self.read(|answer| Read::Get { name: name.to_owned(), answer }).await
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> Pending<'a, Vec<Entry>> {
+        Box::pin(self.read(move |answer| Read::List {
+            prefix: prefix.to_owned(),
+            after: after.to_owned(),
+            limit,
+            answer,
+        }))
+    }
+
+    fn count<'a>(&'a self, prefix: &'a str) -> Pending<'a, u64> {
+        Box::pin(self.read(move |answer| Read::Count { prefix: prefix.to_owned(), answer }))
+    }
+
+    fn commit(&self, batch: Batch) -> Pending<'_, Revision> {
+        Box::pin(async move {
+            batch.check()?;
+            self.write(|answer| Write::Commit { batch, answer }).await
+        })
+    }
+
+    fn changes(&self, since: Revision) -> Pending<'_, Changes> {
+        Box::pin(self.read(move |answer| Read::Changes { since, answer }))
+    }
+}
+
+impl Shared {
+    fn is_sound(&self) -> Result<(), StoreError> {
+        self.damage.get().map_or(Ok(()), |damage| Err(damage.clone()))
+    }
+
+    fn check(&self, connection: &rusqlite::Connection) {
+        let Err(fault) = checks::whole(connection) else { return };
+        let error = fault.told(&self.path);
+        if error.class() == ErrorClass::Corrupt {
+            tracing::error!(%error, "the check of the database found damage; nothing is served from it any more");
+            // Set once, here.
+            self.damage.get_or_init(|| error);
+        } else {
+            tracing::warn!(%error, "the check of the database was not finished");
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some((interrupt, checking)) = self.check.take() {
+            interrupt.interrupt();
+            finish(checking);
+        }
+        self.shared.reads.close();
+        self.readers.drain(..).for_each(finish);
+        // The last connection: closing it moves the log into the database.
+        self.shared.writes.close();
+        self.writer.take().into_iter().for_each(finish);
+    }
+}
+
+fn finish(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store panicked");
+    }
+}
+
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let shared = shared.clone();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {
+        StoreError::new(ErrorClass::Unavailable, format!("cannot start a thread of the store: {error}"))
+    })
+}
+
+async fn place(under_way: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    under_way.clone().acquire_owned().await.map_err(|_| gone())
+}
+
+fn gone() -> StoreError {
+    StoreError::new(
+        ErrorClass::Unavailable,
+        "the store has stopped; whether a commit was written is not known",
+    )
+}

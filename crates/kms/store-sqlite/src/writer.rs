@@ -1,0 +1,340 @@
+//! The one thread that writes. It takes all batches that wait, decides each in turn inside one transaction, and syncs once.
+//! Nobody hears anything before that sync: neither a winner nor one that lost against it.
+
+use std::sync::atomic::Ordering;
+
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Expect, Revision, StoreError};
+use rusqlite::{Connection, OptionalExtension, Statement};
+
+use crate::connection;
+use crate::erase::Erasure;
+use crate::fault::Fault;
+use crate::queue::Next;
+use crate::record::{checksum, signed, unsigned};
+use crate::store::{Answer, Job, Shared};
+
+/// Batches in one transaction. At 64 a sync is already less than the statements cost; more only makes the first one wait.
+const GROUP: usize = 64;
+
+/// One call that writes.
+pub(crate) enum Write {
+    Commit { batch: Batch, answer: Answer<Revision> },
+    Checkpoint { answer: Answer<()> },
+}
+
+/// The number of the last commit in the database.
+pub(crate) fn newest(connection: &Connection) -> Result<Revision, Fault> {
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(revision) FROM change", [], |row| row.get(0))?;
+    newest.map_or(Ok(Revision(0)), |newest| Ok(Revision(unsigned(newest)?)))
+}
+
+/// Serves writes until the queue is closed. A connection that failed is never used again: after a failed sync the kernel
+/// may have dropped what was to be written, and only the file tells what is there.
+pub(crate) fn run(shared: &Shared, first: Connection) {
+    let mut erasure = Erasure::default();
+    let mut jobs = Vec::new();
+    let mut opened = Some(first);
+    loop {
+        let connection = match opened.take() {
+            Some(connection) => Ok(connection),
+            None => reopen(shared),
+        };
+        let exit = match connection {
+            Ok(connection) => serve(shared, &connection, &mut erasure, std::mem::take(&mut jobs)),
+            Err(fault) => {
+                let error = fault.told(&shared.path);
+                std::mem::take(&mut jobs).into_iter().for_each(|job| job.task.refuse(&error));
+                erasure.give_up(&error);
+                Exit::Fault
+            }
+        };
+        if exit == Exit::Closed {
+            return;
+        }
+        // Not before there is something to do: a disk that is away for an hour is asked once per call, not all the time.
+        match shared.writes.next(GROUP, erasure.retry_after()) {
+            Next::Work(work) => jobs = work,
+            Next::Idle => {}
+            Next::Closed => return,
+        }
+    }
+}
+
+/// A new connection in place of one that failed. What a failed commit left in the log could come back at the next start,
+/// although readers were told that it is not there; so the log is emptied before anything is written.
+fn reopen(shared: &Shared) -> Result<Connection, Fault> {
+    let connection = connection::writer(&shared.path)?;
+    if !connection::checkpoint(&connection)? {
+        let text = "its log cannot be emptied while somebody reads it";
+        return Err(Fault::Store(StoreError::new(ErrorClass::Unavailable, text)));
+    }
+    let newest = newest(&connection)?;
+    shared.newest.store(newest.0, Ordering::Release);
+    tracing::info!(revision = newest.0, "the database can be written again");
+    Ok(connection)
+}
+
+#[derive(PartialEq, Eq)]
+enum Exit {
+    Closed,
+    Fault,
+}
+
+fn serve(shared: &Shared, connection: &Connection, erasure: &mut Erasure, mut jobs: Vec<Job<Write>>) -> Exit {
+    let mut session = match Session::new(shared, connection) {
+        Ok(session) => session,
+        Err(fault) => {
+            let error = fault.told(&shared.path);
+            jobs.into_iter().for_each(|job| job.task.refuse(&error));
+            return Exit::Fault;
+        }
+    };
+    if let Err(fault) = erasure.resume(connection) {
+        tracing::error!(error = %fault.told(&shared.path), "cannot see whether something is to be erased");
+        return Exit::Fault;
+    }
+    loop {
+        let (mut commits, mut checkpoints) = (Vec::new(), Vec::new());
+        for Job { task, _permit: permit } in jobs {
+            match task {
+                Write::Commit { batch, answer } => commits.push(Commit { batch, answer, _permit: permit }),
+                Write::Checkpoint { answer } => checkpoints.push(answer),
+            }
+        }
+        if let Err(Broken) = session.commit(commits, erasure) {
+            return Exit::Fault;
+        }
+        if let Err(Broken) = session.checkpoint(checkpoints) {
+            return Exit::Fault;
+        }
+        if let Err(fault) = erasure.advance(shared, connection) {
+            let error = fault.told(&shared.path);
+            tracing::error!(%error, "cannot erase");
+            erasure.give_up(&error);
+            return Exit::Fault;
+        }
+        match shared.writes.next(GROUP, erasure.retry_after()) {
+            Next::Work(more) => jobs = more,
+            Next::Idle => jobs = Vec::new(),
+            Next::Closed => {
+                erasure.give_up(&StoreError::new(
+                    ErrorClass::Unavailable,
+                    "the store was closed while it erased",
+                ));
+                return Exit::Closed;
+            }
+        }
+    }
+}
+
+impl Write {
+    fn refuse(self, error: &StoreError) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Checkpoint { answer } => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
+
+struct Commit {
+    batch: Batch,
+    answer: Answer<Revision>,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// The connection is not to be used again. Everybody concerned has been told.
+struct Broken;
+
+struct Session<'c> {
+    shared: &'c Shared,
+    connection: &'c Connection,
+    newest: Revision,
+    oldest: u64,
+    find: Statement<'c>,
+    value: Statement<'c>,
+    put: Statement<'c>,
+    delete: Statement<'c>,
+    change: Statement<'c>,
+}
+
+impl<'c> Session<'c> {
+    fn new(shared: &'c Shared, connection: &'c Connection) -> Result<Self, Fault> {
+        let oldest: Option<i64> =
+            connection.query_row("SELECT min(revision) FROM change", [], |row| row.get(0))?;
+        Ok(Self {
+            shared,
+            connection,
+            newest: newest(connection)?,
+            oldest: unsigned(oldest.unwrap_or(1))?,
+            find: connection.prepare("SELECT revision FROM record WHERE name = ?1")?,
+            value: connection.prepare("SELECT value FROM record WHERE name = ?1")?,
+            put: connection.prepare(
+                "INSERT INTO record (name, revision, checksum, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (name) DO UPDATE
+                 SET revision = excluded.revision, checksum = excluded.checksum, value = excluded.value",
+            )?,
+            delete: connection.prepare("DELETE FROM record WHERE name = ?1")?,
+            change: connection
+                .prepare("INSERT INTO change (revision, name, checksum) VALUES (?1, ?2, ?3)")?,
+        })
+    }
+
+    /// Commits all that can be, with one sync. When that fails, each is tried by itself: one that is too large for the disk,
+    /// or meets a damaged page, does not fail the others.
+    fn commit(&mut self, commits: Vec<Commit>, erasure: &mut Erasure) -> Result<(), Broken> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let batches: Vec<&Batch> = commits.iter().map(|commit| &commit.batch).collect();
+        let fault = match self.transaction(&batches) {
+            Ok(Decided { results, newest, erased }) => {
+                if newest > self.newest {
+                    self.newest = newest;
+                    self.shared.newest.store(newest.0, Ordering::Release);
+                }
+                erasure.add(erased);
+                for (Commit { batch, answer, _permit }, result) in commits.into_iter().zip(results) {
+                    match result {
+                        Ok(revision) if batch.erase => {
+                            erasure.wait(revision, answer, self.shared.settings.erase_patience);
+                        }
+                        result => drop(answer.send(result)),
+                    }
+                }
+                return Ok(());
+            }
+            Err(fault) => fault,
+        };
+        let recovered = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
+        if commits.len() > 1 && recovered && !is_of_the_disk(&fault) {
+            for commit in commits {
+                self.commit(vec![commit], erasure)?;
+            }
+            return Ok(());
+        }
+        let busy = fault.is_busy();
+        let error = fault.told(&self.shared.path);
+        tracing::error!(%error, "cannot commit");
+        for commit in commits {
+            drop(commit.answer.send(Err(error.clone())));
+        }
+        if busy && recovered { Ok(()) } else { Err(Broken) }
+    }
+
+    fn transaction(&mut self, batches: &[&Batch]) -> Result<Decided, Fault> {
+        let mut decided = Decided { results: Vec::new(), newest: self.newest, erased: Vec::new() };
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        for batch in batches {
+            let result = self.decide(batch)?;
+            if result.is_ok() {
+                decided.newest.0 += 1;
+                self.write(batch, decided.newest, &mut decided.erased)?;
+            }
+            decided.results.push(result.map(|()| decided.newest));
+        }
+        if decided.newest == self.newest {
+            self.connection.execute_batch("ROLLBACK")?;
+        } else {
+            self.forget_old_changes(decided.newest)?;
+            self.connection.execute_batch("COMMIT")?;
+        }
+        Ok(decided)
+    }
+
+    /// Whether all expectations hold. Before anything is written, so that a conflict has nothing to undo.
+    fn decide(&mut self, batch: &Batch) -> Result<Result<(), StoreError>, Fault> {
+        for write in &batch.writes {
+            let name = &write.name;
+            let found: Option<i64> = self.find.query_row([name.as_bytes()], |row| row.get(0)).optional()?;
+            let found = found.map(unsigned).transpose()?.map(Revision);
+            let conflict = match (write.expect, found) {
+                (Expect::Any, _) | (Expect::Absent, None) => continue,
+                (Expect::At(expected), Some(found)) if expected == found => continue,
+                (Expect::Absent, Some(_)) => {
+                    StoreError::new(ErrorClass::AlreadyExists, format!("{name} exists already"))
+                }
+                (Expect::At(_), Some(_)) => {
+                    StoreError::new(ErrorClass::Aborted, format!("{name} was changed by somebody else"))
+                }
+                (Expect::At(_), None) => {
+                    StoreError::new(ErrorClass::Aborted, format!("{name} was deleted by somebody else"))
+                }
+            };
+            return Ok(Err(conflict));
+        }
+        Ok(Ok(()))
+    }
+
+    fn write(&mut self, batch: &Batch, revision: Revision, erased: &mut Vec<Vec<u8>>) -> Result<(), Fault> {
+        let number = signed(revision.0);
+        for write in &batch.writes {
+            let name = write.name.as_bytes();
+            if batch.erase {
+                erased.extend(self.value.query_row([name], |row| row.get::<_, Vec<u8>>(0)).optional()?);
+            }
+            match &write.value {
+                Some(value) => {
+                    self.put.execute((name, number, checksum(name, revision.0, value), value))?;
+                }
+                None => {
+                    self.delete.execute([name])?;
+                }
+            }
+            self.change.execute((number, name, checksum(name, revision.0, &[])))?;
+        }
+        if batch.erase {
+            // With the batch itself: a crash before the old bytes are gone does not forget them.
+            self.connection.execute("INSERT INTO erasing (revision) VALUES (?1)", [number])?;
+        }
+        Ok(())
+    }
+
+    /// A few more than asked for are kept, so that not every commit has to delete.
+    fn forget_old_changes(&mut self, newest: Revision) -> Result<(), Fault> {
+        let kept = self.shared.settings.changes_kept;
+        if newest.0.saturating_sub(self.oldest) < kept.saturating_add(kept / 64) {
+            return Ok(());
+        }
+        let oldest = newest.0.saturating_sub(kept).saturating_add(1);
+        self.connection.execute("DELETE FROM change WHERE revision < ?1", [signed(oldest)])?;
+        self.oldest = oldest;
+        Ok(())
+    }
+
+    fn checkpoint(&self, asked: Vec<Answer<()>>) -> Result<(), Broken> {
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let result = match connection::checkpoint(self.connection) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Fault::Store(StoreError::new(
+                ErrorClass::Unavailable,
+                "its log is still read; try again",
+            ))),
+            Err(fault) => Err(fault),
+        };
+        let broken = matches!(&result, Err(Fault::Sqlite(_)));
+        let result = result.map_err(|fault| fault.told(&self.shared.path));
+        for answer in asked {
+            drop(answer.send(result.clone()));
+        }
+        if broken { Err(Broken) } else { Ok(()) }
+    }
+}
+
+/// What became of a group.
+struct Decided {
+    results: Vec<Result<Revision, StoreError>>,
+    newest: Revision,
+    /// The bytes that must now go.
+    erased: Vec<Vec<u8>>,
+}
+
+/// After such a fault the connection is not asked again, not even for the others in the group.
+fn is_of_the_disk(fault: &Fault) -> bool {
+    let Fault::Sqlite(error) = fault else { return false };
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure)
+}
