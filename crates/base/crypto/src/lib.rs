@@ -5,12 +5,14 @@
 //! key after another. Read [`Envelope`] first, then [`seal`].
 
 mod envelope;
+mod kms_ciphertext;
 mod message;
 mod primitive;
 mod random;
 mod secret;
 
 pub use envelope::{Envelope, EnvelopeError, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN};
+pub use kms_ciphertext::{KMS_OVERHEAD, KmsBinding, KmsCiphertext};
 pub use message::{MESSAGE_OVERHEAD, OpenError, Purpose, open, seal};
 pub use primitive::{CryptoFailed, aes256gcm_open, aes256gcm_seal, hkdf_sha256, sha256};
 pub use random::{Random, SystemRandom};

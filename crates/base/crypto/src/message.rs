@@ -21,6 +21,10 @@ pub enum Purpose {
     Envelope,
     /// A wrapping key, sealed under a version of a key file.
     KeyFileWrap,
+    /// A caller's plaintext, sealed under a key version of the key management service.
+    KmsCiphertext,
+    /// A key version's material, sealed under the store key.
+    BackingKey,
 }
 
 impl Purpose {
@@ -28,6 +32,8 @@ impl Purpose {
         match self {
             Self::Envelope => b"keystead envelope 1",
             Self::KeyFileWrap => b"keystead key file wrap 1",
+            Self::KmsCiphertext => b"keystead kms ciphertext 1",
+            Self::BackingKey => b"keystead backing key 1",
         }
     }
 }

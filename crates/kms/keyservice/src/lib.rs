@@ -1,1 +1,30 @@
-//! Every use case of the server: authorise, act, record.
+//! Every use case of the key management service: authorise, act, record. Whoever speaks to the outside, REST, gRPC or the
+//! console, is an adapter that makes a command and has it run.
+//!
+//! It must never act without a decision of `keystead-iam`, never answer before the audit record is durable, never try one
+//! key after another, and never hold a lock across an await. Read [`KeyService::run`] first, then
+//! `operations/create_key_ring.rs` for a mutation and `operations/encrypt.rs` for the use of a key.
+
+mod audit_event;
+mod cache;
+mod caller;
+mod error;
+mod keyring;
+mod new_version;
+mod operation;
+pub mod operations;
+mod policies;
+mod record_name;
+mod resource;
+mod schedule;
+mod service;
+mod settings;
+mod usage;
+
+pub use caller::{Call, Caller, Credential, Origin};
+pub use error::{Detail, KmsError};
+pub use operation::{Act, Method, MethodKind, Operation};
+pub use resource::Resource;
+pub use schedule::Tick;
+pub use service::{Clock, KeyService, SystemClock};
+pub use settings::{Location, Settings};

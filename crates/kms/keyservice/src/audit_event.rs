@@ -1,0 +1,65 @@
+//! Calls as the audit log records them.
+
+use keystead_audit::{Checked, Event, EventKind, Status};
+use keystead_iam::Permission;
+use keystead_model::ErrorClass;
+
+use crate::operation::Outcome;
+use crate::{Call, Credential, KmsError, Method, MethodKind, Operation};
+
+/// A call that became a command.
+pub(crate) fn of<C: Operation>(
+    call: &Call,
+    command: &C,
+    outcome: &Outcome,
+    failure: Option<&KmsError>,
+) -> Event {
+    let target = command.target().to_string();
+    let resource = outcome.resource.as_deref().unwrap_or(&target);
+    let mut event = begin(call, command.method(), resource, failure);
+    let denied = failure.is_some_and(|error| error.class() == ErrorClass::Denied);
+    event.permissions = command
+        .permission()
+        .map(|permission: Permission| Checked {
+            permission: permission.as_str().into(),
+            granted: !denied,
+            resource: target,
+        })
+        .into_iter()
+        .collect();
+    event.request = command.describe();
+    event.response = outcome.response.clone();
+    event.destruction = outcome.destruction;
+    event
+}
+
+/// A call that was refused before it became a command.
+pub(crate) fn refused(call: &Call, method: Method, resource: &str, error: &KmsError) -> Event {
+    begin(call, method, resource, Some(error))
+}
+
+pub(crate) fn kind(kind: MethodKind) -> EventKind {
+    match kind {
+        MethodKind::AdminWrite => EventKind::AdminWrite,
+        MethodKind::AdminRead => EventKind::AdminRead,
+        MethodKind::DataAccess => EventKind::DataRead,
+        MethodKind::System => EventKind::System,
+    }
+}
+
+fn begin(call: &Call, method: Method, resource: &str, failure: Option<&KmsError>) -> Event {
+    let mut event =
+        Event::new(call.id.clone(), call.time, method.service, method.name, resource, kind(method.kind));
+    if call.caller.credential != Credential::Schedule {
+        event.principal = Some(call.caller.principal.email().to_owned());
+        event.credential = Some(call.caller.credential.public_name());
+    }
+    event.caller_ip = call.origin.address;
+    event.user_agent.clone_from(&call.origin.user_agent);
+    event.request_id = Some(call.id.clone());
+    event.status = failure.map(|error| Status {
+        code: error.class().grpc_code(),
+        message: error.message().to_owned(),
+    });
+    event
+}

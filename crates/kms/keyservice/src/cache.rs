@@ -1,0 +1,82 @@
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What was read from the store, by record name. A value that was read before a write is never kept after it.
+///
+/// Bounded: a full cache is emptied, because what is asked for often is soon there again.
+pub(crate) struct Cache<V> {
+    capacity: usize,
+    inner: RwLock<Inner<V>>,
+}
+
+struct Inner<V> {
+    /// Grows with each write; who reads from the store notes it before reading.
+    epoch: u64,
+    values: HashMap<String, Arc<V>>,
+}
+
+/// The moment before a read from the store.
+#[derive(Clone, Copy)]
+pub(crate) struct Epoch(u64);
+
+impl<V> Cache<V> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, inner: RwLock::new(Inner { epoch: 0, values: HashMap::new() }) }
+    }
+
+    pub(crate) fn get(&self, record: &str) -> Option<Arc<V>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).values.get(record).map(Arc::clone)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.inner.read().unwrap_or_else(PoisonError::into_inner).epoch)
+    }
+
+    /// Keeps what was read after `read_after`, unless something was written since.
+    pub(crate) fn keep(&self, record: &str, value: &Arc<V>, read_after: Epoch) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.epoch != read_after.0 {
+            return;
+        }
+        if inner.values.len() >= self.capacity {
+            inner.values.clear();
+        }
+        inner.values.insert(record.to_owned(), Arc::clone(value));
+    }
+
+    /// Drops what is cached under any of these records. Called before a write is answered.
+    pub(crate) fn forget<'a>(&self, records: impl Iterator<Item = &'a str>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.epoch += 1;
+        for record in records {
+            inner.values.remove(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_write_is_not_kept() {
+        let cache = Cache::new(8);
+        let before = cache.epoch();
+        cache.forget(["other"].into_iter());
+        cache.keep("record", &Arc::new(1), before);
+        assert!(cache.get("record").is_none());
+        cache.keep("record", &Arc::new(2), cache.epoch());
+        assert_eq!(cache.get("record").as_deref(), Some(&2));
+        cache.forget(["record"].into_iter());
+        assert!(cache.get("record").is_none());
+    }
+
+    #[test]
+    fn a_full_cache_is_emptied() {
+        let cache = Cache::new(2);
+        for record in ["a", "b", "c"] {
+            cache.keep(record, &Arc::new(()), cache.epoch());
+        }
+        assert!(cache.get("a").is_none() && cache.get("c").is_some());
+    }
+}

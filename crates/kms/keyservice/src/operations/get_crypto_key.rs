@@ -1,0 +1,47 @@
+use keystead_iam::Permission;
+use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion};
+
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Reads a key.
+pub struct GetCryptoKey {
+    /// Its name.
+    pub name: CryptoKeyName,
+}
+
+/// A key and a full copy of its primary, as every answer about a key has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyAndPrimary {
+    /// The key.
+    pub key: CryptoKey,
+    /// Its primary; none until one is chosen.
+    pub primary: Option<CryptoKeyVersion>,
+}
+
+impl Operation for GetCryptoKey {
+    type Output = KeyAndPrimary;
+
+    fn method(&self) -> Method {
+        Method::kms("GetCryptoKey", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeysGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.name.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
+        act.service().key_and_primary(&act.command().name).await
+    }
+}
+
+impl KeyService {
+    pub(super) async fn key_and_primary(&self, name: &CryptoKeyName) -> Result<KeyAndPrimary, KmsError> {
+        let active = self.active_key(name).await?;
+        let primary = active.key.primary.and_then(|number| active.versions.get(&number));
+        Ok(KeyAndPrimary { key: active.key.clone(), primary: primary.map(|version| version.record.clone()) })
+    }
+}

@@ -1,0 +1,220 @@
+//! Policies of projects, key rings, keys and service accounts: read, written, tested.
+
+use keystead_audit::SafeFields;
+use keystead_iam::{Permission, ResourceKind, as_requested, validate};
+use keystead_model::{ErrorClass, Policy};
+use keystead_store::{Batch, Expect, Write};
+
+use crate::service::encode;
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
+
+/// Most permissions of one TestIamPermissions, as Google's services have it.
+const MAX_TESTED: usize = 100;
+
+/// Reads the policy of a resource.
+pub struct GetIamPolicy {
+    /// Whose.
+    pub resource: Resource,
+    /// The newest form that the caller understands: below 3 conditions are hidden, and so are their roles.
+    pub requested_version: i32,
+}
+
+/// A policy and what a writer must name to be sure that nobody wrote in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyAndEtag {
+    /// The policy.
+    pub policy: Policy,
+    /// 8 bytes.
+    pub etag: Vec<u8>,
+}
+
+/// Writes the policy of a resource.
+pub struct SetIamPolicy {
+    /// Whose.
+    pub resource: Resource,
+    /// The new policy, whole.
+    pub policy: Policy,
+    /// The etag of the policy that was read; none overwrites whatever is there.
+    pub etag: Option<Vec<u8>>,
+    /// Keeps the bindings, because an update mask leaves them out.
+    pub keep_bindings: bool,
+}
+
+/// Says which of some permissions the caller has. Whoever is known may ask.
+pub struct TestIamPermissions {
+    /// On what.
+    pub resource: Resource,
+    /// Such as `cloudkms.cryptoKeys.get`.
+    pub permissions: Vec<String>,
+}
+
+impl Operation for GetIamPolicy {
+    type Output = PolicyAndEtag;
+
+    fn method(&self) -> Method {
+        method("GetIamPolicy", MethodKind::AdminRead, &self.resource)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(match self.resource {
+            Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => Permission::CryptoKeysGetIamPolicy,
+            Resource::KeyRing(_) | Resource::Location(_) => Permission::KeyRingsGetIamPolicy,
+            Resource::ServiceAccount { .. } => Permission::ServiceAccountsGetIamPolicy,
+            Resource::Project(_) | Resource::Server => Permission::ProjectsGetIamPolicy,
+        })
+    }
+
+    fn target(&self) -> Resource {
+        self.resource.clone()
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
+        let GetIamPolicy { resource, requested_version } = act.command();
+        let holder = act.service().policy_holder(resource).await?;
+        let stored = act.service().policy(&holder).await?;
+        let policy = as_requested(stored.policy.clone(), *requested_version);
+        Ok(PolicyAndEtag { policy, etag: stored.etag().to_vec() })
+    }
+}
+
+impl Operation for SetIamPolicy {
+    type Output = PolicyAndEtag;
+
+    fn method(&self) -> Method {
+        method("SetIamPolicy", MethodKind::AdminWrite, &self.resource)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(match self.resource {
+            Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => Permission::CryptoKeysSetIamPolicy,
+            Resource::KeyRing(_) | Resource::Location(_) => Permission::KeyRingsSetIamPolicy,
+            Resource::ServiceAccount { .. } => Permission::ServiceAccountsSetIamPolicy,
+            Resource::Project(_) | Resource::Server => Permission::ProjectsSetIamPolicy,
+        })
+    }
+
+    fn target(&self) -> Resource {
+        self.resource.clone()
+    }
+
+    fn describe(&self) -> SafeFields {
+        let bindings = self.policy.bindings.iter().flat_map(|binding| {
+            let condition = if binding.condition.is_some() { " (under a condition)" } else { "" };
+            binding.members.iter().map(move |member| format!("{} {member}{condition}", binding.role))
+        });
+        SafeFields::new().with("bindings", bindings.collect::<Vec<String>>())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
+        let service = act.service();
+        let holder = service.policy_holder(&act.command().resource).await?;
+        let stored = service.policy(&holder).await?;
+        if act.command().etag.as_ref().is_some_and(|etag| *etag != stored.etag()) {
+            return Err(concurrent_change());
+        }
+        let bindings = if act.command().keep_bindings {
+            stored.policy.bindings.clone()
+        } else {
+            act.command().policy.bindings.clone()
+        };
+        let policy = Policy { version: act.command().policy.version, bindings };
+        let policy = validate(&policy, kind_of(&act.command().resource))?;
+        let record = record_name::policy(&holder);
+        let expect = if stored.is_set() { Expect::At(stored.revision) } else { Expect::Absent };
+        let mut batch = Batch::default();
+        batch.writes.push(Write { name: record, expect, value: Some(encode(&policy)?) });
+        let revision = match act.commit(batch).await {
+            // The first policy, and somebody else was faster with it: a conflict like any other.
+            Err(error) if error.class() == ErrorClass::AlreadyExists => return Err(act.start_over(error)),
+            committed => committed?,
+        };
+        let etag = keystead_iam::etag(&policy, revision.0).to_vec();
+        Ok(PolicyAndEtag { policy, etag })
+    }
+}
+
+impl Operation for TestIamPermissions {
+    type Output = Vec<String>;
+
+    fn method(&self) -> Method {
+        method("TestIamPermissions", MethodKind::AdminRead, &self.resource)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        None
+    }
+
+    fn target(&self) -> Resource {
+        self.resource.clone()
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<String>, KmsError> {
+        let TestIamPermissions { resource, permissions } = act.command();
+        if permissions.len() > MAX_TESTED {
+            return Err(KmsError::invalid(format!(
+                "{} permissions are too many to test at once: at most {MAX_TESTED} are allowed.",
+                permissions.len()
+            )));
+        }
+        let mut granted = Vec::new();
+        for text in permissions {
+            let permission: Permission =
+                text.parse().map_err(|error: keystead_iam::UnknownPermission| KmsError::invalid(error.to_string()))?;
+            if act.service().allowed(act.call(), permission, resource).await? {
+                granted.push(text.clone());
+            }
+        }
+        Ok(granted)
+    }
+}
+
+impl KeyService {
+    /// The name under which a resource's own policy is kept, if the resource exists.
+    async fn policy_holder(&self, resource: &Resource) -> Result<String, KmsError> {
+        let (record, kind) = match resource {
+            Resource::Server => return Ok(String::new()),
+            Resource::Project(name) => (record_name::project(&name.project), "Project"),
+            Resource::KeyRing(name) => (record_name::ring(name), "KeyRing"),
+            Resource::CryptoKey(name) => (record_name::key(name), "CryptoKey"),
+            Resource::ServiceAccount { project, email } => {
+                (record_name::service_account(&project.project, email), "ServiceAccount")
+            }
+            Resource::Location(_) | Resource::CryptoKeyVersion(_) => {
+                return Err(KmsError::invalid(format!(
+                    "{resource} has no IAM policy of its own: policies belong to projects, key rings and keys."
+                )));
+            }
+        };
+        match self.store.get(&record).await? {
+            Some(_) => Ok(resource.to_string()),
+            None => Err(KmsError::not_found(kind, resource)),
+        }
+    }
+}
+
+fn kind_of(resource: &Resource) -> ResourceKind {
+    match resource {
+        Resource::Server => ResourceKind::Server,
+        Resource::Project(_) | Resource::Location(_) => ResourceKind::Project,
+        Resource::KeyRing(_) => ResourceKind::KeyRing,
+        Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => ResourceKind::CryptoKey,
+        Resource::ServiceAccount { .. } => ResourceKind::ServiceAccount,
+    }
+}
+
+fn method(name: &'static str, kind: MethodKind, resource: &Resource) -> Method {
+    let service = match resource {
+        Resource::Project(_) | Resource::Server => "cloudresourcemanager.googleapis.com",
+        Resource::ServiceAccount { .. } => "iam.googleapis.com",
+        _ => return Method::kms(name, kind),
+    };
+    Method { service, name, kind }
+}
+
+fn concurrent_change() -> KmsError {
+    KmsError::new(
+        ErrorClass::Aborted,
+        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. The \
+         request's ETag does not match the policy's.",
+    )
+}

@@ -1,0 +1,109 @@
+//! Names of records in the store: the kind first, so that a prefix lists one kind under one parent.
+
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId};
+
+pub(crate) fn project(id: &ProjectId) -> String {
+    format!("project/{id}")
+}
+
+pub(crate) fn project_number(number: u64) -> String {
+    format!("project-number/{number}")
+}
+
+pub(crate) fn service(project: &ProjectId, api: &str) -> String {
+    format!("service/{project}/{api}")
+}
+
+/// `holder` as in [`crate::Resource::policy_holders`].
+pub(crate) fn policy(holder: &str) -> String {
+    format!("policy/{holder}")
+}
+
+pub(crate) fn ring(name: &KeyRingName) -> String {
+    format!("{}{}", rings(&name.location), name.ring)
+}
+
+pub(crate) fn rings(parent: &LocationName) -> String {
+    format!("ring/{parent}/")
+}
+
+pub(crate) fn key(name: &CryptoKeyName) -> String {
+    format!("{}{}", keys(&name.ring), name.key)
+}
+
+pub(crate) fn keys(parent: &KeyRingName) -> String {
+    format!("key/{parent}/")
+}
+
+/// Holds the uid of the key; stays when the key is deleted, so that its name is never used for another.
+pub(crate) fn key_name(name: &CryptoKeyName) -> String {
+    format!("key-name/{name}")
+}
+
+/// When a version last decrypted something.
+pub(crate) fn usage(name: &CryptoKeyVersionName) -> String {
+    format!("usage/{}/{:010}", name.key, name.version.get())
+}
+
+/// Ten digits, so that names are in the order of the numbers.
+pub(crate) fn version(name: &CryptoKeyVersionName) -> String {
+    format!("{}{:010}", versions(&name.key), name.version.get())
+}
+
+pub(crate) fn versions(parent: &CryptoKeyName) -> String {
+    format!("version/{parent}/")
+}
+
+/// The sealed backing key: the only record that goes when a version is destroyed.
+pub(crate) fn material(name: &CryptoKeyVersionName) -> String {
+    format!("material/{}/{:010}", name.key, name.version.get())
+}
+
+pub(crate) fn retired(parent: &LocationName, id: &str) -> String {
+    format!("{}{id}", all_retired(parent))
+}
+
+pub(crate) fn all_retired(parent: &LocationName) -> String {
+    format!("retired/{parent}/")
+}
+
+pub(crate) fn service_account(project: &ProjectId, email: &str) -> String {
+    format!("{}{email}", service_accounts(project))
+}
+
+pub(crate) fn service_accounts(project: &ProjectId) -> String {
+    format!("service-account/{project}/")
+}
+
+pub(crate) fn service_account_key(email: &str, id: &str) -> String {
+    format!("{}{id}", service_account_keys(email))
+}
+
+pub(crate) fn service_account_keys(email: &str) -> String {
+    format!("service-account-key/{email}/")
+}
+
+pub(crate) fn token(id: &str) -> String {
+    format!("{TOKENS}{id}")
+}
+
+pub(crate) const TOKENS: &str = "token/";
+
+/// An audit record that was committed with its mutation and may not be in the audit log yet.
+pub(crate) fn outbox(insert_id: &str) -> String {
+    format!("{OUTBOX}{insert_id}")
+}
+
+pub(crate) const OUTBOX: &str = "outbox/";
+
+/// The store key, wrapped by the root key.
+pub(crate) const STORE_KEY: &str = "meta/store-key";
+
+/// The cached record that a written record belongs to: a key's versions and material are cached with the key.
+pub(crate) fn cached_under(written: &str) -> String {
+    let below_key = written.strip_prefix("version/").or_else(|| written.strip_prefix("material/"));
+    match below_key.and_then(|name| name.rsplit_once('/')) {
+        Some((key, _)) => format!("key/{key}"),
+        None => written.to_owned(),
+    }
+}

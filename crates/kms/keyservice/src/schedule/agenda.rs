@@ -1,0 +1,82 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+
+use super::due_time;
+use crate::KmsError;
+
+/// When something is due, for every record that has such a time.
+#[derive(Default)]
+pub(crate) struct Agenda(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    times: HashMap<String, Timestamp>,
+    order: BTreeSet<(Timestamp, String)>,
+}
+
+/// Something whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Rotation(CryptoKeyName),
+    Destruction(CryptoKeyVersionName),
+}
+
+impl Agenda {
+    /// Takes the time of a record that was read at start. What a commit has said meanwhile is newer and stays.
+    pub(super) fn note_read(&self, record: &str, bytes: &[u8]) -> Result<(), KmsError> {
+        let due = due_time(record, bytes)?;
+        let mut inner = self.lock();
+        if !inner.times.contains_key(record) {
+            inner.set(record, due);
+        }
+        Ok(())
+    }
+
+    /// Takes the time of a record that was committed; `None`: the record is gone.
+    pub(crate) fn note_written(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
+        if !record.starts_with("key/") && !record.starts_with("version/") {
+            return Ok(());
+        }
+        let due = bytes.map(|bytes| due_time(record, bytes)).transpose()?.flatten();
+        self.lock().set(record, due);
+        Ok(())
+    }
+
+    pub(super) fn due(&self, now: Timestamp) -> Vec<Due> {
+        let inner = self.lock();
+        inner.order.iter().take_while(|(time, _)| *time <= now).filter_map(|(_, record)| parse(record)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn set(&mut self, record: &str, due: Option<Timestamp>) {
+        let before = match due {
+            Some(time) => self.times.insert(record.to_owned(), time),
+            None => self.times.remove(record),
+        };
+        if let Some(before) = before {
+            self.order.remove(&(before, record.to_owned()));
+        }
+        if let Some(time) = due {
+            self.order.insert((time, record.to_owned()));
+        }
+    }
+}
+
+/// What a record's name says.
+fn parse(record: &str) -> Option<Due> {
+    if let Some(name) = record.strip_prefix("key/") {
+        let (ring, key) = name.rsplit_once('/')?;
+        return Some(Due::Rotation(CryptoKeyName { ring: ring.parse().ok()?, key: key.parse().ok()? }));
+    }
+    let (key, number) = record.strip_prefix("version/")?.rsplit_once('/')?;
+    let version = VersionNumber(number.parse().ok()?);
+    Some(Due::Destruction(CryptoKeyVersionName { key: key.parse().ok()?, version }))
+}

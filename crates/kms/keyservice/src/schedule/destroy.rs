@@ -1,0 +1,60 @@
+use keystead_audit::{Destruction, SafeFields};
+use keystead_iam::Permission;
+use keystead_model::CryptoKeyVersionName;
+use keystead_model::destruction::{Act as Change, plan};
+use keystead_store::Batch;
+
+use crate::service::encode;
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
+
+/// Destroys the material of a version whose time has come, unless somebody uses it. Answers whether it did.
+pub(super) struct DestroyDueVersion {
+    pub(super) version: CryptoKeyVersionName,
+}
+
+impl Operation for DestroyDueVersion {
+    type Output = bool;
+
+    fn method(&self) -> Method {
+        Method::kms("DestroyDueCryptoKeyVersion", MethodKind::System)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        None
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKeyVersion(self.version.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<bool, KmsError> {
+        let service = act.service();
+        let name = act.command().version.clone();
+        let key = service.read_key(&name.key).await?.value;
+        let stored = service.read_version(&name.key, name.version).await?;
+        let usage = service.usage(&name).await?;
+        let Some(step) = plan(act.now(), &key, &[(stored.value.clone(), usage)]).pop() else {
+            act.outcome().unrecorded = true;
+            return Ok(false);
+        };
+        act.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
+        if step.act == Change::Keep {
+            // Logged; a record with every tick would fill the audit log.
+            act.outcome().unrecorded = true;
+            tracing::warn!(version = %name, reason = step.reason, "a version that is due for destruction is kept");
+            return Ok(false);
+        }
+        act.outcome().destruction = Some(Destruction::Destroyed);
+        let destroyed = stored.value.destroyed(act.now())?;
+        let mut batch =
+            Batch::default().replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
+        let material = record_name::material(&name);
+        if let Some(entry) = service.store.get(&material).await? {
+            batch = batch.delete(material, entry.revision);
+        }
+        // Out of every file before the answer, not only out of the table.
+        batch.erase = true;
+        act.commit(batch).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens by itself: rotations and destructions whose time has come.
+//!
+//! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done at the
+//! first tick. Two servers on one store cannot both act, because each commit expects the records as they were read.
+
+mod agenda;
+mod clock_watch;
+mod destroy;
+mod rotate;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, Principal, VersionState};
+
+use crate::caller::{Call, Caller, Credential, Origin};
+use crate::service::decode;
+use crate::{KeyService, KmsError};
+
+pub(crate) use agenda::Agenda;
+use clock_watch::ClockWatch;
+use destroy::DestroyDueVersion;
+use rotate::RotateDueKey;
+
+/// A rotation or a destruction is late by this at most, also when the wall clock is set.
+const TICK: Duration = Duration::from_secs(5);
+/// Records that are read at once when the agenda is made.
+const PAGE: usize = 1000;
+/// Whom the audit log names for what nobody asked for.
+const SCHEDULE: &str = "schedule@keystead.local";
+
+/// What one look at the agenda did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// Keys that were rotated.
+    pub rotated: usize,
+    /// Versions whose material is gone now.
+    pub destroyed: usize,
+    /// Things that could not be done and are tried again.
+    pub failed: usize,
+}
+
+impl KeyService {
+    /// Ticks until it is told to stop, and writes last uses. A failure is logged and tried again with the next tick.
+    pub async fn run_schedule(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        let mut watch = ClockWatch::default();
+        let mut loaded = false;
+        loop {
+            if !loaded {
+                loaded = self.load_agenda().await.inspect_err(failed_to("read the schedule")).is_ok();
+            }
+            let may_destroy = watch.trusts(self.clock.now(), Instant::now());
+            let done = self.tick(may_destroy).await;
+            if done != Tick::default() {
+                tracing::info!(rotated = done.rotated, destroyed = done.destroyed, failed = done.failed, "schedule");
+            }
+            let written = self.write_usage().await;
+            drop(written.inspect_err(failed_to("write last uses")));
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = &mut stop => break,
+            }
+        }
+        drop(self.write_usage().await.inspect_err(failed_to("write last uses")));
+    }
+
+    /// Does what is due now. Destruction waits while the clock is not trusted.
+    pub async fn tick(&self, may_destroy: bool) -> Tick {
+        let mut done = Tick::default();
+        let Ok(call) = self.schedule_call().inspect_err(failed_to("begin a tick")) else { return done };
+        for due in self.agenda.due(call.time) {
+            let outcome = match due {
+                agenda::Due::Rotation(key) => {
+                    let rotated = self.run(&call, RotateDueKey { key }).await;
+                    rotated.map(|rotated| done.rotated += usize::from(rotated))
+                }
+                agenda::Due::Destruction(_) if !may_destroy => continue,
+                agenda::Due::Destruction(version) => {
+                    let destroyed = self.run(&call, DestroyDueVersion { version }).await;
+                    destroyed.map(|destroyed| done.destroyed += usize::from(destroyed))
+                }
+            };
+            match outcome {
+                // Somebody in use keeps a version; that is no failure, and is asked again.
+                Err(error) if error.class() == ErrorClass::FailedPrecondition => {
+                    tracing::warn!(%error, "kept");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the schedule could not do what is due; it tries again");
+                    done.failed += 1;
+                }
+                Ok(()) => {}
+            }
+        }
+        done
+    }
+
+    /// Reads every key and version once, for their times. Later changes come with their commits.
+    pub async fn load_agenda(&self) -> Result<(), KmsError> {
+        for prefix in ["key/", "version/"] {
+            let mut after = String::new();
+            loop {
+                let page = self.store.list(prefix, &after, PAGE).await?;
+                for entry in &page {
+                    self.agenda.note_read(&entry.name, &entry.value)?;
+                }
+                match page.last() {
+                    Some(last) if page.len() == PAGE => after.clone_from(&last.name),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn schedule_call(&self) -> Result<Call, KmsError> {
+        let caller = Caller {
+            principal: Principal::ServiceAccount(SCHEDULE.to_owned()),
+            groups: Vec::new(),
+            credential: Credential::Schedule,
+        };
+        self.call(Arc::new(caller), Origin::default())
+    }
+}
+
+/// When something happens to a record by itself: read from its bytes.
+fn due_time(record: &str, bytes: &[u8]) -> Result<Option<jiff::Timestamp>, KmsError> {
+    if record.starts_with("key/") {
+        return Ok(decode::<CryptoKey>(record, bytes)?.next_rotation_time);
+    }
+    let version: CryptoKeyVersion = decode(record, bytes)?;
+    Ok(version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled))
+}
+
+fn failed_to(what: &'static str) -> impl Fn(&KmsError) {
+    move |error| tracing::error!(%error, "cannot {what}; it tries again")
+}

@@ -1,0 +1,35 @@
+use keystead_model::{ErrorClass, LocationId, LocationName};
+
+use crate::{KeyService, KmsError};
+
+/// What the server's configuration says to the key service.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The locations that are served. With us a location is a name, not a place.
+    pub locations: Vec<Location>,
+}
+
+/// A location that can hold key rings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// Such as `us-central1` or `global`.
+    pub id: LocationId,
+    /// For people.
+    pub display_name: String,
+}
+
+impl KeyService {
+    /// Refuses a location that is not served.
+    pub(crate) fn require_location(&self, name: &LocationName) -> Result<&Location, KmsError> {
+        let served = &self.settings.locations;
+        served.iter().find(|served| served.id == name.location).ok_or_else(|| {
+            KmsError::new(
+                ErrorClass::NotFound,
+                format!(
+                    "Location {} is not served here: Cloud KMS is not available in it. See `gcloud kms locations list`.",
+                    name.location
+                ),
+            )
+        })
+    }
+}
