@@ -57,9 +57,7 @@ fn begin(call: &Call, method: Method, resource: &str, failure: Option<&KmsError>
     event.caller_ip = call.origin.address;
     event.user_agent.clone_from(&call.origin.user_agent);
     event.request_id = Some(call.id.clone());
-    event.status = failure.map(|error| Status {
-        code: error.class().grpc_code(),
-        message: error.message().to_owned(),
-    });
+    event.status =
+        failure.map(|error| Status { code: error.class().grpc_code(), message: error.message().to_owned() });
     event
 }

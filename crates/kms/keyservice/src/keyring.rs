@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keystead_crypto::{Purpose, Random, Secret32, open, seal};
-use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber};
+use keystead_model::{
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber,
+};
 
 use crate::service::{Stored, decode};
 use crate::{KeyService, KmsError, record_name};
@@ -48,7 +50,8 @@ impl Sealing {
         let material = Secret32::generate(random).map_err(failed)?;
         let mut sealed = Vec::new();
         let place = place(uid, version);
-        seal(&self.store_key, Purpose::BackingKey, &place, material.expose(), random, &mut sealed).map_err(failed)?;
+        seal(&self.store_key, Purpose::BackingKey, &place, material.expose(), random, &mut sealed)
+            .map_err(failed)?;
         Ok(sealed)
     }
 
@@ -85,11 +88,8 @@ impl KeyService {
             return Ok(active);
         }
         let read_after = self.keys.epoch();
-        let key: CryptoKey = self
-            .read(&record)
-            .await?
-            .ok_or_else(|| KmsError::not_found("CryptoKey", name))?
-            .value;
+        let key: CryptoKey =
+            self.read(&record).await?.ok_or_else(|| KmsError::not_found("CryptoKey", name))?.value;
         let mut versions = BTreeMap::new();
         let prefix = record_name::versions(name);
         let mut after = String::new();
@@ -101,11 +101,7 @@ impl KeyService {
                     Some(sealed) => Some(self.sealing.open(key.uid, &version.name, &sealed.value)?),
                     None => None,
                 };
-                let active = ActiveVersion {
-                    name: version.name.to_string(),
-                    material,
-                    record: version,
-                };
+                let active = ActiveVersion { name: version.name.to_string(), material, record: version };
                 versions.insert(active.record.name.version, active);
             }
             match page.last() {

@@ -12,14 +12,13 @@ use serde::de::DeserializeOwned;
 use crate::cache::Cache;
 use crate::keyring::{ActiveKey, Sealing};
 use crate::policies::StoredPolicy;
+use crate::projects::ServiceState;
 use crate::schedule::Agenda;
 use crate::usage::LastUses;
-use crate::{Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Settings, audit_event, record_name};
+use crate::{
+    Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Settings, audit_event, record_name,
+};
 
-/// Keys in memory: a key with ten versions takes about 2 KiB.
-const CACHED_KEYS: usize = 50_000;
-/// Policies in memory; most are small, and most resources have none.
-const CACHED_POLICIES: usize = 100_000;
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 32;
 
@@ -33,10 +32,11 @@ pub struct KeyService {
     pub(crate) settings: Settings,
     pub(crate) keys: Cache<ActiveKey>,
     pub(crate) policies: Cache<StoredPolicy>,
+    pub(crate) services: Cache<ServiceState>,
     pub(crate) agenda: Agenda,
     pub(crate) last_uses: LastUses,
     /// Outbox records whose audit records are durable; the next commit deletes them.
-    delivered: Mutex<Vec<String>>,
+    pub(crate) delivered: Mutex<Vec<String>>,
 }
 
 /// Tells the time: an argument, so that tests can move it.
@@ -113,7 +113,10 @@ impl KeyService {
         }
         Err(KmsError::new(
             ErrorClass::Denied,
-            format!("Permission '{}' denied on resource '{target}' (or it may not exist).", permission.as_str()),
+            format!(
+                "Permission '{}' denied on resource '{target}' (or it may not exist).",
+                permission.as_str()
+            ),
         )
         .with(Detail::ErrorInfo {
             reason: "IAM_PERMISSION_DENIED".to_owned(),
@@ -154,7 +157,10 @@ impl KeyService {
     }
 
     /// Reads one record.
-    pub(crate) async fn read<T: DeserializeOwned>(&self, record: &str) -> Result<Option<Stored<T>>, KmsError> {
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        record: &str,
+    ) -> Result<Option<Stored<T>>, KmsError> {
         match self.store.get(record).await? {
             Some(entry) => {
                 let value = decode(&entry.name, &entry.value)?;
@@ -178,11 +184,13 @@ impl KeyService {
             batch = batch.put(record_name::outbox(call_id), record.to_json());
         }
         let writes = batch.writes.clone();
-        let written: Vec<String> = writes.iter().map(|write| record_name::cached_under(&write.name)).collect();
+        let written: Vec<String> =
+            writes.iter().map(|write| record_name::cached_under(&write.name)).collect();
         let committed = self.store.commit(batch).await;
         // Also after a failure: it may have been written.
         self.keys.forget(written.iter().map(String::as_str));
         self.policies.forget(written.iter().map(String::as_str));
+        self.services.forget(written.iter().map(String::as_str));
         match committed {
             Ok(revision) => {
                 for write in &writes {
@@ -197,7 +205,7 @@ impl KeyService {
         }
     }
 
-    fn delivered(&self) -> MutexGuard<'_, Vec<String>> {
+    pub(crate) fn delivered(&self) -> MutexGuard<'_, Vec<String>> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -68,7 +68,11 @@ impl LastUses {
         let stale = |last: &LastUse| {
             last.written.is_none_or(|written| last.at.as_second() - written.as_second() >= stale_s)
         };
-        self.lock().iter().filter(|(_, last)| stale(last)).map(|(name, last)| (name.clone(), last.at)).collect()
+        self.lock()
+            .iter()
+            .filter(|(_, last)| stale(last))
+            .map(|(name, last)| (name.clone(), last.at))
+            .collect()
     }
 
     fn written(&self, name: &CryptoKeyVersionName, at: Timestamp) {

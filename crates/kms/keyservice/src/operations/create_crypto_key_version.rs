@@ -32,11 +32,8 @@ impl Operation for CreateCryptoKeyVersion {
         let number = stored.value.next_version;
         let key = CryptoKey { next_version: after(&stored.value)?, ..stored.value };
         let new = act.service().new_version(&key, number, act.now()).await?;
-        let batch = new.add_to(Batch::default())?.replace(
-            record_name::key(&name),
-            stored.revision,
-            encode(&key)?,
-        );
+        let batch =
+            new.add_to(Batch::default())?.replace(record_name::key(&name), stored.revision, encode(&key)?);
         act.outcome().resource = Some(new.record.name.to_string().into());
         act.commit(batch).await?;
         Ok(new.record)
@@ -46,6 +43,9 @@ impl Operation for CreateCryptoKeyVersion {
 /// The number after the next one.
 pub(crate) fn after(key: &CryptoKey) -> Result<keystead_model::VersionNumber, KmsError> {
     key.next_version.next().ok_or_else(|| {
-        KmsError::new(ErrorClass::FailedPrecondition, format!("CryptoKey {} has no version number left.", key.name))
+        KmsError::new(
+            ErrorClass::FailedPrecondition,
+            format!("CryptoKey {} has no version number left.", key.name),
+        )
     })
 }

@@ -158,8 +158,9 @@ impl Operation for TestIamPermissions {
         }
         let mut granted = Vec::new();
         for text in permissions {
-            let permission: Permission =
-                text.parse().map_err(|error: keystead_iam::UnknownPermission| KmsError::invalid(error.to_string()))?;
+            let permission: Permission = text
+                .parse()
+                .map_err(|error: keystead_iam::UnknownPermission| KmsError::invalid(error.to_string()))?;
             if act.service().allowed(act.call(), permission, resource).await? {
                 granted.push(text.clone());
             }

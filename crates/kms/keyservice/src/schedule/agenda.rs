@@ -47,7 +47,12 @@ impl Agenda {
 
     pub(super) fn due(&self, now: Timestamp) -> Vec<Due> {
         let inner = self.lock();
-        inner.order.iter().take_while(|(time, _)| *time <= now).filter_map(|(_, record)| parse(record)).collect()
+        inner
+            .order
+            .iter()
+            .take_while(|(time, _)| *time <= now)
+            .filter_map(|(_, record)| parse(record))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -24,7 +24,11 @@ impl ClockWatch {
             let jump = shown.saturating_sub(passed);
             if jump > JUMP {
                 let hold = jump.min(LONGEST_HOLD);
-                tracing::warn!(jump_s = jump.as_secs(), hold_s = hold.as_secs(), "the clock jumped; destruction waits");
+                tracing::warn!(
+                    jump_s = jump.as_secs(),
+                    hold_s = hold.as_secs(),
+                    "the clock jumped; destruction waits"
+                );
                 self.held_until = self.held_until.max(counted.checked_add(hold));
             }
         }
@@ -40,7 +44,8 @@ mod tests {
     #[test]
     fn destruction_waits_after_a_jump_and_goes_on_later() {
         let (wall, start) = (Timestamp::UNIX_EPOCH, Instant::now());
-        let after = |seconds: u64| (wall + Duration::from_secs(seconds), start + Duration::from_secs(seconds));
+        let after =
+            |seconds: u64| (wall + Duration::from_secs(seconds), start + Duration::from_secs(seconds));
         let mut watch = ClockWatch::default();
         assert!(watch.trusts(wall, start));
         let (now, counted) = after(5);

@@ -53,7 +53,12 @@ impl KeyService {
             let may_destroy = watch.trusts(self.clock.now(), Instant::now());
             let done = self.tick(may_destroy).await;
             if done != Tick::default() {
-                tracing::info!(rotated = done.rotated, destroyed = done.destroyed, failed = done.failed, "schedule");
+                tracing::info!(
+                    rotated = done.rotated,
+                    destroyed = done.destroyed,
+                    failed = done.failed,
+                    "schedule"
+                );
             }
             let written = self.write_usage().await;
             drop(written.inspect_err(failed_to("write last uses")));
