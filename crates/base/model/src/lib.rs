@@ -4,8 +4,10 @@
 mod crypto_key;
 pub mod destruction;
 mod error_class;
+pub mod field_mask;
 mod key_reference;
 pub mod key_settings;
+pub mod listing;
 mod policy;
 mod principal;
 mod resource_name;
