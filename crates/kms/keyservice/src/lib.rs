@@ -21,10 +21,6 @@ mod resource;
 mod schedule;
 mod service;
 mod settings;
-#[cfg(test)]
-mod testbed;
-#[cfg(test)]
-mod tests;
 mod usage;
 
 pub use caller::{Call, Caller, Credential, Origin};

@@ -1,1 +1,3 @@
 //! REST and gRPC in front of the key service; the binary.
+
+pub mod rest;

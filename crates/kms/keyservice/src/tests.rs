@@ -1,6 +1,0 @@
-//! Use cases together, on the testbed.
-
-mod destruction;
-mod keys;
-mod policies;
-mod rotation;

@@ -1,0 +1,127 @@
+//! REST for every method that has a path in the descriptors. It has no rules of its own: it makes of each request the
+//! gRPC call that would say the same, has the gRPC services answer it, and writes the answer as JSON.
+//!
+//! What real clients send and expect is in `tests/it/rest.rs`, by number.
+
+mod answer;
+mod query;
+mod refusal;
+mod routes;
+mod strict;
+mod template;
+mod transcode;
+
+pub use routes::{RouteError, RouteName};
+
+use std::convert::Infallible;
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body as HttpBody;
+use tonic::Code;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+use zeroize::Zeroizing;
+
+use refusal::Refusal;
+use routes::{Found, Route, Routes};
+
+/// Longest body, in bytes. A Decrypt holds 65,536 bytes of additional data and a little more of ciphertext, which base64
+/// makes 175,000; a policy of 1,000 bindings has about 150,000.
+pub const MAX_BODY_LEN: usize = 256 * 1024;
+
+/// The way from REST to the gRPC services.
+pub struct Gateway {
+    routes: Routes,
+}
+
+impl Gateway {
+    /// Reads the routes from the descriptors.
+    pub fn new() -> Result<Self, RouteError> {
+        Ok(Self { routes: Routes::from_descriptors()? })
+    }
+
+    /// Every path that is known, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteName> {
+        self.routes.names()
+    }
+
+    /// Answers one request, with `grpc` as the service that does the work.
+    pub async fn call<B, S>(&self, request: Request<B>, grpc: S) -> Response<Body>
+    where
+        B: HttpBody,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        self.try_call(request, grpc).await.unwrap_or_else(Refusal::into_response)
+    }
+
+    async fn try_call<B, S>(&self, request: Request<B>, grpc: S) -> Result<Response<Body>, Refusal>
+    where
+        B: HttpBody,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let (head, body) = request.into_parts();
+        let (route, values) = match self.routes.find(&head.method, head.uri.path()) {
+            Found::Route(route, values) => (route, values),
+            Found::OtherMethods(methods) => return Err(Refusal::wrong_method(&methods)),
+            Found::Nothing => {
+                let text = "There is no such path. Key management is under /v1/projects/.";
+                return Err(Refusal::new(http::StatusCode::NOT_FOUND, Code::NotFound, text));
+            }
+        };
+        let frame = if route.name.served {
+            let body = match route.body {
+                routes::Body::Nowhere => Zeroizing::default(),
+                _ => read(&head.headers, body).await?,
+            };
+            transcode::transcode(route, &values, head.uri.query(), &body)?
+        } else {
+            // An empty message: whatever is asked, the answer is the same.
+            Bytes::from_static(&[0; transcode::FRAME_HEADER_LEN])
+        };
+        let Ok(response) = grpc.oneshot(grpc_request(route, head, frame)).await;
+        answer::answer(&route.output, response).await
+    }
+}
+
+/// Reads a body that has a size that it may have, into memory that is wiped.
+async fn read<B: HttpBody>(headers: &HeaderMap, body: B) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let too_large = || Refusal::invalid(format!("The body is larger than {MAX_BODY_LEN} bytes."));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+    // All of it at once, because a buffer that grows leaves copies behind.
+    let capacity: usize = announced.unwrap_or(MAX_BODY_LEN);
+    if capacity > MAX_BODY_LEN {
+        return Err(too_large());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    let mut body = std::pin::pin!(body);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::invalid("The body ended before its time."))?;
+        let Ok(mut data) = frame.into_data() else { continue };
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            let len = chunk.len();
+            if bytes.len() + len > MAX_BODY_LEN {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(chunk);
+            data.advance(len);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Who calls is in headers and extensions, which stay as they are.
+fn grpc_request(route: &Route, mut head: http::request::Parts, frame: Bytes) -> Request<Body> {
+    for hop in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_ENCODING, header::EXPECT] {
+        head.headers.remove(hop);
+    }
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    head.method = http::Method::POST;
+    head.version = Version::HTTP_2;
+    // Names of services and methods are letters, digits and dots.
+    head.uri = format!("/{}/{}", route.name.service, route.name.method).parse().unwrap_or_default();
+    Request::from_parts(head, Body::new(Full::new(frame)))
+}

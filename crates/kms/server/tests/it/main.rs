@@ -1,0 +1,4 @@
+//! `keystead-server` from outside.
+#![cfg(test)]
+
+mod rest;
