@@ -1,4 +1,11 @@
 //! `keystead-server` from outside.
 #![cfg(test)]
 
+mod certificates;
+mod echo;
+mod hostile_http1;
+mod hostile_http2;
+mod hostile_tls;
+mod polite;
+mod raw;
 mod rest;

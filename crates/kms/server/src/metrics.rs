@@ -1,0 +1,174 @@
+//! What `/metrics` shows of the process itself; the key service adds its own.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// From 100 us, an Encrypt without the disk, to 5 s, where clients give up.
+const REQUEST_BUCKETS: [f64; 10] = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 10e-3, 50e-3, 0.25, 1.0, 5.0];
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    connections: Gauge,
+    accepted: Counter,
+    refused: Family<ReasonLabels, Counter>,
+    closed: Family<ReasonLabels, Counter>,
+    handshakes: Family<ReasonLabels, Counter>,
+    expiries: Family<CertificateLabels, Gauge>,
+    panics: Counter,
+}
+
+/// An extension of an answer, by which the adapters say what was asked and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The API's method, such as `Encrypt`: one of a closed list, never text of the caller's.
+    pub method: &'static str,
+    /// The gRPC code's name, such as `OK` or `PERMISSION_DENIED`, also for REST.
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
+}
+
+/// An open connection, for the gauge.
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("keystead_server");
+        registry.register(
+            "build",
+            "Version of this program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let requests = Family::new_with_constructor(request_histogram as fn() -> _);
+        registry.register("request_seconds", "Time that requests took, by method and code", requests.clone());
+        let metrics = Self {
+            registry: Mutex::default(),
+            requests,
+            connections: Gauge::default(),
+            accepted: Counter::default(),
+            refused: Family::default(),
+            closed: Family::default(),
+            handshakes: Family::default(),
+            expiries: Family::default(),
+            panics: Counter::default(),
+        };
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register(
+            "connections_accepted",
+            "Connections after their handshake",
+            metrics.accepted.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections over a limit, by limit",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Connections closed by us, by reason",
+            metrics.closed.clone(),
+        );
+        registry.register(
+            "handshake_failures",
+            "TLS handshakes that failed, by reason",
+            metrics.handshakes.clone(),
+        );
+        registry.register(
+            "certificate_expiry_seconds",
+            "When a certificate ends, in seconds since 1970",
+            metrics.expiries.clone(),
+        );
+        registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
+        Self { registry: Mutex::new(registry), ..metrics }
+    }
+}
+
+fn request_histogram() -> Histogram {
+    Histogram::new(REQUEST_BUCKETS)
+}
+
+impl Metrics {
+    /// Adds what another part counts.
+    pub fn add(&self, collector: impl Collector) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    }
+
+    /// In OpenMetrics form.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if encode(&mut text, &registry).is_err() {
+            tracing::error!("metrics cannot be written");
+        }
+        text
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, served: Served, took: Duration) {
+        let Served { method, code } = served;
+        self.requests.get_or_create(&RequestLabels { method, code }).observe(took.as_secs_f64());
+    }
+
+    /// A connection is open, until what this gives is dropped.
+    pub(crate) fn connection(&self) -> OpenConnection {
+        self.accepted.inc();
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection had no place.
+    pub(crate) fn refused_connection(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A connection was closed by us.
+    pub(crate) fn closed_connection(&self, reason: &'static str) {
+        self.closed.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A handshake came to nothing.
+    pub(crate) fn failed_handshake(&self, reason: &'static str) {
+        self.handshakes.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// When a certificate ends.
+    pub(crate) fn certificate(&self, certificate: &'static str, until: jiff::Timestamp) {
+        self.expiries.get_or_create(&CertificateLabels { certificate }).set(until.as_second());
+    }
+
+    /// A request ended in a bug.
+    pub(crate) fn panicked(&self) {
+        self.panics.inc();
+    }
+}

@@ -1,0 +1,129 @@
+//! Files of `tls/`: written whole or not at all, keys for the owner only.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use super::PkiError;
+
+const OWNER_ONLY: u32 = 0o600;
+const EVERYONE_READS: u32 = 0o644;
+/// Characters in a line of PEM.
+const LINE_LEN: usize = 64;
+
+/// Reads a key and its certificate from one file; none when there is no file.
+pub(super) fn read_pair(path: &Path) -> Result<Option<(KeyPair, CertificateDer<'static>)>, PkiError> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let mode = fs::metadata(path).map_err(|source| io(path, source))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(content(path, format!("others can read this key (mode {mode:04o}): chmod 0600")));
+    }
+    let certificate = CertificateDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| content(path, format!("no certificate in it: {error}")))?;
+    // rcgen wants the key alone.
+    let end = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(text.len());
+    let key = KeyPair::from_pem(text.get(..end).unwrap_or_default())
+        .map_err(|error| content(path, format!("no key in it: {error}")))?;
+    if !belongs(&key, &certificate) {
+        return Err(content(path, "key and certificate do not belong together".to_owned()));
+    }
+    Ok(Some((key, certificate)))
+}
+
+/// Writes a key and its certificate into one file.
+pub(super) fn write_pair(
+    path: &Path,
+    key: &KeyPair,
+    certificate: &CertificateDer<'_>,
+) -> Result<(), PkiError> {
+    let key = Zeroizing::new(key.serialize_pem());
+    let certificate = certificate_to_pem(certificate);
+    let text = Zeroizing::new([key.as_str(), &certificate].concat());
+    write(path, text.as_bytes(), OWNER_ONLY)
+}
+
+/// Reads certificates; none when there is no file.
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    let text = read(path)?.unwrap_or_default();
+    CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| content(path, format!("it holds something else than certificates: {error}")))
+}
+
+/// Writes certificates, for everyone to read.
+pub(super) fn write_certificates(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<(), PkiError> {
+    write(path, certificates_to_pem(certificates).as_bytes(), EVERYONE_READS)
+}
+
+/// One after the other.
+pub(super) fn certificates_to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    certificates.iter().map(|certificate| certificate_to_pem(certificate)).collect()
+}
+
+/// Puts one file in the place of another.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), PkiError> {
+    fs::rename(from, to).and_then(|()| sync_directory(to)).map_err(|source| io(to, source))
+}
+
+fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
+    let encoded = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE_LEN));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
+
+fn belongs(key: &KeyPair, certificate: &CertificateDer<'_>) -> bool {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    X509Certificate::from_der(certificate)
+        .is_ok_and(|(_, parsed)| parsed.public_key().subject_public_key.data == key.public_key_raw())
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, PkiError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io(path, source)),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let written = || -> std::io::Result<()> {
+        let mut file =
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        // Not what the umask left of it.
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        sync_directory(path)
+    };
+    written().map_err(|source| io(path, source))
+}
+
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn io(path: &Path, source: std::io::Error) -> PkiError {
+    PkiError::Io { path: path.to_owned(), source }
+}
+
+fn content(path: &Path, problem: String) -> PkiError {
+    PkiError::Content { path: path.to_owned(), problem }
+}

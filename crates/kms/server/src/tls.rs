@@ -1,0 +1,229 @@
+//! What the TLS port shows and whom it lets in; changed under way, connection by connection.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::metrics::Metrics;
+use crate::pki::{Pki, PkiError};
+
+/// How soon a replaced file is seen.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How the TLS port is set up.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// Certificate chain and key in PEM, when the server's own authority is not to sign.
+    pub given: Option<GivenCertificate>,
+    /// Authorities of client certificates besides our own, in PEM.
+    pub client_ca: Option<PathBuf>,
+    /// Admit TLS 1.2 besides 1.3.
+    pub allow_tls12: bool,
+}
+
+/// Files that somebody else keeps up to date.
+#[derive(Clone, Debug)]
+pub struct GivenCertificate {
+    /// The server's certificate first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Why the TLS port cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Our own certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// A given file.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Key and certificate together.
+    #[error("the server's certificate and key cannot be used: {0}")]
+    Unusable(String),
+}
+
+/// The TLS port's settings of the moment.
+pub struct Tls {
+    settings: TlsSettings,
+    pki: Arc<Pki>,
+    now: ArcSwap<Loaded>,
+    seen: Mutex<Seen>,
+}
+
+struct Loaded {
+    config: Arc<ServerConfig>,
+    not_after: Timestamp,
+}
+
+/// What the files looked like when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen(Vec<Option<(i64, i64, u64, u64)>>);
+
+impl Tls {
+    /// Reads everything once.
+    pub fn open(settings: TlsSettings, pki: Arc<Pki>) -> Result<Arc<Self>, TlsError> {
+        let seen = settings.seen();
+        let loaded = settings.load(&pki)?;
+        Ok(Arc::new(Self { settings, pki, now: ArcSwap::from_pointee(loaded), seen: Mutex::new(seen) }))
+    }
+
+    /// For the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.now.load().config))
+    }
+
+    /// Renews what is due and reads again what was replaced. Says whether the next connection sees something new; on an
+    /// error it sees what it saw before.
+    pub fn refresh(&self, now: Timestamp) -> Result<bool, TlsError> {
+        let renewed = self.pki.tend(now)?;
+        let seen = self.settings.seen();
+        let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !renewed && *last == seen {
+            return Ok(false);
+        }
+        self.now.store(Arc::new(self.settings.load(&self.pki)?));
+        *last = seen;
+        Ok(true)
+    }
+
+    /// When the certificate that is shown ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.now.load().not_after
+    }
+
+    /// Refreshes until the process ends.
+    pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
+        let mut last_error = String::new();
+        loop {
+            metrics.certificate("server", self.not_after());
+            metrics.certificate("authority", self.pki.authority_not_after());
+            tokio::select! {
+                () = tokio::time::sleep(REFRESH_INTERVAL) => {}
+                () = stopping.cancelled() => return,
+            }
+            match self.refresh(Timestamp::now()) {
+                Ok(true) => tracing::info!(until = %self.not_after(), "certificates are new"),
+                Ok(false) => last_error.clear(),
+                Err(error) => {
+                    let text = error.to_string();
+                    if text != last_error {
+                        tracing::warn!(%error, "certificates stay as they are");
+                        last_error = text;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl TlsSettings {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let given = self.given.iter().flat_map(|given| [given.certificate.as_path(), given.key.as_path()]);
+        given.chain(self.client_ca.as_deref())
+    }
+
+    fn seen(&self) -> Seen {
+        let look = |path: &Path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino()))
+        };
+        Seen(self.files().map(look).collect())
+    }
+
+    fn load(&self, pki: &Pki) -> Result<Loaded, TlsError> {
+        let (chain, key) = match &self.given {
+            None => {
+                let own = pki.server_identity();
+                let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
+                (own.chain, key.map_err(|error| TlsError::Unusable(error.to_string()))?)
+            }
+            Some(given) => (read_chain(&given.certificate)?, read_key(&given.key)?),
+        };
+        let not_after = chain
+            .first()
+            .and_then(|leaf| X509Certificate::from_der(leaf).ok())
+            .and_then(|(_, leaf)| Timestamp::from_second(leaf.validity().not_after.timestamp()).ok())
+            .ok_or_else(|| TlsError::Unusable("the certificate cannot be read".to_owned()))?;
+        let mut roots = RootCertStore::empty();
+        let given = self.client_ca.as_deref().map(read_chain).transpose()?.unwrap_or_default();
+        for certificate in pki.trusted().into_iter().chain(given) {
+            roots.add(certificate).map_err(|error| TlsError::Unusable(error.to_string()))?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = self.config(provider, roots, chain, key)?;
+        Ok(Loaded { config: Arc::new(config), not_after })
+    }
+
+    fn config(
+        &self,
+        provider: Arc<CryptoProvider>,
+        roots: RootCertStore,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<ServerConfig, TlsError> {
+        let unusable = |error: &dyn std::error::Error| TlsError::Unusable(error.to_string());
+        let versions: &[&'static SupportedProtocolVersion] =
+            if self.allow_tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(|error| unusable(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|error| unusable(&error))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Each connection proves itself anew: a resumed one would live on a certificate that has ended meanwhile.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = fs::read(path).map_err(|error| file(path, error.to_string()))?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| file(path, format!("no certificates in PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(file(path, "there is no certificate in it".to_owned()));
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| file(path, error.to_string()))?;
+    let mode = fs::metadata(path).map_err(|error| file(path, error.to_string()))?.permissions().mode();
+    if mode & 0o007 != 0 {
+        let problem = format!("everyone can read this key (mode {:04o}): chmod 0600", mode & 0o777);
+        return Err(file(path, problem));
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| file(path, format!("no key in PEM: {error}")))
+}
+
+fn file(path: &Path, problem: String) -> TlsError {
+    TlsError::File { path: path.to_owned(), problem }
+}

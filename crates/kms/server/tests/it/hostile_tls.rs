@@ -1,0 +1,88 @@
+//! Clients that never get as far as HTTP, or hold their connection for nothing.
+
+use std::time::Duration;
+
+use keystead_server::{ConnectionLimits, TlsSettings};
+use tokio::io::AsyncWriteExt;
+
+use crate::echo::Echo;
+use crate::polite::until;
+use crate::raw;
+
+#[tokio::test]
+async fn silent_handshakes_are_closed_within_5_s_and_others_are_served() {
+    let echo = Echo::start();
+    let mut silent = Vec::new();
+    for index in 0..300_u16 {
+        let mut stream = raw::tcp(echo.address).await;
+        if index % 3 == 1 {
+            // The beginning of a ClientHello, and no more.
+            stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1]).await.expect("written");
+        }
+        silent.push(stream);
+    }
+    let client = echo.client().build().expect("a client");
+    for _ in 0..20 {
+        client.get(echo.url("/livez")).send().await.expect("answered");
+    }
+    for stream in &mut silent {
+        let (bytes, _) = raw::closed(stream, Duration::from_secs(8)).await;
+        assert!(bytes.is_empty());
+    }
+    let metrics = echo.metrics.text();
+    assert!(metrics.contains(r#"handshake_failures_total{reason="too_slow"} 300"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_gets_a_sentence_and_garbage_an_end() {
+    let echo = Echo::start();
+    let mut stream = raw::tcp(echo.address).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    let (answer, _) = raw::closed(&mut stream, Duration::from_secs(8)).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("https://"), "{answer}");
+    for garbage in [&b"\x16\x03\x01\xff\xff"[..], &[0; 64], b"\x80\x2e\x01\x00\x02", b"ssh"] {
+        let mut stream = raw::tcp(echo.address).await;
+        stream.write_all(garbage).await.expect("written");
+        raw::closed(&mut stream, Duration::from_secs(8)).await;
+    }
+    assert!(echo.metrics.text().contains(r#"handshake_failures_total{reason="plain_http"} 1"#));
+}
+
+#[tokio::test]
+async fn one_source_cannot_take_all_places() {
+    let limits = ConnectionLimits { total: 60, per_source: 50 };
+    let echo = Echo::start_with(limits, TlsSettings::default());
+    let mut greedy = Vec::new();
+    for _ in 0..80 {
+        greedy.extend(raw::tcp_from([127, 0, 0, 2], echo.address).await.ok());
+    }
+    until(|| echo.metrics.text().contains(r#"refused_total{reason="too_many_from_one_source"} 30"#)).await;
+    let client = echo.client().build().expect("a client");
+    client.get(echo.url("/livez")).send().await.expect("answered");
+    // More than fit in all are refused, whoever they are.
+    for last in 3..20 {
+        // A reset may come before the connection is known to be there.
+        greedy.extend(raw::tcp_from([127, 0, 0, last], echo.address).await.ok());
+    }
+    until(|| echo.metrics.text().contains(r#"refused_total{reason="too_many_connections"} "#)).await;
+    // Refused at once, not left waiting.
+    if let Ok(mut refused) = raw::tcp_from([127, 0, 0, 2], echo.address).await {
+        let (_, took) = raw::closed(&mut refused, Duration::from_secs(3)).await;
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    drop(greedy);
+    until(|| echo.metrics.text().contains("keystead_server_connections 1\n")).await;
+}
+
+#[tokio::test]
+async fn odd_protocol_offers_are_refused_or_served_as_http1() {
+    let echo = Echo::start();
+    let config = raw::client_config(&echo.pki, &["smtp"]);
+    raw::tls(config, raw::tcp(echo.address).await).await.expect_err("no protocol in common");
+    let mut stream =
+        raw::tls(raw::client_config(&echo.pki, &[]), raw::tcp(echo.address).await).await.expect("TLS");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("written");
+    let (answer, _) = raw::closed(&mut stream, Duration::from_secs(5)).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+}
