@@ -21,6 +21,10 @@ mod resource;
 mod schedule;
 mod service;
 mod settings;
+#[cfg(test)]
+mod testbed;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use caller::{Call, Caller, Credential, Origin};

@@ -28,7 +28,12 @@ pub(crate) fn rings(parent: &LocationName) -> String {
 }
 
 pub(crate) fn key(name: &CryptoKeyName) -> String {
-    format!("{}{}", keys(&name.ring), name.key)
+    format!("key/{}", place(name))
+}
+
+/// The place of a key and of all that belongs to it, under each kind.
+fn place(name: &CryptoKeyName) -> String {
+    format!("{}/{}", name.ring, name.key)
 }
 
 pub(crate) fn keys(parent: &KeyRingName) -> String {
@@ -37,12 +42,12 @@ pub(crate) fn keys(parent: &KeyRingName) -> String {
 
 /// Holds the uid of the key; stays when the key is deleted, so that its name is never used for another.
 pub(crate) fn key_name(name: &CryptoKeyName) -> String {
-    format!("key-name/{name}")
+    format!("key-name/{}", place(name))
 }
 
 /// When a version last decrypted something.
 pub(crate) fn usage(name: &CryptoKeyVersionName) -> String {
-    format!("usage/{}/{:010}", name.key, name.version.get())
+    format!("usage/{}/{:010}", place(&name.key), name.version.get())
 }
 
 /// Ten digits, so that names are in the order of the numbers.
@@ -51,12 +56,12 @@ pub(crate) fn version(name: &CryptoKeyVersionName) -> String {
 }
 
 pub(crate) fn versions(parent: &CryptoKeyName) -> String {
-    format!("version/{parent}/")
+    format!("version/{}/", place(parent))
 }
 
 /// The sealed backing key: the only record that goes when a version is destroyed.
 pub(crate) fn material(name: &CryptoKeyVersionName) -> String {
-    format!("material/{}/{:010}", name.key, name.version.get())
+    format!("material/{}/{:010}", place(&name.key), name.version.get())
 }
 
 pub(crate) fn retired(parent: &LocationName, id: &str) -> String {
@@ -105,5 +110,20 @@ pub(crate) fn cached_under(written: &str) -> String {
     match below_key.and_then(|name| name.rsplit_once('/')) {
         Some((key, _)) => format!("key/{key}"),
         None => written.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_material_are_cached_with_their_key() {
+        let name: CryptoKeyVersionName =
+            "projects/key-project/locations/us/keyRings/r/cryptoKeys/k/cryptoKeyVersions/7".parse().unwrap();
+        assert_eq!(version(&name), "version/projects/key-project/locations/us/keyRings/r/k/0000000007");
+        assert_eq!(cached_under(&version(&name)), key(&name.key));
+        assert_eq!(cached_under(&material(&name)), key(&name.key));
+        assert_eq!(cached_under(&key(&name.key)), key(&name.key));
     }
 }

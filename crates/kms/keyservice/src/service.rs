@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
-const MAX_ATTEMPTS: usize = 32;
+const MAX_ATTEMPTS: usize = 128;
 
 /// The key service: the only one who authorises, commits and records. REST, gRPC and the console call [`KeyService::run`].
 pub struct KeyService {
@@ -220,13 +220,13 @@ impl KeyService {
 
 /// Performs an operation, from its start again while somebody else was faster.
 async fn perform<C: Operation>(act: &mut Act<'_, C>) -> Result<C::Output, KmsError> {
-    for _ in 1..MAX_ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let result = C::perform(act).await;
         if !act.take_conflict() {
             return result;
         }
     }
-    C::perform(act).await
+    Err(KmsError::new(ErrorClass::Aborted, "Too many callers change this at the same time. Please retry."))
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, KmsError> {

@@ -77,11 +77,15 @@ impl Inner {
 
 /// What a record's name says.
 fn parse(record: &str) -> Option<Due> {
-    if let Some(name) = record.strip_prefix("key/") {
-        let (ring, key) = name.rsplit_once('/')?;
-        return Some(Due::Rotation(CryptoKeyName { ring: ring.parse().ok()?, key: key.parse().ok()? }));
+    if let Some(place) = record.strip_prefix("key/") {
+        return Some(Due::Rotation(key(place)?));
     }
-    let (key, number) = record.strip_prefix("version/")?.rsplit_once('/')?;
+    let (place, number) = record.strip_prefix("version/")?.rsplit_once('/')?;
     let version = VersionNumber(number.parse().ok()?);
-    Some(Due::Destruction(CryptoKeyVersionName { key: key.parse().ok()?, version }))
+    Some(Due::Destruction(CryptoKeyVersionName { key: key(place)?, version }))
+}
+
+fn key(place: &str) -> Option<CryptoKeyName> {
+    let (ring, key) = place.rsplit_once('/')?;
+    Some(CryptoKeyName { ring: ring.parse().ok()?, key: key.parse().ok()? })
 }

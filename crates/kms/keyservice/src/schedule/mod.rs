@@ -73,8 +73,11 @@ impl KeyService {
     /// Does what is due now. Destruction waits while the clock is not trusted.
     pub async fn tick(&self, may_destroy: bool) -> Tick {
         let mut done = Tick::default();
-        let Ok(call) = self.schedule_call().inspect_err(failed_to("begin a tick")) else { return done };
-        for due in self.agenda.due(call.time) {
+        for due in self.agenda.due(self.clock.now()) {
+            // One call for each: its id names one audit record.
+            let Ok(call) = self.schedule_call().inspect_err(failed_to("begin what is due")) else {
+                return done;
+            };
             let outcome = match due {
                 agenda::Due::Rotation(key) => {
                     let rotated = self.run(&call, RotateDueKey { key }).await;

@@ -1,0 +1,167 @@
+//! A key service on a real database and a real audit log, in a directory of its own, on a clock that the test moves.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keystead_audit::{AuditLog, AuditSettings};
+use keystead_crypto::SystemRandom;
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, KeyRingName, Policy, Principal, VersionNumber};
+use keystead_provider_local::{KeyFile, LocalProvider, create};
+use keystead_store::Batch;
+use keystead_store_sqlite::{SqliteSettings, SqliteStore};
+
+use crate::operations::{CreateCryptoKey, CreateKeyRing, KeyAndPrimary};
+use crate::projects::ServiceState;
+use crate::service::encode;
+use crate::{
+    Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, Settings,
+    record_name,
+};
+
+pub(crate) const PROJECT: &str = "key-project";
+pub(crate) const LOCATION: &str = "projects/key-project/locations/us-central1";
+
+/// A service, and the directory in which it lives.
+pub(crate) struct Testbed {
+    pub(crate) service: Arc<KeyService>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+/// A clock that stands still until it is moved.
+pub(crate) struct TestClock(Mutex<Timestamp>);
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.checked_add(by).unwrap();
+    }
+
+    pub(crate) fn set(&self, to: Timestamp) {
+        *self.0.lock().unwrap() = to;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Testbed {
+    /// An owner of everything, a project whose KMS is on, and no key ring yet.
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let random = SystemRandom;
+        let file = KeyFile::generate("2026-01-01T00:00:00Z", &random).unwrap();
+        create(&directory.path().join("root-key"), &file).unwrap();
+        let clock = Arc::new(TestClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
+        let service = open(directory.path(), &clock).await;
+        let bed = Self { service, clock, directory };
+        bed.grant("", "roles/owner", "user:owner@example.com").await;
+        let record = record_name::service(&PROJECT.parse().unwrap(), "cloudkms.googleapis.com");
+        let on = encode(&ServiceState { enabled: true }).unwrap();
+        bed.service.commit(Batch::default().put(record, on), None).await.unwrap();
+        bed
+    }
+
+    /// Ends the service and opens it again on the same files.
+    pub(crate) async fn reopen(self) -> Self {
+        let Self { service, clock, directory } = self;
+        drop(service);
+        let service = open(directory.path(), &clock).await;
+        Self { service, clock, directory }
+    }
+
+    /// Binds one role, whatever was bound there before.
+    pub(crate) async fn grant(&self, holder: &str, role: &str, member: &str) {
+        let stored = self.service.policy(holder).await.unwrap();
+        let mut policy: Policy = stored.policy.clone();
+        policy.version = 3;
+        policy.bindings.push(keystead_model::Binding {
+            role: role.to_owned(),
+            members: vec![member.to_owned()],
+            condition: None,
+        });
+        let batch = Batch::default().put(record_name::policy(holder), encode(&policy).unwrap());
+        self.service.commit(batch, None).await.unwrap();
+    }
+
+    /// A call of somebody.
+    pub(crate) fn call_of(&self, principal: &str) -> Call {
+        let principal: Principal = principal.parse().unwrap();
+        let caller =
+            Caller { principal, groups: Vec::new(), credential: Credential::Token("test".to_owned()) };
+        self.service.call(Arc::new(caller), Origin::default()).unwrap()
+    }
+
+    /// Has the owner do something.
+    pub(crate) async fn run<C: Operation>(&self, command: C) -> Result<C::Output, KmsError> {
+        self.service.run(&self.call_of("user:owner@example.com"), command).await
+    }
+
+    /// A key `k` in a ring `r`.
+    pub(crate) async fn key(&self) -> KeyAndPrimary {
+        self.run(CreateKeyRing { name: ring() }).await.unwrap();
+        self.run(create_key()).await.unwrap()
+    }
+
+    /// Every record of the audit log, one JSON text each.
+    pub(crate) fn audit_records(&self) -> Vec<String> {
+        let mut files: Vec<_> = std::fs::read_dir(self.directory.path().join("audit"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
+            .collect();
+        files.sort();
+        let texts = files.iter().map(|path| std::fs::read_to_string(path).unwrap());
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}
+
+async fn open(directory: &Path, clock: &Arc<TestClock>) -> Arc<KeyService> {
+    let random = Arc::new(SystemRandom);
+    let store_dir = directory.join("store");
+    let root_key = LocalProvider::open(&directory.join("root-key"), random.clone()).unwrap();
+    let store = SqliteStore::open(&store_dir.join("keystead.db"), SqliteSettings::default()).unwrap();
+    let audit = AuditLog::open(&directory.join("audit"), AuditSettings::default()).unwrap();
+    let location = Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned() };
+    let parts = Parts {
+        store: Arc::new(store),
+        audit: Arc::new(audit),
+        root_key: Arc::new(root_key),
+        clock: clock.clone(),
+        random,
+        settings: Settings { locations: vec![location] },
+    };
+    KeyService::open(parts).await.unwrap()
+}
+
+pub(crate) fn ring() -> KeyRingName {
+    format!("{LOCATION}/keyRings/r").parse().unwrap()
+}
+
+pub(crate) fn key_name() -> CryptoKeyName {
+    format!("{LOCATION}/keyRings/r/cryptoKeys/k").parse().unwrap()
+}
+
+pub(crate) fn version_name(number: u32) -> CryptoKeyVersionName {
+    CryptoKeyVersionName { key: key_name(), version: version(number) }
+}
+
+pub(crate) fn version(number: u32) -> VersionNumber {
+    number.to_string().parse().unwrap()
+}
+
+pub(crate) fn create_key() -> CreateCryptoKey {
+    CreateCryptoKey {
+        name: key_name(),
+        labels: Default::default(),
+        rotation_period_s: None,
+        next_rotation_time: None,
+        destroy_scheduled_duration_s: None,
+        skip_initial_version: false,
+    }
+}

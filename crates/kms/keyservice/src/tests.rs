@@ -1,0 +1,6 @@
+//! Use cases together, on the testbed.
+
+mod destruction;
+mod keys;
+mod policies;
+mod rotation;

@@ -1,0 +1,120 @@
+use std::path::Path;
+use std::time::Duration;
+
+use keystead_model::{ErrorClass, VersionState};
+
+use super::keys::{decrypts, encrypt};
+use crate::operations::*;
+use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
+use crate::{Tick, record_name};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test]
+async fn p9_destruction_waits_can_be_taken_back_and_is_final() {
+    let bed = two_versions().await;
+    let sealed = encrypt(&bed, key_name(), None).await.ciphertext;
+    let scheduled = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    assert_eq!(scheduled.destroy_time, Some("2026-01-31T00:00:00Z".parse().unwrap()));
+    assert_eq!(decrypts(&bed, &sealed).await, Err(ErrorClass::FailedPrecondition));
+    let restored = bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    assert_eq!((restored.state, restored.destroy_time), (VersionState::Disabled, None));
+    bed.clock.advance(31 * DAY);
+    assert_eq!(bed.service.tick(true).await, Tick::default(), "it was taken back");
+
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    bed.clock.advance(29 * DAY);
+    assert_eq!(bed.service.tick(true).await, Tick::default(), "never early");
+    bed.clock.advance(DAY);
+    assert_eq!(bed.service.tick(false).await, Tick::default(), "not while the clock is not trusted");
+    assert_eq!(bed.service.tick(true).await, Tick { destroyed: 1, ..Tick::default() });
+    let gone = bed.run(GetCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    assert_eq!(gone.state, VersionState::Destroyed);
+    assert_eq!(
+        gone.destroy_event_time,
+        gone.destroy_event_time.max(Some("2026-03-02T00:00:00Z".parse().unwrap()))
+    );
+    for refused in [
+        bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.err().unwrap(),
+        bed.run(UpdateCryptoKeyVersion { name: version_name(1), enabled: true }).await.err().unwrap(),
+    ] {
+        assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+    }
+    let bed = bed.reopen().await;
+    assert_eq!(decrypts(&bed, &sealed).await, Err(ErrorClass::FailedPrecondition));
+}
+
+#[tokio::test]
+async fn p12_a_version_in_use_is_not_scheduled_unless_its_owner_says_so() {
+    let bed = two_versions().await;
+    let sealed = encrypt(&bed, key_name(), Some(version(1))).await.ciphertext;
+    decrypts(&bed, &sealed).await.unwrap();
+    let refused = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
+    assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+    assert!(refused.message().contains("decrypted something"), "{refused}");
+    // Disabling is the emergency brake and never refused.
+    bed.run(UpdateCryptoKeyVersion { name: version_name(1), enabled: false }).await.unwrap();
+    // The use is remembered across a restart, once it is written.
+    bed.service.write_usage().await.unwrap();
+    let bed = bed.reopen().await;
+    assert!(bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.is_err());
+    let labels = [("keystead-destroy".to_owned(), "1".to_owned())].into();
+    let update = UpdateCryptoKey {
+        name: key_name(),
+        labels: Some(labels),
+        rotation_period_s: None,
+        next_rotation_time: None,
+    };
+    bed.run(update).await.unwrap();
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    bed.run(DestroyCryptoKeyVersion { name: version_name(2) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_sealed_material_is_out_of_every_file() {
+    let bed = two_versions().await;
+    let entry = bed.service.store.get(&record_name::material(&version_name(1))).await.unwrap().unwrap();
+    let kept = bed.service.store.get(&record_name::material(&version_name(2))).await.unwrap().unwrap();
+    assert!(found(bed.directory.path(), &entry.value), "the control: before, it is there");
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    bed.clock.advance(30 * DAY);
+    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert!(!found(bed.directory.path(), &entry.value));
+    assert!(found(bed.directory.path(), &kept.value), "the control: the other one is still there");
+}
+
+#[tokio::test]
+async fn only_a_destroyed_version_can_be_deleted_and_only_an_empty_key() {
+    let bed = two_versions().await;
+    let refused = bed.run(DeleteCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
+    assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+    for number in [1, 2] {
+        bed.run(DestroyCryptoKeyVersion { name: version_name(number) }).await.unwrap();
+    }
+    bed.clock.advance(30 * DAY);
+    assert_eq!(bed.service.tick(true).await.destroyed, 2);
+    assert!(bed.run(DeleteCryptoKey { name: key_name() }).await.is_err(), "it has versions");
+    for number in [1, 2] {
+        bed.run(DeleteCryptoKeyVersion { name: version_name(number) }).await.unwrap();
+    }
+    bed.run(DeleteCryptoKey { name: key_name() }).await.unwrap();
+}
+
+/// Whether a file below `directory` holds these bytes.
+fn found(directory: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return found(&path, bytes);
+        }
+        std::fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+async fn two_versions() -> Testbed {
+    let bed = Testbed::new().await;
+    bed.run(CreateKeyRing { name: ring() }).await.unwrap();
+    bed.run(create_key()).await.unwrap();
+    bed.run(CreateCryptoKeyVersion { key: key_name() }).await.unwrap();
+    bed
+}
