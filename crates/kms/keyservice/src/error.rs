@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use keystead_audit::AuditError;
 use keystead_model::destruction::InUse;
 use keystead_model::key_settings::InvalidSetting;
+use keystead_model::listing::InvalidListing;
 use keystead_model::rotation::InvalidSchedule;
 use keystead_model::{ErrorClass, InvalidName, WrongState};
 use keystead_store::StoreError;
@@ -129,6 +130,12 @@ impl From<InvalidSchedule> for KmsError {
 impl From<keystead_iam::InvalidPolicy> for KmsError {
     fn from(error: keystead_iam::InvalidPolicy) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<InvalidListing> for KmsError {
+    fn from(error: InvalidListing) -> Self {
+        Self::new(error.class(), error.to_string())
     }
 }
 

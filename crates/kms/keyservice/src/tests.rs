@@ -2,5 +2,6 @@
 
 mod destruction;
 mod keys;
+mod lists;
 mod policies;
 mod rotation;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{CryptoKey, CryptoKeyVersion, KeyRing};
+use crate::{CryptoKey, CryptoKeyVersion, KeyRing, RetiredResource};
 
 /// What can be listed: its fields by their names in JSON.
 pub trait Fields {
@@ -62,6 +62,33 @@ pub struct ListedKey {
 const ALGORITHM: &str = "GOOGLE_SYMMETRIC_ENCRYPTION";
 const PROTECTION_LEVEL: &str = "SOFTWARE";
 const PURPOSE: &str = "ENCRYPT_DECRYPT";
+
+impl Fields for RetiredResource {
+    const FIELDS: &'static [(&'static str, FieldKind)] = &[
+        ("name", FieldKind::Text),
+        ("originalResource", FieldKind::Text),
+        ("resourceType", FieldKind::Text),
+        ("deleteTime", FieldKind::Time),
+    ];
+
+    fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        match name {
+            "name" => Some(text(self.name.clone())),
+            "originalResource" => Some(text(self.original_resource.clone())),
+            "resourceType" => Some(text(self.resource_type.clone())),
+            "deleteTime" => Some(FieldValue::Time(self.delete_time)),
+            _ => None,
+        }
+    }
+
+    fn sort_name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn create_time(&self) -> Timestamp {
+        self.delete_time
+    }
+}
 
 impl Fields for KeyRing {
     const FIELDS: &'static [(&'static str, FieldKind)] =

@@ -1,5 +1,6 @@
 use keystead_iam::Permission;
-use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion};
+use keystead_model::CryptoKeyName;
+use keystead_model::listing::ListedKey;
 
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -10,13 +11,7 @@ pub struct GetCryptoKey {
 }
 
 /// A key and a full copy of its primary, as every answer about a key has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyAndPrimary {
-    /// The key.
-    pub key: CryptoKey,
-    /// Its primary; none until one is chosen.
-    pub primary: Option<CryptoKeyVersion>,
-}
+pub type KeyAndPrimary = ListedKey;
 
 impl Operation for GetCryptoKey {
     type Output = KeyAndPrimary;

@@ -1,0 +1,284 @@
+//! Lists: of locations, key rings, keys, versions and retired resources.
+
+use std::collections::BTreeMap;
+
+use keystead_iam::Permission;
+use keystead_model::listing::{Fields, ListRequest, Listing, Page};
+use keystead_model::{
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, KeyRing, KeyRingName, LocationName, ProjectName,
+    RetiredResource,
+};
+use serde::de::DeserializeOwned;
+
+use super::KeyAndPrimary;
+use crate::service::decode;
+use crate::{Act, KeyService, KmsError, Location, Method, MethodKind, Operation, Resource, record_name};
+
+/// Records that are read at once.
+const READ: usize = 1000;
+
+/// How a caller wants a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// 0: 100.
+    pub page_size: i32,
+    /// From the answer before.
+    pub page_token: String,
+    /// In the language of Cloud KMS.
+    pub filter: String,
+    /// Such as `name desc`.
+    pub order_by: String,
+}
+
+/// Lists the key rings of a location.
+pub struct ListKeyRings {
+    /// Of which location.
+    pub parent: LocationName,
+    /// How.
+    pub options: ListOptions,
+}
+
+/// Lists the keys of a ring.
+pub struct ListCryptoKeys {
+    /// Of which ring.
+    pub parent: KeyRingName,
+    /// How.
+    pub options: ListOptions,
+}
+
+/// Lists the versions of a key.
+pub struct ListCryptoKeyVersions {
+    /// Of which key.
+    pub parent: CryptoKeyName,
+    /// How.
+    pub options: ListOptions,
+}
+
+/// Lists the names in a location that were used once and never will be again.
+pub struct ListRetiredResources {
+    /// Of which location.
+    pub parent: LocationName,
+    /// How; filter and order are not supported by Cloud KMS here.
+    pub options: ListOptions,
+}
+
+/// Reads one retired resource.
+pub struct GetRetiredResource {
+    /// Of which location.
+    pub parent: LocationName,
+    /// Its id.
+    pub id: String,
+}
+
+/// Lists the locations that are served.
+pub struct ListLocations {
+    /// For which project.
+    pub project: ProjectName,
+}
+
+/// Reads one location.
+pub struct GetLocation {
+    /// Its name.
+    pub name: LocationName,
+}
+
+impl Operation for ListKeyRings {
+    type Output = Page<KeyRing>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListKeyRings", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::KeyRingsList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<KeyRing>, KmsError> {
+        let Self { parent, options } = act.command();
+        act.service().require_location(parent)?;
+        let listing = options.parse(&parent.to_string())?;
+        Ok(listing.page(act.service().read_all(&record_name::rings(parent)).await?))
+    }
+}
+
+impl Operation for ListCryptoKeys {
+    type Output = Page<KeyAndPrimary>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListCryptoKeys", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeysList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::KeyRing(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<KeyAndPrimary>, KmsError> {
+        let Self { parent, options } = act.command();
+        let service = act.service();
+        service.require_ring(parent).await?;
+        let listing = options.parse(&parent.to_string())?;
+        let keys: Vec<CryptoKey> = service.read_all(&record_name::keys(parent)).await?;
+        let versions: Vec<CryptoKeyVersion> = service.read_all(&record_name::versions_in(parent)).await?;
+        let mut versions: BTreeMap<_, _> = versions
+            .into_iter()
+            .map(|version| ((version.name.key.key.clone(), version.name.version), version))
+            .collect();
+        let with_primary = keys.into_iter().map(|key| {
+            let primary = key.primary.and_then(|number| versions.remove(&(key.name.key.clone(), number)));
+            KeyAndPrimary { key, primary }
+        });
+        Ok(listing.page(with_primary))
+    }
+}
+
+impl Operation for ListCryptoKeyVersions {
+    type Output = Page<CryptoKeyVersion>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListCryptoKeyVersions", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeyVersionsList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<CryptoKeyVersion>, KmsError> {
+        let Self { parent, options } = act.command();
+        act.service().read_key(parent).await?;
+        let listing = options.parse(&parent.to_string())?;
+        Ok(listing.page(act.service().read_all(&record_name::versions(parent)).await?))
+    }
+}
+
+impl Operation for ListRetiredResources {
+    type Output = Page<RetiredResource>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListRetiredResources", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::RetiredResourcesList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<RetiredResource>, KmsError> {
+        let Self { parent, options } = act.command();
+        act.service().require_location(parent)?;
+        let listing = options.parse(&parent.to_string())?;
+        Ok(listing.page(act.service().read_all(&record_name::all_retired(parent)).await?))
+    }
+}
+
+impl Operation for GetRetiredResource {
+    type Output = RetiredResource;
+
+    fn method(&self) -> Method {
+        Method::kms("GetRetiredResource", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::RetiredResourcesGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<RetiredResource, KmsError> {
+        let Self { parent, id } = act.command();
+        let retired = act.service().read(&record_name::retired(parent, id)).await?;
+        let missing = || KmsError::not_found("RetiredResource", format!("{parent}/retiredResources/{id}"));
+        Ok(retired.ok_or_else(missing)?.value)
+    }
+}
+
+impl Operation for ListLocations {
+    type Output = Vec<Location>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListLocations", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::LocationsList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(self.project.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<Location>, KmsError> {
+        Ok(act.service().settings.locations.clone())
+    }
+}
+
+impl Operation for GetLocation {
+    type Output = Location;
+
+    fn method(&self) -> Method {
+        Method::kms("GetLocation", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::LocationsGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.name.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Location, KmsError> {
+        act.service().require_location(&act.command().name).cloned()
+    }
+}
+
+impl ListOptions {
+    fn parse<T: Fields>(&self, parent: &str) -> Result<Listing<T>, KmsError> {
+        Ok(Listing::parse(&ListRequest {
+            parent,
+            page_size: self.page_size,
+            page_token: &self.page_token,
+            filter: &self.filter,
+            order_by: &self.order_by,
+        })?)
+    }
+}
+
+impl KeyService {
+    /// All records under a prefix.
+    pub(crate) async fn read_all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, KmsError> {
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.list(prefix, &after, READ).await?;
+            for entry in &page {
+                all.push(decode(&entry.name, &entry.value)?);
+            }
+            match page.last() {
+                Some(last) if page.len() == READ => after.clone_from(&last.name),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    async fn require_ring(&self, name: &KeyRingName) -> Result<(), KmsError> {
+        let ring = self.store.get(&record_name::ring(name)).await?;
+        ring.map(drop).ok_or_else(|| KmsError::not_found("KeyRing", name))
+    }
+}

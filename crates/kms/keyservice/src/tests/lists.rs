@@ -1,0 +1,51 @@
+use keystead_model::ErrorClass;
+
+use crate::operations::*;
+use crate::testbed::{LOCATION, Testbed, create_key, ring, version};
+
+#[tokio::test]
+async fn pages_hold_everything_once_and_the_total() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    for number in 0..24 {
+        let name = format!("{LOCATION}/keyRings/r/cryptoKeys/key-{number:02}").parse().unwrap();
+        let labels = [("parity".to_owned(), if number % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
+        bed.run(CreateCryptoKey { name, labels, ..create_key() }).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let options = ListOptions { page_size: 10, page_token, ..ListOptions::default() };
+        let page = bed.run(ListCryptoKeys { parent: ring(), options }).await.unwrap();
+        assert_eq!(page.total_size, 25);
+        assert!(page.items.iter().all(|item| item.primary.as_ref().unwrap().name.version == version(1)));
+        seen.extend(page.items.into_iter().map(|item| item.key.name.key.to_string()));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 25);
+    assert!(seen.is_sorted());
+    let options = ListOptions {
+        filter: "labels.parity=odd".into(),
+        order_by: "name desc".into(),
+        ..ListOptions::default()
+    };
+    let odd = bed.run(ListCryptoKeys { parent: ring(), options }).await.unwrap();
+    assert_eq!((odd.total_size, odd.items[0].key.name.key.as_str()), (12, "key-23"));
+}
+
+#[tokio::test]
+async fn a_list_of_what_is_not_there_is_not_found_or_refused() {
+    let bed = Testbed::new().await;
+    let missing =
+        bed.run(ListCryptoKeys { parent: ring(), options: ListOptions::default() }).await.err().unwrap();
+    assert_eq!(missing.class(), ErrorClass::NotFound);
+    let parent = "projects/key-project/locations/mars".parse().unwrap();
+    let nowhere = bed.run(ListKeyRings { parent, options: ListOptions::default() }).await.err().unwrap();
+    assert_eq!(nowhere.class(), ErrorClass::NotFound);
+    let options = ListOptions { page_token: "forged".into(), ..ListOptions::default() };
+    let forged = bed.run(ListKeyRings { parent: LOCATION.parse().unwrap(), options }).await.err().unwrap();
+    assert_eq!(forged.class(), ErrorClass::Invalid);
+}
