@@ -1,7 +1,6 @@
 //! Keys in memory: records, and backing keys opened under the store key. They wipe themselves when the last call that
 //! uses them has ended.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keystead_crypto::{Purpose, Random, Secret32, open, seal};
@@ -9,21 +8,12 @@ use keystead_model::{
     CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber,
 };
 
-use crate::service::{Stored, decode};
+use crate::service::Stored;
 use crate::{KeyService, KmsError, record_name};
-
-/// Records of a listing that are read at once.
-const PAGE: usize = 1000;
 
 /// Seals backing keys. The store key is unwrapped by the root key once, at start.
 pub(crate) struct Sealing {
     store_key: Secret32,
-}
-
-/// A key as Encrypt and Decrypt need it.
-pub(crate) struct ActiveKey {
-    pub(crate) key: CryptoKey,
-    pub(crate) versions: BTreeMap<VersionNumber, ActiveVersion>,
 }
 
 /// A version, with its material unless that is gone.
@@ -81,37 +71,39 @@ fn place(uid: KeyUid, version: VersionNumber) -> [u8; 20] {
 }
 
 impl KeyService {
-    /// A key with all its versions, from memory or with one read each of its records.
-    pub(crate) async fn active_key(&self, name: &CryptoKeyName) -> Result<Arc<ActiveKey>, KmsError> {
+    /// A key, from memory or with one read.
+    pub(crate) async fn key(&self, name: &CryptoKeyName) -> Result<Arc<CryptoKey>, KmsError> {
         let record = record_name::key(name);
-        if let Some(active) = self.keys.get(&record) {
-            return Ok(active);
+        if let Some(key) = self.keys.get(&record) {
+            return Ok(key);
         }
         let read_after = self.keys.epoch();
-        let key: CryptoKey =
-            self.read(&record).await?.ok_or_else(|| KmsError::not_found("CryptoKey", name))?.value;
-        let mut versions = BTreeMap::new();
-        let prefix = record_name::versions(name);
-        let mut after = String::new();
-        loop {
-            let page = self.store.list(&prefix, &after, PAGE).await?;
-            for entry in &page {
-                let version: CryptoKeyVersion = decode(&entry.name, &entry.value)?;
-                let material = match self.store.get(&record_name::material(&version.name)).await? {
-                    Some(sealed) => Some(self.sealing.open(key.uid, &version.name, &sealed.value)?),
-                    None => None,
-                };
-                let active = ActiveVersion { name: version.name.to_string(), material, record: version };
-                versions.insert(active.record.name.version, active);
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = last.name.clone(),
-                _ => break,
-            }
+        let key = Arc::new(self.read_key(name).await?.value);
+        self.keys.keep(&record, &key, read_after);
+        Ok(key)
+    }
+
+    /// A version with its material, from memory or with one read of each of its two records. `None`: there is no such
+    /// version.
+    pub(crate) async fn version(
+        &self,
+        key: &CryptoKey,
+        number: VersionNumber,
+    ) -> Result<Option<Arc<ActiveVersion>>, KmsError> {
+        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
+        let record = record_name::version(&name);
+        if let Some(version) = self.versions.get(&record) {
+            return Ok(Some(version));
         }
-        let active = Arc::new(ActiveKey { key, versions });
-        self.keys.keep(&record, &active, read_after);
-        Ok(active)
+        let read_after = self.versions.epoch();
+        let Some(stored) = self.read::<CryptoKeyVersion>(&record).await? else { return Ok(None) };
+        let material = match self.store.get(&record_name::material(&name)).await? {
+            Some(sealed) => Some(self.sealing.open(key.uid, &name, &sealed.value)?),
+            None => None,
+        };
+        let version = Arc::new(ActiveVersion { name: name.to_string(), material, record: stored.value });
+        self.versions.keep(&record, &version, read_after);
+        Ok(Some(version))
     }
 }
 
@@ -131,15 +123,6 @@ impl KeyService {
         let name = CryptoKeyVersionName { key: key.clone(), version: number };
         let version = self.read(&record_name::version(&name)).await?;
         version.ok_or_else(|| KmsError::not_found("CryptoKeyVersion", name))
-    }
-}
-
-impl ActiveKey {
-    /// A version by its number.
-    pub(crate) fn version(&self, number: VersionNumber) -> Result<&ActiveVersion, KmsError> {
-        self.versions.get(&number).ok_or_else(|| {
-            KmsError::not_found("CryptoKeyVersion", format!("{}/cryptoKeyVersions/{number}", self.key.name))
-        })
     }
 }
 

@@ -14,8 +14,10 @@ use crate::service::{decode, encode};
 use crate::usage::LastUses;
 use crate::{Clock, KeyService, KmsError, Settings, record_name};
 
-/// Keys in memory: a key with ten versions takes about 5 KiB.
-const CACHED_KEYS: usize = 50_000;
+/// Keys in memory, of about 500 bytes each.
+const CACHED_KEYS: usize = 100_000;
+/// Versions in memory, of about 600 bytes each.
+const CACHED_VERSIONS: usize = 100_000;
 /// Policies in memory; most are small, and most resources have none.
 const CACHED_POLICIES: usize = 100_000;
 /// Switches of APIs, a few for each project.
@@ -59,6 +61,7 @@ impl KeyService {
             sealing: Sealing::new(store_key),
             settings: parts.settings,
             keys: Cache::new(CACHED_KEYS),
+            versions: Cache::new(CACHED_VERSIONS),
             policies: Cache::new(CACHED_POLICIES),
             services: Cache::new(CACHED_SERVICES),
             agenda: Agenda::default(),

@@ -109,11 +109,10 @@ pub(crate) const OUTBOX: &str = "outbox/";
 /// The store key, wrapped by the root key.
 pub(crate) const STORE_KEY: &str = "meta/store-key";
 
-/// The cached record that a written record belongs to: a key's versions and material are cached with the key.
+/// The cached record that a written record belongs to: material is cached with its version.
 pub(crate) fn cached_under(written: &str) -> String {
-    let below_key = written.strip_prefix("version/").or_else(|| written.strip_prefix("material/"));
-    match below_key.and_then(|name| name.rsplit_once('/')) {
-        Some((key, _)) => format!("key/{key}"),
+    match written.strip_prefix("material/") {
+        Some(place) => format!("version/{place}"),
         None => written.to_owned(),
     }
 }
@@ -123,12 +122,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_material_are_cached_with_their_key() {
+    fn material_is_cached_with_its_version() {
         let name: CryptoKeyVersionName =
             "projects/key-project/locations/us/keyRings/r/cryptoKeys/k/cryptoKeyVersions/7".parse().unwrap();
         assert_eq!(version(&name), "version/projects/key-project/locations/us/keyRings/r/k/0000000007");
-        assert_eq!(cached_under(&version(&name)), key(&name.key));
-        assert_eq!(cached_under(&material(&name)), key(&name.key));
+        assert_eq!(cached_under(&version(&name)), version(&name));
+        assert_eq!(cached_under(&material(&name)), version(&name));
         assert_eq!(cached_under(&key(&name.key)), key(&name.key));
     }
 }

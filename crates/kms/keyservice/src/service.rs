@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use keystead_audit::{AuditLog, Record};
 use keystead_crypto::Random;
 use keystead_iam::{CompiledPolicy, Permission, Query, decide};
-use keystead_model::ErrorClass;
+use keystead_model::{CryptoKey, ErrorClass};
 use keystead_store::{Batch, Expect, Revision, Store, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
-use crate::keyring::{ActiveKey, Sealing};
+use crate::keyring::{ActiveVersion, Sealing};
 use crate::policies::StoredPolicy;
 use crate::projects::ServiceState;
 use crate::schedule::Agenda;
@@ -30,7 +30,8 @@ pub struct KeyService {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) sealing: Sealing,
     pub(crate) settings: Settings,
-    pub(crate) keys: Cache<ActiveKey>,
+    pub(crate) keys: Cache<CryptoKey>,
+    pub(crate) versions: Cache<ActiveVersion>,
     pub(crate) policies: Cache<StoredPolicy>,
     pub(crate) services: Cache<ServiceState>,
     pub(crate) agenda: Agenda,
@@ -189,6 +190,7 @@ impl KeyService {
         let committed = self.store.commit(batch).await;
         // Also after a failure: it may have been written.
         self.keys.forget(written.iter().map(String::as_str));
+        self.versions.forget(written.iter().map(String::as_str));
         self.policies.forget(written.iter().map(String::as_str));
         self.services.forget(written.iter().map(String::as_str));
         match committed {

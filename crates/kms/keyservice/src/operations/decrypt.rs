@@ -40,28 +40,29 @@ impl Operation for Decrypt {
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<Decrypted, KmsError> {
-        let active = act.service().active_key(&act.command().key).await?;
-        act.outcome().unrecorded = !active.key.audit_data_access;
+        let service = act.service();
+        let key = service.key(&act.command().key).await?;
+        act.outcome().unrecorded = !key.audit_data_access;
         let command = act.command();
         check_len("additional_authenticated_data", command.caller_data.len())?;
         let parsed = KmsCiphertext::parse(&command.ciphertext).ok_or_else(damaged)?;
-        if parsed.uid != active.key.uid.0 {
+        if parsed.uid != key.uid.0 {
             return Err(KmsError::invalid(
                 "Decryption failed: verify that 'name' refers to the correct CryptoKey.",
             ));
         }
         // The number is a claim too: one that was never given out is a damaged ciphertext, not a missing resource.
         let number = std::num::NonZeroU32::new(parsed.version).map(VersionNumber).ok_or_else(damaged)?;
-        let version = active.versions.get(&number).ok_or_else(damaged)?;
+        let version = service.version(&key, number).await?.ok_or_else(damaged)?;
         let binding = KmsBinding {
-            uid: active.key.uid.0,
+            uid: key.uid.0,
             version: number.get(),
             version_name: &version.name,
             caller_data: &command.caller_data,
         };
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
-        act.service().last_uses.note(&version.record.name, act.now());
-        let used_primary = active.key.primary == Some(number);
+        service.last_uses.note(&version.record.name, act.now());
+        let used_primary = key.primary == Some(number);
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Decrypted { plaintext, used_primary })
     }

@@ -47,15 +47,17 @@ impl Operation for Encrypt {
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<Encrypted, KmsError> {
         let service = act.service();
-        let active = service.active_key(&act.command().key).await?;
-        act.outcome().unrecorded = !active.key.audit_data_access;
+        let key = service.key(&act.command().key).await?;
+        act.outcome().unrecorded = !key.audit_data_access;
         let command = act.command();
         check_len("plaintext", command.plaintext.expose().len())?;
         check_len("additional_authenticated_data", command.caller_data.len())?;
-        let number = command.version.or(active.key.primary).ok_or_else(|| no_primary(&command.key))?;
-        let version = active.version(number)?;
+        let number = command.version.or(key.primary).ok_or_else(|| no_primary(&key.name))?;
+        let version = service.version(&key, number).await?.ok_or_else(|| {
+            KmsError::not_found("CryptoKeyVersion", format!("{}/cryptoKeyVersions/{number}", key.name))
+        })?;
         let binding = KmsBinding {
-            uid: active.key.uid.0,
+            uid: key.uid.0,
             version: number.get(),
             version_name: &version.name,
             caller_data: &command.caller_data,
@@ -66,7 +68,7 @@ impl Operation for Encrypt {
         let ciphertext = sealed.map_err(|_| KmsError::new(ErrorClass::Bug, "encryption failed"))?;
         let name = version.record.name.clone();
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
-        Ok(Encrypted { version: name, ciphertext, activation: active.key.activations })
+        Ok(Encrypted { version: name, ciphertext, activation: key.activations })
     }
 }
 

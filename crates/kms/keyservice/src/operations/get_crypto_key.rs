@@ -1,6 +1,6 @@
 use keystead_iam::Permission;
-use keystead_model::CryptoKeyName;
 use keystead_model::listing::ListedKey;
+use keystead_model::{CryptoKey, CryptoKeyName};
 
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -35,8 +35,11 @@ impl Operation for GetCryptoKey {
 
 impl KeyService {
     pub(super) async fn key_and_primary(&self, name: &CryptoKeyName) -> Result<KeyAndPrimary, KmsError> {
-        let active = self.active_key(name).await?;
-        let primary = active.key.primary.and_then(|number| active.versions.get(&number));
-        Ok(KeyAndPrimary { key: active.key.clone(), primary: primary.map(|version| version.record.clone()) })
+        let key = self.key(name).await?;
+        let primary = match key.primary {
+            Some(number) => self.version(&key, number).await?.map(|version| version.record.clone()),
+            None => None,
+        };
+        Ok(KeyAndPrimary { key: CryptoKey::clone(&key), primary })
     }
 }

@@ -26,7 +26,6 @@ impl Operation for GetCryptoKeyVersion {
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
         let name = &act.command().name;
-        let active = act.service().active_key(&name.key).await?;
-        Ok(active.version(name.version)?.record.clone())
+        Ok(act.service().read_version(&name.key, name.version).await?.value)
     }
 }

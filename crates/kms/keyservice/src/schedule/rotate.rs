@@ -1,12 +1,15 @@
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::rotation::{Act as Change, plan};
-use keystead_model::{CryptoKey, CryptoKeyName};
+use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 
 use crate::operations::after;
 use crate::service::encode;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Rotates a key whose time has come. Answers whether it did.
 pub(super) struct RotateDueKey {
@@ -32,8 +35,7 @@ impl Operation for RotateDueKey {
         let service = act.service();
         let name = act.command().key.clone();
         let stored = service.read_key(&name).await?;
-        let active = service.active_key(&name).await?;
-        let newest = active.versions.values().next_back().map(|version| version.record.create_time);
+        let newest = service.newest_version_time(&stored.value).await?;
         let mut key = stored.value;
         let mut batch = Batch::default();
         let mut rotated = false;
@@ -63,5 +65,16 @@ impl Operation for RotateDueKey {
         batch = batch.replace(record_name::key(&name), stored.revision, encode(&key)?);
         act.commit(batch).await?;
         Ok(rotated)
+    }
+}
+
+impl KeyService {
+    /// When the newest version was made that is still recorded.
+    async fn newest_version_time(&self, key: &CryptoKey) -> Result<Option<Timestamp>, KmsError> {
+        let newest = key.next_version.get().checked_sub(1).and_then(NonZeroU32::new).map(VersionNumber);
+        let Some(newest) = newest else { return Ok(None) };
+        let name = CryptoKeyVersionName { key: key.name.clone(), version: newest };
+        let stored = self.read::<CryptoKeyVersion>(&record_name::version(&name)).await?;
+        Ok(stored.map(|stored| stored.value.create_time))
     }
 }
