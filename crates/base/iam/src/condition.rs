@@ -1,14 +1,15 @@
 //! Conditions: the part of the Common Expression Language that Cloud IAM documents, checked when the policy is set.
 //!
-//! The crate `cel` parses; what is evaluated is a tree of our own, typed when it is compiled. So an expression that is no
-//! yes-or-no question is refused when it is set and not when somebody is locked out, there is nothing that can loop, and
-//! times need no second library.
+//! `token` and `syntax` read, `lower` checks types, `evaluate` answers. Parser and tree are our own because everything here
+//! is hostile input: each step is bounded, nothing recurses deeper than the limit and nothing can loop. An expression that
+//! is no yes-or-no question is refused when it is set, not when somebody is locked out. The tests compare it with another
+//! implementation of the language.
 
 mod evaluate;
 mod lower;
+mod syntax;
+mod token;
 mod tree;
-
-use cel::parser::Parser;
 
 use crate::Query;
 
@@ -17,7 +18,7 @@ pub const MAX_EXPRESSION_LEN: usize = 2_048;
 /// Most `&&`, `||`, `!` and `?:` of one expression: Google's limit.
 pub const MAX_LOGICAL_OPERATORS: usize = 12;
 /// Deepest nesting; a person does not read 8.
-const MAX_DEPTH: u16 = 24;
+const MAX_DEPTH: usize = 24;
 
 /// A condition, compiled.
 #[derive(Clone, Debug)]
@@ -32,14 +33,7 @@ impl Expression {
         if source.len() > MAX_EXPRESSION_LEN {
             return Err(InvalidCondition::TooLong);
         }
-        if nesting(source) > usize::from(MAX_DEPTH) {
-            return Err(InvalidCondition::TooDeep);
-        }
-        let parsed = Parser::new()
-            .max_recursion_depth(8 * MAX_DEPTH)
-            .parse(source)
-            .map_err(|errors| InvalidCondition::Syntax { text: first_line(&errors.to_string()) })?;
-        Ok(Self { root: lower::lower(&parsed)? })
+        Ok(Self { root: lower::lower(&syntax::parse(source)?)? })
     }
 
     /// Whether it holds. What cannot be evaluated does not hold.
@@ -48,30 +42,11 @@ impl Expression {
     }
 }
 
-/// Brackets inside brackets, wherever they are, texts included: the parser behind it recurses, so this comes first.
-fn nesting(source: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut deepest = 0;
-    for byte in source.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' | b'?' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
-}
-
 /// Why an expression is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCondition {
-    /// Longer than [`MAX_EXPRESSION_LEN`].
-    #[error("the expression is longer than {MAX_EXPRESSION_LEN} bytes")]
+    /// Longer than [`MAX_EXPRESSION_LEN`], or more than 512 words and signs.
+    #[error("the expression is longer than {MAX_EXPRESSION_LEN} bytes or 512 words and signs")]
     TooLong,
     /// Nested too deep.
     #[error("the expression is nested deeper than {MAX_DEPTH} levels")]
@@ -80,10 +55,14 @@ pub enum InvalidCondition {
     #[error("the expression has more than {MAX_LOGICAL_OPERATORS} logical operators")]
     TooManyOperators,
     /// Not the Common Expression Language.
-    #[error("the expression cannot be parsed: {text}")]
+    #[error("at character {at}, {expected} is expected, but there is {found}")]
     Syntax {
-        /// The parser's first complaint.
-        text: String,
+        /// Where, in characters from 1.
+        at: usize,
+        /// What should be there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
     },
     /// Not `true` or `false`.
     #[error("the expression is {found}, and must be true or false")]

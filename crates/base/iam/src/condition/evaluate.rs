@@ -54,15 +54,9 @@ fn truth(node: &Node, query: &Query<'_>) -> Option<bool> {
         }
         Node::In(one, many) => {
             let one = value(one, query)?;
-            let mut failed = false;
-            for it in many {
-                match value(it, query) {
-                    Some(it) if it == one => return Some(true),
-                    Some(_) => {}
-                    None => failed = true,
-                }
-            }
-            (!failed).then_some(false)
+            // As CEL has it, a list of which one item fails is no list, wherever the item stands.
+            let many: Option<Vec<_>> = many.iter().map(|it| value(it, query)).collect();
+            Some(many?.contains(&one))
         }
         Node::Match(how, both) => {
             let [a, b] = both.as_ref();

@@ -1,12 +1,12 @@
-use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
+use super::syntax::Syntax;
 use super::tree::{Comparison, Constant, Match, Node, Part, Sign, Template, Type};
 use super::{InvalidCondition, MAX_DEPTH, MAX_LOGICAL_OPERATORS};
 
 /// Checks a parsed expression and gives it as a tree whose evaluation ends.
-pub(super) fn lower(expression: &IdedExpr) -> Result<Node, InvalidCondition> {
+pub(super) fn lower(expression: &Syntax) -> Result<Node, InvalidCondition> {
     let mut lowering = Lowering { depth: 0, operators: 0 };
     match lowering.lower(expression)? {
         (node, Type::Bool) => Ok(node),
@@ -17,55 +17,59 @@ pub(super) fn lower(expression: &IdedExpr) -> Result<Node, InvalidCondition> {
 type Typed = (Node, Type);
 
 struct Lowering {
-    depth: u16,
+    depth: usize,
     operators: usize,
 }
 
 impl Lowering {
-    fn lower(&mut self, expression: &IdedExpr) -> Result<Typed, InvalidCondition> {
+    fn lower(&mut self, expression: &Syntax) -> Result<Typed, InvalidCondition> {
         if self.depth >= MAX_DEPTH {
             return Err(InvalidCondition::TooDeep);
         }
         self.depth += 1;
-        let lowered = match &expression.expr {
-            Expr::Literal(literal) => constant(literal),
-            Expr::Ident(_) | Expr::Select(_) => attribute(&expression.expr),
-            Expr::Call(call) => self.call(call),
-            Expr::Comprehension(_) => Err(unknown_function("a macro")),
-            Expr::List(_) => Err(unknown_function("a list outside `in`")),
-            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => Err(unknown_function("{}")),
+        let lowered = match expression {
+            Syntax::Bool(it) => Ok((Node::Constant(Constant::Bool(*it)), Type::Bool)),
+            Syntax::Int(it) => Ok((Node::Constant(Constant::Int(*it)), Type::Int)),
+            Syntax::Text(it) => Ok((Node::Constant(Constant::Text(it.as_str().into())), Type::Text)),
+            Syntax::Name(_) | Syntax::Select(..) => attribute(expression),
+            Syntax::Call { target, name, arguments } => self.call(target.as_deref(), name, arguments),
+            Syntax::List(_) => Err(unknown_function("a list outside `in`")),
         };
         self.depth -= 1;
         lowered
     }
 
-    fn call(&mut self, call: &CallExpr) -> Result<Typed, InvalidCondition> {
-        let name = call.func_name.as_str();
-        match (name, call.target.as_deref(), call.args.as_slice()) {
-            (operators::LOGICAL_NOT, None, [a]) => {
+    fn call(
+        &mut self,
+        target: Option<&Syntax>,
+        name: &str,
+        arguments: &[Syntax],
+    ) -> Result<Typed, InvalidCondition> {
+        match (name, target, arguments) {
+            ("!", None, [a]) => {
                 self.count_operator()?;
                 Ok((Node::Not(Box::new(self.typed(name, a, Type::Bool)?)), Type::Bool))
             }
-            (operators::LOGICAL_AND, None, [a, b]) => {
+            ("&&", None, [a, b]) => {
                 self.count_operator()?;
                 let both = [self.typed(name, a, Type::Bool)?, self.typed(name, b, Type::Bool)?];
                 Ok((Node::And(Box::new(both)), Type::Bool))
             }
-            (operators::LOGICAL_OR, None, [a, b]) => {
+            ("||", None, [a, b]) => {
                 self.count_operator()?;
                 let both = [self.typed(name, a, Type::Bool)?, self.typed(name, b, Type::Bool)?];
                 Ok((Node::Or(Box::new(both)), Type::Bool))
             }
-            (operators::CONDITIONAL, None, [a, b, c]) => {
+            ("?:", None, [a, b, c]) => {
                 self.count_operator()?;
                 let question = self.typed(name, a, Type::Bool)?;
                 let (yes, of) = self.lower(b)?;
                 let no = self.typed(name, c, of)?;
                 Ok((Node::Choose(Box::new([question, yes, no])), of))
             }
-            (operators::IN, None, [a, b]) => self.member_of(a, b),
-            (operators::ADD, None, [a, b]) => self.shift(a, b, Sign::Plus),
-            (operators::SUBSTRACT, None, [a, b]) => self.shift(a, b, Sign::Minus),
+            ("in", None, [a, b]) => self.member_of(a, b),
+            ("+", None, [a, b]) => self.shift(a, b, Sign::Plus),
+            ("-", None, [a, b]) => self.shift(a, b, Sign::Minus),
             ("timestamp", None, [a]) => time(text_literal(name, a)?),
             ("date", None, [a]) => date(text_literal(name, a)?),
             ("duration", None, [a]) => duration(text_literal(name, a)?),
@@ -78,7 +82,7 @@ impl Lowering {
             }
             (_, None, [a, b]) if comparison(name).is_some() => self.compare(name, a, b),
             (_, Some(a), zone) if part(name).is_some() => self.part(name, a, zone),
-            _ => Err(unknown_function(spelling(name))),
+            _ => Err(unknown_function(name)),
         }
     }
 
@@ -90,14 +94,14 @@ impl Lowering {
         Ok(())
     }
 
-    fn typed(&mut self, operator: &str, a: &IdedExpr, wanted: Type) -> Result<Node, InvalidCondition> {
+    fn typed(&mut self, operator: &str, a: &Syntax, wanted: Type) -> Result<Node, InvalidCondition> {
         match self.lower(a)? {
             (node, found) if found == wanted => Ok(node),
             (_, found) => Err(operands(operator, &[found])),
         }
     }
 
-    fn compare(&mut self, name: &str, a: &IdedExpr, b: &IdedExpr) -> Result<Typed, InvalidCondition> {
+    fn compare(&mut self, name: &str, a: &Syntax, b: &Syntax) -> Result<Typed, InvalidCondition> {
         let ((left, left_type), (right, right_type)) = (self.lower(a)?, self.lower(b)?);
         match comparison(name) {
             Some(comparison) if left_type == right_type => {
@@ -107,30 +111,24 @@ impl Lowering {
         }
     }
 
-    fn member_of(&mut self, a: &IdedExpr, b: &IdedExpr) -> Result<Typed, InvalidCondition> {
+    fn member_of(&mut self, a: &Syntax, b: &Syntax) -> Result<Typed, InvalidCondition> {
         let (one, of) = self.lower(a)?;
-        let Expr::List(list) = &b.expr else {
+        let Syntax::List(list) = b else {
             return Err(InvalidCondition::Operands {
                 operator: "in".into(),
                 operands: "anything but a list, such as [\"a\", \"b\"]".into(),
             });
         };
-        let many = list.elements.iter().map(|it| self.typed("in", it, of)).collect::<Result<_, _>>()?;
+        let many = list.iter().map(|it| self.typed("in", it, of)).collect::<Result<_, _>>()?;
         Ok((Node::In(Box::new(one), many), Type::Bool))
     }
 
-    fn matches(
-        &mut self,
-        how: Match,
-        name: &str,
-        a: &IdedExpr,
-        b: &IdedExpr,
-    ) -> Result<Typed, InvalidCondition> {
+    fn matches(&mut self, how: Match, name: &str, a: &Syntax, b: &Syntax) -> Result<Typed, InvalidCondition> {
         let both = [self.typed(name, a, Type::Text)?, self.typed(name, b, Type::Text)?];
         Ok((Node::Match(how, Box::new(both)), Type::Bool))
     }
 
-    fn shift(&mut self, a: &IdedExpr, b: &IdedExpr, sign: Sign) -> Result<Typed, InvalidCondition> {
+    fn shift(&mut self, a: &Syntax, b: &Syntax, sign: Sign) -> Result<Typed, InvalidCondition> {
         match (self.lower(a)?, self.lower(b)?) {
             ((time, Type::Time), (by, Type::Duration)) => {
                 Ok((Node::Shift(Box::new([time, by]), sign), Type::Time))
@@ -141,7 +139,7 @@ impl Lowering {
         }
     }
 
-    fn part(&mut self, name: &str, a: &IdedExpr, zone: &[IdedExpr]) -> Result<Typed, InvalidCondition> {
+    fn part(&mut self, name: &str, a: &Syntax, zone: &[Syntax]) -> Result<Typed, InvalidCondition> {
         let of = self.typed(name, a, Type::Time)?;
         let offset = match zone {
             [] => Offset::UTC,
@@ -155,19 +153,16 @@ impl Lowering {
     }
 }
 
-fn constant(literal: &LiteralValue) -> Result<Typed, InvalidCondition> {
-    match literal {
-        LiteralValue::Boolean(it) => Ok((Node::Constant(Constant::Bool(*it.inner())), Type::Bool)),
-        LiteralValue::Int(it) => Ok((Node::Constant(Constant::Int(*it.inner())), Type::Int)),
-        LiteralValue::String(it) => Ok((Node::Constant(Constant::Text(it.inner().into())), Type::Text)),
-        LiteralValue::Bytes(_) | LiteralValue::Double(_) | LiteralValue::Null | LiteralValue::UInt(_) => {
-            Err(unknown_function("a literal that is neither a text, a whole number, true nor false"))
-        }
-    }
-}
-
-fn attribute(expression: &Expr) -> Result<Typed, InvalidCondition> {
-    let path = path(expression).ok_or_else(|| unknown_function("has"))?;
+fn attribute(expression: &Syntax) -> Result<Typed, InvalidCondition> {
+    let path = match expression {
+        Syntax::Name(name) => name.clone(),
+        Syntax::Select(of, field) => match of.as_ref() {
+            Syntax::Name(name) => format!("{name}.{field}"),
+            // No attribute has more than two parts.
+            _ => format!("(…).{field}"),
+        },
+        _ => return Err(unknown_function("a path")),
+    };
     match path.as_str() {
         "resource.name" => Ok((Node::ResourceName, Type::Text)),
         "resource.type" => Ok((Node::ResourceType, Type::Text)),
@@ -177,21 +172,9 @@ fn attribute(expression: &Expr) -> Result<Typed, InvalidCondition> {
     }
 }
 
-/// `a.b.c` as text. No attribute has more than two parts, so a longer path is cut, which makes it unknown all the same.
-fn path(expression: &Expr) -> Option<String> {
-    match expression {
-        Expr::Ident(name) => Some(name.clone()),
-        Expr::Select(select) if !select.test => match &select.operand.expr {
-            Expr::Ident(name) => Some(format!("{name}.{}", select.field)),
-            _ => Some(format!("(…).{}", select.field)),
-        },
-        _ => None,
-    }
-}
-
-fn text_literal<'a>(function: &str, argument: &'a IdedExpr) -> Result<&'a str, InvalidCondition> {
-    match &argument.expr {
-        Expr::Literal(LiteralValue::String(text)) => Ok(text.inner()),
+fn text_literal<'a>(function: &str, argument: &'a Syntax) -> Result<&'a str, InvalidCondition> {
+    match argument {
+        Syntax::Text(text) => Ok(text),
         _ => Err(InvalidCondition::Operands {
             operator: function.to_owned(),
             operands: "anything but a text in quotes".into(),
@@ -259,12 +242,12 @@ fn template(text: &str) -> Result<Template, InvalidCondition> {
 
 fn comparison(name: &str) -> Option<Comparison> {
     Some(match name {
-        operators::EQUALS => Comparison::Equal,
-        operators::NOT_EQUALS => Comparison::NotEqual,
-        operators::LESS => Comparison::Less,
-        operators::LESS_EQUALS => Comparison::LessOrEqual,
-        operators::GREATER => Comparison::Greater,
-        operators::GREATER_EQUALS => Comparison::GreaterOrEqual,
+        "==" => Comparison::Equal,
+        "!=" => Comparison::NotEqual,
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessOrEqual,
+        ">" => Comparison::Greater,
+        ">=" => Comparison::GreaterOrEqual,
         _ => return None,
     })
 }
@@ -295,14 +278,5 @@ fn unknown_function(name: &str) -> InvalidCondition {
 
 fn operands(operator: &str, types: &[Type]) -> InvalidCondition {
     let names: Vec<_> = types.iter().map(|it| it.name()).collect();
-    InvalidCondition::Operands { operator: spelling(operator).to_owned(), operands: names.join(" and ") }
-}
-
-/// `_&&_` as a person writes it.
-fn spelling(name: &str) -> &str {
-    match name {
-        operators::CONDITIONAL => "?:",
-        operators::INDEX => "[]",
-        _ => name.trim_matches(['_', '@']),
-    }
+    InvalidCondition::Operands { operator: operator.to_owned(), operands: names.join(" and ") }
 }

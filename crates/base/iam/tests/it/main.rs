@@ -4,3 +4,11 @@
 mod conditions;
 #[cfg(test)]
 mod decisions;
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod other_cel;
+#[cfg(test)]
+mod policies;
+#[cfg(test)]
+mod roles;

@@ -3,12 +3,14 @@ use keystead_model::{CryptoKeyVersion, ErrorClass, WrongState};
 
 use crate::samples::{at, version, version_name};
 
+type Act = fn(&CryptoKeyVersion) -> Result<CryptoKeyVersion, WrongState>;
+
 const DUE: &str = "2026-07-01T00:00:00Z";
 
 /// Every state and every act, by hand: the state after it, or what is said.
 #[test]
 fn every_transition_is_as_the_table_says() {
-    let acts: [(&str, fn(&CryptoKeyVersion) -> Result<CryptoKeyVersion, WrongState>); 5] = [
+    let acts: [(&str, Act); 5] = [
         ("enable", |it| it.enable()),
         ("disable", |it| it.disable()),
         ("destroy", |it| it.schedule_destruction(at("2026-06-01T00:00:00Z"), 86_400)),
