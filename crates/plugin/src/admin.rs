@@ -1,13 +1,14 @@
 //! What the admin port and the service manager are told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keystead_runtime::{Notify, Readiness, Report};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::providers::ExpirySource;
 use crate::snapshot::{NotServing, Published, State};
 use crate::unwrap_cache::UnwrapCache;
 
@@ -22,16 +23,22 @@ pub(crate) struct PluginReport {
     pub(crate) cache: Arc<UnwrapCache>,
     /// For `/metrics`.
     pub(crate) metrics: Arc<Metrics>,
+    /// When credentials end.
+    pub(crate) expiry: ExpirySource,
 }
 
 impl Report for PluginReport {
     fn readiness(&self) -> Readiness {
         let state = self.published.state();
-        Readiness { ready: self.published.snapshot().is_ok(), text: format!("{}\n", describe(&state)) }
+        let mut text = format!("{}\n", describe(&state));
+        if let Some((what, at)) = (self.expiry)() {
+            text.push_str(&format!("{what} {}\n", ends(at, SystemTime::now())));
+        }
+        Readiness { ready: self.published.snapshot().is_ok(), text }
     }
 
     fn metrics(&self) -> String {
-        self.metrics.text(&self.published.state(), self.cache.len())
+        self.metrics.text(&self.published.state(), self.cache.len(), (self.expiry)())
     }
 }
 
@@ -47,6 +54,17 @@ pub(crate) async fn tell_service_manager(
             () = tokio::time::sleep(STATUS_INTERVAL) => {}
             () = stopping.cancelled() => return,
         }
+    }
+}
+
+/// The end of a credential, in words.
+fn ends(at: SystemTime, now: SystemTime) -> String {
+    const HOUR: u64 = 60 * 60;
+    const DAY: u64 = 24 * HOUR;
+    match at.duration_since(now).map(|left| left.as_secs()) {
+        Ok(left) if left >= 2 * DAY => format!("ends in {} days", left / DAY),
+        Ok(left) => format!("ends in {} hours", left / HOUR),
+        Err(_) => "has ended".to_owned(),
     }
 }
 
@@ -67,5 +85,20 @@ fn describe(state: &State) -> String {
             )
         }
         State::Refusing { reason, .. } => format!("refusing: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_credential_is_said_in_words() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        assert_eq!(ends(now + hours(24 * 30), now), "ends in 30 days");
+        assert_eq!(ends(now + hours(47), now), "ends in 47 hours");
+        assert_eq!(ends(now, now), "ends in 0 hours");
+        assert_eq!(ends(now - hours(1), now), "has ended");
     }
 }

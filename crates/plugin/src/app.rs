@@ -13,7 +13,7 @@ use crate::grpc::{Handlers, serve};
 use crate::kms::Kms;
 use crate::metrics::{Measured, Metrics};
 use crate::prober::{Prober, ProberSettings};
-use crate::providers;
+use crate::providers::{self, ExpirySource, Opened, no_expiry};
 use crate::settings::Settings;
 use crate::snapshot::Published;
 use crate::transport::{Listener, SocketError};
@@ -26,6 +26,7 @@ pub struct App {
     admin: Option<Admin>,
     handlers: Handlers,
     prober: Prober,
+    expiry: ExpirySource,
     tasks: Tasks,
 }
 
@@ -42,8 +43,8 @@ impl App {
     /// Opens the provider and binds. `inherited` is a socket that the service manager has passed on.
     pub async fn build(settings: Settings, inherited: Option<UnixListener>) -> Result<Self, Failure> {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let provider = providers::open(&settings.provider, &random)?;
-        Self::build_with(settings, inherited, provider, random).await
+        let Opened { provider, expiry } = providers::open(&settings.provider, &random)?;
+        Self::assemble(settings, inherited, provider, expiry, random).await
     }
 
     /// The same with a provider that is open already, for tests.
@@ -51,6 +52,16 @@ impl App {
         settings: Settings,
         inherited: Option<UnixListener>,
         provider: impl Provider + 'static,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, Failure> {
+        Self::assemble(settings, inherited, provider, no_expiry(), random).await
+    }
+
+    async fn assemble(
+        settings: Settings,
+        inherited: Option<UnixListener>,
+        provider: impl Provider + 'static,
+        expiry: ExpirySource,
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
         let listener = Listener::bind(&settings.socket, inherited).map_err(|error| refused_socket(&error))?;
@@ -78,12 +89,12 @@ impl App {
             .map_err(|error| Failure::from_error(&error))?;
         let kms = Arc::new(kms);
         let handlers = Handlers { kms, status_version: settings.status_version };
-        Ok(Self { settings, listener, admin, handlers, prober, tasks })
+        Ok(Self { settings, listener, admin, handlers, prober, expiry, tasks })
     }
 
     /// Starts serving, at once, whatever the backend does.
     pub fn spawn(self) -> Result<Running, Failure> {
-        let Self { settings, listener, admin, handlers, prober, tasks } = self;
+        let Self { settings, listener, admin, handlers, prober, expiry, tasks } = self;
         let kms = Arc::clone(&handlers.kms);
         let notify = Arc::new(Notify::default());
         let running = Running {
@@ -107,6 +118,7 @@ impl App {
             published: Arc::clone(&kms.published),
             cache: Arc::clone(&kms.cache),
             metrics: Arc::clone(&kms.metrics),
+            expiry,
         };
         if let Some(admin) = admin {
             tasks.spawn("admin", admin.serve(Arc::new(report), tasks.clone()));

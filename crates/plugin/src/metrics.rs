@@ -1,7 +1,7 @@
 //! What `/metrics` shows.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keystead_crypto::{Secret32, sha256};
 use keystead_model::{ErrorClass, KeyVersion};
@@ -61,6 +61,7 @@ pub(crate) struct Metrics {
     outage_seconds: Gauge,
     snapshot_age: Gauge,
     key_id: Family<KeyIdLabels, Gauge>,
+    credentials_end: Family<CredentialLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +86,11 @@ struct BackendLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyIdLabels {
     key_id_hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    credential: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,6 +141,12 @@ impl Metrics {
         registry.register("snapshot_age_seconds", "Age of the wrapping key in use", snapshot_age.clone());
         let key_id = Family::default();
         registry.register("key_id", "The key in use, hashed as kube-apiserver's metrics do", key_id.clone());
+        let credentials_end = Family::default();
+        registry.register(
+            "credentials_end_seconds",
+            "Time until the first of the certificates and tokens for the key backend ends; negative after it",
+            credentials_end.clone(),
+        );
 
         Self {
             registry,
@@ -147,6 +159,7 @@ impl Metrics {
             outage_seconds,
             snapshot_age,
             key_id,
+            credentials_end,
         }
     }
 
@@ -167,7 +180,17 @@ impl Metrics {
     }
 
     /// The text of `/metrics`, with gauges as of now.
-    pub(crate) fn text(&self, state: &State, cache_entries: usize) -> String {
+    pub(crate) fn text(
+        &self,
+        state: &State,
+        cache_entries: usize,
+        expiry: Option<(String, SystemTime)>,
+    ) -> String {
+        self.credentials_end.clear();
+        if let Some((credential, at)) = expiry {
+            let left = seconds_until(at, SystemTime::now());
+            self.credentials_end.get_or_create(&CredentialLabels { credential }).set(left);
+        }
         self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
         self.key_id.clear();
         let (mut serving, mut outage_seconds, mut age) = (0, 0, 0);
@@ -194,6 +217,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn seconds_until(at: SystemTime, now: SystemTime) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    at.duration_since(now).map_or_else(|late| -seconds(late.duration()), seconds)
 }
 
 fn seconds_since(start: Instant) -> i64 {

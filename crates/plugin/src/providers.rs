@@ -1,26 +1,49 @@
 //! The only list of backends.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use keystead_crypto::{Random, SystemRandom};
 use keystead_provider::Provider;
+use keystead_provider_cloudkms::CloudKmsProvider;
 use keystead_provider_local::LocalProvider;
 use keystead_runtime::Failure;
 
 use crate::settings::ProviderSettings;
 
+/// A provider, and what is known about the end of its credentials.
+pub(crate) struct Opened {
+    pub(crate) provider: Box<dyn Provider>,
+    pub(crate) expiry: ExpirySource,
+}
+
+/// Says what ends first of the credentials in use, and when, where there is an end.
+pub(crate) type ExpirySource = Arc<dyn Fn() -> Option<(String, SystemTime)> + Send + Sync>;
+
+/// For backends whose credentials do not end.
+pub(crate) fn no_expiry() -> ExpirySource {
+    Arc::new(|| None)
+}
+
 /// Opens the provider of the settings.
-pub(crate) fn open(
-    settings: &ProviderSettings,
-    random: &Arc<dyn Random>,
-) -> Result<Box<dyn Provider>, Failure> {
+pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Result<Opened, Failure> {
     match settings {
         ProviderSettings::Local { key_file } => {
             let provider = LocalProvider::open(key_file, Arc::clone(random)).map_err(|error| {
                 let hint = "check --key-file: it must be a file that this user can read, mode 0600";
                 Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
             })?;
-            Ok(Box::new(provider))
+            Ok(Opened { provider: Box::new(provider), expiry: no_expiry() })
+        }
+        ProviderSettings::CloudKms(settings) => {
+            let provider = CloudKmsProvider::open(settings.as_ref().clone()).map_err(|error| {
+                let hint = "check --credentials-file; docs/reference/cloudkms.md says what it holds";
+                Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
+            })?;
+            let provider = Arc::new(provider);
+            let asked = Arc::clone(&provider);
+            let expiry = move || asked.expiry().map(|expiry| (expiry.what, expiry.at));
+            Ok(Opened { provider: Box::new(provider), expiry: Arc::new(expiry) })
         }
     }
 }

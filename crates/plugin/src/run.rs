@@ -83,6 +83,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
 impl RunArgs {
     fn settings(&self) -> Result<Settings, Failure> {
         let file = self.config.as_deref().map(GivenSettings::read).transpose()?;
-        self.given.clone().or(file.unwrap_or_default()).complete()
+        let manifest = GivenSettings::of_manifest(|name| std::env::var(name).ok());
+        self.given.clone().or(manifest).or(file.unwrap_or_default()).complete()
     }
 }

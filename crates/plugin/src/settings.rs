@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use keystead_provider_cloudkms::CloudKmsSettings;
 use keystead_runtime::{Failure, LogFormat, LogLevel, read_config};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::transport::SocketSettings;
+
+mod cloud_kms;
+
+pub(crate) use cloud_kms::UserId;
 
 /// Not one of the ports that other plugins and the control plane use.
 const DEFAULT_ADMIN: SocketAddr =
@@ -48,6 +53,31 @@ pub struct GivenSettings {
     /// Key file of the provider `local`, mode 0600
     #[arg(long, env = "KEYSTEAD_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Key of the provider `cloudkms`: projects/P/locations/L/keyRings/R/cryptoKeys/K; KMS_KEY_ID says the same
+    #[arg(long, env = "KEYSTEAD_KMS_KEY", value_name = "NAME")]
+    kms_key: Option<String>,
+    /// Public id of the token to use, where the credentials file holds several; KMS_USER_ID says the same
+    #[arg(long, env = "KEYSTEAD_KMS_USER", value_name = "ID")]
+    kms_user: Option<UserId>,
+    /// Where the key service is: https://HOST:PORT; else the credentials file says it
+    #[arg(long, env = "KEYSTEAD_KMS_ENDPOINT", value_name = "URL")]
+    kms_endpoint: Option<String>,
+    /// Certificate authorities of the key service, PEM; else those of the credentials file, else the system's
+    #[arg(long, env = "KEYSTEAD_KMS_CA_FILE", value_name = "FILE")]
+    kms_ca_file: Option<PathBuf>,
+    /// Credentials for the key service, mode 0600 [default: /etc/keystead/credentials.json]
+    #[arg(long, env = "KEYSTEAD_CREDENTIALS_FILE", value_name = "FILE")]
+    credentials_file: Option<PathBuf>,
+    /// Use Google's own Cloud KMS, with application default credentials
+    #[arg(long, env = "KEYSTEAD_GOOGLE", num_args = 0, default_missing_value = "true")]
+    google: Option<bool>,
+    /// Allow a whole token in KMS_USER_ID: a static pod's environment is copied into etcd
+    #[arg(long, env = "KEYSTEAD_ALLOW_TOKEN_IN_ENV", num_args = 0, default_missing_value = "true")]
+    allow_token_in_env: Option<bool>,
+    /// KMS_USER_ID, where it holds a whole token.
+    #[arg(skip)]
+    #[serde(skip)]
+    token_in_env: Option<UserId>,
     /// Loopback address of /livez, /readyz and /metrics, or `off`
     #[arg(long, env = "KEYSTEAD_ADMIN", value_name = "ADDRESS")]
     admin: Option<AdminAddress>,
@@ -98,6 +128,8 @@ pub enum ProviderSettings {
         /// Its path.
         key_file: PathBuf,
     },
+    /// A key in a Cloud KMS.
+    CloudKms(Box<CloudKmsSettings>),
 }
 
 impl GivenSettings {
@@ -125,6 +157,14 @@ impl GivenSettings {
             status_version: self.status_version.or(other.status_version),
             provider: self.provider.or(other.provider),
             key_file: self.key_file.or(other.key_file),
+            kms_key: self.kms_key.or(other.kms_key),
+            kms_user: self.kms_user.or(other.kms_user),
+            kms_endpoint: self.kms_endpoint.or(other.kms_endpoint),
+            kms_ca_file: self.kms_ca_file.or(other.kms_ca_file),
+            credentials_file: self.credentials_file.or(other.credentials_file),
+            google: self.google.or(other.google),
+            allow_token_in_env: self.allow_token_in_env.or(other.allow_token_in_env),
+            token_in_env: self.token_in_env.or(other.token_in_env),
             admin: self.admin.or(other.admin),
             probe_interval: self.probe_interval.or(other.probe_interval),
             outage_bound: self.outage_bound.or(other.outage_bound),
@@ -135,15 +175,7 @@ impl GivenSettings {
 
     /// Fills in defaults and checks what belongs together.
     pub fn complete(self) -> Result<Settings, Failure> {
-        let provider = match self.provider {
-            None | Some(ProviderKind::Local) => ProviderSettings::Local {
-                key_file: self.key_file.ok_or_else(|| {
-                    Failure::new("no key file is given").usage().hint(
-                        "give --key-file FILE, or `keyFile: FILE` in the configuration; `keystead-plugin key create` makes one".to_owned(),
-                    )
-                })?,
-            },
-        };
+        let provider = self.provider()?;
         let probe_interval = self.probe_interval.map_or(DEFAULT_PROBE_INTERVAL, Span::get);
         if probe_interval.is_zero() {
             return Err(Failure::new("the probe interval is 0s").usage().hint("give 1s or more".to_owned()));
@@ -185,6 +217,9 @@ pub fn schema() -> String {
 pub enum ProviderKind {
     /// A key file on this host.
     Local,
+    /// A key in a Cloud KMS: `keystead-server` or Google's.
+    #[value(name = "cloudkms")]
+    CloudKms,
 }
 
 /// What KMS v2 Status says as version. A running kube-apiserver is never ready again once it changes.

@@ -16,6 +16,7 @@ use crate::admin::PluginReport;
 use crate::kms::Kms;
 use crate::metrics::Metrics;
 use crate::prober::{Prober, ProberSettings};
+use crate::providers::no_expiry;
 use crate::snapshot::Published;
 use crate::unwrap_cache::UnwrapCache;
 
@@ -107,6 +108,7 @@ impl Testbed {
             published: Arc::clone(&self.published),
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.kms.metrics),
+            expiry: no_expiry(),
         }
     }
 

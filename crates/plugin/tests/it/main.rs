@@ -4,6 +4,7 @@
 mod api_server;
 mod bad_input;
 mod calls;
+mod cloud_kms;
 mod key_commands;
 mod plugin_in_process;
 mod plugin_process;

@@ -58,7 +58,10 @@ async fn every_field_of_the_file_works() {
     let file = format!(
         "socket: unix://{}\nsocketMode: \"0660\"\nallowUids: [0, 4711]\nallowAbstractSocket: true\n\
          statusVersion: v2beta1\nprovider: local\nkeyFile: {}\nadmin: 127.0.0.1:0\nprobeInterval: 1s 500ms\n\
-         outageBound: 0s\nlogLevel: debug\nlogFormat: json\n",
+         outageBound: 0s\nlogLevel: debug\nlogFormat: json\n\
+         # Of the other provider; `cloud_kms` shows that they work.\n\
+         kmsKey: k\nkmsUser: u\nkmsEndpoint: e\nkmsCaFile: c\ncredentialsFile: f\ngoogle: false\n\
+         allowTokenInEnv: false\n",
         socket.display(),
         place.key().display()
     );

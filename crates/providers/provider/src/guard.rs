@@ -148,6 +148,20 @@ impl Provider for Box<dyn Provider> {
     }
 }
 
+impl<P: Provider + ?Sized> Provider for std::sync::Arc<P> {
+    fn describe(&self) -> &Description {
+        self.as_ref().describe()
+    }
+
+    fn wrap<'a>(&'a self, key: &'a Secret32) -> Pending<'a, Wrapped> {
+        self.as_ref().wrap(key)
+    }
+
+    fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        self.as_ref().unwrap(version, wrapped)
+    }
+}
+
 /// Between zero and `full`, so that callers that failed together do not come back together.
 fn jittered(full: Duration) -> Duration {
     let mut bytes = [0; 2];
