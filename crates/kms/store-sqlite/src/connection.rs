@@ -74,9 +74,11 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// One of several connections that read.
+/// One of several connections that read. It has read something, and with that has opened the log.
 pub(crate) fn reader(path: &Path) -> Result<Connection, Fault> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    identity(&connection)?;
+    Ok(connection)
 }
 
 /// A file that nobody writes, such as a backup. Leaves no files beside it.

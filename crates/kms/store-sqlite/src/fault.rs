@@ -26,7 +26,8 @@ impl Fault {
             Self::Store(error) => StoreError::new(error.class(), format!("database {path}: {error}")),
             Self::Sqlite(error) => {
                 let (class, text) = explain(&error);
-                StoreError::new(class, format!("database {path}: {text} ({error})"))
+                let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+                StoreError::new(class, format!("database {path}: {text} ({error}, SQLite's code {code})"))
             }
         }
     }

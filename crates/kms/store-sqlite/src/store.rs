@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use keystead_model::ErrorClass;
 use keystead_store::{Batch, Changes, Entry, MAX_NAME_LEN, Pending, Revision, Store, StoreError};
-use rusqlite::InterruptHandle;
+use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::files::{self, Files};
@@ -17,10 +17,6 @@ use crate::{checks, connection};
 
 /// Calls under way, of each kind. What is beyond waits at the caller's side, where it can be given up.
 const MOST_UNDER_WAY: usize = 1024;
-
-/// A damaged database is found before the first answer when that takes a moment, and otherwise while serving; at 500 MB/s
-/// this is a tenth of a second.
-const CHECKED_AT_ONCE: u64 = 48 << 20;
 
 /// Records in one SQLite database, with a lock file beside it as long as it is open.
 ///
@@ -64,7 +60,7 @@ impl SqliteStore {
         let connection = connection::writer(path).map_err(told)?;
         let newest = writer::newest(&connection).map_err(told)?;
         let size = files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        if size <= CHECKED_AT_ONCE {
+        if size <= settings.checked_first {
             checks::whole(&connection).map_err(told)?;
         }
         let shared = Arc::new(Shared {
@@ -84,13 +80,15 @@ impl SqliteStore {
             writer: None,
             check: None,
         };
-        if size > CHECKED_AT_ONCE {
+        if size > shared.settings.checked_first {
             let connection = connection::reader(path).map_err(told)?;
             let handle = connection.get_interrupt_handle();
             let checking = spawn("store-check", &shared, move |shared| shared.check(&connection))?;
             store.check = Some((handle, checking));
         }
-        store.writer = Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection))?);
+        let anchor = connection::reader(path).map_err(told)?;
+        store.writer =
+            Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection, anchor))?);
         for _ in 0..shared.settings.readers.max(1) {
             store.readers.push(spawn("store-read", &shared, reader::run)?);
         }
@@ -172,7 +170,7 @@ impl Shared {
         self.damage.get().map_or(Ok(()), |damage| Err(damage.clone()))
     }
 
-    fn check(&self, connection: &rusqlite::Connection) {
+    fn check(&self, connection: &Connection) {
         let Err(fault) = checks::whole(connection) else { return };
         let error = fault.told(&self.path);
         if error.class() == ErrorClass::Corrupt {

@@ -32,7 +32,10 @@ pub(crate) fn newest(connection: &Connection) -> Result<Revision, Fault> {
 
 /// Serves writes until the queue is closed. A connection that failed is never used again: after a failed sync the kernel
 /// may have dropped what was to be written, and only the file tells what is there.
-pub(crate) fn run(shared: &Shared, first: Connection) {
+///
+/// The anchor is never asked anything. While any connection is open, SQLite remembers which part of the log is committed; one
+/// that is opened first of all reads the log, and would take a commit whose sync failed for one that did not.
+pub(crate) fn run(shared: &Shared, first: Connection, anchor: Connection) {
     let mut erasure = Erasure::default();
     let mut jobs = Vec::new();
     let mut opened = Some(first);
@@ -41,17 +44,19 @@ pub(crate) fn run(shared: &Shared, first: Connection) {
             Some(connection) => Ok(connection),
             None => reopen(shared),
         };
-        let exit = match connection {
-            Ok(connection) => serve(shared, &connection, &mut erasure, std::mem::take(&mut jobs)),
+        match connection {
+            Ok(connection) => {
+                if serve(shared, &connection, &mut erasure, std::mem::take(&mut jobs)) == Exit::Closed {
+                    // In this order, so that the one that can write is the last: closing that one empties the log.
+                    drop(anchor);
+                    return;
+                }
+            }
             Err(fault) => {
                 let error = fault.told(&shared.path);
                 std::mem::take(&mut jobs).into_iter().for_each(|job| job.task.refuse(&error));
                 erasure.give_up(&error);
-                Exit::Fault
             }
-        };
-        if exit == Exit::Closed {
-            return;
         }
         // Not before there is something to do: a disk that is away for an hour is asked once per call, not all the time.
         match shared.writes.next(GROUP, erasure.retry_after()) {

@@ -1,3 +1,13 @@
 //! The store on real files.
+#![cfg(test)]
 
+mod access;
+mod backup;
 mod contract;
+mod crash;
+mod damage;
+mod erase;
+mod faults;
+mod forgetting;
+mod model;
+mod testbed;

@@ -1,0 +1,170 @@
+//! Bytes that are erased are in no file. Each test first finds them there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Store};
+use keystead_store_sqlite::SqliteStore;
+
+use crate::testbed::{Numbers, Testbed, put, value};
+
+#[tokio::test]
+async fn p9_erased_material_is_in_no_file() {
+    let testbed = Testbed::new();
+    let store = testbed.open();
+    let mut numbers = Numbers(1);
+    for len in [16, 17, 64, 200, 5_000, 100_000] {
+        let (deleted, replaced, kept) = (numbers.bytes(len), numbers.bytes(len), numbers.bytes(len));
+        let batch = Batch::default()
+            .put("material/deleted", deleted.clone())
+            .put("material/replaced", replaced.clone())
+            .put("material/kept", kept.clone());
+        let created = store.commit(batch).await.unwrap();
+        // A long value is split over pages; its first sixteen bytes are together.
+        for secret in [&deleted, &replaced] {
+            assert!(
+                !testbed.files_with(&secret[..16]).is_empty(),
+                "the control: {len} bytes are on the disk"
+            );
+            assert!(!testbed.files_with(&secret[len - 16..]).is_empty());
+        }
+        let batch = Batch::default()
+            .delete("material/deleted", created)
+            .replace("material/replaced", created, b"new".to_vec())
+            .erasing();
+        store.commit(batch).await.unwrap();
+        assert!(left(&testbed, &[deleted, replaced]).is_empty(), "a piece of {len} bytes is left");
+        assert_eq!(value(&store, "material/kept").await.unwrap(), kept);
+        assert_eq!(value(&store, "material/replaced").await.unwrap(), b"new");
+    }
+}
+
+/// Without asking: where a record was, there are zeros once the log is gone.
+#[tokio::test]
+async fn a_plain_delete_is_overwritten_in_place() {
+    let testbed = Testbed::new();
+    let store = testbed.open();
+    let secret = Numbers(2).bytes(64);
+    let created = put(&store, "a", &secret).await;
+    store.checkpoint().await.unwrap();
+    assert_eq!(testbed.files_with(&secret), ["keystead.db"], "the control: it is in the file");
+    store.commit(Batch::default().delete("a", created)).await.unwrap();
+    store.checkpoint().await.unwrap();
+    assert_eq!(testbed.files_with(&secret), [""; 0]);
+}
+
+/// Fills, grows and empties pages in an order in which SQLite once leaves a copy of a record in the unused part of a page.
+/// Answers what was deleted or replaced, step by step; the step `erasing` asks for erasure.
+async fn churn(store: &SqliteStore, erasing: Option<usize>) -> Vec<Vec<u8>> {
+    let mut numbers = Numbers(3 * 7919);
+    let mut live: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut dead = Vec::new();
+    for _ in 0..1500 {
+        let name = format!("material/{:04}", numbers.below(400));
+        let len = [40, 990, 300][numbers.below(3)];
+        let batch = if numbers.below(3) > 0 {
+            let secret = numbers.bytes(len);
+            dead.extend(live.insert(name.clone(), secret.clone()));
+            Batch::default().put(name, secret)
+        } else if let Some(secret) = live.remove(&name) {
+            dead.push(secret);
+            let revision = store.get(&name).await.unwrap().unwrap().revision;
+            Batch::default().delete(name, revision)
+        } else {
+            continue;
+        };
+        let erase = erasing.is_some_and(|victim| dead.len() == victim + 1);
+        store.commit(Batch { erase, ..batch }).await.unwrap();
+    }
+    store.checkpoint().await.unwrap();
+    dead
+}
+
+/// Which of these are in a file, be it in part.
+fn left(testbed: &Testbed, secrets: &[Vec<u8>]) -> BTreeSet<usize> {
+    let pieces: HashMap<&[u8], usize> = secrets
+        .iter()
+        .enumerate()
+        .flat_map(|(number, secret)| secret.rchunks_exact(16).map(move |piece| (piece, number)))
+        .collect();
+    let files = std::fs::read_dir(testbed.data()).unwrap();
+    let files: Vec<Vec<u8>> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    files.iter().flat_map(|file| file.windows(16)).filter_map(|window| pieces.get(window).copied()).collect()
+}
+
+#[tokio::test]
+async fn p9_copies_that_sqlite_left_in_unused_parts_of_pages_are_erased() {
+    let plain = Testbed::new();
+    let secrets = churn(&plain.open(), None).await;
+    let victims = left(&plain, &secrets);
+    let victim = *victims.first().expect("the control: secure_delete and a checkpoint leave something");
+
+    let erasing = Testbed::new();
+    let store = erasing.open();
+    assert_eq!(churn(&store, Some(victim)).await, secrets, "the same once more");
+    assert!(!left(&erasing, &secrets).contains(&victim), "it is not left when it was erased");
+}
+
+/// Commits a secret, has an outside reader need it, and asks for its erasure, which cannot be.
+async fn blocked_erasure(testbed: &mut Testbed) -> (SqliteStore, rusqlite::Connection, Vec<u8>) {
+    testbed.settings.erase_patience = Duration::from_millis(200);
+    let store = testbed.open();
+    let secret = Numbers(11).bytes(64);
+    let created = put(&store, "material/a", &secret).await;
+    let reader = rusqlite::Connection::open(testbed.path()).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    reader.query_row("SELECT count(*) FROM record", [], |row| row.get::<_, i64>(0)).unwrap();
+
+    let erasure = store.commit(Batch::default().delete("material/a", created).erasing());
+    let others = async {
+        for _ in 0..5 {
+            put(&store, "other", b"goes on").await;
+        }
+    };
+    let (error, ()) = tokio::join!(erasure, others);
+    let error = error.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+    assert!(error.to_string().contains("the batch is written, but its old bytes are still"), "{error}");
+    assert_eq!(value(&store, "material/a").await, None, "it is written");
+    assert!(!testbed.files_with(&secret).is_empty(), "the control: it is still there");
+    (store, reader, secret)
+}
+
+async fn erased_soon(testbed: &Testbed, secret: &[u8]) {
+    let begun = Instant::now();
+    while !testbed.files_with(secret).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is never erased");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_reader_holds_up_is_finished_by_itself() {
+    let mut testbed = Testbed::new();
+    let (store, reader, secret) = blocked_erasure(&mut testbed).await;
+    reader.execute_batch("COMMIT").unwrap();
+    erased_soon(&testbed, &secret).await;
+    drop(store);
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_reader_holds_up_is_finished_by_the_next_one() {
+    let mut testbed = Testbed::new();
+    let (store, reader, secret) = blocked_erasure(&mut testbed).await;
+    reader.execute_batch("COMMIT").unwrap();
+    store.commit(Batch::default().put("anything", vec![]).erasing()).await.unwrap();
+    assert_eq!(testbed.files_with(&secret), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_open_erasure_survives_a_restart() {
+    let mut testbed = Testbed::new();
+    let (store, reader, secret) = blocked_erasure(&mut testbed).await;
+    let restarted = Testbed::new();
+    testbed.copy_to(&restarted);
+    assert!(!restarted.files_with(&secret).is_empty(), "the control: a crash does not erase");
+    let again = restarted.open();
+    erased_soon(&restarted, &secret).await;
+    drop((store, reader, again));
+}
