@@ -8,6 +8,7 @@ mod documents;
 mod go;
 mod layers;
 mod libtest;
+mod packages;
 mod parts;
 mod process;
 mod sources;

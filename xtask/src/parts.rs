@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::{control_plane, go, workspace};
+use crate::{control_plane, go, packages, workspace};
 
 /// kube-apiserver and etcd of every version in `tests/control-plane`.
 const CONTROL_PLANE: &str = "control plane";
@@ -18,6 +18,17 @@ const GO: &[(&str, &str)] = &[
     ("kms-client", "KEYSTEAD_GO_KMS_CLIENT"),
     ("kms-client-1.56", "KEYSTEAD_GO_KMS_CLIENT_156"),
     ("kms-reference-plugin", "KEYSTEAD_GO_REFERENCE_PLUGIN"),
+    ("cloudkms-client", "KEYSTEAD_GO_CLOUDKMS_CLIENT"),
+];
+
+/// How a part is found or installed; the answer is its path.
+type Provide = fn() -> Result<PathBuf>;
+
+/// What package managers install, and the variable in which the tests find each.
+const PACKAGES: &[(&str, &str, Provide)] = &[
+    ("gcloud", "KEYSTEAD_GCLOUD", packages::gcloud),
+    ("python clients", "KEYSTEAD_PYTHON", packages::python),
+    ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
 ];
 
 /// The list of parts that may be absent.
@@ -61,6 +72,12 @@ pub fn provide() -> Result<Parts> {
             Err(cause) => missing(name, cause),
         }
     }
+    for (name, variable, provide) in PACKAGES {
+        match provide() {
+            Ok(path) => parts.variables.push((variable, path)),
+            Err(cause) => missing(name, cause),
+        }
+    }
     Ok(parts)
 }
 
@@ -72,8 +89,11 @@ pub fn go_program(name: &str) -> Result<PathBuf> {
 /// Names and reasons in the list. A name that is no part of ours is a mistake, not a promise for later.
 fn excuses(text: &str) -> Result<Vec<(String, String)>> {
     let table: toml::Table = text.parse().with_context(|| format!("cannot read {MAY_BE_MISSING}"))?;
-    let known: Vec<&str> =
-        [CONTROL_PLANE, ROOT].into_iter().chain(GO.iter().map(|(name, _)| *name)).collect();
+    let known: Vec<&str> = [CONTROL_PLANE, ROOT]
+        .into_iter()
+        .chain(GO.iter().map(|(name, _)| *name))
+        .chain(PACKAGES.iter().map(|(name, _, _)| *name))
+        .collect();
     let mut excuses = Vec::new();
     for (name, reason) in table {
         let reason = reason.as_str().with_context(|| format!("{MAY_BE_MISSING}: {name} has no reason"))?;

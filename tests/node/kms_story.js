@@ -1,0 +1,142 @@
+// Drives @google-cloud/kms against a server: create, rotate, encrypt, decrypt, grant, list in pages, errors.
+//
+// Arguments: TRANSPORT (rest or grpc), HOST, PORT, CA file, TOKEN file, PROJECT, RING.
+// Prints one line for each step that held; a step that does not hold ends with an error.
+'use strict';
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const {KeyManagementServiceClient} = require('@google-cloud/kms');
+const {OAuth2Client} = require('google-auth-library');
+const {grpc} = require('google-gax');
+
+const LOCATION = 'us-central1';
+// As in google.rpc.Code.
+const INVALID_ARGUMENT = 3, NOT_FOUND = 5, ALREADY_EXISTS = 6, PERMISSION_DENIED = 7;
+const FAILED_PRECONDITION = 9, ABORTED = 10;
+
+async function main() {
+  const [transport, host, port, ca, token, project, ring] = process.argv.slice(2);
+  const client = connect(transport, host, Number(port), ca, token);
+  const parent = `projects/${project}/locations/${LOCATION}`;
+  const [keyRing] = await client.createKeyRing({parent, keyRingId: ring, keyRing: {}});
+  assert.strictEqual(keyRing.name, `${parent}/keyRings/${ring}`);
+  step('createKeyRing');
+  await refused(ALREADY_EXISTS, () => client.createKeyRing({parent, keyRingId: ring, keyRing: {}}));
+  step('ALREADY_EXISTS');
+  await refused(NOT_FOUND, () => client.getCryptoKey({name: `${keyRing.name}/cryptoKeys/absent`}));
+  step('NOT_FOUND');
+  const [key] = await client.createCryptoKey({
+    parent: keyRing.name,
+    cryptoKeyId: 'key',
+    cryptoKey: {purpose: 'ENCRYPT_DECRYPT', labels: {team: 'payments'}},
+  });
+  assert.match(key.primary.name, /\/cryptoKeyVersions\/1$/);
+  step('createCryptoKey');
+
+  const plaintext = Buffer.from([0xff, 0xfe, 0x3f, 0x3f, 0x3e, 0x3e]);
+  const [sealed] = await client.encrypt({
+    name: key.name,
+    plaintext,
+    plaintextCrc32c: {value: crc32c(plaintext)},
+  });
+  assert.ok(sealed.verifiedPlaintextCrc32c);
+  const ciphertext = bytes(sealed.ciphertext);
+  assert.strictEqual(Number(sealed.ciphertextCrc32c.value), crc32c(ciphertext));
+  const [opened] = await client.decrypt({name: key.name, ciphertext});
+  assert.deepStrictEqual(bytes(opened.plaintext), plaintext);
+  step('encrypt, decrypt');
+  await refused(INVALID_ARGUMENT, () => client.decrypt({name: key.name, ciphertext: Buffer.from('garbage')}));
+  step('INVALID_ARGUMENT');
+
+  const [version] = await client.createCryptoKeyVersion({parent: key.name, cryptoKeyVersion: {}});
+  const [rotated] = await client.updateCryptoKeyPrimaryVersion({name: key.name, cryptoKeyVersionId: '2'});
+  assert.strictEqual(rotated.primary.name, version.name);
+  const [before] = await client.decrypt({name: key.name, ciphertext});
+  assert.ok(!before.usedPrimary);
+  step('rotate');
+
+  const [policy] = await client.getIamPolicy({resource: key.name});
+  const binding = {
+    role: 'roles/cloudkms.cryptoKeyEncrypterDecrypter',
+    members: ['user:somebody@example.com'],
+  };
+  const request = {resource: key.name, policy: {bindings: [binding], etag: policy.etag}};
+  const [written] = await client.setIamPolicy(request);
+  assert.strictEqual(written.bindings[0].role, binding.role);
+  step('setIamPolicy');
+  await refused(ABORTED, () => client.setIamPolicy(request));
+  step('ABORTED');
+  await refused(PERMISSION_DENIED, () =>
+    client.getKeyRing({name: `projects/somebody-elses/locations/${LOCATION}/keyRings/r`}));
+  step('PERMISSION_DENIED');
+
+  for (let number = 0; number < 5; number++) {
+    await client.createCryptoKey({
+      parent: keyRing.name,
+      cryptoKeyId: `listed-${number}`,
+      cryptoKey: {purpose: 'ENCRYPT_DECRYPT'},
+      skipInitialVersionCreation: true,
+    });
+  }
+  const names = [];
+  for await (const listed of client.listCryptoKeysAsync({parent: keyRing.name, pageSize: 2})) {
+    names.push(listed.name.split('/').pop());
+  }
+  assert.deepStrictEqual(names, ['key', 'listed-0', 'listed-1', 'listed-2', 'listed-3', 'listed-4']);
+  step('list in pages');
+
+  const disabled = {name: version.name, state: 'DISABLED'};
+  await client.updateCryptoKeyVersion({cryptoKeyVersion: disabled, updateMask: {paths: ['state']}});
+  const error = await refused(FAILED_PRECONDITION, () => client.encrypt({name: key.name, plaintext}));
+  assert.match(error.message, /is not enabled, current state is: DISABLED\./);
+  step('FAILED_PRECONDITION');
+}
+
+function connect(transport, host, port, ca, token) {
+  const auth = new OAuth2Client();
+  auth.setCredentials({access_token: fs.readFileSync(token, 'utf8').trim()});
+  if (transport === 'rest') {
+    // Node reads the certificate authority from NODE_EXTRA_CA_CERTS.
+    return new KeyManagementServiceClient({fallback: true, protocol: 'https', apiEndpoint: host, port, authClient: auth});
+  }
+  const channel = grpc.credentials.createSsl(fs.readFileSync(ca));
+  const call = grpc.credentials.createFromGoogleCredential(auth);
+  const sslCreds = grpc.credentials.combineChannelCredentials(channel, call);
+  return new KeyManagementServiceClient({apiEndpoint: host, port, sslCreds});
+}
+
+/** Over REST bytes are base64, over gRPC a Buffer. */
+function bytes(value) {
+  return typeof value === 'string' ? Buffer.from(value, 'base64') : Buffer.from(value);
+}
+
+function crc32c(data) {
+  let crc = 0xffffffff;
+  for (const byte of data) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+async function refused(code, call) {
+  try {
+    await call();
+  } catch (error) {
+    // Over REST the client gives the HTTP status as code and the name of the gRPC code beside it.
+    const names = {3: 'INVALID_ARGUMENT', 5: 'NOT_FOUND', 6: 'ALREADY_EXISTS', 7: 'PERMISSION_DENIED', 9: 'FAILED_PRECONDITION', 10: 'ABORTED'};
+    assert.ok(error.code === code || error.status === names[code], `${error.code} ${error.status}: ${error.message}`);
+    return error;
+  }
+  throw new Error(`${code} was expected`);
+}
+
+function step(name) {
+  console.log(`ok ${name}`);
+}
+
+main().then(() => process.exit(0), error => {
+  console.error(error);
+  process.exit(1);
+});

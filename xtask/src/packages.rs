@@ -1,0 +1,114 @@
+//! What the tests need from package managers: system packages, a Python environment, Node modules. Kept in the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::{go, workspace};
+
+/// The Python with the packages of `tests/python/requirements.txt`.
+pub fn python() -> Result<PathBuf> {
+    let requirements = workspace::root().join("tests/python/requirements.txt");
+    let folder = folder("python", &[&requirements])?;
+    let python = folder.join("bin/python3");
+    if folder.join(COMPLETE).exists() {
+        return Ok(python);
+    }
+    // Debian's Python comes without the part that puts pip into an environment.
+    if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+        install(&["python3", "python3-venv"])?;
+    }
+    eprintln!("installing Python clients into {} (usually under a minute)", folder.display());
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(&requirements))?;
+    complete(&folder)?;
+    Ok(python)
+}
+
+/// The folder with `node_modules` of `tests/node/package-lock.json`.
+pub fn node() -> Result<PathBuf> {
+    let source = workspace::root().join("tests/node");
+    let (package, lock) = (source.join("package.json"), source.join("package-lock.json"));
+    let folder = folder("node", &[&package, &lock])?;
+    let modules = folder.join("node_modules");
+    if folder.join(COMPLETE).exists() {
+        return Ok(modules);
+    }
+    if !succeeds(Command::new("node").arg("--version")) || !succeeds(Command::new("npm").arg("--version")) {
+        install(&["nodejs", "npm"])?;
+    }
+    eprintln!("installing Node clients into {} (usually under a minute)", folder.display());
+    fs::create_dir_all(&folder)?;
+    for file in [&package, &lock] {
+        fs::copy(file, folder.join(file.file_name().context("a file has a name")?))?;
+    }
+    run(Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .current_dir(&folder))?;
+    complete(&folder)?;
+    Ok(modules)
+}
+
+/// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
+pub fn gcloud() -> Result<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .map(|folder| folder.join("gcloud"))
+        .find(|program| program.is_file())
+        .context("gcloud is not on PATH; https://cloud.google.com/sdk has it")
+}
+
+/// Written last, so that an installation that was interrupted is begun again.
+const COMPLETE: &str = ".complete";
+
+fn folder(kind: &str, files: &[&Path]) -> Result<PathBuf> {
+    let mut digest = Sha256::new();
+    for file in files {
+        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        digest.update((content.len() as u64).to_be_bytes());
+        digest.update(content);
+    }
+    let short: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(go::cache()?.join(format!("{kind}-{short}")))
+}
+
+fn complete(folder: &Path) -> Result<()> {
+    fs::write(folder.join(COMPLETE), "").with_context(|| format!("cannot write in {}", folder.display()))
+}
+
+/// Installs Debian packages as root; otherwise says which are wanted.
+fn install(packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
+    let apt = succeeds(Command::new("apt-get").arg("--version"));
+    if !apt || !succeeds(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"])) {
+        bail!("please install {names} (names as in Debian)");
+    }
+    eprintln!("installing {names}");
+    run(Command::new("apt-get").args(["--quiet", "update"]))?;
+    run(Command::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["--quiet", "install", "--yes", "--no-install-recommends"])
+        .args(packages))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_owned();
+    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}{}",
+        program.display(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
