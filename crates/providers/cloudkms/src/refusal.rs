@@ -56,6 +56,10 @@ pub(crate) fn explain(status: &Status, asked: &Asked<'_>) -> ProviderError {
                 "{identity} may not {verb} with {key}: grant it roles/cloudkms.cryptoKeyEncrypterDecrypter on the key"
             ),
         ),
+        // Somebody has taken it away, and our server says so.
+        Code::Unauthenticated if mentions(status, "ACCESS_TOKEN_REVOKED") => {
+            (ErrorClass::Denied, format!("{identity} was revoked: put another one into the credentials file"))
+        }
         // A token that has ended is no revocation of the key.
         Code::Unauthenticated => (
             ErrorClass::Unauthenticated,
@@ -184,6 +188,18 @@ mod tests {
                 assert!(!text.contains("canary"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_revoked_token_is_denied_and_an_expired_one_is_not() {
+        let status = |reason: &str| {
+            let details = [b"\n\x0e".as_slice(), reason.as_bytes(), b"\x12\x12"].concat();
+            Status::with_details(Code::Unauthenticated, "canary", details.into())
+        };
+        let (class, text) = class_and_text(Operation::Encrypt, &status("ACCESS_TOKEN_REVOKED"));
+        assert!(class.is_revocation() && text.contains("token 4f3a2b was revoked"), "{text}");
+        let (class, _) = class_and_text(Operation::Encrypt, &status("ACCESS_TOKEN_EXPIRED"));
+        assert_eq!(class, ErrorClass::Unauthenticated);
     }
 
     #[test]
