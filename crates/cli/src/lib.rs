@@ -4,9 +4,19 @@
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
 mod bench;
+mod connection;
+mod duration;
+mod iam;
+mod kms;
+mod labels;
+mod output;
 mod plugin;
+mod private_file;
+mod projects;
 #[cfg(feature = "try")]
 mod quickstart;
+mod services;
+mod session;
 
 use keystead_runtime::Failure;
 
@@ -29,6 +39,14 @@ enum Command {
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Keys of a key management service, in gcloud's words
+    Kms(Box<kms::KmsArgs>),
+    /// Projects of the server, in gcloud's words
+    Projects(Box<projects::ProjectsArgs>),
+    /// APIs that a project uses, in gcloud's words
+    Services(Box<services::ServicesArgs>),
+    /// Service accounts in gcloud's words, and tokens
+    Iam(Box<iam::IamArgs>),
 }
 
 /// Runs one command.
@@ -37,6 +55,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "try")]
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Plugin(command) => plugin::run(command),
+        Command::Kms(args) => kms::run(&args),
+        Command::Projects(args) => projects::run(&args),
+        Command::Services(args) => services::run(&args),
+        Command::Iam(args) => iam::run(&args),
     }
 }
 

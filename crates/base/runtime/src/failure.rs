@@ -30,6 +30,13 @@ impl Failure {
         failure
     }
 
+    /// One more thing that led to it.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
     /// Wrong usage or configuration text: exit code 2.
     #[must_use]
     pub fn usage(self) -> Self {

@@ -2,7 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod check;
+mod files;
 mod quickstart;
+mod recording;
+mod refusals;
+mod requests;
 mod usage;
 
 use std::process::{Command, Output};
@@ -11,7 +15,8 @@ use std::process::{Command, Output};
 fn keystead() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYSTEAD_") && name != "KEYSTEAD_CACHE" {
+        let text = name.to_string_lossy();
+        if (text.starts_with("KEYSTEAD_") && text != "KEYSTEAD_CACHE") || text.starts_with("CLOUDSDK_") {
             command.env_remove(name);
         }
     }

@@ -1,0 +1,118 @@
+//! Which server, as whom: the settings of a call, and the calls themselves as JSON over REST.
+//!
+//! A token is read from a file and never from the command line, where every process of the host could see it.
+
+mod refused;
+mod settings;
+
+use std::time::Duration;
+
+use keystead_runtime::Failure;
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+pub(crate) use settings::{ConnectionArgs, env};
+use settings::{Credentials, Settings};
+
+/// A server that does not even accept a connection in this time is as good as away.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// The longest call is a page of a long list over a slow line; nothing that this API serves takes a minute.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// The server, and who calls it.
+pub(crate) struct Connection {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    endpoint: Url,
+    credentials: Credentials,
+}
+
+impl Connection {
+    /// Reads the settings and the files that they name. Nothing is sent yet.
+    pub(crate) fn open(args: &ConnectionArgs) -> Result<Self, Failure> {
+        let Settings { endpoint, authorities, identity, credentials } = Settings::read(args)?;
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(CALL_LIMIT)
+            // Wherever else a server may point, the token stays here.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("keystead/", env!("CARGO_PKG_VERSION")));
+        if !authorities.is_empty() {
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
+        let client = builder.build().map_err(|error| Failure::from_error(&error).usage())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        Ok(Self { runtime, client, endpoint, credentials })
+    }
+
+    /// Reads.
+    pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.call(Method::GET, path, query, None)
+    }
+
+    /// Creates, or does what a custom verb says.
+    pub(crate) fn post(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, query, Some(body))
+    }
+
+    /// Changes the fields that the mask in the query names.
+    pub(crate) fn patch(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PATCH, path, query, Some(body))
+    }
+
+    /// Deletes.
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, &[], None)
+    }
+
+    fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let url = self.url(path, query);
+        let mut request = self.client.request(method, url);
+        if let Some(token) = self.credentials.header() {
+            request = request.header(reqwest::header::AUTHORIZATION, token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = self.runtime.block_on(async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok((status, response.bytes().await?))
+        });
+        let (status, bytes) = answer.map_err(|error| refused::unreachable(&error, &self.endpoint))?;
+        let value: Result<Value, _> = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
+        match value {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(value) => Err(refused::answer(status, &value, &self.credentials)),
+            Err(_) => Err(self.no_json(status)),
+        }
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.endpoint.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        // What would end the path is part of a name here: the server says that no such name exists.
+        url.set_path(&format!("{prefix}{}", path.replace('%', "%25")));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    fn no_json(&self, status: StatusCode) -> Failure {
+        Failure::new(format!("{} answers {status} and no JSON", self.endpoint))
+            .hint("is this the address of a keystead-server?".to_owned())
+    }
+}

@@ -1,0 +1,38 @@
+//! `keystead iam ...`
+
+pub(crate) mod policy;
+mod service_accounts;
+mod tokens;
+
+use keystead_runtime::Failure;
+
+use crate::session::{Session, SessionArgs};
+
+/// Who may call the server: service accounts with their keys, and tokens.
+///
+/// `iam service-accounts` has the words, options and outputs of gcloud; `iam tokens` is our own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IamArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+    #[command(subcommand)]
+    command: IamCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum IamCommand {
+    /// Identities of programs
+    #[command(subcommand)]
+    ServiceAccounts(service_accounts::ServiceAccountsCommand),
+    /// Tokens of the server: for people, plugins and scripts that do without key files
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+}
+
+pub(crate) fn run(args: &IamArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.session)?;
+    match &args.command {
+        IamCommand::ServiceAccounts(command) => service_accounts::run(&session, command),
+        IamCommand::Tokens(command) => tokens::run(&session, command),
+    }
+}
