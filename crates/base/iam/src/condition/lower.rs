@@ -183,8 +183,21 @@ fn text_literal<'a>(function: &str, argument: &'a Syntax) -> Result<&'a str, Inv
 }
 
 fn time(text: &str) -> Result<Typed, InvalidCondition> {
-    let time = text.parse::<Timestamp>().map_err(|_| literal(text, "a time such as 2026-01-31T08:00:00Z"))?;
+    // "For ever" is often written as the last moment of the year 9999, which is a day after the last of the calendar used
+    // here.
+    let is_for_ever =
+        || text.strip_prefix("9999-12-31").is_some_and(|rest| is_time(&format!("9999-12-30{rest}")));
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => time,
+        Err(_) if is_for_ever() => Timestamp::MAX,
+        Err(_) => return Err(literal(text, "a time such as 2026-01-31T08:00:00Z")),
+    };
     Ok((Node::Constant(Constant::Time(time)), Type::Time))
+}
+
+fn is_time(text: &str) -> bool {
+    // With the offset that is furthest ahead the last day but one is in the calendar whatever its hour.
+    text.strip_suffix('Z').is_some_and(|clock| format!("{clock}+14:00").parse::<Timestamp>().is_ok())
 }
 
 fn date(text: &str) -> Result<Typed, InvalidCondition> {

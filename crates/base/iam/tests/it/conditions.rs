@@ -61,6 +61,8 @@ fn conditions_hold_as_cel_says() {
         ("request.time - duration('24h') < timestamp('2026-06-01T00:00:00Z')", true),
         ("request.time + duration('1h30m') > timestamp('2026-06-01T14:00:00Z')", true),
         ("request.time >= date('2026-06-01') && request.time < date('2026-06-02')", true),
+        ("request.time < timestamp('9999-12-31T23:59:59Z')", true),
+        ("timestamp('9999-12-31T23:59:59Z') > timestamp('9999-12-30T21:00:00Z')", true),
         ("request.time.getFullYear() == 2026", true),
         ("request.time.getMonth() == 5", true),
         ("request.time.getDate() == 1", true),
@@ -161,6 +163,10 @@ fn what_is_no_condition_is_refused_when_it_is_set() {
         (
             "request.time < timestamp('2026-01-01')",
             "\"2026-01-01\" is not a time such as 2026-01-31T08:00:00Z",
+        ),
+        (
+            "request.time < timestamp('9999-12-31T99:00:00Z')",
+            "\"9999-12-31T99:00:00Z\" is not a time such as 2026-01-31T08:00:00Z",
         ),
         ("request.time < date('yesterday')", "\"yesterday\" is not a date such as 2026-01-31"),
         (

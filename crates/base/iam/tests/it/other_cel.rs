@@ -107,7 +107,7 @@ fn question() -> impl Strategy<Value = String> {
         (time(), proptest::collection::vec(time(), 1..3))
             .prop_map(|(a, many)| format!("{a} in [{}]", many.join(", "))),
         // Beyond the calendar of either.
-        Just("timestamp('9999-12-31T23:00:00Z') + duration('9000h') > request.time".to_owned()),
+        Just("timestamp('9999-12-30T21:00:00Z') + duration('9000h') > request.time".to_owned()),
     ];
     leaf.prop_recursive(3, 10, 3, |inner| {
         prop_oneof![
@@ -115,7 +115,7 @@ fn question() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} || {b}")),
             inner.clone().prop_map(|a| format!("!({a})")),
             inner.clone().prop_map(|a| format!("({a})")),
-            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("({a}) ? {b} : {c}")),
+            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("({a}) ? ({b}) : {c}")),
         ]
     })
 }
