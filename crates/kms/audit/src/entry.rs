@@ -8,7 +8,7 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use crate::resource::Resource;
 use crate::safe_value::{MAX_TEXT, clip};
-use crate::{Checked, Event, SafeFields, Status};
+use crate::{Checked, Destruction, Event, SafeFields, Status};
 
 /// Longest method: twice the longest of the APIs that are served.
 const MAX_METHOD: usize = 96;
@@ -16,6 +16,9 @@ const MAX_METHOD: usize = 96;
 const MAX_USER_AGENT: usize = 512;
 /// Most permissions of one call; the largest call asks for five.
 const MAX_PERMISSIONS: usize = 32;
+
+/// The label of a record about a step towards a key version's end.
+const DESTRUCTION: &str = "keystead/destruction";
 
 /// What records of the log itself begin with: `@type` of their `jsonPayload`.
 pub(crate) const FOOTER: &str = "keystead.audit.SegmentFooter";
@@ -104,6 +107,15 @@ pub(crate) fn insert_id(content: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice::<Text<'_>>(rest.get(..end + 2)?).ok().map(|it| it.0)
 }
 
+/// The step towards a key version's end that a record is about.
+pub(crate) fn destruction(content: &[u8]) -> Option<Destruction> {
+    [Destruction::Scheduled, Destruction::Destroyed].into_iter().find(|step| {
+        // Inside a text a quote has a backslash before it.
+        let label = format!(",\"labels\":{{\"{DESTRUCTION}\":\"{}\"}}", step.name());
+        content.windows(label.len()).any(|it| it == label.as_bytes())
+    })
+}
+
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -124,6 +136,14 @@ pub(crate) struct Footer<T> {
     pub first_sequence: u64,
     pub last_sequence: u64,
     pub records: u64,
+}
+
+impl<T> Footer<T> {
+    /// Whether it is the footer of a segment with these records.
+    pub(crate) fn describes(&self, first: u64, last: u64) -> bool {
+        let records = last.checked_sub(first).map(|it| it + 1);
+        (self.first_sequence, self.last_sequence, Some(self.records)) == (first, last, records)
+    }
 }
 
 fn inside(entry: &impl Serialize) -> Vec<u8> {

@@ -30,6 +30,12 @@ pub enum AuditError {
         /// Why.
         cause: &'static str,
     },
+    /// The writer has been waiting for the disk for too long.
+    #[error("the audit log waits for its disk, for {seconds} s so far")]
+    Stuck {
+        /// For how long.
+        seconds: u64,
+    },
     /// The log is closed, because the process ends.
     #[error("the audit log is closed")]
     Closed,
@@ -61,20 +67,44 @@ impl AuditError {
     /// `Unavailable` for whatever may pass; never `Denied`, which callers would take for a revocation.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Behind { .. } | Self::Refused { .. } | Self::Closed | Self::Start(_) => {
-                ErrorClass::Unavailable
-            }
+            Self::Io { .. }
+            | Self::Stuck { .. }
+            | Self::Behind { .. }
+            | Self::Refused { .. }
+            | Self::Closed
+            | Self::Start(_) => ErrorClass::Unavailable,
             Self::InUse { .. } | Self::Setting(_) => ErrorClass::Misconfigured,
             Self::Damaged { .. } => ErrorClass::Corrupt,
         }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |error| Self::Io { action, path, cause: error.to_string() }
+        let failed = Failed::to(action, path);
+        move |error| failed(error).into()
     }
 
     pub(crate) fn damaged(path: &Path, line: u64, problem: impl ToString) -> Self {
         Self::Damaged { path: path.to_owned(), line, problem: problem.to_string() }
+    }
+}
+
+/// A call to the file system that failed, with the system's own error.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    action: &'static str,
+    path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Failed {
+    pub(crate) fn to(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+impl From<Failed> for AuditError {
+    fn from(failed: Failed) -> Self {
+        Self::Io { action: failed.action, path: failed.path, cause: failed.source.to_string() }
     }
 }

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::AuditError;
 
@@ -12,6 +14,9 @@ const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// The lock file stays for ever: removing it would let two processes lock two different files.
 const LOCK: &str = "lock";
+/// A process that is being killed holds its lock a little longer, and so does a child between its fork and its exec.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A segment's file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,10 +46,16 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), AuditError> {
 pub(crate) fn lock(dir: &Path) -> Result<File, AuditError> {
     let path = dir.join(LOCK);
     let file = create(&path, false).map_err(AuditError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(AuditError::InUse { path: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(AuditError::io("lock", &path)(error)),
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_PAUSE)
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(AuditError::InUse { path: dir.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(AuditError::io("lock", &path)(error)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! acknowledged, and never let a slow reader or export hold up a call. It decides nothing: whoever acts asks
 //! [`AuditLog::admits`] first. Read [`AuditLog`] first, then `writer.rs`; `docs/formats/audit-log.md` has the bytes.
 
+mod active;
 mod entry;
 mod error;
 mod event;
@@ -11,13 +12,20 @@ mod files;
 mod head;
 mod line;
 mod log;
+mod metrics;
 mod queue;
 mod record;
 mod recover;
+mod refusals;
+mod reserve;
 mod resource;
+mod retention;
 mod safe_value;
 mod segment;
 mod settings;
+mod signed_head;
+mod state;
+mod verify;
 mod writer;
 
 pub use error::AuditError;
@@ -27,3 +35,6 @@ pub use log::{AuditLog, Position, Recovered};
 pub use record::Record;
 pub use safe_value::{SafeFields, SafeValue};
 pub use settings::{AuditSettings, Clock};
+pub use signed_head::{HeadError, HeadSigner, PublicKey, SignedHead};
+pub use state::LogState;
+pub use verify::{Problem, ProblemKind, Verified, VerifyError, verify};

@@ -1,14 +1,24 @@
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 
+use crate::metrics::Metrics;
 use crate::queue::{Job, Queue};
+use crate::refusals::Refusals;
+use crate::reserve::Reserve;
 use crate::segment::{Lines, Next};
+use crate::state::Admission;
 use crate::writer::Writer;
-use crate::{AuditError, AuditSettings, Event, EventKind, Head, Record, entry, files, line, recover};
+use crate::{
+    AuditError, AuditSettings, Event, EventKind, Head, LogState, Record, entry, files, line, recover,
+};
 
 /// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
 const LOOK_BACK: u64 = 100_000;
@@ -40,6 +50,9 @@ pub struct Recovered {
 pub(crate) struct Shared {
     pub dir: PathBuf,
     pub queue: Queue,
+    pub admission: Admission,
+    pub refusals: Refusals,
+    pub metrics: Metrics,
     pub durable: watch::Sender<Durable>,
 }
 
@@ -64,15 +77,29 @@ impl AuditLog {
         }
         let segment = found.active.as_ref().map(|it| (it.first, it.len));
         let durable = watch::Sender::new(Durable { head: found.head, segment });
-        let shared = Arc::new(Shared { dir: dir.to_owned(), queue: Queue::default(), durable });
+        let reserve = Reserve::open(dir, settings.reserve_bytes)?;
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            queue: Queue::default(),
+            admission: Admission::new(),
+            refusals: Refusals::default(),
+            metrics: Metrics::new(),
+            durable,
+        });
         let writer = Writer {
             shared: Arc::clone(&shared),
             settings,
             head: found.head,
             active: found.active,
+            reserve,
             buffer: Vec::new(),
-            lock,
+            failing: None,
+            next_tick: Instant::now(),
+            next_retention: Instant::now(),
+            _lock: lock,
         };
+        // Before anybody asks.
+        writer.publish_state();
         let writer = thread::Builder::new()
             .name("audit-writer".into())
             .spawn(move || writer.run())
@@ -82,8 +109,25 @@ impl AuditLog {
 
     /// Whether a call of this kind may begin. Ask before acting: a record that cannot be written must not be needed.
     pub fn admits(&self, kind: EventKind) -> Result<(), AuditError> {
-        let _ = kind;
+        self.shared.admission.admits(kind)?;
         self.shared.queue.has_room()
+    }
+
+    /// Whether calls can be recorded, for health and console.
+    pub fn state(&self) -> LogState {
+        self.shared.admission.state()
+    }
+
+    /// Counts a refusal of a caller that nobody knows. Each source has one record a minute, once the minute is over.
+    /// `reason` is one of few names that are part of the program, such as `expired_token`.
+    pub fn count_refusal(&self, source: IpAddr, time: Timestamp, reason: &'static str) {
+        self.shared.metrics.refusals.inc();
+        self.shared.refusals.count(source, time, reason);
+    }
+
+    /// Adds the log's metrics, and those of key destruction, to a registry that adds no prefix of its own.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// Appends a record. It is on its way when this returns; the future says when it is durable, and dropping it changes
@@ -98,7 +142,11 @@ impl AuditLog {
         record: Record,
     ) -> impl Future<Output = Result<Position, AuditError>> + Send + use<> {
         let (done, waiting) = oneshot::channel();
-        let put = self.shared.queue.put(Job { content: record.content, done: Some(done) });
+        let put = self.shared.queue.put(Job {
+            content: record.content,
+            destruction: record.destruction,
+            done: Some(done),
+        });
         async move {
             put?;
             waiting.await.unwrap_or(Err(AuditError::Closed))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::{AuditError, Position};
+use crate::{AuditError, Destruction, Position};
 
 /// Most records that wait: at 15,000 a second about a second of work. Callers are let in only below half of it.
 const MOST: usize = 16 * 1024;
@@ -15,6 +15,8 @@ const MOST_BYTES: usize = 64 << 20;
 /// A record that waits to be written.
 pub(crate) struct Job {
     pub content: Vec<u8>,
+    /// For the alert about keys.
+    pub destruction: Option<Destruction>,
     /// Who waits for it. Nobody for the log's own records.
     pub done: Option<oneshot::Sender<Result<Position, AuditError>>>,
 }
@@ -37,6 +39,8 @@ struct Waiting {
     jobs: Vec<Job>,
     bytes: usize,
     closed: bool,
+    /// The writer waits for so many.
+    wanted: usize,
 }
 
 impl Queue {
@@ -50,10 +54,10 @@ impl Queue {
         }
         waiting.bytes += job.content.len();
         waiting.jobs.push(job);
-        // The writer sleeps only when nothing waits.
-        let first = waiting.jobs.len() == 1;
+        // The writer sleeps only while there is nothing, or fewer than it hopes for.
+        let wake = waiting.jobs.len() == 1 || waiting.jobs.len() == waiting.wanted;
         drop(waiting);
-        if first {
+        if wake {
             self.arrived.notify_one();
         }
         Ok(())
@@ -71,13 +75,26 @@ impl Queue {
         }
     }
 
-    /// Everything that waits; after `tick` also nothing.
-    pub(crate) fn take(&self, tick: Duration) -> Taken {
+    /// Everything that waits; after `tick` also nothing. Once something waits it gives up to `patience` until there are
+    /// `wanted`: callers that were just answered are about to come back, and a sync costs the same for them and for others.
+    pub(crate) fn take(&self, tick: Duration, wanted: usize, patience: Duration) -> Taken {
         let idle = |it: &mut Waiting| it.jobs.is_empty() && !it.closed;
         let found = self.arrived.wait_timeout_while(self.lock(), tick, idle);
         let (mut waiting, _) = found.unwrap_or_else(PoisonError::into_inner);
+        let few = |it: &mut Waiting| it.jobs.len() < wanted && !it.closed;
+        if !waiting.jobs.is_empty() && few(&mut waiting) {
+            waiting.wanted = wanted;
+            let found = self.arrived.wait_timeout_while(waiting, patience, few);
+            (waiting, _) = found.unwrap_or_else(PoisonError::into_inner);
+            waiting.wanted = 0;
+        }
         waiting.bytes = 0;
         Taken { jobs: std::mem::take(&mut waiting.jobs), closed: waiting.closed }
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().jobs.len()
     }
 
     pub(crate) fn close(&self) {

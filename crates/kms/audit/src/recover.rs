@@ -1,18 +1,15 @@
 //! Finds the end of a log at start. Sealed segments are looked at only where they meet; the newest is read whole.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::active::{Active, SEALED_MODE};
 use crate::files::{self, SegmentFile};
 use crate::segment::{self, Lines, Next};
-use crate::writer::Active;
 use crate::{AuditError, Head, Recovered, entry, line};
-
-/// A sealed segment is never written again.
-pub(crate) const SEALED_MODE: u32 = 0o400;
 
 /// The end of a log as it was found.
 pub(crate) struct Found {
@@ -108,15 +105,7 @@ fn read_newest(segment: &SegmentFile, before: Option<Head>) -> Result<Found, Aud
         }
         return Ok(Found { head, active: None, recovered: None });
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
-        .map_err(AuditError::io("open", path))?;
     let recovered = (torn > 0).then(|| Recovered { path: path.to_owned(), bytes: torn });
-    if torn > 0 {
-        file.set_len(len).and_then(|()| file.sync_all()).map_err(AuditError::io("cut", path))?;
-    }
-    let active = Active { file, path: path.to_owned(), first: segment.first, len, started, damaged: false };
+    let active = Active::resume(path, segment.first, len, started)?;
     Ok(Found { head, active: Some(active), recovered })
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::entry;
 use crate::files::SegmentFile;
 use crate::line::{self, Line};
@@ -85,6 +87,8 @@ pub(crate) struct Ends {
     /// Sequence and hash of the footer.
     pub last: u64,
     pub hash: Hash,
+    /// When the footer was written.
+    pub time: Option<Timestamp>,
 }
 
 /// Reads only the ends of a segment that should be sealed, and checks what they say of each other.
@@ -113,10 +117,8 @@ pub(crate) fn ends(segment: &SegmentFile) -> Result<Ends, AuditError> {
     let text = text.rsplit(|it| *it == b'\n').next().unwrap_or_default();
     let Line { sequence, hash, content, .. } = line::read(text).map_err(|_| unsealed())?;
     let footer = entry::footer(content).ok_or_else(unsealed)?;
-    let count = footer.last_sequence.checked_sub(footer.first_sequence).map(|it| it + 1);
-    if footer.first_sequence != first || footer.last_sequence + 1 != sequence || count != Some(footer.records)
-    {
+    if sequence == 0 || !footer.describes(first, sequence - 1) {
         return Err(AuditError::damaged(path, footer.records + 1, "a footer that is not this segment's"));
     }
-    Ok(Ends { previous, last: sequence, hash })
+    Ok(Ends { previous, last: sequence, hash, time: entry::timestamp(content) })
 }

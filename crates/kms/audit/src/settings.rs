@@ -14,16 +14,23 @@ pub struct AuditSettings {
     pub segment_bytes: u64,
     /// A segment is sealed once its first record is older.
     pub segment_age: Duration,
+    /// Sealed segments are deleted once their newest record is older; none: never.
+    pub retention: Option<Duration>,
+    /// Space that is kept for records, in bytes, for when the file system is full.
+    pub reserve_bytes: u64,
     /// The clock of records that the log writes about itself, and of ages.
     pub clock: Clock,
 }
 
 impl Default for AuditSettings {
-    /// Segments of 64 MiB, which a start reads in a tenth of a second, or a day.
+    /// Segments of 64 MiB, which a start reads in a tenth of a second, or a day; kept for 400 days, as Cloud Audit Logs
+    /// keeps its required ones; 32 MiB in reserve, which is about 30,000 calls.
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
             segment_age: Duration::from_secs(24 * 60 * 60),
+            retention: Some(Duration::from_secs(400 * 24 * 60 * 60)),
+            reserve_bytes: 32 << 20,
             clock: Arc::new(Timestamp::now),
         }
     }
@@ -34,6 +41,8 @@ impl fmt::Debug for AuditSettings {
         f.debug_struct("AuditSettings")
             .field("segment_bytes", &self.segment_bytes)
             .field("segment_age", &self.segment_age)
+            .field("retention", &self.retention)
+            .field("reserve_bytes", &self.reserve_bytes)
             .finish_non_exhaustive()
     }
 }

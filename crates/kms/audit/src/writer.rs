@@ -1,74 +1,87 @@
 //! The one thread that writes. It takes all that waits, writes it with one call, syncs once, and then tells everyone.
 
-use std::fs::{File, Permissions};
-use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
+use crate::active::Active;
+use crate::error::Failed;
 use crate::log::{Durable, Shared};
 use crate::queue::Job;
-use crate::recover::SEALED_MODE;
-use crate::{AuditError, AuditSettings, Head, Position, entry, files, line};
+use crate::reserve::{Reserve, is_no_space};
+use crate::{AuditError, AuditSettings, Head, LogState, Position, entry, line, refusals, retention};
 
-/// How often the writer looks at ages when nothing arrives.
+/// How often the writer looks at ages and at free space.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The segment that grows.
-pub(crate) struct Active {
-    pub file: File,
-    pub path: PathBuf,
-    /// The sequence of its first record.
-    pub first: u64,
-    /// Bytes that are durable. What is after them was never acknowledged.
-    pub len: u64,
-    /// The time of its first record; none while it is empty.
-    pub started: Option<Timestamp>,
-    /// A write failed and what it left behind is not yet cut off.
-    pub damaged: bool,
-}
+/// How often it looks for segments whose time is over, and after each seal.
+const RETENTION_EVERY: Duration = Duration::from_secs(60 * 60);
+/// The share of a sync's time that is spent on waiting for callers who are about to come back: little to lose, and up to
+/// twice the records for each sync.
+const PATIENCE: u32 = 8;
+/// What a write may need beyond its bytes: blocks of the directory and of the file system's own records.
+const OVERHEAD: u64 = 64 * 1024;
 
 pub(crate) struct Writer {
     pub shared: Arc<Shared>,
     pub settings: AuditSettings,
     pub head: Head,
     pub active: Option<Active>,
+    pub reserve: Reserve,
     /// Lines of one group; kept, because groups are alike in size.
     pub buffer: Vec<u8>,
-    /// Gone when the thread ends.
-    pub lock: File,
+    pub failing: Option<Failing>,
+    pub next_tick: Instant,
+    pub next_retention: Instant,
+    /// Open as long as the thread runs.
+    pub _lock: File,
+}
+
+/// Since when nothing can be written.
+pub(crate) struct Failing {
+    since: Timestamp,
+    cause: String,
+    records: u64,
 }
 
 impl Writer {
     /// Until the log is closed and everything that was left is written.
     pub(crate) fn run(mut self) {
+        let (mut wanted, mut patience) = (0, Duration::ZERO);
         loop {
-            let taken = self.shared.queue.take(TICK);
+            let taken = self.shared.queue.take(TICK, wanted, patience);
             if taken.jobs.is_empty() && taken.closed {
                 break;
             }
-            self.group(taken.jobs);
-            self.seal_when_due();
+            let started = Instant::now();
+            wanted = self.group(taken.jobs);
+            patience = started.elapsed() / PATIENCE;
+            self.upkeep();
         }
-        drop(self.lock);
+        self.record_refusals(None);
     }
 
-    /// Writes one group, and tells everyone who waits for a part of it.
-    fn group(&mut self, jobs: Vec<Job>) {
+    /// Writes one group and tells everyone who waits for a part of it. Says how many callers there seem to be.
+    fn group(&mut self, jobs: Vec<Job>) -> usize {
         if jobs.is_empty() {
-            return;
+            return 0;
         }
         let first = self.head.sequence + 1;
         let written = self.write(jobs.iter().map(|it| it.content.as_slice()));
+        let callers = jobs.len() + self.shared.queue.len();
         for (job, sequence) in jobs.into_iter().zip(first..) {
+            match (&written, job.destruction) {
+                (Ok(()), Some(step)) => self.shared.metrics.destruction(step),
+                (Ok(()), None) | (Err(_), _) => {}
+            }
             if let Some(done) = job.done {
                 // Whoever has gone away does not want to know.
                 drop(done.send(written.clone().map(|()| Position { sequence })));
             }
         }
+        callers
     }
 
     /// Appends records and makes them durable: all, or none.
@@ -80,84 +93,175 @@ impl Writer {
             head.sequence += 1;
             head.hash = line::write(&mut self.buffer, head.sequence, head.hash, content);
         }
-        self.ensure_active()?;
-        let Some(active) = &mut self.active else {
-            return Err(AuditError::Closed);
+        let records = head.sequence - self.head.sequence;
+        let started = Instant::now();
+        self.shared.admission.writing(true);
+        let durable = self.persist(now);
+        self.shared.admission.writing(false);
+        match durable {
+            Ok(segment) => {
+                self.shared.metrics.synced(started.elapsed(), records, self.buffer.len() as u64);
+                self.head = head;
+                self.shared.durable.send_replace(Durable { head, segment: Some(segment) });
+                Ok(())
+            }
+            Err(failed) => {
+                let error = AuditError::from(failed);
+                self.shared.metrics.failed.inc_by(records);
+                let cause = || Failing { since: now, cause: error.to_string(), records: 0 };
+                self.failing.get_or_insert_with(cause).records += records;
+                self.publish_state();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gets the buffer to the disk, with the help of the reserve when it is full. First sequence and length of the segment.
+    fn persist(&mut self, now: Timestamp) -> Result<(u64, u64), Failed> {
+        let needed = self.buffer.len() as u64 + OVERHEAD;
+        loop {
+            match self.append(now) {
+                Err(failed) if is_no_space(&failed.source) && self.reserve.release(needed) => {
+                    self.publish_state()
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn append(&mut self, now: Timestamp) -> Result<(u64, u64), Failed> {
+        let active = match &mut self.active {
+            Some(active) => active,
+            none => none.insert(Active::begin(&self.shared.dir, self.head.sequence + 1)?),
         };
         active.append(&self.buffer)?;
         active.started.get_or_insert(now);
-        self.head = head;
-        let segment = Some((active.first, active.len));
-        self.shared.durable.send_replace(Durable { head, segment });
-        Ok(())
+        Ok((active.first, active.len))
     }
 
-    /// Begins a segment when there is none, or cuts off what a failed write left behind.
-    fn ensure_active(&mut self) -> Result<(), AuditError> {
-        if let Some(active) = &mut self.active {
-            return active.repair();
+    fn upkeep(&mut self) {
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.resume();
+            self.reserve.grow();
+            self.publish_state();
+            let now = (self.settings.clock)();
+            self.record_refusals(Some(now));
         }
-        let first = self.head.sequence + 1;
-        let dir = &self.shared.dir;
-        let path = files::segment_path(dir, first);
-        // It may be there, empty, after a failure between the two calls.
-        let file = files::create(&path, false).map_err(AuditError::io("make", &path))?;
-        files::sync_directory(dir).map_err(AuditError::io("sync", dir))?;
-        self.active = Some(Active { file, path, first, len: 0, started: None, damaged: false });
-        Ok(())
+        self.seal_when_due();
+        if Instant::now() >= self.next_retention {
+            self.next_retention = Instant::now() + RETENTION_EVERY;
+            if let Err(error) = self.delete_expired() {
+                tracing::warn!(%error, "cannot delete segments whose time is over");
+            }
+        }
+    }
+
+    /// Tries to write again, with the record that says for how long nothing could be.
+    fn resume(&mut self) {
+        #[derive(Serialize)]
+        struct Resumed {
+            #[serde(rename = "@type")]
+            kind: &'static str,
+            since: String,
+            failed: u64,
+            cause: String,
+        }
+        let Some(failing) = &self.failing else {
+            return;
+        };
+        let payload = Resumed {
+            kind: "keystead.audit.Resumed",
+            since: failing.since.to_string(),
+            failed: failing.records,
+            cause: failing.cause.clone(),
+        };
+        let content = entry::of_log_itself(&payload, (self.settings.clock)(), "ERROR", None);
+        let records = failing.records;
+        if self.write(std::iter::once(content.as_slice())).is_ok() {
+            self.failing = None;
+        } else if let Some(failing) = &mut self.failing {
+            // The attempt itself is no call that failed.
+            failing.records = records;
+        }
+    }
+
+    fn record_refusals(&mut self, now: Option<Timestamp>) {
+        let taken = self.shared.refusals.take(now);
+        if taken.is_empty() {
+            return;
+        }
+        let time = (self.settings.clock)();
+        let contents: Vec<_> =
+            taken.iter().map(|(key, counts)| refusals::content(key, counts, time)).collect();
+        if let Err(error) = self.write(contents.iter().map(Vec::as_slice)) {
+            tracing::warn!(%error, "refusals of unknown callers are not recorded yet");
+            self.shared.refusals.put_back(taken);
+        }
     }
 
     fn seal_when_due(&mut self) {
         let now = (self.settings.clock)();
         let due = self.active.as_ref().is_some_and(|active| {
-            let age = active.started.map(|it| now.duration_since(it));
-            active.len >= self.settings.segment_bytes
-                || age.is_some_and(|it| it.unsigned_abs() >= self.settings.segment_age && it.is_positive())
+            let age = active.started.map_or(SignedDuration::ZERO, |it| now.duration_since(it));
+            let old = age.is_positive() && age.unsigned_abs() >= self.settings.segment_age;
+            active.len >= self.settings.segment_bytes || (active.len > 0 && old)
         });
-        if due && let Err(error) = self.seal(now) {
+        if due
+            && self.failing.is_none()
+            && let Err(error) = self.seal(now)
+        {
             tracing::warn!(%error, "cannot seal a segment of the audit log; it goes on");
         }
     }
 
     /// Ends the segment with a footer; the next record begins another.
     fn seal(&mut self, now: Timestamp) -> Result<(), AuditError> {
-        let Some(first) = self.active.as_ref().filter(|it| it.len > 0).map(|it| it.first) else {
+        let Some(first) = self.active.as_ref().map(|it| it.first) else {
             return Ok(());
         };
         let footer = entry::of_footer(first, self.head.sequence, now);
         self.write(std::iter::once(footer.as_slice()))?;
-        if let Some(sealed) = self.active.take() {
-            let read_only = sealed.file.set_permissions(Permissions::from_mode(SEALED_MODE));
-            if let Err(error) = read_only.and_then(|()| sealed.file.sync_all()) {
-                tracing::warn!(path = %sealed.path.display(), %error, "cannot make a sealed segment read-only");
+        if let Some(active) = self.active.take() {
+            active.seal();
+        }
+        self.next_retention = Instant::now();
+        Ok(())
+    }
+
+    fn delete_expired(&mut self) -> Result<(), AuditError> {
+        let Some(kept) = self.settings.retention.and_then(|it| SignedDuration::try_from(it).ok()) else {
+            return Ok(());
+        };
+        let now = (self.settings.clock)();
+        let Ok(before) = now.checked_sub(kept) else {
+            return Ok(());
+        };
+        let Some(expired) = retention::expired(&self.shared.dir, before)? else {
+            return Ok(());
+        };
+        let content = expired.content(now);
+        self.write(std::iter::once(content.as_slice()))?;
+        tracing::info!(through = expired.through, "deleting audit records whose time is over");
+        expired.delete(&self.shared.dir)
+    }
+
+    pub(crate) fn publish_state(&self) {
+        let (used, size) = (self.reserve.used(), self.reserve.size());
+        let state = if self.failing.is_some() { LogState::Full } else { LogState::of(used, size) };
+        self.shared.metrics.space(state, used, size);
+        let before = self.shared.admission.state();
+        self.shared.admission.set(state);
+        match (before.cmp(&state), state) {
+            (std::cmp::Ordering::Equal, _) => {}
+            (_, LogState::Normal) => tracing::info!("the audit log has room again"),
+            (_, LogState::Full) => {
+                let cause = self.failing.as_ref().map(|it| it.cause.as_str());
+                tracing::error!(cause, "nothing can be recorded: every call is refused until it can");
+            }
+            _ => {
+                tracing::warn!(?state, used, reserve = size, "the audit log lives on its reserve: make room")
             }
         }
-        Ok(())
-    }
-}
-
-impl Active {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), AuditError> {
-        let written = self.file.write_all_at(bytes, self.len).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            self.damaged = true;
-            let error = AuditError::io("write", &self.path)(error);
-            // Again before the next record, should it fail now.
-            self.repair()
-                .unwrap_or_else(|repair| tracing::warn!(error = %repair, "the audit log's tail stays"));
-            return Err(error);
-        }
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// After a failed sync nobody knows what is on the disk, so that all of the group goes: nobody was told that it is there.
-    fn repair(&mut self) -> Result<(), AuditError> {
-        if self.damaged {
-            let cut: io::Result<()> = self.file.set_len(self.len).and_then(|()| self.file.sync_all());
-            cut.map_err(AuditError::io("cut", &self.path))?;
-            self.damaged = false;
-        }
-        Ok(())
     }
 }

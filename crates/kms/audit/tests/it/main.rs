@@ -2,6 +2,13 @@
 #![cfg(test)]
 
 mod appending;
+mod crash;
+mod heads;
+mod metrics;
 mod opening;
 mod record;
+mod refusals;
+mod retention;
 mod scene;
+mod space;
+mod tampering;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use keystead_audit::{AuditLog, AuditSettings, Event, EventKind};
@@ -19,7 +20,7 @@ pub(crate) fn time() -> Timestamp {
 
 /// A clock that stands still.
 pub(crate) fn settings() -> AuditSettings {
-    AuditSettings { clock: Arc::new(time), ..AuditSettings::default() }
+    AuditSettings { clock: Arc::new(time), reserve_bytes: 1 << 20, ..AuditSettings::default() }
 }
 
 pub(crate) fn open(dir: &Path) -> AuditLog {
@@ -54,4 +55,20 @@ pub(crate) fn records(dir: &Path) -> Vec<serde_json::Value> {
     let text: String =
         segments(dir).iter().map(|path| fs::read_to_string(path).expect("a segment can be read")).collect();
     text.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
+}
+
+/// Comes back when it holds; a minute is far more than a busy machine needs.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// This test program again, as a process that runs one test of `module`, which looks for `variable`.
+pub(crate) fn again(test: &str, variable: &str, value: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", test, "--nocapture"]).env(variable, value);
+    command
 }

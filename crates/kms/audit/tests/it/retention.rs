@@ -1,0 +1,68 @@
+//! Old segments go, and what is left can still be verified.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use keystead_audit::{AuditLog, AuditSettings, ProblemKind, VerifyError, verify};
+
+use crate::scene;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn settings(days: i64) -> AuditSettings {
+    let now = scene::time() + SignedDuration::from_hours(24 * days);
+    AuditSettings {
+        segment_bytes: 2000,
+        segment_age: 1000 * DAY,
+        retention: Some(30 * DAY),
+        clock: Arc::new(move || now),
+        ..scene::settings()
+    }
+}
+
+#[test]
+fn sealed_segments_go_when_their_time_is_over_and_the_rest_verifies() {
+    let dir = scene::directory();
+    for day in [0, 20, 40] {
+        let log = AuditLog::open(dir.path(), settings(day)).expect("opens");
+        scene::append(&log, (1..=8).map(|n| format!("{day}-{n}")));
+        log.close();
+    }
+    let before = verify(dir.path(), None).expect("good");
+    assert!(before.first > 1, "some of the first day are gone by day 40");
+    let left = scene::records(dir.path());
+    let ids: Vec<&str> = left.iter().filter_map(|it| it["insertId"].as_str()).collect();
+    assert!(!ids.contains(&"0-1") && ids.contains(&"20-8") && ids.contains(&"40-8"), "{ids:?}");
+    let said = left.iter().filter(|it| it["jsonPayload"]["@type"] == "keystead.audit.Retention").count();
+    assert_eq!(said, 1);
+
+    // Nothing more to delete on the same day.
+    AuditLog::open(dir.path(), settings(40)).expect("opens").close();
+    assert_eq!(verify(dir.path(), None).expect("good").first, before.first);
+
+    // What somebody else deletes is not excused.
+    let segments = scene::segments(dir.path());
+    fs::remove_file(&segments[0]).expect("removable");
+    match verify(dir.path(), None).expect_err("a segment is gone") {
+        VerifyError::Problem(problem) => {
+            assert!(matches!(problem.kind, ProblemKind::Beheaded { .. }), "{problem}");
+            assert_eq!(problem.path, segments[1]);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_is_not_sealed_stays_however_old() {
+    let dir = scene::directory();
+    let large = |days| AuditSettings { segment_bytes: 1 << 20, ..settings(days) };
+    let log = AuditLog::open(dir.path(), large(0)).expect("opens");
+    scene::append(&log, 1..=3);
+    log.close();
+    let log = AuditLog::open(dir.path(), large(900)).expect("opens");
+    scene::append(&log, 4..=5);
+    log.close();
+    assert_eq!(verify(dir.path(), None).expect("good").records, 5);
+}
