@@ -9,6 +9,10 @@ mod batch;
 #[cfg(feature = "test-util")]
 pub mod contract;
 mod error;
+#[cfg(feature = "test-util")]
+pub mod faulty;
+#[cfg(feature = "test-util")]
+pub mod linearizability;
 mod store;
 
 pub use batch::{Batch, Expect, Write};

@@ -9,5 +9,6 @@ mod damage;
 mod erase;
 mod faults;
 mod forgetting;
+mod histories;
 mod model;
 mod testbed;
