@@ -9,6 +9,9 @@ mod audit_event;
 mod cache;
 mod caller;
 mod error;
+#[cfg(test)]
+mod fresh_server;
+mod identity;
 mod keyring;
 mod new_version;
 mod open;
@@ -18,6 +21,7 @@ mod policies;
 mod projects;
 mod record_name;
 mod resource;
+mod root;
 mod schedule;
 mod service;
 mod settings;
@@ -29,9 +33,18 @@ mod usage;
 
 pub use caller::{Call, Caller, Credential, Origin};
 pub use error::{Detail, KmsError};
-pub use open::Parts;
+pub use identity::{
+    ClientIdentity, CreateToken, GroupsError, InvalidCertificate, ListTokens, NewToken, Presented,
+    RevokeToken, ServiceAccount, Token, TokenPage,
+};
+pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
 pub use operation::{Act, Method, MethodKind, Operation};
+pub use projects::{
+    CreateProject, GetProject, GetService, ListProjects, ListServices, Project, ProjectPage, ServiceApi,
+    ServiceView, SwitchServices,
+};
 pub use resource::Resource;
+pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;
 pub use service::{Clock, KeyService, SystemClock};
 pub use settings::{Location, Settings};

@@ -1,18 +1,26 @@
+mod first_start;
+mod outbox;
+mod rollback;
+mod store_key;
+
+use std::io;
 use std::sync::{Arc, Mutex};
 
-use keystead_audit::{AuditLog, Record};
-use keystead_crypto::{Random, Secret32};
-use keystead_model::{ErrorClass, KeyVersion};
-use keystead_provider::Provider;
-use keystead_store::{Batch, Store};
-use serde::{Deserialize, Serialize};
+use keystead_audit::{AuditError, AuditLog};
+use keystead_crypto::{Random, SecretBytes};
+use keystead_model::ErrorClass;
+use keystead_provider::{Provider, ProviderError};
+use keystead_store::{Store, StoreError};
 
 use crate::cache::Cache;
+use crate::identity::{Groups, GroupsError, IdentityState};
 use crate::keyring::Sealing;
+use crate::root::{RootDirectory, RootError};
 use crate::schedule::Agenda;
-use crate::service::{decode, encode};
 use crate::usage::LastUses;
-use crate::{Clock, KeyService, KmsError, Settings, record_name};
+use crate::{Clock, KeyService, KmsError, Settings};
+
+pub use rollback::Rollback;
 
 /// Keys in memory, of about 500 bytes each.
 const CACHED_KEYS: usize = 100_000;
@@ -22,8 +30,6 @@ const CACHED_VERSIONS: usize = 100_000;
 const CACHED_POLICIES: usize = 100_000;
 /// Switches of APIs, a few for each project.
 const CACHED_SERVICES: usize = 10_000;
-/// Outbox records that are read at once.
-const PAGE: usize = 1000;
 
 /// What the key service is put together from.
 pub struct Parts {
@@ -33,27 +39,47 @@ pub struct Parts {
     pub audit: Arc<AuditLog>,
     /// Wraps the store key.
     pub root_key: Arc<dyn Provider>,
+    /// Where the witness is.
+    pub root: RootDirectory,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Gives random bytes.
     pub random: Arc<dyn Random>,
     /// What the configuration says.
     pub settings: Settings,
+    /// On the first start: writes down the administrator's token, which nobody can ask for again. It is called before the
+    /// token counts, so that a crash in between leaves a file to be overwritten and not a server without a way in.
+    pub keep_first_token: KeepFirstToken,
+    /// The commit of a database that is older than its witness, as the error named it: go on from there all the same.
+    pub confirm_rollback: Option<u64>,
 }
 
-/// The store key as it is stored: wrapped by a version of the root key.
-#[derive(Serialize, Deserialize)]
-struct WrappedStoreKey {
-    version: String,
-    wrapped: String,
-}
+/// See [`Parts::keep_first_token`].
+pub type KeepFirstToken = Box<dyn FnOnce(&SecretBytes) -> io::Result<()> + Send>;
 
 impl KeyService {
-    /// Opens the service: unwraps the store key or makes one, and brings into the audit log what was committed and not
-    /// recorded when the process before this one ended.
-    pub async fn open(parts: Parts) -> Result<Arc<Self>, KmsError> {
-        let store_key = store_key(&parts).await?;
+    /// Opens the service: compares database and witness, unwraps the store key or on the first start makes it, brings into
+    /// the audit log what was committed and not recorded when the process before this one ended, and after a rollback
+    /// destroys again what was destroyed.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
+        let groups = Groups::open(parts.settings.groups_file.clone())?;
+        let compared = rollback::compare(&parts).await?;
+        let store_key = match store_key::read(&parts).await? {
+            Some(store_key) => store_key,
+            None => {
+                first_start::make(
+                    &parts.store,
+                    &parts.audit,
+                    &parts.root_key,
+                    &parts.clock,
+                    &parts.random,
+                    parts.keep_first_token,
+                )
+                .await?
+            }
+        };
         let service = Self {
+            identity: IdentityState::new(groups),
             store: parts.store,
             audit: parts.audit,
             clock: parts.clock,
@@ -67,52 +93,81 @@ impl KeyService {
             agenda: Agenda::default(),
             last_uses: LastUses::default(),
             delivered: Mutex::default(),
+            witness: compared.witness,
+            _root: parts.root,
         };
         service.deliver_outbox().await?;
+        if !compared.in_step {
+            service.bring_witness_up(compared.versions, compared.confirmed).await?;
+        }
         Ok(Arc::new(service))
     }
+}
 
-    async fn deliver_outbox(&self) -> Result<(), KmsError> {
-        let mut after = String::new();
-        loop {
-            let page = self.store.list(record_name::OUTBOX, &after, PAGE).await?;
-            let ids: Vec<&str> =
-                page.iter().filter_map(|entry| entry.name.strip_prefix(record_name::OUTBOX)).collect();
-            let recorded = self.audit.contained(&ids)?;
-            for (entry, id) in page.iter().zip(&ids) {
-                let record = Record::from_json(&entry.value).ok_or_else(|| {
-                    KmsError::new(ErrorClass::Corrupt, format!("the stored record {} is damaged", entry.name))
-                })?;
-                if !recorded.contains(*id) {
-                    self.audit.append_record(record).await?;
-                }
-                self.delivered().push(entry.name.clone());
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after.clone_from(&last.name),
-                _ => return Ok(()),
-            }
+/// Why the service does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The audit log fails.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The audit log is not what the witness knows.
+    #[error(
+        "the audit log ends with record {found}, and its witness knows record {known}: records were removed or rewritten. Put \
+         the log back, or move `witness` and `versions` out of the root directory to go on without this proof"
+    )]
+    AuditLog {
+        /// The newest record.
+        found: u64,
+        /// What the witness knows.
+        known: u64,
+    },
+    /// The groups cannot be used.
+    #[error(transparent)]
+    Groups(#[from] GroupsError),
+    /// The administrator's token was not written down.
+    #[error("cannot write down the administrator's token: {0}")]
+    FirstToken(io::Error),
+    /// A record is damaged, or cannot be written.
+    #[error(transparent)]
+    Records(#[from] KmsError),
+    /// The database is older than its witness.
+    #[error(transparent)]
+    Rollback(#[from] Box<Rollback>),
+    /// The root directory cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The root key does not wrap or unwrap.
+    #[error("the root key cannot be used: {0}")]
+    RootKey(#[from] ProviderError),
+    /// The root key is not the one of this database.
+    #[error("the database belongs to root key {needed}, and the root key given is {given}")]
+    OtherRootKey {
+        /// Kind and name of the key that the database needs.
+        needed: String,
+        /// Kind and name of the key that is there.
+        given: String,
+    },
+    /// The database fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Decides the exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Audit(error) => error.class(),
+            Self::AuditLog { .. } => ErrorClass::Corrupt,
+            Self::Groups(_) | Self::OtherRootKey { .. } => ErrorClass::Misconfigured,
+            Self::FirstToken(_) => ErrorClass::Unavailable,
+            Self::Records(error) => error.class(),
+            Self::Rollback(_) => ErrorClass::FailedPrecondition,
+            Self::Root(error) => error.class(),
+            Self::RootKey(error) => error.class(),
+            Self::Store(error) => error.class(),
         }
     }
 }
 
-/// Unwraps the store key, or makes it on the first start.
-async fn store_key(parts: &Parts) -> Result<Secret32, KmsError> {
-    let refused = |error: keystead_provider::ProviderError| {
-        KmsError::new(error.class(), format!("the root key cannot be used: {error}"))
-    };
-    if let Some(entry) = parts.store.get(record_name::STORE_KEY).await? {
-        let stored: WrappedStoreKey = decode(&entry.name, &entry.value)?;
-        let damaged = || KmsError::new(ErrorClass::Corrupt, "the stored store key is damaged");
-        let version = KeyVersion::new(stored.version).map_err(|_| damaged())?;
-        let wrapped = hex::decode(&stored.wrapped).map_err(|_| damaged())?;
-        return parts.root_key.unwrap(&version, &wrapped).await.map_err(refused);
-    }
-    let no_random = |_| KmsError::new(ErrorClass::Bug, "no random bytes can be had");
-    let store_key = Secret32::generate(parts.random.as_ref()).map_err(no_random)?;
-    let wrapped = parts.root_key.wrap(&store_key).await.map_err(refused)?;
-    let record =
-        WrappedStoreKey { version: wrapped.version.to_string(), wrapped: hex::encode(&wrapped.bytes) };
-    parts.store.commit(Batch::default().create(record_name::STORE_KEY, encode(&record)?)).await?;
-    Ok(store_key)
-}
+#[cfg(test)]
+mod tests;

@@ -127,9 +127,10 @@ impl<'a, C: Operation> Act<'a, C> {
         let record = Record::of(&event);
         let replaces = batch.writes.iter().any(|write| matches!(write.expect, Expect::At(_)));
         match self.service.commit(batch, Some((self.call.id(), &record))).await {
-            Ok(revision) => {
+            Ok(committed) => {
                 self.outcome.committed = Some(record);
-                Ok(revision)
+                committed.witnessed?;
+                Ok(committed.revision)
             }
             Err(error) => {
                 // A number that was taken meanwhile is a conflict; a name that was taken is the answer.

@@ -1,10 +1,14 @@
 //! Names of records in the store: the kind first, so that a prefix lists one kind under one parent.
 
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId};
+use keystead_model::{
+    CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId, VersionNumber,
+};
 
 pub(crate) fn project(id: &ProjectId) -> String {
-    format!("project/{id}")
+    format!("{PROJECTS}{id}")
 }
+
+pub(crate) const PROJECTS: &str = "project/";
 
 pub(crate) fn project_number(number: u64) -> String {
     format!("project-number/{number}")
@@ -69,6 +73,15 @@ pub(crate) fn material(name: &CryptoKeyVersionName) -> String {
     format!("material/{}/{:010}", place(&name.key), name.version.get())
 }
 
+/// Which version a record is the material of.
+pub(crate) fn version_of_material(record: &str) -> Option<CryptoKeyVersionName> {
+    let (key, number) = record.strip_prefix("material/")?.rsplit_once('/')?;
+    let (ring, key) = key.rsplit_once('/')?;
+    let number = std::num::NonZeroU32::new(number.parse().ok()?)?;
+    let key = CryptoKeyName { ring: ring.parse().ok()?, key: key.parse().ok()? };
+    Some(CryptoKeyVersionName { key, version: VersionNumber(number) })
+}
+
 pub(crate) fn retired(parent: &LocationName, id: &str) -> String {
     format!("{}{id}", all_retired(parent))
 }
@@ -120,6 +133,14 @@ pub(crate) fn cached_under(written: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_materials_record_names_its_version() {
+        let name: CryptoKeyVersionName =
+            "projects/key-project/locations/us/keyRings/r/cryptoKeys/k/cryptoKeyVersions/12".parse().unwrap();
+        assert_eq!(version_of_material(&material(&name)), Some(name.clone()));
+        assert_eq!(version_of_material(&version(&name)), None);
+    }
 
     #[test]
     fn material_is_cached_with_its_version() {

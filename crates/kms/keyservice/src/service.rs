@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
+use crate::identity::IdentityState;
 use crate::keyring::{ActiveVersion, Sealing};
 use crate::policies::StoredPolicy;
 use crate::projects::ServiceState;
+use crate::root::{RootDirectory, Witness};
 use crate::schedule::Agenda;
 use crate::usage::LastUses;
 use crate::{
@@ -36,6 +38,10 @@ pub struct KeyService {
     pub(crate) services: Cache<ServiceState>,
     pub(crate) agenda: Agenda,
     pub(crate) last_uses: LastUses,
+    pub(crate) identity: IdentityState,
+    pub(crate) witness: Witness,
+    /// Held open, so that no other server takes it.
+    pub(crate) _root: RootDirectory,
     /// Outbox records whose audit records are durable; the next commit deletes them.
     pub(crate) delivered: Mutex<Vec<String>>,
 }
@@ -54,6 +60,13 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+}
+
+/// A commit that has happened.
+pub(crate) struct Committed {
+    pub(crate) revision: Revision,
+    /// Whether the witness knows it too; nobody is answered before it does.
+    pub(crate) witnessed: Result<(), KmsError>,
 }
 
 /// A record and the commit that wrote it.
@@ -176,7 +189,9 @@ impl KeyService {
         &self,
         mut batch: Batch,
         recorded: Option<(&str, &Record)>,
-    ) -> Result<Revision, KmsError> {
+    ) -> Result<Committed, KmsError> {
+        self.witness.ready().await?;
+        let versions = self.version_events(&batch).await?;
         let delivered = std::mem::take(&mut *self.delivered());
         for outbox in &delivered {
             batch.writes.push(Write { name: outbox.clone(), expect: Expect::Any, value: None });
@@ -193,12 +208,14 @@ impl KeyService {
         self.versions.forget(written.iter().map(String::as_str));
         self.policies.forget(written.iter().map(String::as_str));
         self.services.forget(written.iter().map(String::as_str));
+        self.identity.forget(&written);
         match committed {
             Ok(revision) => {
                 for write in &writes {
                     self.agenda.note_written(&write.name, write.value.as_deref())?;
                 }
-                Ok(revision)
+                let witnessed = self.witness.advance(self.point(revision), versions).await;
+                Ok(Committed { revision, witnessed })
             }
             Err(error) => {
                 self.delivered().extend(delivered);

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use keystead_model::{ErrorClass, LocationId, LocationName};
 
 use crate::{KeyService, KmsError};
@@ -7,6 +9,8 @@ use crate::{KeyService, KmsError};
 pub struct Settings {
     /// The locations that are served. With us a location is a name, not a place.
     pub locations: Vec<Location>,
+    /// Who is in which group: a YAML file of `GROUP: [MEMBER, ...]`; none: nobody is in any.
+    pub groups_file: Option<PathBuf>,
 }
 
 /// A location that can hold key rings.

@@ -16,8 +16,8 @@ use crate::operations::{CreateCryptoKey, CreateKeyRing, KeyAndPrimary};
 use crate::projects::ServiceState;
 use crate::service::encode;
 use crate::{
-    Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, Settings,
-    record_name,
+    Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
+    Settings, record_name,
 };
 
 pub(crate) const PROJECT: &str = "key-project";
@@ -34,6 +34,10 @@ pub(crate) struct Testbed {
 pub(crate) struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
+    pub(crate) fn at(time: Timestamp) -> Self {
+        Self(Mutex::new(time))
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap();
         *now = now.checked_add(by).unwrap();
@@ -56,14 +60,16 @@ impl Testbed {
         let directory = tempfile::tempdir().unwrap();
         let random = SystemRandom;
         let file = KeyFile::generate("2026-01-01T00:00:00Z", &random).unwrap();
-        create(&directory.path().join("root-key"), &file).unwrap();
+        let root = RootDirectory::open(&directory.path().join("root")).unwrap();
+        create(&root.root_key_path(), &file).unwrap();
+        drop(root);
         let clock = Arc::new(TestClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let service = open(directory.path(), &clock).await;
         let bed = Self { service, clock, directory };
         bed.grant("", "roles/owner", "user:owner@example.com").await;
         let record = record_name::service(&PROJECT.parse().unwrap(), "cloudkms.googleapis.com");
         let on = encode(&ServiceState { enabled: true }).unwrap();
-        bed.service.commit(Batch::default().put(record, on), None).await.unwrap();
+        bed.service.commit(Batch::default().put(record, on), None).await.unwrap().witnessed.unwrap();
         bed
     }
 
@@ -86,7 +92,7 @@ impl Testbed {
             condition: None,
         });
         let batch = Batch::default().put(record_name::policy(holder), encode(&policy).unwrap());
-        self.service.commit(batch, None).await.unwrap();
+        self.service.commit(batch, None).await.unwrap().witnessed.unwrap();
     }
 
     /// A call of somebody.
@@ -124,7 +130,8 @@ impl Testbed {
 async fn open(directory: &Path, clock: &Arc<TestClock>) -> Arc<KeyService> {
     let random = Arc::new(SystemRandom);
     let store_dir = directory.join("store");
-    let root_key = LocalProvider::open(&directory.join("root-key"), random.clone()).unwrap();
+    let root = RootDirectory::open(&directory.join("root")).unwrap();
+    let root_key = LocalProvider::open(&root.root_key_path(), random.clone()).unwrap();
     let store = SqliteStore::open(&store_dir.join("keystead.db"), SqliteSettings::default()).unwrap();
     let audit = AuditLog::open(&directory.join("audit"), AuditSettings::default()).unwrap();
     let location = Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned() };
@@ -132,9 +139,12 @@ async fn open(directory: &Path, clock: &Arc<TestClock>) -> Arc<KeyService> {
         store: Arc::new(store),
         audit: Arc::new(audit),
         root_key: Arc::new(root_key),
+        root,
         clock: clock.clone(),
         random,
-        settings: Settings { locations: vec![location] },
+        settings: Settings { locations: vec![location], ..Settings::default() },
+        keep_first_token: Box::new(|_| Ok(())),
+        confirm_rollback: None,
     };
     KeyService::open(parts).await.unwrap()
 }

@@ -32,7 +32,9 @@ impl KeyService {
     pub async fn write_usage(&self) -> Result<(), KmsError> {
         for (name, at) in self.last_uses.unwritten(STALE_S) {
             let usage = StoredUsage { last_unwrap: Some(at) };
-            self.commit(Batch::default().put(record_name::usage(&name), encode(&usage)?), None).await?;
+            self.commit(Batch::default().put(record_name::usage(&name), encode(&usage)?), None)
+                .await?
+                .witnessed?;
             self.last_uses.written(&name, at);
         }
         Ok(())

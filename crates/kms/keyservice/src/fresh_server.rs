@@ -1,0 +1,206 @@
+//! A key service as on its first start: all that it has is the first administrator's token.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use keystead_audit::{AuditLog, AuditSettings};
+use keystead_crypto::SystemRandom;
+use keystead_model::{KeyRingName, Principal, ProjectId};
+use keystead_provider_local::{KeyFile, LocalProvider};
+use keystead_store_sqlite::{SqliteSettings, SqliteStore};
+use tempfile::TempDir;
+
+use crate::operations::CreateKeyRing;
+use crate::testbed::TestClock;
+use crate::{
+    Call, Clock, CreateProject, CreateToken, KeyService, KmsError, Location, OpenError, Operation, Origin,
+    Parts, Presented, RootDirectory, ServiceApi, Settings, SwitchServices,
+};
+
+/// When every test begins.
+pub(crate) const START: &str = "2026-11-25T12:00:00Z";
+
+/// A service in a directory of its own.
+pub(crate) struct FreshServer {
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) service: Arc<KeyService>,
+    /// The first administrator's token.
+    pub(crate) admin_token: String,
+    pub(crate) files: Files,
+}
+
+/// Where a service keeps what.
+pub(crate) struct Files {
+    dir: TempDir,
+    pub(crate) settings: Settings,
+    pub(crate) confirm_rollback: Option<u64>,
+}
+
+impl FreshServer {
+    /// A new service.
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// A new service with settings; it serves `global`.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let global =
+            Location { id: "global".parse().expect("a location"), display_name: "Global".to_owned() };
+        let files = Files {
+            dir: tempfile::tempdir().expect("a directory"),
+            settings: Settings { locations: vec![global], ..settings },
+            confirm_rollback: None,
+        };
+        let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
+        let (service, first_token) = files.open(&clock).await.expect("opens");
+        Self { clock, service, admin_token: first_token.expect("a first token"), files }
+    }
+
+    /// Ends the service and opens it again from what is on the disk.
+    pub(crate) async fn reopen(self) -> Self {
+        let Self { clock, service, admin_token, files } = self;
+        close(service);
+        let (service, first_token) = files.open(&clock).await.expect("opens again");
+        assert_eq!(first_token, None, "this is not the first start");
+        Self { clock, service, admin_token, files }
+    }
+
+    /// Ends the service, and leaves its files.
+    pub(crate) fn close(self) -> (Arc<TestClock>, Files) {
+        close(self.service);
+        (self.clock, self.files)
+    }
+
+    pub(crate) async fn admin(&self) -> Call {
+        self.bearer(&self.admin_token).await.expect("the administrator's token counts")
+    }
+
+    /// Has somebody do something, in a call of its own.
+    pub(crate) async fn run_as<C: Operation>(&self, call: &Call, command: C) -> Result<C::Output, KmsError> {
+        let call = self.service.call(Arc::clone(&call.caller), call.origin.clone())?;
+        self.service.run(&call, command).await
+    }
+
+    pub(crate) async fn bearer(&self, bearer: &str) -> Result<Call, KmsError> {
+        let presented = Presented { bearer: Some(bearer), certificate: None };
+        self.service.authenticate(presented, Origin::default()).await
+    }
+
+    /// Somebody with a token and no rights.
+    pub(crate) async fn somebody(&self, principal: &str) -> Call {
+        let token = self.token(principal, None).await;
+        self.bearer(&token).await.expect("the token counts")
+    }
+
+    /// A token of a principal, as text.
+    pub(crate) async fn token(&self, principal: &str, ttl: Option<SignedDuration>) -> String {
+        let principal: Principal = principal.parse().expect("a principal");
+        let command = CreateToken::new(&self.service, principal, String::new(), ttl).await.expect("an owner");
+        let made = self.run_as(&self.admin().await, command).await.expect("a token");
+        String::from_utf8(made.secret.into_exposed()).expect("text")
+    }
+
+    /// A project with Cloud KMS on.
+    pub(crate) async fn project(&self, id: &str) -> ProjectId {
+        let id: ProjectId = id.parse().expect("an id");
+        let admin = self.admin().await;
+        let command =
+            CreateProject { id: id.clone(), display_name: String::new(), labels: Default::default() };
+        self.run_as(&admin, command).await.expect("a project");
+        let command = SwitchServices { project: id.clone(), apis: vec![ServiceApi::CloudKms], enable: true };
+        self.run_as(&admin, command).await.expect("enabled");
+        id
+    }
+
+    /// A key ring `ring` in a new project.
+    pub(crate) async fn ring(&self, project: &str) -> KeyRingName {
+        let project = self.project(project).await;
+        let name: KeyRingName =
+            format!("projects/{project}/locations/global/keyRings/ring").parse().expect("a name");
+        let command = CreateKeyRing { name: name.clone() };
+        self.run_as(&self.admin().await, command).await.expect("a ring");
+        name
+    }
+
+    /// All that the audit log holds, as text.
+    pub(crate) fn audit_text(&self) -> String {
+        self.files.audit_text()
+    }
+}
+
+impl Files {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Opens a service on these files. The first administrator's token, if there was no service.
+    pub(crate) async fn open(
+        &self,
+        clock: &Arc<TestClock>,
+    ) -> Result<(Arc<KeyService>, Option<String>), OpenError> {
+        let root = RootDirectory::open(&self.path("root"))?;
+        let root_key_path = root.root_key_path();
+        if !root_key_path.exists() {
+            let file = KeyFile::generate(START, &SystemRandom).expect("a key file");
+            keystead_provider_local::create(&root_key_path, &file).expect("written");
+        }
+        let store = SqliteStore::open(&self.database(), SqliteSettings::default())?;
+        let audit = AuditLog::open(&self.path("audit"), AuditSettings::default())?;
+        let (sender, first_token) = std::sync::mpsc::channel();
+        let service = KeyService::open(Parts {
+            store: Arc::new(store),
+            audit: Arc::new(audit),
+            root_key: Arc::new(
+                LocalProvider::open(&root_key_path, Arc::new(SystemRandom)).expect("a root key"),
+            ),
+            root,
+            clock: Arc::clone(clock) as Arc<dyn Clock>,
+            random: Arc::new(SystemRandom),
+            settings: self.settings.clone(),
+            keep_first_token: Box::new(move |token| {
+                let text = String::from_utf8(token.expose().to_vec()).expect("text");
+                sender.send(text).map_err(std::io::Error::other)
+            }),
+            confirm_rollback: self.confirm_rollback,
+        })
+        .await?;
+        Ok((service, first_token.try_recv().ok()))
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("store").join("records.db")
+    }
+
+    pub(crate) fn audit_text(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.path("audit")).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                text.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("read")));
+            }
+        }
+        text
+    }
+}
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_directory(&path, &target)
+        } else {
+            std::fs::copy(&path, target).expect("copied");
+        }
+    }
+}
+
+fn close(service: Arc<KeyService>) {
+    // The last reference, so that the audit log and the database are closed when this returns.
+    assert_eq!(Arc::strong_count(&service), 1, "somebody still holds the service");
+    drop(service);
+}

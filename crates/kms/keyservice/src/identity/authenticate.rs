@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keystead_model::Principal;
+
+use super::service_account::ServiceAccount;
+use super::token::Bearer;
+use super::{ClientIdentity, refusal};
+use crate::{Call, Caller, Credential, KeyService, KmsError, Origin, record_name};
+
+/// Longest bearer credential that is looked at, in bytes: a signed one with a key of 4,096 bits and long claims has 2 KiB.
+const MAX_BEARER_LEN: usize = 8 * 1024;
+
+/// What came with a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Presented<'a> {
+    /// What stood after `Authorization: Bearer `. It counts alone: a bad one is not made good by a certificate.
+    pub bearer: Option<&'a str>,
+    /// The certificate of the connection, which an authority of ours signed.
+    pub certificate: Option<&'a ClientIdentity>,
+}
+
+impl KeyService {
+    /// Finds out who calls. `Unauthenticated`: nothing that counts was presented; the refusal is counted, not recorded.
+    pub async fn authenticate(&self, presented: Presented<'_>, origin: Origin) -> Result<Call, KmsError> {
+        let now = self.clock.now();
+        let identified = match presented {
+            Presented { bearer: Some(bearer), .. } => self.bearer(bearer, now).await,
+            Presented { certificate: Some(certificate), .. } => self.certificate(certificate, now).await,
+            Presented { .. } => Err(refusal::missing()),
+        };
+        let (principal, credential) = identified?;
+        let groups = self.identity.groups.of(&principal);
+        self.call(Arc::new(Caller { principal, groups, credential }), origin)
+    }
+
+    async fn bearer(&self, bearer: &str, now: Timestamp) -> Result<(Principal, Credential), KmsError> {
+        if bearer.len() > MAX_BEARER_LEN {
+            return Err(refusal::invalid());
+        }
+        if let Some(token) = Bearer::parse(bearer) {
+            return self.opaque_token(token, now).await;
+        }
+        Err(refusal::invalid())
+    }
+
+    async fn opaque_token(
+        &self,
+        presented: Bearer<'_>,
+        now: Timestamp,
+    ) -> Result<(Principal, Credential), KmsError> {
+        let record = record_name::token(presented.id);
+        let stored = self.cached(&self.identity.tokens, &record).await?.ok_or_else(refusal::invalid)?;
+        // First of all: who does not have the secret learns nothing about the token, not even that it is there.
+        if !stored.has_secret(&presented.secret) {
+            return Err(refusal::invalid());
+        }
+        let token = &stored.token;
+        if let Some(when) = stored.revoke_time {
+            return Err(refusal::revoked(&format!("token {} was revoked at {when}", token.id)));
+        }
+        if token.expire_time.is_some_and(|expires| expires <= now) {
+            return Err(refusal::expired(&format!("token {}", token.id)));
+        }
+        if let Principal::ServiceAccount(email) = &token.principal {
+            let account = self.enabled_account(email).await?;
+            if stored.account.as_ref() != Some(&account.unique_id) {
+                return Err(refusal::revoked(&format!("service account {email} was deleted")));
+            }
+        }
+        Ok((token.principal.clone(), Credential::Token(token.id.clone())))
+    }
+
+    async fn certificate(
+        &self,
+        certificate: &ClientIdentity,
+        now: Timestamp,
+    ) -> Result<(Principal, Credential), KmsError> {
+        let serial = &certificate.serial;
+        if now < certificate.not_before || certificate.not_after <= now {
+            return Err(refusal::expired(&format!("certificate {serial}")));
+        }
+        if let Principal::ServiceAccount(email) = &certificate.principal {
+            let account = self.enabled_account(email).await?;
+            // A certificate does not hold the unique id: one from before the account was made is another account's.
+            if certificate.not_before < account.create_time {
+                return Err(refusal::revoked(&format!(
+                    "certificate {serial} is older than service account {email}"
+                )));
+            }
+        }
+        Ok((certificate.principal.clone(), Credential::Certificate(serial.clone())))
+    }
+
+    /// The account that a credential is of, unless nobody may be it. Only for who has proved to have the credential.
+    pub(super) async fn enabled_account(&self, email: &str) -> Result<Arc<ServiceAccount>, KmsError> {
+        let Some(account) = self.find_account(email).await? else {
+            return Err(refusal::revoked(&format!("service account {email} was deleted")));
+        };
+        if account.disabled {
+            return Err(refusal::revoked(&format!("service account {email} is disabled")));
+        }
+        Ok(account)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use keystead_audit::SafeFields;
+use keystead_iam::Permission;
+use keystead_model::Principal;
+
+use super::{StoredToken, Token};
+use crate::service::decode;
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
+
+/// Tokens on one page, and records that are read for it at once.
+const MAX_PAGE: usize = 1000;
+
+/// Lists tokens that were not revoked, in the order of their ids; never a secret.
+pub struct ListTokens {
+    principal: Option<Principal>,
+    owner: Resource,
+    page_size: usize,
+    after: String,
+}
+
+/// A page of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPage {
+    /// In the order of their ids.
+    pub tokens: Vec<Token>,
+    /// Where the next page begins; none: this is the last.
+    pub next_page_token: Option<String>,
+}
+
+impl ListTokens {
+    /// Tokens of one principal, or with none of everybody. `page_size` 0: as many as a page can have.
+    pub async fn new(
+        service: &KeyService,
+        principal: Option<Principal>,
+        page_size: usize,
+        page_token: String,
+    ) -> Result<Self, KmsError> {
+        let owner = match &principal {
+            Some(principal) => service.credential_owner(principal).await?.0,
+            None => Resource::Server,
+        };
+        let page_size = if page_size == 0 { MAX_PAGE } else { page_size.min(MAX_PAGE) };
+        Ok(Self { principal, owner, page_size, after: page_token })
+    }
+}
+
+impl Operation for ListTokens {
+    type Output = TokenPage;
+
+    fn method(&self) -> Method {
+        Method { service: "keystead", name: "ListTokens", kind: MethodKind::AdminRead }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::TokensList)
+    }
+
+    fn target(&self) -> Resource {
+        self.owner.clone()
+    }
+
+    fn describe(&self) -> SafeFields {
+        match &self.principal {
+            Some(principal) => SafeFields::new().with("principal", principal.to_string()),
+            None => SafeFields::new(),
+        }
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<TokenPage, KmsError> {
+        let command = act.command();
+        if !command.after.is_empty() && !super::token::is_id(&command.after) {
+            return Err(KmsError::invalid("The page token is not one that was given out."));
+        }
+        let mut after = match command.after.as_str() {
+            "" => String::new(),
+            id => record_name::token(id),
+        };
+        let mut tokens: Vec<Token> = Vec::new();
+        loop {
+            let records = act.service().store.list(record_name::TOKENS, &after, MAX_PAGE).await?;
+            for record in &records {
+                let stored: StoredToken = decode(&record.name, &record.value)?;
+                let wanted = command.principal.as_ref().is_none_or(|it| *it == stored.token.principal);
+                if !wanted || stored.revoke_time.is_some() {
+                    continue;
+                }
+                if tokens.len() == command.page_size {
+                    let next_page_token = tokens.last().map(|token| token.id.clone());
+                    return Ok(TokenPage { tokens, next_page_token });
+                }
+                tokens.push(stored.token);
+            }
+            match records.last() {
+                Some(last) if records.len() == MAX_PAGE => after = last.name.clone(),
+                _ => return Ok(TokenPage { tokens, next_page_token: None }),
+            }
+        }
+    }
+}

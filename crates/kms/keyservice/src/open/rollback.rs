@@ -1,0 +1,214 @@
+use std::fmt;
+
+use keystead_audit::{Destruction, Event, EventKind, Record, SafeFields};
+use keystead_model::{
+    CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState, to_microseconds,
+};
+use keystead_store::{Batch, Revision, Store};
+
+use super::{OpenError, Parts};
+use crate::root::{Known, VersionEvent, VersionEventKind, VersionId, Witness};
+use crate::service::{decode, encode};
+use crate::{KeyService, KmsError, record_name};
+
+/// Records that are read at once.
+const PAGE: usize = 1000;
+/// Most versions that an error names.
+const NAMED: usize = 20;
+
+/// The database is older than what its witness knows: an old copy was put back. Callers were told of commits that it lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// The newest commit of the database.
+    pub database: u64,
+    /// The newest commit that the witness knows.
+    pub witness: u64,
+    /// Key versions that were made and are not in the database. Whatever is encrypted with them cannot be read.
+    pub missing: Vec<CryptoKeyVersionName>,
+}
+
+impl std::error::Error for Rollback {}
+
+impl fmt::Display for Rollback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database, witness, missing } = self;
+        write!(
+            f,
+            "the database ends with commit {database}, and its witness knows commit {witness}: an older copy was put back. "
+        )?;
+        match missing.len() {
+            0 => f.write_str("It lacks no key version.")?,
+            count => write!(
+                f,
+                "It lacks {count} key version(s), and what is encrypted with them cannot be read: "
+            )?,
+        }
+        let named: Vec<String> = missing.iter().take(NAMED).map(ToString::to_string).collect();
+        f.write_str(&named.join(", "))?;
+        if missing.len() > NAMED {
+            f.write_str(", ...")?;
+        }
+        write!(f, " Put the newest copy back, or confirm commit {database} to go on from there.")
+    }
+}
+
+/// What comparing database and witness gave.
+pub(super) struct Compared {
+    pub(super) witness: Witness,
+    pub(super) versions: Known,
+    /// The witness knows the newest commit, and so every version.
+    pub(super) in_step: bool,
+    /// The database is behind, and somebody has confirmed it: the versions that are lost.
+    pub(super) confirmed: Option<Vec<(VersionId, CryptoKeyVersionName)>>,
+}
+
+/// Refuses a database that is older than its witness, unless its commit is confirmed.
+pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
+    let (witness, found) = Witness::open(&parts.root)?;
+    let database = newest_commit(parts.store.as_ref()).await?;
+    let Some(point) = found.point else {
+        if database != 0 {
+            tracing::warn!(
+                commit = database,
+                "there is no witness: whether the database is the newest cannot be known"
+            );
+        }
+        return Ok(Compared { witness, versions: found.versions, in_step: false, confirmed: None });
+    };
+    let audited = parts.audit.head();
+    let rewritten = audited.sequence == point.audit_sequence && audited.hash != point.audit_hash;
+    if audited.sequence < point.audit_sequence || rewritten {
+        return Err(OpenError::AuditLog { found: audited.sequence, known: point.audit_sequence });
+    }
+    if database >= point.counter {
+        let in_step = database == point.counter;
+        return Ok(Compared { witness, versions: found.versions, in_step, confirmed: None });
+    }
+    let mut missing = Vec::new();
+    for (id, name) in found.versions.made() {
+        if !is_there(parts.store.as_ref(), id, name).await? {
+            missing.push((id, name.clone()));
+        }
+    }
+    if parts.confirm_rollback != Some(database) {
+        let missing = missing.into_iter().map(|(_, name)| name).collect();
+        return Err(Box::new(Rollback { database, witness: point.counter, missing }).into());
+    }
+    tracing::warn!(
+        database,
+        witness = point.counter,
+        missing = missing.len(),
+        "going on from an older database, as confirmed"
+    );
+    Ok(Compared { witness, versions: found.versions, in_step: false, confirmed: Some(missing) })
+}
+
+async fn newest_commit(store: &dyn Store) -> Result<u64, OpenError> {
+    // Nothing is newer than the newest: the answer is only where the store is.
+    Ok(store.changes(Revision(u64::MAX)).await?.up_to.0)
+}
+
+async fn is_there(store: &dyn Store, id: VersionId, name: &CryptoKeyVersionName) -> Result<bool, OpenError> {
+    let Some(entry) = store.get(&record_name::key(&name.key)).await? else { return Ok(false) };
+    let key: CryptoKey = decode(&entry.name, &entry.value)?;
+    Ok(key.uid == id.uid && store.get(&record_name::version(name)).await?.is_some())
+}
+
+impl KeyService {
+    /// Lets the witness go on from where the database is. After a rollback destroys again what was destroyed; after a crash
+    /// tells the witness what it had no time to note.
+    pub(super) async fn bring_witness_up(
+        &self,
+        known: Known,
+        confirmed: Option<Vec<(VersionId, CryptoKeyVersionName)>>,
+    ) -> Result<(), KmsError> {
+        let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
+        let mut events = self.unnoted(&known).await?;
+        let Some(lost) = confirmed else {
+            return self.witness.advance(self.point(newest), events).await;
+        };
+        for (id, name) in known.destroyed() {
+            self.destroy_again(id, name).await?;
+        }
+        let kind = VersionEventKind::Lost;
+        events.extend(lost.into_iter().map(|(id, name)| VersionEvent { kind, id, name }));
+        let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
+        self.witness.reset(self.point(newest), events).await
+    }
+
+    /// Versions of the database whose making or destruction the witness does not know: the process ended in between, or the
+    /// witness is new.
+    async fn unnoted(&self, known: &Known) -> Result<Vec<VersionEvent>, KmsError> {
+        let mut events = Vec::new();
+        let mut uids = std::collections::HashMap::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.list("version/", &after, PAGE).await?;
+            for entry in &page {
+                let version: CryptoKeyVersion = decode(&entry.name, &entry.value)?;
+                let name = version.name;
+                let uid = match uids.get(&name.key) {
+                    Some(uid) => *uid,
+                    None => {
+                        let uid = self.read_key(&name.key).await?.value.uid;
+                        uids.insert(name.key.clone(), uid);
+                        uid
+                    }
+                };
+                let id = VersionId { uid, number: name.version };
+                let kind = match version.state {
+                    VersionState::Destroyed => VersionEventKind::Destroyed,
+                    _ => VersionEventKind::Made,
+                };
+                // What it knows as destroyed stays destroyed, whatever an older database says.
+                let noted = known.kind(id);
+                if noted != Some(VersionEventKind::Destroyed) && noted != Some(kind) {
+                    events.push(VersionEvent { kind, id, name });
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after.clone_from(&last.name),
+                _ => return Ok(events),
+            }
+        }
+    }
+
+    /// Destroys the material of a version that an older database has brought back.
+    async fn destroy_again(&self, id: VersionId, name: &CryptoKeyVersionName) -> Result<(), KmsError> {
+        let Some(key) = self.read::<CryptoKey>(&record_name::key(&name.key)).await? else { return Ok(()) };
+        let record = record_name::version(name);
+        let Some(stored) = self.read::<CryptoKeyVersion>(&record).await? else { return Ok(()) };
+        if key.value.uid != id.uid || stored.value.state == VersionState::Destroyed {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let destroyed = CryptoKeyVersion {
+            state: VersionState::Destroyed,
+            destroy_time: None,
+            destroy_event_time: Some(to_microseconds(now)),
+            ..stored.value
+        };
+        let mut batch = Batch::default().replace(record, stored.revision, encode(&destroyed)?).erasing();
+        let material = record_name::material(name);
+        if let Some(entry) = self.store.get(&material).await? {
+            batch = batch.delete(material, entry.revision);
+        }
+        let mut event_id = [0; 16];
+        self.random
+            .fill(&mut event_id)
+            .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        let event_id = hex::encode(event_id);
+        let (service, method) = ("cloudkms.googleapis.com", "DestroyAgain");
+        let mut event =
+            Event::new(event_id.as_str(), now, service, method, name.to_string(), EventKind::System);
+        event.destruction = Some(Destruction::Destroyed);
+        event.response =
+            SafeFields::new().with("reason", "it was destroyed before an older database was put back");
+        let event = Record::of(&event);
+        self.commit(batch, Some((&event_id, &event))).await?.witnessed?;
+        self.audit.append_record(event).await?;
+        self.delivered().push(record_name::outbox(&event_id));
+        tracing::warn!(version = %name, "destroyed again: an older database had brought it back");
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use keystead_crypto::{Random, Secret32};
+use keystead_model::ErrorClass;
+use rustix::fs::{FlockOperation, flock};
+
+use super::private_file;
+
+/// 32 bytes as hexadecimal digits, and a line feed.
+const SEED_FILE_LEN: usize = 65;
+
+/// An open root directory. One process has it.
+#[derive(Debug)]
+pub struct RootDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RootDirectory {
+    /// Opens it, or makes it with mode 0700. Refuses one that others can use, or that another process has open.
+    pub fn open(path: &Path) -> Result<Self, RootError> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => private_file::sync_directory_of(path).map_err(|error| failed("sync", path, error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("make", path, error)),
+        }
+        // Links are not followed: whoever can change a link above can choose the root key.
+        let metadata = fs::symlink_metadata(path).map_err(|error| failed("read", path, error))?;
+        if !metadata.is_dir() {
+            return Err(RootError::NotADirectory(path.to_owned()));
+        }
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(RootError::Mode { path: path.to_owned(), mode });
+        }
+        let ours = rustix::process::geteuid().as_raw();
+        if metadata.uid() != ours {
+            return Err(RootError::Owner { path: path.to_owned(), owner: metadata.uid(), ours });
+        }
+        let lock_path = path.join("lock");
+        let lock =
+            private_file::open_for_writing(&lock_path).map_err(|error| failed("open", &lock_path, error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(RootError::InUse(path.to_owned())),
+            Err(error) => Err(failed("lock", &lock_path, error.into())),
+        }
+    }
+
+    /// Where the root key is when it is a key file.
+    pub fn root_key_path(&self) -> PathBuf {
+        self.path.join("root-key")
+    }
+
+    /// The seed of the Ed25519 key that signs heads of the audit log; made when there is none.
+    pub fn audit_signing_seed(&self, random: &dyn Random) -> Result<Secret32, RootError> {
+        let path = self.path.join("audit-signing-key");
+        let damaged =
+            || RootError::Damaged { path: path.clone(), problem: "it is not 64 hexadecimal digits" };
+        match private_file::read(&path, SEED_FILE_LEN) {
+            Ok(text) => Secret32::fill_with(|seed| {
+                let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+                hex::decode_to_slice(digits, seed).map_err(|_| damaged())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let seed = Secret32::generate(random).map_err(|_| RootError::Random)?;
+                let mut text = zeroize::Zeroizing::new([b'\n'; SEED_FILE_LEN]);
+                let (digits, _) = text.split_at_mut(SEED_FILE_LEN - 1);
+                hex::encode_to_slice(seed.expose(), digits).map_err(|_| damaged())?;
+                private_file::replace(&path, &*text).map_err(|error| failed("write", &path, error))?;
+                Ok(seed)
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> RootError {
+    RootError::Io { action, path: path.to_owned(), source }
+}
+
+/// Why the root directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// What is in a file is not what was written.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Another process has it.
+    #[error("{} is in use by another process; two servers may not share a root directory", .0.display())]
+    InUse(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Others can use it.
+    #[error("{} has mode {mode:04o}: others can use it; chmod 0700 {}", path.display(), path.display())]
+    Mode {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file, a link, ...
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// Somebody else's.
+    #[error("{} belongs to user {owner}, and the server runs as user {ours}", path.display())]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        ours: u32,
+    },
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The thread that writes the witness cannot be started, or has ended.
+    #[error("the witness cannot be written: {0}")]
+    Writer(String),
+}
+
+impl RootError {
+    /// `Misconfigured` for what somebody must put right, `Unavailable` for what may pass.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Damaged { .. } => ErrorClass::Corrupt,
+            Self::Io { .. } | Self::Random | Self::Writer(_) => ErrorClass::Unavailable,
+            Self::InUse(_) | Self::Mode { .. } | Self::NotADirectory(_) | Self::Owner { .. } => {
+                ErrorClass::Misconfigured
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keystead_crypto::SystemRandom;
+
+    use super::*;
+
+    #[test]
+    fn a_new_one_is_for_nobody_but_us_and_one_process() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let path = temp.path().join("root");
+        let root = RootDirectory::open(&path).expect("opens");
+        assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o700);
+        assert!(matches!(RootDirectory::open(&path), Err(RootError::InUse(_))));
+        drop(root);
+        RootDirectory::open(&path).expect("opens again");
+    }
+
+    #[test]
+    fn one_that_others_can_read_is_refused() {
+        let temp = tempfile::tempdir().expect("a directory");
+        for mode in [0o750, 0o701, 0o777] {
+            let path = temp.path().join(format!("root-{mode:o}"));
+            fs::create_dir(&path).expect("made");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+            let refused = RootDirectory::open(&path).expect_err("others can use it");
+            assert!(matches!(refused, RootError::Mode { mode: found, .. } if found == mode), "{refused}");
+        }
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink(temp.path(), &link).expect("a link");
+        assert!(matches!(RootDirectory::open(&link), Err(RootError::NotADirectory(_))));
+    }
+
+    #[test]
+    fn the_signing_seed_is_made_once_and_private() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let root = RootDirectory::open(&temp.path().join("root")).expect("opens");
+        let made = root.audit_signing_seed(&SystemRandom).expect("made");
+        let read = root.audit_signing_seed(&SystemRandom).expect("read");
+        assert!(made.is_same(&read));
+        let file = root.path().join("audit-signing-key");
+        assert_eq!(fs::metadata(&file).expect("is there").permissions().mode() & 0o777, 0o600);
+        fs::write(&file, "0".repeat(63)).expect("written");
+        assert!(matches!(root.audit_signing_seed(&SystemRandom), Err(RootError::Damaged { .. })));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("set");
+        assert!(matches!(root.audit_signing_seed(&SystemRandom), Err(RootError::Io { .. })));
+    }
+}
