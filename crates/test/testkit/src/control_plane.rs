@@ -10,7 +10,6 @@ mod etcd_server;
 mod files;
 mod pki;
 mod port;
-mod ready;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::pki::Pki;
 use super::port::Port;
-use super::{Options, files, ready};
+use super::{Options, files};
 use crate::api::{Client, Readyz};
 use crate::process::Process;
+use crate::ready;
 
 /// How long a graceful stop may take; it took 1.1 s when measured.
 const STOP: Duration = Duration::from_secs(70);

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::files;
 use super::port::Port;
-use super::ready;
 use crate::process::Process;
+use crate::ready;
 
 /// A running etcd.
 #[derive(Debug)]

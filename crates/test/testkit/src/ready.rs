@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use crate::process::Process;
 
 /// Asks `check` until it is content, or says why that will not happen: the process ended, or `patience` did.
-pub(super) async fn wait(
+pub(crate) async fn wait(
     name: &str,
     process: &mut Process,
     patience: Duration,
