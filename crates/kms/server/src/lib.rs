@@ -5,6 +5,7 @@
 //! certificates.
 
 mod front;
+pub mod grpc;
 mod listener;
 mod metrics;
 pub mod pki;

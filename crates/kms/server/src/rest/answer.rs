@@ -59,7 +59,7 @@ fn json(output: &MessageDescriptor, frame: &[u8]) -> Result<Bytes, Refusal> {
 
 /// Metadata of ours, such as the count of activations.
 fn is_custom(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-keystead-")
+    name.as_str().starts_with("keystead-")
 }
 
 /// What every JSON answer says about itself. Answers may be plaintexts, and are never to be stored.

@@ -11,6 +11,7 @@ mod strict;
 mod template;
 mod transcode;
 
+pub(crate) use refusal::code_name;
 pub use routes::{RouteError, RouteName};
 
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 use zeroize::Zeroizing;
 
+use crate::metrics::Served;
 use refusal::Refusal;
 use routes::{Found, Route, Routes};
 
@@ -53,36 +55,52 @@ impl Gateway {
         B: HttpBody,
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        self.try_call(request, grpc).await.unwrap_or_else(Refusal::into_response)
-    }
-
-    async fn try_call<B, S>(&self, request: Request<B>, grpc: S) -> Result<Response<Body>, Refusal>
-    where
-        B: HttpBody,
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    {
         let (head, body) = request.into_parts();
         let (route, values) = match self.routes.find(&head.method, head.uri.path()) {
             Found::Route(route, values) => (route, values),
-            Found::OtherMethods(methods) => return Err(Refusal::wrong_method(&methods)),
+            Found::OtherMethods(methods) => return Refusal::wrong_method(&methods).into_response(),
             Found::Nothing => {
                 let text = "There is no such path. Key management is under /v1/projects/.";
-                return Err(Refusal::new(http::StatusCode::NOT_FOUND, Code::NotFound, text));
+                return Refusal::new(http::StatusCode::NOT_FOUND, Code::NotFound, text).into_response();
             }
         };
-        let frame = if route.name.served {
-            let body = match route.body {
-                routes::Body::Nowhere => Zeroizing::default(),
-                _ => read(&head.headers, body).await?,
-            };
-            transcode::transcode(route, &values, head.uri.query(), &body)?
-        } else {
-            // An empty message: whatever is asked, the answer is the same.
-            Bytes::from_static(&[0; transcode::FRAME_HEADER_LEN])
-        };
-        let Ok(response) = grpc.oneshot(grpc_request(route, head, frame)).await;
-        answer::answer(&route.output, response).await
+        let path = route.grpc_path();
+        // The path may borrow from the head's URI; what is called needs the head.
+        let values: Vec<Vec<String>> =
+            values.iter().map(|value| value.iter().map(|part| (*part).to_owned()).collect()).collect();
+        let result = call(route, &values, head, body, grpc).await;
+        let code = code_name(result.as_ref().err().map_or(Code::Ok, Refusal::code));
+        let mut response = result.unwrap_or_else(Refusal::into_response);
+        if let Some(known) = crate::grpc::methods::known(&path) {
+            response.extensions_mut().insert(Served { method: known.name(), code });
+        }
+        response
     }
+}
+
+async fn call<B, S>(
+    route: &Route,
+    values: &[Vec<String>],
+    head: http::request::Parts,
+    body: B,
+    grpc: S,
+) -> Result<Response<Body>, Refusal>
+where
+    B: HttpBody,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let frame = if route.name.served {
+        let body = match route.body {
+            routes::Body::Nowhere => Zeroizing::default(),
+            _ => read(&head.headers, body).await?,
+        };
+        transcode::transcode(route, values, head.uri.query(), &body)?
+    } else {
+        // An empty message: whatever is asked, the answer is the same.
+        Bytes::from_static(&[0; transcode::FRAME_HEADER_LEN])
+    };
+    let Ok(response) = grpc.oneshot(grpc_request(route, head, frame)).await;
+    answer::answer(&route.output, response).await
 }
 
 /// Reads a body that has a size that it may have, into memory that is wiped.
@@ -122,6 +140,6 @@ fn grpc_request(route: &Route, mut head: http::request::Parts, frame: Bytes) -> 
     head.method = http::Method::POST;
     head.version = Version::HTTP_2;
     // Names of services and methods are letters, digits and dots.
-    head.uri = format!("/{}/{}", route.name.service, route.name.method).parse().unwrap_or_default();
+    head.uri = route.grpc_path().parse().unwrap_or_default();
     Request::from_parts(head, Body::new(Full::new(frame)))
 }

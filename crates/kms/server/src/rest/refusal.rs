@@ -58,11 +58,15 @@ impl Refusal {
         refusal
     }
 
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         let error = Error {
             code: self.http.as_u16(),
             message: &self.message,
-            status: name(self.code),
+            status: code_name(self.code),
             details: &self.details,
         };
         // A structure of texts and numbers can always be written.
@@ -111,7 +115,8 @@ fn http_status(code: Code) -> StatusCode {
     }
 }
 
-fn name(code: Code) -> &'static str {
+/// As `google.rpc.Code` writes it.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

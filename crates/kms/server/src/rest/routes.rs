@@ -64,6 +64,13 @@ pub(super) enum Found<'r, 'p> {
     Nothing,
 }
 
+impl Route {
+    /// Such as `/google.cloud.kms.v1.KeyManagementService/Encrypt`.
+    pub(super) fn grpc_path(&self) -> String {
+        format!("/{}/{}", self.name.service, self.name.method)
+    }
+}
+
 impl Routes {
     pub(super) fn from_descriptors() -> Result<Self, RouteError> {
         let pool = descriptor_pool();

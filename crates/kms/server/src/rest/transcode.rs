@@ -16,7 +16,7 @@ pub(super) const FRAME_HEADER_LEN: usize = 5;
 /// Puts path, query and body together; the answer is a gRPC frame that wipes itself.
 pub(super) fn transcode(
     route: &Route,
-    values: &[Vec<&str>],
+    values: &[Vec<String>],
     query: Option<&str>,
     body: &[u8],
 ) -> Result<Bytes, Refusal> {

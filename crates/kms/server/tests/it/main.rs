@@ -1,6 +1,7 @@
 //! `keystead-server` from outside.
 #![cfg(test)]
 
+mod api;
 mod certificates;
 mod echo;
 mod hostile_http1;

@@ -173,11 +173,11 @@ async fn answers_are_not_to_be_stored_and_401_names_the_scheme() {
 
     let service = Recorder::answering(|| {
         let mut response = grpc_ok(&kms::CryptoKey::default());
-        response.headers_mut().insert("x-keystead-activation", "3".parse().expect("value"));
+        response.headers_mut().insert("keystead-activation", "3".parse().expect("value"));
         response
     });
     let response = gateway.call(request("GET", &format!("/v1/{KEY}"), ""), service).await;
     assert_eq!(response.headers()["cache-control"], "no-store");
-    assert_eq!(response.headers()["x-keystead-activation"], "3");
+    assert_eq!(response.headers()["keystead-activation"], "3");
     assert_eq!(response.into_body().collect().await.expect("body").to_bytes(), "{}");
 }

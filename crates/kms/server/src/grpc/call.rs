@@ -1,0 +1,102 @@
+//! What every method begins with: who calls, and what is recorded when the request is malformed.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use keystead_keyservice::{Call, ClientIdentity, KeyService, KmsError, Method, Operation, Origin, Presented};
+use tonic::{Extensions, Request, Status};
+
+use super::Adapter;
+use super::status::status;
+use crate::listener::Peer;
+
+/// Longest `User-Agent` that is recorded, in characters; gcloud's has 300.
+const MAX_USER_AGENT: usize = 512;
+
+/// A request whose caller is known.
+pub(super) struct Begun<'a> {
+    keyservice: &'a KeyService,
+    call: Call,
+    method: Method,
+}
+
+impl Adapter {
+    /// Finds out who calls, before anything of the message is looked at.
+    pub(super) async fn begin<T>(
+        &self,
+        request: Request<T>,
+        method: Method,
+    ) -> Result<(Begun<'_>, T), Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        let begun = self.begin_with(&metadata.into_headers(), &extensions, method).await?;
+        Ok((begun, message))
+    }
+
+    pub(super) async fn begin_with(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        method: Method,
+    ) -> Result<Begun<'_>, Status> {
+        let peer = extensions.get::<Arc<Peer>>();
+        let certificate = peer.and_then(|peer| peer.certificate.as_ref());
+        // One that names nobody is no credential. Whoever has no other is told so.
+        let certificate = certificate.map(|it| ClientIdentity::from_der(&it.der));
+        let presented = Presented {
+            bearer: bearer(headers)?,
+            certificate: certificate.as_ref().and_then(|identity| identity.as_ref().ok()),
+        };
+        let user_agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let origin = Origin {
+            address: peer.map(|peer| peer.address.ip()),
+            user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+        };
+        let keyservice = &*self.keyservice;
+        let call = keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))?;
+        Ok(Begun { keyservice, call, method })
+    }
+}
+
+/// What stands after `Bearer`. A header of another kind is a credential too, a bad one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
+    let mut all = headers.get_all(AUTHORIZATION).into_iter();
+    let (Some(first), None) = (all.next(), all.next()) else {
+        return match headers.contains_key(AUTHORIZATION) {
+            true => Err(Status::unauthenticated("There is more than one Authorization header.")),
+            false => Ok(None),
+        };
+    };
+    let text = first.to_str().unwrap_or_default();
+    let token = match text.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start_matches(' '),
+        _ => text,
+    };
+    Ok(Some(token))
+}
+
+impl Begun<'_> {
+    /// For commands that have to look something up before they can be made.
+    pub(super) fn keyservice(&self) -> &KeyService {
+        self.keyservice
+    }
+
+    /// Has a command done; or records why there is none. `resource` is the name in the request.
+    pub(super) async fn run<C: Operation>(
+        &self,
+        resource: &str,
+        command: Result<C, KmsError>,
+    ) -> Result<C::Output, Status> {
+        let command = match command {
+            Ok(command) => command,
+            Err(error) => return Err(self.refuse(resource, &error).await),
+        };
+        self.keyservice.run(&self.call, command).await.map_err(|error| status(&error))
+    }
+
+    /// Records a refusal and makes it an answer.
+    pub(super) async fn refuse(&self, resource: &str, error: &KmsError) -> Status {
+        let recorded = self.keyservice.record_refused(&self.call, self.method, resource, error).await;
+        status(recorded.as_ref().err().unwrap_or(error))
+    }
+}

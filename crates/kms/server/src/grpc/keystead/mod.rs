@@ -1,0 +1,3 @@
+//! `keystead.v1`: what Google's APIs have no word for.
+
+mod tokens;

@@ -1,0 +1,79 @@
+use jiff::SignedDuration;
+
+use keystead_keyservice::{CreateToken, KmsError, ListTokens, Method, MethodKind, RevokeToken, Token};
+use keystead_model::{InvalidPrincipal, Principal};
+use keystead_proto::keystead_v1 as proto;
+use keystead_proto::keystead_v1::tokens_server::Tokens;
+use tonic::{Request, Response};
+
+use crate::grpc::call::Begun;
+use crate::grpc::time::{to_proto, whole_seconds};
+use crate::grpc::{Adapter, Answer};
+
+const fn method(name: &'static str, kind: MethodKind) -> Method {
+    Method { service: "keystead", name, kind }
+}
+
+#[tonic::async_trait]
+impl Tokens for Adapter {
+    async fn create_token(
+        &self,
+        request: Request<proto::CreateTokenRequest>,
+    ) -> Answer<proto::CreateTokenResponse> {
+        let (call, request) = self.begin(request, method("CreateToken", MethodKind::AdminWrite)).await?;
+        let made = call.run("", create(&call, request).await).await?;
+        Ok(Response::new(proto::CreateTokenResponse {
+            token: Some(token(&made.token)),
+            // It was made as text.
+            secret: String::from_utf8(made.secret.into_exposed()).unwrap_or_default(),
+        }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<proto::ListTokensRequest>,
+    ) -> Answer<proto::ListTokensResponse> {
+        let (call, request) = self.begin(request, method("ListTokens", MethodKind::AdminRead)).await?;
+        let page = call.run("", list(&call, request).await).await?;
+        Ok(Response::new(proto::ListTokensResponse {
+            tokens: page.tokens.iter().map(token).collect(),
+            next_page_token: page.next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    async fn revoke_token(&self, request: Request<proto::RevokeTokenRequest>) -> Answer<()> {
+        let (call, request) = self.begin(request, method("RevokeToken", MethodKind::AdminWrite)).await?;
+        let command = RevokeToken::new(call.keyservice(), &request.id).await;
+        Ok(Response::new(call.run("", command).await?))
+    }
+}
+
+async fn create(call: &Begun<'_>, request: proto::CreateTokenRequest) -> Result<CreateToken, KmsError> {
+    let principal = principal(&request.principal)?;
+    let ttl = request.ttl.map(|ttl| whole_seconds("ttl", ttl).map(SignedDuration::from_secs)).transpose()?;
+    CreateToken::new(call.keyservice(), principal, request.description, ttl).await
+}
+
+async fn list(call: &Begun<'_>, request: proto::ListTokensRequest) -> Result<ListTokens, KmsError> {
+    let principal = match request.principal.as_str() {
+        "" => None,
+        text => Some(principal(text)?),
+    };
+    let page_size = usize::try_from(request.page_size)
+        .map_err(|_| KmsError::invalid("page_size must not be negative."))?;
+    ListTokens::new(call.keyservice(), principal, page_size, request.page_token).await
+}
+
+fn principal(text: &str) -> Result<Principal, KmsError> {
+    text.parse().map_err(|error: InvalidPrincipal| KmsError::invalid(format!("{error}.")))
+}
+
+fn token(token: &Token) -> proto::Token {
+    proto::Token {
+        id: token.id.clone(),
+        principal: token.principal.to_string(),
+        description: token.description.clone(),
+        create_time: Some(to_proto(token.create_time)),
+        expire_time: token.expire_time.map(to_proto),
+    }
+}
