@@ -56,11 +56,17 @@ pub fn node() -> Result<PathBuf> {
 
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
 pub fn gcloud() -> Result<PathBuf> {
+    on_path("gcloud").context("gcloud is not on PATH; https://cloud.google.com/sdk has it")
+}
+
+/// Kubernetes' own command, from whoever packages it.
+pub fn kubectl() -> Result<PathBuf> {
+    on_path("kubectl").context("kubectl is not on PATH; https://kubernetes.io/docs/tasks/tools has it")
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths)
-        .map(|folder| folder.join("gcloud"))
-        .find(|program| program.is_file())
-        .context("gcloud is not on PATH; https://cloud.google.com/sdk has it")
+    std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|program| program.is_file())
 }
 
 /// Written last, so that an installation that was interrupted is begun again.

@@ -27,6 +27,7 @@ type Provide = fn() -> Result<PathBuf>;
 /// What package managers install, and the variable in which the tests find each.
 const PACKAGES: &[(&str, &str, Provide)] = &[
     ("gcloud", "KEYSTEAD_GCLOUD", packages::gcloud),
+    ("kubectl", "KEYSTEAD_KUBECTL", packages::kubectl),
     ("python clients", "KEYSTEAD_PYTHON", packages::python),
     ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
 ];

@@ -39,13 +39,9 @@ enum Command {
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Keys of a key management service, in gcloud's words
     Kms(Box<kms::KmsArgs>),
-    /// Projects of the server, in gcloud's words
     Projects(Box<projects::ProjectsArgs>),
-    /// APIs that a project uses, in gcloud's words
     Services(Box<services::ServicesArgs>),
-    /// Service accounts in gcloud's words, and tokens
     Iam(Box<iam::IamArgs>),
 }
 

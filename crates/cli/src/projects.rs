@@ -15,9 +15,9 @@ const TABLE: &str = "table(projectId:sort=1, name, projectNumber)";
 /// What one page of this service holds.
 const PAGE: u32 = 500;
 
-/// Projects: what keys, clusters and grants belong to.
+/// Projects of the server, in gcloud's words
 ///
-/// The words, options and outputs are those of `gcloud projects`.
+/// Keys, service accounts and grants belong to a project. The words, options and outputs are those of `gcloud projects`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProjectsArgs {
     #[command(flatten)]

@@ -11,9 +11,9 @@ const TABLE: &str = "table(config.name:label=NAME:sort=1, config.title)";
 /// What one page of this service holds.
 const PAGE: u32 = 200;
 
-/// Which APIs of the server a project uses.
+/// APIs that a project uses, in gcloud's words
 ///
-/// The words, options and outputs are those of `gcloud services`.
+/// A project can use an API of the server once it is enabled. The words, options and outputs are those of `gcloud services`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServicesArgs {
     #[command(flatten)]

@@ -12,10 +12,16 @@ use crate::output::{ListArgs, OutputArgs};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SessionArgs {
     /// The project; otherwise gcloud's CLOUDSDK_CORE_PROJECT
-    #[arg(long, global = true, value_name = "PROJECT", env = "KEYSTEAD_PROJECT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROJECT",
+        env = "KEYSTEAD_PROJECT",
+        help_heading = "Connection"
+    )]
     project: Option<String>,
     /// Ask nothing: answer every question with its default
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Output")]
     quiet: bool,
     #[command(flatten)]
     output: OutputArgs,

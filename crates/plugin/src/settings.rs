@@ -57,7 +57,7 @@ pub struct GivenSettings {
     #[arg(long, env = "KEYSTEAD_KMS_KEY", value_name = "NAME")]
     kms_key: Option<String>,
     /// Public id of the token to use, where the credentials file holds several; KMS_USER_ID says the same
-    #[arg(long, env = "KEYSTEAD_KMS_USER", value_name = "ID")]
+    #[arg(long, env = "KEYSTEAD_KMS_USER", hide_env_values = true, value_name = "ID")]
     kms_user: Option<UserId>,
     /// Where the key service is: https://HOST:PORT; else the credentials file says it
     #[arg(long, env = "KEYSTEAD_KMS_ENDPOINT", value_name = "URL")]

@@ -8,9 +8,9 @@ use keystead_runtime::Failure;
 
 use crate::session::{Session, SessionArgs};
 
-/// Who may call the server: service accounts with their keys, and tokens.
+/// Service accounts in gcloud's words, and tokens
 ///
-/// `iam service-accounts` has the words, options and outputs of gcloud; `iam tokens` is our own.
+/// These say who calls the server; roles, granted on projects, rings and keys, say what they may do. `iam service-accounts` has the words, options and outputs of gcloud; `iam tokens` is our own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct IamArgs {
     #[command(flatten)]

@@ -14,9 +14,10 @@ use crate::session::{Session, SessionArgs};
 pub(crate) use keys::wait;
 pub(crate) use names::{checked, id};
 
-/// Keys of a key management service: create, grant, use, rotate, destroy.
+/// Keys of a key management service, in gcloud's words
 ///
-/// The words, options and outputs are those of `gcloud kms`, and both work with the same server.
+/// Create, grant, use, rotate and destroy them. The words, options and outputs are those of `gcloud kms`, and both work
+/// with the same server.
 ///
 /// Three things are called rotation. `kms keys versions create --primary` makes a new version of a key in the service;
 /// nothing that is already encrypted changes. `plugin key rotate` does the same for a plugin whose key is a local file.

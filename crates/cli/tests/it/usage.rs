@@ -4,8 +4,38 @@ use crate::{keystead, stderr, stdout};
 fn help_lists_the_commands() {
     let output = keystead().arg("--help").output().expect("runs");
     assert!(output.status.success());
-    for word in ["quickstart", "plugin", "Exit codes: 0 ok, 1 failed or refused, 2 usage"] {
+    for word in [
+        "quickstart",
+        "plugin",
+        "kms",
+        "projects",
+        "services",
+        "iam",
+        "Exit codes: 0 ok, 1 failed or refused, 2 usage",
+    ] {
         assert!(stdout(&output).contains(word), "{word}: {}", stdout(&output));
+    }
+}
+
+/// Three things are called rotation; whoever meets one must learn that it is not the others.
+#[test]
+fn help_tells_the_rotations_apart() {
+    for (args, words) in [
+        (
+            &["kms", "--help"][..],
+            &["versions create --primary", "plugin key rotate", "Neither rewrites a Secret"][..],
+        ),
+        (
+            &["kms", "keys", "versions", "create", "--help"],
+            &["rotates the key in the service and nothing else", "plugin key rotate", "written anew"],
+        ),
+        (&["kms", "keys", "set-rotation-schedule", "--help"], &["stays on the version that encrypted it"]),
+    ] {
+        let output = keystead().args(args).output().expect("runs");
+        let text = stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(text.contains(word), "{args:?} should say {word:?}: {text}");
+        }
     }
 }
 

@@ -176,8 +176,10 @@ impl Files {
         let mut text = String::new();
         for entry in std::fs::read_dir(self.path("audit")).expect("a directory") {
             let path = entry.expect("an entry").path();
-            if path.is_file() {
-                text.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("read")));
+            if path.extension().is_some_and(|it| it == "jsonl") {
+                let bytes = std::fs::read(path).expect("read");
+                // The room that the log keeps for what comes next is zeros.
+                text.push_str(String::from_utf8_lossy(&bytes).trim_end_matches('\0'));
             }
         }
         text

@@ -49,6 +49,15 @@ pub(crate) fn key_name(name: &CryptoKeyName) -> String {
     format!("key-name/{}", place(name))
 }
 
+/// What one source holds under the versions of a key.
+pub(crate) fn inventory(key: &CryptoKeyName, source: &str) -> String {
+    format!("{}{source}", inventories(key))
+}
+
+pub(crate) fn inventories(key: &CryptoKeyName) -> String {
+    format!("inventory/{}/", place(key))
+}
+
 /// When a version last decrypted something.
 pub(crate) fn usage(name: &CryptoKeyVersionName) -> String {
     format!("usage/{}/{:010}", place(&name.key), name.version.get())

@@ -123,7 +123,10 @@ impl Testbed {
             .collect();
         files.sort();
         let texts = files.iter().map(|path| std::fs::read_to_string(path).unwrap());
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        // The room that the log keeps for what comes next is zeros.
+        texts
+            .flat_map(|text| text.trim_end_matches('\0').lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
     }
 }
 

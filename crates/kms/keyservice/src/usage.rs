@@ -6,6 +6,7 @@ use keystead_model::destruction::Usage;
 use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
+use crate::operations::{Inventory, VersionUsage};
 use crate::service::encode;
 use crate::{KeyService, KmsError, record_name};
 
@@ -19,13 +20,27 @@ struct StoredUsage {
 }
 
 impl KeyService {
-    /// What is stored, and what this process has seen since.
+    /// Who uses a version, for the planner of destruction.
     pub(crate) async fn usage(&self, name: &CryptoKeyVersionName) -> Result<Usage, KmsError> {
+        let VersionUsage { last_decrypt_time, inventories } = self.version_usage(name).await?;
+        let in_words = |inventory: Inventory| {
+            let objects = inventory.counts.get(&name.version).copied().unwrap_or_default();
+            format!("{} had {objects} objects under it at {}", inventory.source, inventory.observe_time)
+        };
+        Ok(Usage {
+            last_unwrap: last_decrypt_time,
+            inventories: inventories.into_iter().map(in_words).collect(),
+        })
+    }
+
+    /// When a version last decrypted something: what is stored, and what this process has seen since.
+    pub(crate) async fn last_unwrap(
+        &self,
+        name: &CryptoKeyVersionName,
+    ) -> Result<Option<Timestamp>, KmsError> {
         let stored: Option<StoredUsage> =
             self.read(&record_name::usage(name)).await?.map(|stored| stored.value);
-        let seen = self.last_uses.seen(name);
-        let last_unwrap = stored.and_then(|stored| stored.last_unwrap).max(seen);
-        Ok(Usage { last_unwrap, inventories: Vec::new() })
+        Ok(stored.and_then(|stored| stored.last_unwrap).max(self.last_uses.seen(name)))
     }
 
     /// Writes what this process has seen and the store does not know yet. The schedule calls it, and the end of the process.

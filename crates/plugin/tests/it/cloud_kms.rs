@@ -77,6 +77,8 @@ fn k4_a_whole_token_in_the_manifest_is_refused_unless_allowed() {
     // Nowhere else, and a token that is broken is a secret all the same.
     let flag = ["--kms-user", token.as_str(), "--allow-token-in-env"];
     assert_eq!(checked(&place, &[("KMS_KEY_ID", KEY)], &flag).code, 2);
+    let help = checked(&place, &[("KEYSTEAD_KMS_USER", token.as_str())], &["--help"]);
+    assert!(help.stdout.contains("KEYSTEAD_KMS_USER"), "{help:?}");
     let broken = format!("ks_first_{SECRET}x");
     for args in [&["--allow-token-in-env"][..], &[]] {
         let ended = checked(&place, &[("KMS_KEY_ID", KEY), ("KMS_USER_ID", &broken)], args);

@@ -93,3 +93,29 @@ impl fmt::Debug for ServiceAccount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the private key of the service account is not an RSA key in PEM that signs RS256")]
 pub struct InvalidServiceAccount;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PKCS_RSA_SHA256};
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_until_five_minutes_before_its_end() {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key").serialize_pem();
+        let file = serde_json::json!({ "client_email": "a@b.example", "private_key": key });
+        let file = ServiceAccountFile::parse(file.to_string().as_bytes()).expect("a key file");
+        let account = ServiceAccount::new(&file).expect("a good key");
+        let start = SystemTime::now() + Duration::from_secs(10 * 60 * 60);
+        let after = |minutes: u64| start + Duration::from_secs(minutes * 60);
+        let bearer = |now| account.bearer(now).expect("signed");
+        let first = bearer(start);
+        assert_eq!(bearer(after(54)), first);
+        let second = bearer(after(56));
+        assert_ne!(second, first);
+        assert_eq!(bearer(after(57)), second);
+        // A clock that was far ahead and is set right.
+        assert_ne!(bearer(start - Duration::from_secs(60 * 60)), second);
+        assert!(!format!("{account:?} {first:?}").contains("ey"), "{first:?}");
+    }
+}

@@ -13,6 +13,7 @@ mod get_crypto_key;
 mod get_crypto_key_version;
 mod get_key_ring;
 mod iam_policy;
+mod inventory;
 mod list;
 mod update_crypto_key;
 mod update_crypto_key_primary_version;
@@ -31,6 +32,9 @@ pub use get_crypto_key::{GetCryptoKey, KeyAndPrimary};
 pub use get_crypto_key_version::GetCryptoKeyVersion;
 pub use get_key_ring::GetKeyRing;
 pub use iam_policy::{GetIamPolicy, PolicyAndEtag, SetIamPolicy, TestIamPermissions};
+pub use inventory::{
+    DeleteInventory, GetVersionUsage, Inventory, ListInventories, RegisterInventory, VersionUsage,
+};
 pub use list::{
     GetLocation, GetRetiredResource, ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListLocations,
     ListOptions, ListRetiredResources,

@@ -71,6 +71,29 @@ async fn p12_a_version_in_use_is_not_scheduled_unless_its_owner_says_so() {
 }
 
 #[tokio::test]
+async fn p12_a_version_that_a_cluster_holds_is_not_destroyed() {
+    let bed = two_versions().await;
+    let inventory = |objects: u64| Inventory {
+        source: "prod-a".to_owned(),
+        observe_time: "2026-01-01T00:00:00Z".parse().unwrap(),
+        counts: [(version(1), objects)].into(),
+    };
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(41) }).await.unwrap();
+    let refused = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
+    assert!(refused.message().contains("prod-a had 41 objects under it"), "{refused}");
+    assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(0) }).await.unwrap();
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+
+    // Asked again when the time has come: a cluster that shows up meanwhile keeps it.
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(1) }).await.unwrap();
+    bed.clock.advance(40 * DAY);
+    assert_eq!(bed.service.tick(true).await, Tick::default());
+    bed.run(DeleteInventory { key: key_name(), source: "prod-a".to_owned() }).await.unwrap();
+    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+}
+
+#[tokio::test]
 async fn the_sealed_material_is_out_of_every_file() {
     let bed = two_versions().await;
     let entry = bed.service.store.get(&record_name::material(&version_name(1))).await.unwrap().unwrap();
