@@ -61,6 +61,11 @@ impl Connection {
         self.call(Method::POST, path, query, Some(body))
     }
 
+    /// A custom verb whose options are all in the query.
+    pub(crate) fn post_without_body(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.call(Method::POST, path, query, None)
+    }
+
     /// Changes the fields that the mask in the query names.
     pub(crate) fn patch(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Value, Failure> {
         self.call(Method::PATCH, path, query, Some(body))

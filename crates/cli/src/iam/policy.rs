@@ -150,7 +150,7 @@ fn read(session: &Session<'_>, target: &Target<'_>) -> Result<Value, Failure> {
     let query = [("options.requestedPolicyVersion", "3")];
     match target.reads_by {
         ReadsBy::Get => session.server().get(&path, &query),
-        ReadsBy::PostWithQuery => session.server().post(&path, &query, &json!({})),
+        ReadsBy::PostWithQuery => session.server().post_without_body(&path, &query),
         ReadsBy::PostWithBody => {
             session.server().post(&path, &[], &json!({"options": {"requestedPolicyVersion": VERSION}}))
         }

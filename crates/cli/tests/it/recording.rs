@@ -14,7 +14,7 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<String>,
 }
 
-/// What to answer: an HTTP status and a body.
+/// What to answer: an HTTP status and a body. `elsewhere` in it is also the address of a redirection.
 pub(crate) type Answer = (u16, Value);
 
 pub(crate) struct Recording {
@@ -53,9 +53,11 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answers: &[Answer]) {
             seen.push(request);
             answers.get(seen.len() - 1).or(answers.last()).expect("an answer").clone()
         };
+        let elsewhere = body.get("elsewhere").and_then(Value::as_str).map(str::to_owned);
         let body = body.to_string();
+        let location = elsewhere.map(|it| format!("Location: {it}\r\n")).unwrap_or_default();
         let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{location}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         if writer.write_all(head.as_bytes()).is_err() {

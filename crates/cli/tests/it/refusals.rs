@@ -99,6 +99,29 @@ fn settings_of_gcloud_serve_both() {
 }
 
 #[test]
+fn a_token_follows_no_redirection() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let token = directory.path().join("token");
+    std::fs::write(&token, "ks_mine").expect("writes");
+    let other = Recording::start(vec![(200, json!({}))]);
+    let server = Recording::start(vec![(307, json!({"elsewhere": format!("{}/v1/x", other.endpoint)}))]);
+    let output =
+        keystead().args(LIST).args(["--endpoint", &server.endpoint, "--token-file"]).arg(&token).output();
+    assert_eq!(output.expect("runs").status.code(), Some(1));
+    assert_eq!((server.requests().len(), other.requests().len()), (1, 0));
+}
+
+#[test]
+fn a_list_without_end_ends() {
+    let server =
+        Recording::start(vec![(200, json!({"keyRings": [{"name": "r"}], "nextPageToken": "again"}))]);
+    let output = keystead().args(LIST).args(["--endpoint", &server.endpoint]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the same page"), "{}", stderr(&output));
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
 fn what_lasts_for_ever_is_not_done_without_an_answer() {
     let server = Recording::start(vec![(200, json!({}))]);
     let key = "projects/p/locations/l1/keyRings/r1/cryptoKeys/k1";

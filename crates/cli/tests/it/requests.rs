@@ -456,7 +456,7 @@ fn service_accounts_and_tokens() {
             ),
             &[policy()],
             &[
-                post(format!("{here}:getIamPolicy?options.requestedPolicyVersion=3"), json!({})),
+                post(format!("{here}:getIamPolicy?options.requestedPolicyVersion=3"), Value::Null),
                 post(format!("{here}:setIamPolicy"), written(&["user:a@example.com", "user:b@example.com"])),
             ],
         ),
