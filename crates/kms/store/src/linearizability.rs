@@ -259,7 +259,10 @@ mod tests {
 
     use Do::{Read, Swap, Write};
 
-    fn verdict(calls: &[(Do, u64, Option<(u8, u64)>)]) -> Verdict {
+    /// What was asked, when, and the answer with its time.
+    type Line = (Do, u64, Option<(u8, u64)>);
+
+    fn verdict(calls: &[Line]) -> Verdict {
         let history: Vec<Call<Do, u8>> = calls
             .iter()
             .map(|(ask, begin, answer)| Call { ask: ask.clone(), begin: *begin, answer: *answer })
