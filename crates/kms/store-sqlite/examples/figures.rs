@@ -80,7 +80,7 @@ async fn start(folder: &Path, records: usize) {
     };
     for first in (0..records).step_by(1000) {
         let batch = (first..records.min(first + 1000))
-            .fold(Batch::default(), |batch, record| batch.create(name(record), vec![7; VALUE]));
+            .fold(Batch::default(), |batch, record| batch.create(name(record), value(record)));
         store.commit(batch).await.expect("committed");
     }
     drop(store);
@@ -128,6 +128,19 @@ async fn start(folder: &Path, records: usize) {
     let timed = Instant::now();
     store.backup(&folder.join(format!("backup{records}"))).await.expect("a backup");
     println!("backup of {records}: {:.1?}", timed.elapsed());
+}
+
+/// No two alike, like sealed bytes: an erasure looks for them.
+fn value(record: usize) -> Vec<u8> {
+    let mut number = record as u64 | 1 << 63;
+    let mut bytes = Vec::with_capacity(VALUE);
+    while bytes.len() < VALUE {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes
 }
 
 fn report(what: &str, over: Duration, mut taken: Vec<Duration>) {

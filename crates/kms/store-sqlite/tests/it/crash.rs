@@ -13,9 +13,12 @@ use tokio::task::JoinSet;
 use crate::testbed::{Numbers, Testbed};
 
 /// Set in the process that is to be killed, to the path of its database.
-const WORKER: &str = "KEYSTEAD_TEST_STORE_WORKER";
+pub(crate) const WORKER: &str = "KEYSTEAD_TEST_STORE_WORKER";
 
-const TASKS: usize = 8;
+/// Set to a file that also gets what the worker says.
+pub(crate) const SAYS_TO: &str = "KEYSTEAD_TEST_STORE_WORKER_SAYS_TO";
+
+pub(crate) const TASKS: usize = 8;
 
 /// Each takes about a sixth of a second.
 fn kills() -> u64 {
@@ -31,13 +34,9 @@ async fn p8_confirmed_commits_survive_kill_9() {
         let lines =
             work_until_killed(&testbed.path(), Duration::from_micros(Numbers(kill + 1).next() % 80_000));
         for line in lines {
-            let [task, count, revision] =
-                line.split(' ').map(|word| word.parse::<u64>().unwrap()).collect::<Vec<_>>()[..]
-            else {
-                panic!("the worker says {line:?}");
-            };
-            confirmed[usize::try_from(task).unwrap()] = count;
-            newest = newest.max(revision);
+            let told = Told::parse(&line);
+            confirmed[told.task] = told.count;
+            newest = newest.max(told.revision);
         }
         let begun = Instant::now();
         let store = testbed.open();
@@ -61,8 +60,24 @@ async fn p8_confirmed_commits_survive_kill_9() {
     assert!(newest > kills() * 5, "the control: there was work to lose ({newest})");
 }
 
+/// A commit that the worker was told of.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) task: usize,
+    pub(crate) count: u64,
+    pub(crate) revision: u64,
+}
+
+impl Told {
+    pub(crate) fn parse(line: &str) -> Self {
+        let words: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        let [task, count, revision] = words[..] else { panic!("the worker says {line:?}") };
+        Self { task: usize::try_from(task).unwrap(), count, revision }
+    }
+}
+
 /// How far a task came. Its counter, its log and its erased material belong together.
-async fn check(store: &SqliteStore, task: usize) -> u64 {
+pub(crate) async fn check(store: &SqliteStore, task: usize) -> u64 {
     let Some(counter) = store.get(&format!("counter/{task}")).await.unwrap() else { return 0 };
     let count = number(&counter);
     let log = store.list(&format!("log/{task}/"), "", usize::MAX).await.unwrap();
@@ -75,7 +90,7 @@ async fn check(store: &SqliteStore, task: usize) -> u64 {
     count
 }
 
-fn number(entry: &Entry) -> u64 {
+pub(crate) fn number(entry: &Entry) -> u64 {
     u64::from_be_bytes(entry.value[..8].try_into().unwrap())
 }
 
@@ -108,10 +123,12 @@ fn work_until_killed(path: &Path, after: Duration) -> Vec<String> {
 async fn worker() {
     let Some(path) = std::env::var_os(WORKER) else { return };
     let store = Arc::new(SqliteStore::open(Path::new(&path), SqliteSettings::default()).unwrap());
+    let says_to = std::env::var_os(SAYS_TO)
+        .map(|path| Arc::new(std::fs::File::options().append(true).create(true).open(path).unwrap()));
     println!("\nready");
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
-        let store = store.clone();
+        let (store, says_to) = (store.clone(), says_to.clone());
         tasks.spawn(async move {
             let mut count = check(&store, task).await;
             loop {
@@ -128,8 +145,12 @@ async fn worker() {
                     batch.erase = count % 16 == task as u64;
                 }
                 let revision = store.commit(batch).await.unwrap();
+                let line = format!("{task} {count} {}\n", revision.0);
+                if let Some(mut file) = says_to.as_deref() {
+                    file.write_all(line.as_bytes()).unwrap();
+                }
                 // One write, so that a line is whole or absent unless the pipe is full.
-                std::io::stdout().write_all(format!("{task} {count} {}\n", revision.0).as_bytes()).unwrap();
+                std::io::stdout().write_all(line.as_bytes()).unwrap();
             }
         });
     }

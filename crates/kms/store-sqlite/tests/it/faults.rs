@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::testbed::{Numbers, Testbed, put, value};
 
 const SWITCHES: &str = "KEYSTEAD_FAULT_SWITCHES";
-const UNDER: &str = "KEYSTEAD_FAULT_UNDER";
+pub(crate) const UNDER: &str = "KEYSTEAD_FAULT_UNDER";
 
 /// Switches faults on and off.
 struct Faults(PathBuf);
@@ -36,14 +36,7 @@ fn faults(test: &str) -> Option<(Testbed, Faults)> {
         return Some((testbed, Faults(switches.into())));
     }
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("faults.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults.c");
-    let compiled = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-        .args([&library, &source])
-        .output()
-        .expect("a C compiler, which SQLite needs too");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let library = preloaded(folder.path());
     let (under, switches) = (folder.path().join("under"), folder.path().join("switches"));
     std::fs::create_dir(&under).unwrap();
     std::fs::create_dir(&switches).unwrap();
@@ -61,6 +54,19 @@ fn faults(test: &str) -> Option<(Testbed, Faults)> {
         String::from_utf8_lossy(&ran.stderr)
     );
     None
+}
+
+/// The library that makes system calls fail, or writes them down.
+pub(crate) fn preloaded(folder: &Path) -> PathBuf {
+    let library = folder.join("faults.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults.c");
+    let compiled = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .args([&library, &source])
+        .output()
+        .expect("a C compiler, which SQLite needs too");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    library
 }
 
 /// A commit is refused in a way that a person understands.

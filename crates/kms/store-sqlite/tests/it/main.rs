@@ -11,4 +11,5 @@ mod faults;
 mod forgetting;
 mod histories;
 mod model;
+mod power;
 mod testbed;
