@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use keystead_audit::{AuditLog, AuditSettings};
 use keystead_crypto::SystemRandom;
 use keystead_model::{KeyRingName, Principal, ProjectId};
-use keystead_provider_local::{KeyFile, LocalProvider};
+use keystead_provider_local::LocalProvider;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 use tempfile::TempDir;
 
 use crate::operations::CreateKeyRing;
 use crate::testbed::TestClock;
 use crate::{
-    Call, Clock, CreateProject, CreateToken, KeyService, KmsError, Location, OpenError, Operation, Origin,
-    Parts, Presented, RootDirectory, ServiceApi, Settings, SwitchServices,
+    Call, Clock, CreateProject, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
+    GetServiceAccountKey, KeyService, KmsError, Location, OpenError, Operation, Origin, Parts, Presented,
+    RootDirectory, ServiceApi, Settings, SwitchServices,
 };
 
 /// When every test begins.
@@ -49,7 +51,11 @@ impl FreshServer {
             Location { id: "global".parse().expect("a location"), display_name: "Global".to_owned() };
         let files = Files {
             dir: tempfile::tempdir().expect("a directory"),
-            settings: Settings { locations: vec![global], ..settings },
+            settings: Settings {
+                locations: vec![global],
+                token_uri: "https://kms.example:7443/token".to_owned(),
+                ..settings
+            },
             confirm_rollback: None,
         };
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
@@ -113,6 +119,41 @@ impl FreshServer {
         id
     }
 
+    /// A service account with a key, in a new project.
+    pub(crate) async fn key_file(&self, project: &str, account_id: &str) -> KeyFile {
+        let project = self.project(project).await;
+        let command = CreateServiceAccount {
+            project,
+            account_id: account_id.to_owned(),
+            display_name: String::new(),
+            description: String::new(),
+        };
+        let account = self.run_as(&self.admin().await, command).await.expect("an account");
+        self.make_key(&account.email).await
+    }
+
+    /// Another key of the same account.
+    pub(crate) async fn another_key(&self, file: &KeyFile) -> KeyFile {
+        self.make_key(&file.client_email).await
+    }
+
+    async fn make_key(&self, email: &str) -> KeyFile {
+        let name =
+            self.service.account_name(&format!("projects/-/serviceAccounts/{email}")).await.expect("a name");
+        let made = self.run_as(&self.admin().await, CreateServiceAccountKey { name }).await.expect("a key");
+        serde_json::from_slice(made.file.expose()).expect("a key file")
+    }
+
+    /// The public half of a key, in DER.
+    pub(crate) async fn public_key(&self, file: &KeyFile) -> Vec<u8> {
+        let name = format!("projects/-/serviceAccounts/{}", file.client_email);
+        let name = self.service.account_name(&name).await.expect("a name");
+        let key_id = file.private_key_id.clone();
+        let key =
+            self.run_as(&self.admin().await, GetServiceAccountKey { name, key_id }).await.expect("a key");
+        key.public_key_der()
+    }
+
     /// A key ring `ring` in a new project.
     pub(crate) async fn ring(&self, project: &str) -> KeyRingName {
         let project = self.project(project).await;
@@ -129,6 +170,35 @@ impl FreshServer {
     }
 }
 
+/// A key file, as clients read it.
+#[derive(serde::Deserialize)]
+pub(crate) struct KeyFile {
+    pub(crate) r#type: String,
+    pub(crate) project_id: String,
+    pub(crate) private_key_id: String,
+    pub(crate) private_key: String,
+    pub(crate) client_email: String,
+    pub(crate) token_uri: String,
+}
+
+impl KeyFile {
+    /// Signs claims as clients do.
+    pub(crate) fn sign(&self, claims: &serde_json::Value) -> String {
+        self.sign_as(&self.private_key_id, claims)
+    }
+
+    /// The same under another key's id.
+    pub(crate) fn sign_as(&self, key_id: &str, claims: &serde_json::Value) -> String {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = (!key_id.is_empty()).then(|| key_id.to_owned());
+        encode(&header, claims, &self.encoding_key()).expect("signed")
+    }
+
+    pub(crate) fn encoding_key(&self) -> EncodingKey {
+        EncodingKey::from_rsa_pem(self.private_key.as_bytes()).expect("a key")
+    }
+}
+
 impl Files {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -142,7 +212,7 @@ impl Files {
         let root = RootDirectory::open(&self.path("root"))?;
         let root_key_path = root.root_key_path();
         if !root_key_path.exists() {
-            let file = KeyFile::generate(START, &SystemRandom).expect("a key file");
+            let file = keystead_provider_local::KeyFile::generate(START, &SystemRandom).expect("a key file");
             keystead_provider_local::create(&root_key_path, &file).expect("written");
         }
         let store = SqliteStore::open(&self.database(), SqliteSettings::default())?;

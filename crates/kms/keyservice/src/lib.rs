@@ -34,8 +34,11 @@ mod usage;
 pub use caller::{Call, Caller, Credential, Origin};
 pub use error::{Detail, KmsError};
 pub use identity::{
-    ClientIdentity, CreateToken, GroupsError, InvalidCertificate, ListTokens, NewToken, Presented,
-    RevokeToken, ServiceAccount, Token, TokenPage,
+    AccountName, AccountPage, ClientIdentity, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
+    DeleteServiceAccount, DeleteServiceAccountKey, GetServiceAccount, GetServiceAccountKey, GroupsError,
+    InvalidCertificate, ListServiceAccountKeys, ListServiceAccounts, ListTokens, NewServiceAccountKey,
+    NewToken, Presented, RevokeToken, ServiceAccount, ServiceAccountKey, SwitchServiceAccount, Token,
+    TokenAnswer, TokenPage, TokenRefusal, UpdateServiceAccount,
 };
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
 pub use operation::{Act, Method, MethodKind, Operation};

@@ -78,8 +78,10 @@ impl KeyService {
                 .await?
             }
         };
+        let identity = IdentityState::new(groups, &store_key)
+            .map_err(|_| KmsError::new(ErrorClass::Bug, "keys cannot be derived from the store key"))?;
         let service = Self {
-            identity: IdentityState::new(groups),
+            identity,
             store: parts.store,
             audit: parts.audit,
             clock: parts.clock,

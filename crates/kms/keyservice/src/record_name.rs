@@ -107,6 +107,11 @@ pub(crate) fn service_accounts(project: &ProjectId) -> String {
     format!("service-account/{project}/")
 }
 
+/// Holds the unique id of the account; stays when it is deleted, so that its address is never given to another.
+pub(crate) fn service_account_email(email: &str) -> String {
+    format!("service-account-email/{email}")
+}
+
 pub(crate) fn service_account_key(email: &str, id: &str) -> String {
     format!("{}{id}", service_account_keys(email))
 }

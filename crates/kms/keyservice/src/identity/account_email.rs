@@ -39,6 +39,11 @@ pub(crate) fn cluster(project_number: u64) -> String {
     format!("{CLUSTER_PREFIX}{project_number}{CLUSTER_DOMAIN}")
 }
 
+/// The address of an account that somebody makes.
+pub(crate) fn own(id: &str, project: &ProjectId) -> String {
+    format!("{id}@{project}{OWN_DOMAIN}")
+}
+
 /// `[a-z][a-z0-9-]{4,28}[a-z0-9]`, as IAM has it.
 pub(crate) fn is_account_id(text: &str) -> bool {
     (6..=30).contains(&text.len())
@@ -64,8 +69,9 @@ mod tests {
     #[test]
     fn an_address_of_one_of_ours_names_its_project() {
         let project: ProjectId = "key-project".parse().expect("a project");
-        let email = "backup-job@key-project.iam.gserviceaccount.com";
-        assert_eq!(AccountEmail::parse(email), Some(AccountEmail::Own { project }));
+        let email = own("backup-job", &project);
+        assert_eq!(email, "backup-job@key-project.iam.gserviceaccount.com");
+        assert_eq!(AccountEmail::parse(&email), Some(AccountEmail::Own { project }));
     }
 
     #[test]

@@ -1,11 +1,13 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_model::Principal;
+use keystead_model::{ErrorClass, Principal};
 
 use super::service_account::ServiceAccount;
+use super::signed::Signed;
 use super::token::Bearer;
-use super::{ClientIdentity, refusal};
+use super::{ClientIdentity, access_token, refusal};
 use crate::{Call, Caller, Credential, KeyService, KmsError, Origin, record_name};
 
 /// Longest bearer credential that is looked at, in bytes: a signed one with a key of 4,096 bits and long claims has 2 KiB.
@@ -29,7 +31,15 @@ impl KeyService {
             Presented { certificate: Some(certificate), .. } => self.certificate(certificate, now).await,
             Presented { .. } => Err(refusal::missing()),
         };
-        let (principal, credential) = identified?;
+        let (principal, credential) = match identified {
+            Ok(identified) => identified,
+            Err(error) => {
+                if error.class() == ErrorClass::Unauthenticated {
+                    self.count_refusal(origin.address, &error);
+                }
+                return Err(error);
+            }
+        };
         let groups = self.identity.groups.of(&principal);
         self.call(Arc::new(Caller { principal, groups, credential }), origin)
     }
@@ -41,7 +51,27 @@ impl KeyService {
         if let Some(token) = Bearer::parse(bearer) {
             return self.opaque_token(token, now).await;
         }
-        Err(refusal::invalid())
+        if bearer.starts_with(access_token::PREFIX) {
+            return self.access_token(bearer, now).await;
+        }
+        self.signed_bearer(bearer, now).await
+    }
+
+    async fn access_token(&self, text: &str, now: Timestamp) -> Result<(Principal, Credential), KmsError> {
+        let claims = self.identity.access_tokens.check(text).ok_or_else(refusal::invalid)?;
+        if claims.has_expired(now) {
+            return Err(refusal::expired("the access token"));
+        }
+        self.check_key(&claims.email, &claims.key_id).await?;
+        Ok((Principal::ServiceAccount(claims.email), Credential::ServiceAccountKey(claims.key_id)))
+    }
+
+    async fn signed_bearer(&self, text: &str, now: Timestamp) -> Result<(Principal, Credential), KmsError> {
+        let signed = self.signed(text).await?;
+        self.check_signed(&signed, now).await?;
+        self.check_bearer(&signed.claims)?;
+        let Signed { claims, key_id } = signed;
+        Ok((Principal::ServiceAccount(claims.iss), Credential::ServiceAccountKey(key_id)))
     }
 
     async fn opaque_token(
@@ -90,6 +120,13 @@ impl KeyService {
             }
         }
         Ok((certificate.principal.clone(), Credential::Certificate(serial.clone())))
+    }
+
+    /// Counts a refusal of somebody unknown: such calls have no record each, or anybody could fill the log.
+    pub(super) fn count_refusal(&self, address: Option<IpAddr>, error: &KmsError) {
+        if let Some(address) = address {
+            self.audit.count_refusal(address, self.clock.now(), refusal::kind(error));
+        }
     }
 
     /// The account that a credential is of, unless nobody may be it. Only for who has proved to have the credential.

@@ -1,37 +1,62 @@
-//! Who calls, and with what: opaque tokens and client certificates, and the service accounts and groups behind them. Read
-//! `authenticate.rs` first.
+//! Who calls, and with what: opaque tokens, what keys of service accounts sign, access tokens that this is exchanged for,
+//! client certificates, and the accounts and groups behind them. Read `authenticate.rs` first.
 //!
 //! Records are cached by name and dropped by the commit that changes them, so that a revocation counts from the next
 //! request on. What is not stored is never cached.
 
+mod access_token;
 mod account_email;
+mod account_keys;
+mod account_name;
 mod authenticate;
 mod certificate;
+mod create_account;
+mod create_account_key;
 mod create_token;
+mod delete_account;
+mod exchange_token;
 mod groups;
 mod list_tokens;
 mod refusal;
 mod revoke_token;
 mod service_account;
+mod service_account_key;
+mod signed;
 mod token;
+mod update_account;
+mod view_accounts;
 
 use std::sync::Arc;
 
+use keystead_crypto::{CryptoFailed, Secret32};
 use keystead_model::ProjectId;
 use serde::de::DeserializeOwned;
 
 pub(crate) use account_email::cluster as cluster_account_email;
+pub use account_keys::{DeleteServiceAccountKey, GetServiceAccountKey, ListServiceAccountKeys};
+pub use account_name::AccountName;
 pub use authenticate::Presented;
 pub use certificate::{ClientIdentity, InvalidCertificate};
+pub use create_account::CreateServiceAccount;
+pub use create_account_key::{CreateServiceAccountKey, NewServiceAccountKey};
 pub use create_token::{CreateToken, NewToken};
+pub use delete_account::DeleteServiceAccount;
+pub use exchange_token::{TokenAnswer, TokenRefusal};
 pub use groups::GroupsError;
 pub use list_tokens::{ListTokens, TokenPage};
 pub use revoke_token::RevokeToken;
 pub use service_account::ServiceAccount;
+pub use service_account_key::ServiceAccountKey;
 pub use token::Token;
+pub use update_account::{SwitchServiceAccount, UpdateServiceAccount};
+pub use view_accounts::{AccountPage, GetServiceAccount, ListServiceAccounts};
 
 pub(crate) use groups::Groups;
 pub(crate) use token::{StoredToken, TokenFor, mint};
+
+use access_token::AccessTokens;
+use exchange_token::IdTokens;
+use signed::Signed;
 
 use crate::cache::Cache;
 use crate::projects::Project;
@@ -44,20 +69,29 @@ const CACHED: usize = 10_000;
 pub(crate) struct IdentityState {
     tokens: Cache<StoredToken>,
     accounts: Cache<ServiceAccount>,
+    account_keys: Cache<ServiceAccountKey>,
+    /// By the digest of the whole token. A signature that was right stays right; its key is asked every time.
+    signatures: Cache<Signed>,
+    access_tokens: AccessTokens,
+    id_tokens: IdTokens,
     pub(crate) projects: Cache<Project>,
     pub(crate) project_numbers: Cache<ProjectId>,
     groups: Groups,
 }
 
 impl IdentityState {
-    pub(crate) fn new(groups: Groups) -> Self {
-        Self {
+    pub(crate) fn new(groups: Groups, store_key: &Secret32) -> Result<Self, CryptoFailed> {
+        Ok(Self {
             tokens: Cache::new(CACHED),
             accounts: Cache::new(CACHED),
+            account_keys: Cache::new(CACHED),
+            signatures: Cache::new(CACHED),
+            access_tokens: AccessTokens::new(store_key)?,
+            id_tokens: IdTokens::new(store_key)?,
             projects: Cache::new(CACHED),
             project_numbers: Cache::new(CACHED),
             groups,
-        }
+        })
     }
 
     /// Drops what is cached of records that were written.
@@ -65,6 +99,7 @@ impl IdentityState {
         let names = || written.iter().map(String::as_str);
         self.tokens.forget(names());
         self.accounts.forget(names());
+        self.account_keys.forget(names());
         self.projects.forget(names());
         self.project_numbers.forget(names());
     }

@@ -38,6 +38,26 @@ pub(super) fn revoked(what: &str) -> KmsError {
     refusal("ACCESS_TOKEN_REVOKED", &format!("Request had invalid authentication credentials: {what}."))
 }
 
+/// A signed credential whose claims do not fit.
+pub(super) fn unfit(why: &str) -> KmsError {
+    refusal("ACCESS_TOKEN_INVALID", &format!("Request had invalid authentication credentials: {why}."))
+}
+
+/// What a refusal is counted as.
+pub(super) fn kind(error: &KmsError) -> &'static str {
+    let reason = match error.details() {
+        [Detail::ErrorInfo { reason, .. }] => reason.as_str(),
+        _ => "",
+    };
+    match reason {
+        "CREDENTIALS_MISSING" => "missing_credentials",
+        "ACCESS_TOKEN_EXPIRED" => "expired_token",
+        "ACCESS_TOKEN_REVOKED" => "revoked_token",
+        "ACCESS_TOKEN_INVALID" => "unfit_token",
+        _ => "unknown_token",
+    }
+}
+
 fn refusal(reason: &str, message: &str) -> KmsError {
     KmsError::new(ErrorClass::Unauthenticated, message).with(Detail::ErrorInfo {
         reason: reason.to_owned(),

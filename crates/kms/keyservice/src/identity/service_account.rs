@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use keystead_crypto::sha256;
 use keystead_model::{ErrorClass, Principal, ProjectId, ProjectName};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,13 @@ impl ServiceAccount {
             project: ProjectName { project: self.project.clone() },
             email: self.email.clone(),
         }
+    }
+
+    /// Changes with every change: what a writer names to be sure that nobody wrote in between.
+    pub fn etag(&self) -> Vec<u8> {
+        let Self { display_name, description, disabled, unique_id, .. } = self;
+        let text = format!("{unique_id}\0{disabled}\0{display_name}\0{description}");
+        sha256(text.as_bytes()).first_chunk::<8>().map(|etag| etag.to_vec()).unwrap_or_default()
     }
 
     /// Whether it is the account that the project's clusters use. It cannot be deleted.

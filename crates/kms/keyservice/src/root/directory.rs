@@ -3,14 +3,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use keystead_crypto::{Random, Secret32};
+use keystead_audit::HeadSigner;
+use keystead_crypto::SecretBytes;
 use keystead_model::ErrorClass;
 use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
 
 use super::private_file;
 
-/// 32 bytes as hexadecimal digits, and a line feed.
-const SEED_FILE_LEN: usize = 65;
+/// Longest file of a signing key, in bytes: PKCS #8 of Ed25519 has about 83, in hexadecimal digits.
+const MAX_SIGNING_KEY_LEN: usize = 512;
 
 /// An open root directory. One process has it.
 #[derive(Debug)]
@@ -55,26 +57,25 @@ impl RootDirectory {
         self.path.join("root-key")
     }
 
-    /// The seed of the Ed25519 key that signs heads of the audit log; made when there is none.
-    pub fn audit_signing_seed(&self, random: &dyn Random) -> Result<Secret32, RootError> {
+    /// What signs heads of the audit log; its key is made when there is none.
+    pub fn audit_signer(&self) -> Result<HeadSigner, RootError> {
         let path = self.path.join("audit-signing-key");
-        let damaged =
-            || RootError::Damaged { path: path.clone(), problem: "it is not 64 hexadecimal digits" };
-        match private_file::read(&path, SEED_FILE_LEN) {
-            Ok(text) => Secret32::fill_with(|seed| {
+        let damaged = || RootError::Damaged { path: path.clone(), problem: "it holds no Ed25519 key" };
+        let key = match private_file::read(&path, MAX_SIGNING_KEY_LEN) {
+            Ok(text) => {
                 let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-                hex::decode_to_slice(digits, seed).map_err(|_| damaged())
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let seed = Secret32::generate(random).map_err(|_| RootError::Random)?;
-                let mut text = zeroize::Zeroizing::new([b'\n'; SEED_FILE_LEN]);
-                let (digits, _) = text.split_at_mut(SEED_FILE_LEN - 1);
-                hex::encode_to_slice(seed.expose(), digits).map_err(|_| damaged())?;
-                private_file::replace(&path, &*text).map_err(|error| failed("write", &path, error))?;
-                Ok(seed)
+                SecretBytes::from(hex::decode(digits).map_err(|_| damaged())?)
             }
-            Err(error) => Err(failed("read", &path, error)),
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = HeadSigner::generate().map_err(|_| RootError::Random)?;
+                let text = Zeroizing::new(hex::encode(key.expose()));
+                private_file::replace(&path, text.as_bytes())
+                    .map_err(|error| failed("write", &path, error))?;
+                key
+            }
+            Err(error) => return Err(failed("read", &path, error)),
+        };
+        HeadSigner::from_pkcs8(&key).map_err(|_| damaged())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -154,8 +155,6 @@ impl RootError {
 
 #[cfg(test)]
 mod tests {
-    use keystead_crypto::SystemRandom;
-
     use super::*;
 
     #[test]
@@ -185,17 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn the_signing_seed_is_made_once_and_private() {
+    fn the_signing_key_is_made_once_and_private() {
         let temp = tempfile::tempdir().expect("a directory");
         let root = RootDirectory::open(&temp.path().join("root")).expect("opens");
-        let made = root.audit_signing_seed(&SystemRandom).expect("made");
-        let read = root.audit_signing_seed(&SystemRandom).expect("read");
-        assert!(made.is_same(&read));
+        let made = root.audit_signer().expect("made").public_key();
+        assert_eq!(root.audit_signer().expect("read").public_key(), made);
         let file = root.path().join("audit-signing-key");
         assert_eq!(fs::metadata(&file).expect("is there").permissions().mode() & 0o777, 0o600);
-        fs::write(&file, "0".repeat(63)).expect("written");
-        assert!(matches!(root.audit_signing_seed(&SystemRandom), Err(RootError::Damaged { .. })));
+        fs::write(&file, "0".repeat(64)).expect("written");
+        assert!(matches!(root.audit_signer(), Err(RootError::Damaged { .. })));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("set");
-        assert!(matches!(root.audit_signing_seed(&SystemRandom), Err(RootError::Io { .. })));
+        assert!(matches!(root.audit_signer(), Err(RootError::Io { .. })));
     }
 }

@@ -1,5 +1,5 @@
 //! The directory `root/`: what a copy of the database must not be enough to open or to pass for the newest. It holds the
-//! root key where that is a file, the witness, and the seed of the key that signs heads of the audit log. It is no part of
+//! root key where that is a file, the witness, and the key that signs heads of the audit log. It is no part of
 //! a backup and may be on another volume.
 
 mod directory;

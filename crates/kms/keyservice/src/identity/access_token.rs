@@ -1,0 +1,62 @@
+//! Access tokens: what a signed token is exchanged for. `ksa_CLAIMS.TAG` holds all that it says, authenticated under a key
+//! that is derived from the store key, so that it counts after a restart and fills no database. Key and account behind it
+//! are asked every time.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use jiff::Timestamp;
+use keystead_crypto::{CryptoFailed, Secret32, SecretBytes, hkdf_sha256};
+use serde::{Deserialize, Serialize};
+
+pub(super) const PREFIX: &str = "ksa_";
+/// How long an access token counts, in seconds, as Google's.
+pub(super) const LIFE_S: i64 = 3600;
+
+/// What an access token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AccessClaims {
+    #[serde(rename = "e")]
+    pub(super) email: String,
+    #[serde(rename = "k")]
+    pub(super) key_id: String,
+    /// Seconds since 1970.
+    #[serde(rename = "x")]
+    expires: i64,
+}
+
+/// Makes and checks access tokens.
+pub(crate) struct AccessTokens(hmac::Key);
+
+impl AccessTokens {
+    pub(super) fn new(store_key: &Secret32) -> Result<Self, CryptoFailed> {
+        let key =
+            Secret32::fill_with(|key| hkdf_sha256(store_key.expose(), b"", b"keystead access token 1", key))?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose())))
+    }
+
+    pub(super) fn issue(&self, email: &str, key_id: &str, now: Timestamp) -> Option<SecretBytes> {
+        let claims = AccessClaims {
+            email: email.to_owned(),
+            key_id: key_id.to_owned(),
+            expires: now.as_second() + LIFE_S,
+        };
+        let claims = BASE64URL.encode(serde_json::to_vec(&claims).ok()?);
+        let tag = BASE64URL.encode(hmac::sign(&self.0, claims.as_bytes()));
+        Some(SecretBytes::from([PREFIX, &claims, ".", &tag].concat().into_bytes()))
+    }
+
+    /// What a token says, if we issued it.
+    pub(super) fn check(&self, text: &str) -> Option<AccessClaims> {
+        let (claims, tag) = text.strip_prefix(PREFIX)?.split_once('.')?;
+        // Compared in constant time, before anything is read.
+        hmac::verify(&self.0, claims.as_bytes(), &BASE64URL.decode(tag).ok()?).ok()?;
+        serde_json::from_slice(&BASE64URL.decode(claims).ok()?).ok()
+    }
+}
+
+impl AccessClaims {
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires <= now.as_second()
+    }
+}

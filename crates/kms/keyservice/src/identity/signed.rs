@@ -1,0 +1,180 @@
+//! What keys of service accounts sign: JSON Web Tokens (RFC 7519), RS256 and nothing else.
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use keystead_crypto::sha256;
+use serde::Deserialize;
+
+use super::account_email::AccountEmail;
+use super::refusal;
+use super::service_account_key::is_key_id;
+use crate::{KeyService, KmsError, record_name};
+
+/// The longest life of a signed token, in seconds, as Google's.
+const MAX_LIFE_S: i64 = 3600;
+/// How far the clocks of client and server may be apart, in seconds.
+const LEEWAY_S: i64 = 60;
+/// For whom a bearer token may be signed: the APIs that this server serves under Google's names.
+const AUDIENCES: [&str; 5] = [
+    "https://cloudkms.googleapis.com/",
+    "https://cloudresourcemanager.googleapis.com/",
+    "https://container.googleapis.com/",
+    "https://iam.googleapis.com/",
+    "https://serviceusage.googleapis.com/",
+];
+/// For whom a token may be signed that is exchanged: gcloud names it whatever the key file says.
+const GRANT_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
+/// Scopes with which the APIs of this server may be called.
+const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/cloudkms"];
+
+/// What a signed token says, once its signature is right.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Claims {
+    pub(super) iss: String,
+    sub: Option<String>,
+    #[serde(default)]
+    aud: Audience,
+    exp: i64,
+    iat: Option<i64>,
+    scope: Option<String>,
+    pub(super) target_audience: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    /// Every audience that is named must be ours: what is signed for others too is not for us alone.
+    fn fits(&self, ours: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(one) => ours(one),
+            Self::Many(many) => !many.is_empty() && many.iter().all(|one| ours(one)),
+        }
+    }
+}
+
+/// A token whose signature was checked once. Time, audience and the records behind it are asked every time.
+#[derive(Clone, Debug)]
+pub(super) struct Signed {
+    pub(super) claims: Claims,
+    pub(super) key_id: String,
+}
+
+impl KeyService {
+    /// Checks the signature, or remembers that it was right: checking costs 20 microseconds.
+    pub(super) async fn signed(&self, text: &str) -> Result<Signed, KmsError> {
+        let digest = hex::encode(sha256(text.as_bytes()));
+        let signed = match self.identity.signatures.get(&digest) {
+            Some(signed) => Signed::clone(&signed),
+            None => {
+                let epoch = self.identity.signatures.epoch();
+                let signed = self.check_signature(text).await?;
+                self.identity.signatures.keep(&digest, &std::sync::Arc::new(signed.clone()), epoch);
+                signed
+            }
+        };
+        Ok(signed)
+    }
+
+    async fn check_signature(&self, text: &str) -> Result<Signed, KmsError> {
+        let header = decode_header(text).map_err(|_| refusal::invalid())?;
+        // A critical extension is one that must be understood, and none is.
+        if header.alg != Algorithm::RS256 || header.crit.is_some() {
+            return Err(refusal::invalid());
+        }
+        let key_id = header.kid.filter(|id| is_key_id(id)).ok_or_else(refusal::invalid)?;
+        // Only to find the key; what counts is read again below, when the signature is right.
+        let claimed: Claims =
+            jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| refusal::invalid())?;
+        if AccountEmail::parse(&claimed.iss).is_none() {
+            return Err(refusal::invalid());
+        }
+        let record = record_name::service_account_key(&claimed.iss, &key_id);
+        let key = self.cached(&self.identity.account_keys, &record).await?.ok_or_else(refusal::invalid)?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        // Times and audiences are checked each time, and by the clock that is an argument.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let decoded = decode::<Claims>(text, &DecodingKey::from_rsa_der(&key.public_key_der()), &validation);
+        let claims = decoded.map_err(|_| refusal::invalid())?.claims;
+        if claims.iss != key.email {
+            return Err(refusal::invalid());
+        }
+        Ok(Signed { claims, key_id })
+    }
+
+    /// Refuses what is not of now, or whose key or account does not count any more.
+    pub(super) async fn check_signed(&self, signed: &Signed, now: Timestamp) -> Result<(), KmsError> {
+        let Claims { iss, sub, exp, iat, .. } = &signed.claims;
+        let now = now.as_second();
+        if exp.saturating_add(LEEWAY_S) <= now {
+            return Err(refusal::expired("the signed token"));
+        }
+        if *exp > now + MAX_LIFE_S + LEEWAY_S {
+            return Err(refusal::unfit("the signed token lives longer than an hour"));
+        }
+        if iat.is_some_and(|iat| iat > now + LEEWAY_S) {
+            return Err(refusal::unfit("the signed token is of the future; check the clock"));
+        }
+        if sub.as_ref().is_some_and(|sub| sub != iss) {
+            return Err(refusal::unfit("the signed token is for another subject than its issuer"));
+        }
+        self.check_key(iss, &signed.key_id).await
+    }
+
+    /// Refuses a key that was deleted, and an account that is disabled or gone.
+    pub(super) async fn check_key(&self, email: &str, key_id: &str) -> Result<(), KmsError> {
+        let record = record_name::service_account_key(email, key_id);
+        let key = self.cached(&self.identity.account_keys, &record).await?;
+        let key = key.ok_or_else(|| refusal::revoked(&format!("key {key_id} was deleted")))?;
+        let account = self.enabled_account(email).await?;
+        if account.unique_id != key.account {
+            return Err(refusal::revoked(&format!("service account {email} was deleted")));
+        }
+        Ok(())
+    }
+
+    /// Refuses a bearer token that was signed for somebody else. Clients of Google name an API or, the newer ones, a scope.
+    pub(super) fn check_bearer(&self, claims: &Claims) -> Result<(), KmsError> {
+        if claims.sub.is_none() {
+            return Err(refusal::unfit("the signed token has no subject"));
+        }
+        let ours = |audience: &str| {
+            AUDIENCES.contains(&audience) || self.settings.audiences.iter().any(|it| it == audience)
+        };
+        let by_scope = matches!(claims.aud, Audience::None) && claims.has_scope();
+        if by_scope || claims.aud.fits(ours) {
+            return Ok(());
+        }
+        Err(refusal::unfit("the signed token is for another audience than this server"))
+    }
+
+    /// Refuses a token to be exchanged that was signed for somebody else.
+    pub(super) fn check_grant(&self, claims: &Claims) -> Result<(), KmsError> {
+        let token_uri = &self.settings.token_uri;
+        if claims.aud.fits(|audience| audience == GRANT_AUDIENCE || audience == token_uri) {
+            return Ok(());
+        }
+        Err(refusal::unfit("the signed token is for another audience than the token address"))
+    }
+}
+
+impl Claims {
+    /// Whether it asks for a scope with which this server's APIs may be called.
+    pub(super) fn has_scope(&self) -> bool {
+        let scopes = self.scope.as_deref().unwrap_or_default();
+        scopes.split(' ').any(|scope| SCOPES.contains(&scope))
+    }
+}
+
+#[cfg(test)]
+mod tests;
