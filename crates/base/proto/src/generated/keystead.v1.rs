@@ -89,8 +89,9 @@ pub struct AuditHead {
     /// SHA-256 in hexadecimal.
     #[prost(string, tag = "2")]
     pub hash: ::prost::alloc::string::String,
+    /// When that was written.
     #[prost(message, optional, tag = "3")]
-    pub read_time: ::core::option::Option<::prost_types::Timestamp>,
+    pub write_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateBackupRequest {}

@@ -4,7 +4,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What the URI of a subject alternative name begins with: `keystead:user:EMAIL`, `keystead:serviceAccount:EMAIL`.
-const URI_PREFIX: &str = "keystead:";
+pub(crate) const URI_PREFIX: &str = "keystead:";
 
 /// Who a client certificate names. The transport has verified that an authority of ours signed it; it is read once for each
 /// connection.

@@ -51,6 +51,7 @@ pub use token::Token;
 pub use update_account::{SwitchServiceAccount, UpdateServiceAccount};
 pub use view_accounts::{AccountPage, GetServiceAccount, ListServiceAccounts};
 
+pub(crate) use certificate::URI_PREFIX;
 pub(crate) use groups::Groups;
 pub(crate) use token::{StoredToken, TokenFor, mint};
 

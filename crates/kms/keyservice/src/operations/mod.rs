@@ -9,11 +9,13 @@ mod delete_crypto_key;
 mod delete_crypto_key_version;
 mod encrypt;
 mod generate_random_bytes;
+mod get_audit_head;
 mod get_crypto_key;
 mod get_crypto_key_version;
 mod get_key_ring;
 mod iam_policy;
 mod inventory;
+mod issue_certificate;
 mod list;
 mod update_crypto_key;
 mod update_crypto_key_primary_version;
@@ -28,6 +30,7 @@ pub use delete_crypto_key::DeleteCryptoKey;
 pub use delete_crypto_key_version::DeleteCryptoKeyVersion;
 pub use encrypt::{Encrypt, Encrypted, MAX_TEXT_LEN};
 pub use generate_random_bytes::{GenerateRandomBytes, RANDOM_BYTES};
+pub use get_audit_head::GetAuditHead;
 pub use get_crypto_key::{GetCryptoKey, KeyAndPrimary};
 pub use get_crypto_key_version::GetCryptoKeyVersion;
 pub use get_key_ring::GetKeyRing;
@@ -35,6 +38,7 @@ pub use iam_policy::{GetIamPolicy, PolicyAndEtag, SetIamPolicy, TestIamPermissio
 pub use inventory::{
     DeleteInventory, GetVersionUsage, Inventory, ListInventories, RegisterInventory, VersionUsage,
 };
+pub use issue_certificate::{IssueCertificate, Sign, SignedCertificate};
 pub use list::{
     GetLocation, GetRetiredResource, ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListLocations,
     ListOptions, ListRetiredResources,

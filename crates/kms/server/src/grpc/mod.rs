@@ -27,7 +27,10 @@ use http::{Request, Response};
 use keystead_keyservice::KeyService;
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
+use keystead_proto::keystead_v1::audit_server::AuditServer;
+use keystead_proto::keystead_v1::certificates_server::CertificatesServer;
 use keystead_proto::keystead_v1::tokens_server::TokensServer;
+use keystead_proto::keystead_v1::usage_server::UsageServer;
 use keystead_proto::locations::locations_server::LocationsServer;
 use keystead_proto::longrunning::operations_server::OperationsServer;
 use keystead_proto::service_usage::service_usage_server::ServiceUsageServer;
@@ -37,6 +40,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
 use crate::metrics::Served;
+use crate::pki::Pki;
 use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name};
 use methods::Known;
 
@@ -53,6 +57,8 @@ type Answer<T> = Result<tonic::Response<T>, Status>;
 /// Implements every generated service.
 pub(crate) struct Adapter {
     keyservice: Arc<KeyService>,
+    /// Signs client certificates; none without TLS.
+    authority: Option<Arc<Pki>>,
 }
 
 /// Every API of the server, gRPC and REST. Takes any request; each carries an `Arc<Peer>` as an extension.
@@ -63,9 +69,9 @@ pub struct Api {
 }
 
 impl Api {
-    /// Puts the adapters in front of a key service.
-    pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
-        Ok(Self { adapter: Arc::new(Adapter { keyservice }), gateway: Arc::new(Gateway::new()?) })
+    /// Puts the adapters in front of a key service. With an authority there are client certificates to be had.
+    pub fn new(keyservice: Arc<KeyService>, authority: Option<Arc<Pki>>) -> Result<Self, RouteError> {
+        Ok(Self { adapter: Arc::new(Adapter { keyservice, authority }), gateway: Arc::new(Gateway::new()?) })
     }
 
     /// Every REST path that is known.
@@ -146,6 +152,9 @@ impl Adapter {
                 serve!(ServiceUsageServer<Adapter>, self, request)
             }
             Some("keystead.v1.Tokens") => serve!(TokensServer<Adapter>, self, request),
+            Some("keystead.v1.Usage") => serve!(UsageServer<Adapter>, self, request),
+            Some("keystead.v1.Audit") => serve!(AuditServer<Adapter>, self, request),
+            Some("keystead.v1.Certificates") => serve!(CertificatesServer<Adapter>, self, request),
             _ => Status::unimplemented("There is no such service here.").into_http(),
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn issue(
     lifetime: Duration,
     now: Timestamp,
 ) -> Result<IssuedCertificate, PkiError> {
-    if uri.len() > MAX_URI_LEN || !uri.contains("://") || !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if uri.len() > MAX_URI_LEN || !uri.contains(':') || !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(PkiError::Invalid(format!("{uri:?} is not a URI for a certificate")));
     }
     let uri = Ia5String::try_from(uri)?;

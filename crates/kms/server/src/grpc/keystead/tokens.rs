@@ -1,18 +1,14 @@
 use jiff::SignedDuration;
 
-use keystead_keyservice::{CreateToken, KmsError, ListTokens, Method, MethodKind, RevokeToken, Token};
-use keystead_model::{InvalidPrincipal, Principal};
+use keystead_keyservice::{CreateToken, KmsError, ListTokens, MethodKind, RevokeToken, Token};
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::tokens_server::Tokens;
 use tonic::{Request, Response};
 
+use super::{method, principal};
 use crate::grpc::call::Begun;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
-
-const fn method(name: &'static str, kind: MethodKind) -> Method {
-    Method { service: "keystead", name, kind }
-}
 
 #[tonic::async_trait]
 impl Tokens for Adapter {
@@ -62,10 +58,6 @@ async fn list(call: &Begun<'_>, request: proto::ListTokensRequest) -> Result<Lis
     let page_size = usize::try_from(request.page_size)
         .map_err(|_| KmsError::invalid("page_size must not be negative."))?;
     ListTokens::new(call.keyservice(), principal, page_size, request.page_token).await
-}
-
-fn principal(text: &str) -> Result<Principal, KmsError> {
-    text.parse().map_err(|error: InvalidPrincipal| KmsError::invalid(format!("{error}.")))
 }
 
 fn token(token: &Token) -> proto::Token {

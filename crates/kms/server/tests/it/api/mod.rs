@@ -3,6 +3,7 @@
 mod authentication;
 mod cloud_kms;
 mod grpc;
+mod keystead;
 mod policies;
 mod projects;
 mod refusals;
@@ -16,6 +17,7 @@ use keystead_crypto::SystemRandom;
 use keystead_keyservice::{KeyService, Location, Parts, RootDirectory, Settings, SystemClock};
 use keystead_provider_local::{KeyFile, LocalProvider};
 use keystead_server::grpc::Api;
+use keystead_server::pki::Pki;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 use serde_json::{Value, json};
 use tonic::body::Body;
@@ -71,8 +73,10 @@ impl Server {
             confirm_rollback: None,
         };
         let keyservice = KeyService::open(parts).await.expect("opens");
+        let authority =
+            Pki::open(directory.path(), vec!["localhost".to_owned()], jiff::Timestamp::now()).expect("pki");
         let admin = String::from_utf8(first_token.recv().expect("a first token")).expect("text");
-        Self { api: Api::new(keyservice).expect("routes"), admin, directory }
+        Self { api: Api::new(keyservice, Some(Arc::new(authority))).expect("routes"), admin, directory }
     }
 
     /// With a project in which Cloud KMS is on.

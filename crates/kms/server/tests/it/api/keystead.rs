@@ -1,0 +1,104 @@
+//! The API of our own.
+
+use std::sync::Arc;
+
+use http::Request;
+use keystead_server::{ClientCertificate, Peer};
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+use tonic::body::Body;
+
+use super::{KEY, Server};
+
+#[tokio::test]
+async fn p13_inventories_say_who_uses_a_version() {
+    let server = Server::with_key().await;
+    let path = format!("/keystead/v1/{KEY}/inventories");
+    let inventory = json!({
+        "source": "cluster-1",
+        "observeTime": "2026-11-25T12:00:00Z",
+        "counts": [{ "cryptoKeyVersionId": "1", "objects": "7" }],
+    });
+    assert_eq!(server.post(&path, inventory.clone()).await.ok(), inventory);
+    assert_eq!(server.get(&path).await.ok(), json!({ "inventories": [inventory] }));
+    let version = format!("{KEY}/cryptoKeyVersions/1");
+    let usage = server.get(&format!("/keystead/v1/{version}/usage")).await.ok();
+    let user = json!({ "source": "cluster-1", "objects": "7", "observeTime": "2026-11-25T12:00:00Z" });
+    assert_eq!(usage, json!({ "name": version, "users": [user] }));
+    let refused = server.post(&format!("/v1/{version}:destroy"), json!({})).await;
+    assert!(refused.refused(400, "FAILED_PRECONDITION").contains("cluster-1"));
+
+    server.call("DELETE", &format!("{path}/cluster-1"), "").await.ok();
+    server.call("DELETE", &format!("{path}/cluster-1"), "").await.refused(404, "NOT_FOUND");
+    server.post(&format!("/v1/{version}:destroy"), json!({})).await.ok();
+    for bad in [
+        json!({ "source": "a b", "observeTime": "2026-11-25T12:00:00Z" }),
+        json!({ "source": "a" }),
+        json!({ "source": "a", "observeTime": "2026-11-25T12:00:00Z", "counts": [{ "cryptoKeyVersionId": "0" }] }),
+        json!({
+            "source": "a",
+            "observeTime": "2026-11-25T12:00:00Z",
+            "counts": [{ "cryptoKeyVersionId": "1", "objects": -1 }],
+        }),
+    ] {
+        server.post(&path, bad).await.refused(400, "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_the_audit_log_moves_with_every_call() {
+    let server = Server::with_project().await;
+    let first = server.get("/keystead/v1/audit/head").await.ok();
+    let second = server.get("/keystead/v1/audit/head").await.ok();
+    let sequence = |head: &serde_json::Value| -> u64 {
+        head["sequence"].as_str().expect("text").parse().expect("number")
+    };
+    assert!(sequence(&second) > sequence(&first));
+    assert_ne!(first["hash"], second["hash"]);
+    assert_eq!(first["hash"].as_str().expect("hash").len(), 64);
+    let token = server.token_of("user:a@example.com").await;
+    server.call_as(&token, "GET", "/keystead/v1/audit/head", "").await.refused(403, "PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_a_credential() {
+    let server = Server::with_key().await;
+    let key = KeyPair::generate().expect("key");
+    let asked = CertificateParams::default().serialize_request(&key).expect("request").pem().expect("PEM");
+    let body = json!({ "principal": "user:c@example.com", "signingRequestPem": asked, "ttl": "86400s" });
+    let issued = server.post("/keystead/v1/certificates", body).await.ok();
+    let text = issued["certificatePem"].as_str().expect("PEM");
+    assert!(issued["authorityPem"].as_str().expect("PEM").starts_with("-----BEGIN CERTIFICATE-----"));
+    let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).expect("PEM");
+    let certificate = ClientCertificate::parse(&pem.contents.into()).expect("certificate");
+    assert_eq!(certificate.uris, ["keystead:user:c@example.com"]);
+    assert_eq!(issued["serialNumber"], certificate.serial);
+
+    // As the listener does it after it has verified the certificate.
+    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), tls: true, certificate: Some(certificate) };
+    let peer = Arc::new(peer);
+    let request = || Request::builder().uri(format!("/v1/{KEY}")).extension(peer.clone());
+    let denied = server.send(request().body(Body::empty()).expect("request")).await;
+    denied.refused(403, "PERMISSION_DENIED");
+    server.bind(KEY, &[("roles/cloudkms.viewer", "user:c@example.com")]).await;
+    server.send(request().body(Body::empty()).expect("request")).await.ok();
+    // A bad token is not made good by a certificate.
+    let both = request().header("authorization", "Bearer x").body(Body::empty()).expect("request");
+    server.send(both).await.refused(401, "UNAUTHENTICATED");
+    assert!(server.audit_text().contains("127.0.0.1"));
+
+    let token = server.token_of("user:a@example.com").await;
+    let body = json!({ "principal": "user:c@example.com", "signingRequestPem": asked }).to_string();
+    let stranger = server.call_as(&token, "POST", "/keystead/v1/certificates", &body).await;
+    stranger.refused(403, "PERMISSION_DENIED");
+    for body in [
+        json!({ "principal": "user:c@example.com" }),
+        json!({ "principal": "user:c@example.com", "signingRequestPem": "x" }),
+        json!({ "principal": "c@example.com", "signingRequestPem": asked }),
+        json!({ "principal": "user:c@example.com", "signingRequestPem": asked, "ttl": "0s" }),
+        json!({ "principal": "user:c@example.com", "signingRequestPem": asked, "ttl": "-86400s" }),
+        json!({ "principal": "user:c@example.com", "signingRequestPem": asked, "ttl": "99999999s" }),
+    ] {
+        server.post("/keystead/v1/certificates", body).await.refused(400, "INVALID_ARGUMENT");
+    }
+}
