@@ -3,6 +3,7 @@
 //! One file a group of commands; read `plugin.rs` first. Results go to standard output, progress and prose to standard
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
+mod audit;
 mod bench;
 mod connection;
 mod duration;
@@ -43,6 +44,9 @@ enum Command {
     Projects(Box<projects::ProjectsArgs>),
     Services(Box<services::ServicesArgs>),
     Iam(Box<iam::IamArgs>),
+    /// The server's audit log: check it, show it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Runs one command.
@@ -55,6 +59,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Projects(args) => projects::run(&args),
         Command::Services(args) => services::run(&args),
         Command::Iam(args) => iam::run(&args),
+        Command::Audit(command) => audit::run(&command),
     }
 }
 

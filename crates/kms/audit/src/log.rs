@@ -17,7 +17,7 @@ use crate::segment::{Lines, Next};
 use crate::state::Admission;
 use crate::writer::Writer;
 use crate::{
-    AuditError, AuditSettings, Event, EventKind, Head, LogState, Record, entry, files, line, recover,
+    AuditError, AuditSettings, Event, EventKind, Head, LogState, Reader, Record, entry, files, line, recover,
 };
 
 /// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
@@ -189,6 +189,21 @@ impl AuditLog {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a head that was kept elsewhere is still in the log, as it was. A log that does not extend it lost its end, or
+    /// was rewritten; one whose time is over cannot be told and counts as extended.
+    pub fn extends(&self, kept: &Head) -> Result<bool, AuditError> {
+        if kept.sequence == 0 {
+            return Ok(true);
+        }
+        if kept.sequence > self.head().sequence {
+            return Ok(false);
+        }
+        let record = Reader::after(&self.shared.dir, kept.sequence - 1).next_record()?;
+        Ok(record.is_some_and(|it| {
+            it.sequence > kept.sequence || line::read(it.text.as_bytes()).is_ok_and(|it| it.hash == kept.hash)
+        }))
     }
 
     /// What was cut off when the log was opened.

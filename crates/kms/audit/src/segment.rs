@@ -12,11 +12,11 @@ use crate::line::{self, Line};
 use crate::{AuditError, Hash};
 
 /// Longest line that is read: a record has at most about 300 KiB, when a policy with 256 members is recorded.
-const MAX_LINE: u64 = 1 << 20;
+pub(crate) const MAX_LINE: u64 = 1 << 20;
 /// Larger than a footer's line and than the start of any line up to its previous hash.
 const ENDS: u64 = 1024;
 /// A segment is read at the disk's speed with this, and a line seldom straddles two reads.
-const READ_BUFFER: usize = 256 * 1024;
+pub(crate) const READ_BUFFER: usize = 256 * 1024;
 
 /// Lines of one file, each without its line feed.
 pub(crate) struct Lines {

@@ -6,6 +6,7 @@ mod crash;
 mod heads;
 mod metrics;
 mod opening;
+mod reading;
 mod record;
 mod refusals;
 mod retention;
