@@ -10,7 +10,8 @@ use crate::session::{Session, SessionArgs};
 
 /// Service accounts in gcloud's words, and tokens
 ///
-/// These say who calls the server; roles, granted on projects, rings and keys, say what they may do. `iam service-accounts` has the words, options and outputs of gcloud; `iam tokens` is our own.
+/// These say who calls the server; roles, granted on projects, rings and keys, say what they may do.
+/// `iam service-accounts` has the words, options and outputs of gcloud; `iam tokens` is our own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct IamArgs {
     #[command(flatten)]

@@ -1,5 +1,8 @@
 //! IAM policies: read, change one binding, write back under the etag that was read.
 
+mod condition;
+mod edit;
+
 use std::path::{Path, PathBuf};
 
 use keystead_runtime::Failure;
@@ -7,11 +10,11 @@ use serde_json::{Map, Value, json};
 
 use crate::output::{ListArgs, say};
 use crate::session::Session;
+use condition::Wanted;
+use edit::{has_condition, insert, take};
 
 /// The version that knows conditions; what is read or written with a lower one may lose them.
 const VERSION: u8 = 3;
-/// Roles of a whole project, which take no condition.
-const BASIC_ROLES: [&str; 3] = ["roles/editor", "roles/owner", "roles/viewer"];
 
 /// The binding that is added or removed.
 #[derive(Clone, Debug, clap::Args)]
@@ -191,185 +194,5 @@ fn parse(file: &Path) -> Result<Map<String, Value>, Failure> {
         Ok(Value::Object(policy)) => Ok(policy),
         Ok(_) => Err(wrong("it is no policy: bindings, etag and version were expected".to_owned())),
         Err(error) => Err(wrong(error.to_string())),
-    }
-}
-
-/// What was said about the condition.
-#[derive(Clone, Debug, PartialEq)]
-enum Wanted {
-    NotSaid,
-    Without,
-    This(Value),
-}
-
-impl Wanted {
-    fn value(&self) -> Option<&Value> {
-        match self {
-            Self::This(condition) => Some(condition),
-            Self::NotSaid | Self::Without => None,
-        }
-    }
-}
-
-impl Binding {
-    fn condition(&self) -> Result<Wanted, Failure> {
-        let fields = match (&self.condition, &self.condition_from_file) {
-            (Some(text), _) if text == "None" => return Ok(Wanted::Without),
-            (Some(text), _) => pairs(text)?,
-            (None, Some(file)) => parse(file)?,
-            (None, None) => return Ok(Wanted::NotSaid),
-        };
-        let known = |name: &String| ["expression", "title", "description"].contains(&name.as_str());
-        let given = |name: &str| fields.get(name).and_then(Value::as_str).is_some_and(|it| !it.is_empty());
-        if !given("expression") || !given("title") || !fields.keys().all(known) {
-            return Err(wrong_condition());
-        }
-        if BASIC_ROLES.contains(&self.role.as_str()) {
-            return Err(
-                Failure::new(format!("{} is a basic role, which takes no condition", self.role)).usage()
-            );
-        }
-        Ok(Wanted::This(Value::Object(fields)))
-    }
-}
-
-fn wrong_condition() -> Failure {
-    let hint = "--condition='expression=EXPRESSION,title=TITLE,description=TEXT'; \
-                with a comma inside: --condition='^:^title=TITLE:expression=EXPRESSION'";
-    Failure::new("a condition is None, or it has an expression and a title").usage().hint(hint.to_owned())
-}
-
-/// `a=b,c=d`; `^:^a=b:c=d` names another separator, as `gcloud topic escaping` has it.
-fn pairs(text: &str) -> Result<Map<String, Value>, Failure> {
-    let (separator, text) = match text.strip_prefix('^').and_then(|rest| rest.split_once('^')) {
-        Some((separator, rest)) if !separator.is_empty() => (separator, rest),
-        _ => (",", text),
-    };
-    let mut fields = Map::new();
-    for part in text.split(separator) {
-        let (name, value) = part.split_once('=').ok_or_else(wrong_condition)?;
-        fields.insert(name.trim().to_owned(), value.into());
-    }
-    Ok(fields)
-}
-
-fn bindings(policy: &Value) -> impl Iterator<Item = &Value> {
-    policy.get("bindings").and_then(Value::as_array).into_iter().flatten()
-}
-
-fn has_condition(policy: &Value) -> bool {
-    bindings(policy).any(|binding| binding.get("condition").is_some())
-}
-
-fn is_for(binding: &Value, role: &str, condition: Option<&Value>) -> bool {
-    let same = |name: &str| {
-        binding.get("condition").and_then(|it| it.get(name)) == condition.and_then(|it| it.get(name))
-    };
-    binding.get("role").is_some_and(|it| it == role)
-        && binding.get("condition").is_some() == condition.is_some()
-        && ["expression", "title", "description"].into_iter().all(same)
-}
-
-/// Adds the member to the binding of this role and condition, or a binding where there is none.
-fn insert(policy: &mut Value, role: &str, member: &str, condition: Option<&Value>) {
-    let Value::Object(policy) = policy else { return };
-    let list = policy.entry("bindings").or_insert_with(|| json!([]));
-    let Value::Array(list) = list else { return };
-    let found = list.iter_mut().find(|binding| is_for(binding, role, condition));
-    if let Some(Value::Array(members)) = found.and_then(|binding| binding.get_mut("members")) {
-        if !members.iter().any(|it| it == member) {
-            members.push(member.into());
-        }
-        return;
-    }
-    let mut binding = json!({"role": role, "members": [member]});
-    if let (Value::Object(binding), Some(condition)) = (&mut binding, condition) {
-        binding.insert("condition".to_owned(), condition.clone());
-    }
-    list.push(binding);
-}
-
-/// Takes the member out, from bindings of any condition when none is given. Says whether it was there.
-fn take(policy: &mut Value, role: &str, member: &str, condition: Option<Option<&Value>>) -> bool {
-    let Value::Object(policy) = policy else { return false };
-    let Some(Value::Array(list)) = policy.get_mut("bindings") else { return false };
-    let mut found = false;
-    for binding in list.iter_mut() {
-        let fits = match condition {
-            Some(condition) => is_for(binding, role, condition),
-            None => binding.get("role").is_some_and(|it| it == role),
-        };
-        if let (true, Some(Value::Array(members))) = (fits, binding.get_mut("members")) {
-            let before = members.len();
-            members.retain(|it| it != member);
-            found |= members.len() < before;
-        }
-    }
-    list.retain(|binding| binding.get("members").and_then(Value::as_array).is_some_and(|it| !it.is_empty()));
-    if list.is_empty() {
-        policy.remove("bindings");
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::{insert, pairs, take};
-
-    fn policy() -> Value {
-        json!({"etag": "ACAB", "bindings": [
-            {"role": "roles/a", "members": ["user:x", "user:y"]},
-            {"role": "roles/a", "members": ["user:x"], "condition": {"title": "t", "expression": "e"}}]})
-    }
-
-    #[test]
-    fn a_member_joins_the_binding_of_its_role_and_condition() {
-        let mut it = policy();
-        insert(&mut it, "roles/a", "user:z", None);
-        insert(&mut it, "roles/a", "user:z", None);
-        insert(&mut it, "roles/a", "user:z", Some(&json!({"title": "t", "expression": "e"})));
-        insert(&mut it, "roles/a", "user:z", Some(&json!({"title": "other", "expression": "e"})));
-        insert(&mut it, "roles/b", "user:z", None);
-        let members: Vec<&Value> = super::bindings(&it).map(|it| &it["members"]).collect();
-        assert_eq!(
-            members,
-            [
-                &json!(["user:x", "user:y", "user:z"]),
-                &json!(["user:x", "user:z"]),
-                &json!(["user:z"]),
-                &json!(["user:z"])
-            ]
-        );
-        let mut empty = json!({"etag": "ACAB"});
-        insert(&mut empty, "roles/a", "user:z", None);
-        assert_eq!(empty["bindings"], json!([{"role": "roles/a", "members": ["user:z"]}]));
-    }
-
-    #[test]
-    fn a_member_leaves_the_binding_that_is_meant_and_empty_ones_go() {
-        let condition = json!({"title": "t", "expression": "e"});
-        let mut it = policy();
-        assert!(take(&mut it, "roles/a", "user:x", Some(Some(&condition))));
-        assert_eq!(it["bindings"], json!([{"role": "roles/a", "members": ["user:x", "user:y"]}]));
-        let mut it = policy();
-        assert!(take(&mut it, "roles/a", "user:x", Some(None)));
-        assert_eq!(it["bindings"][0]["members"], json!(["user:y"]));
-        let mut it = policy();
-        assert!(take(&mut it, "roles/a", "user:x", None), "of any condition");
-        assert_eq!(it["bindings"], json!([{"role": "roles/a", "members": ["user:y"]}]));
-        assert!(!take(&mut it, "roles/a", "user:x", None), "no longer there");
-        assert!(take(&mut it, "roles/a", "user:y", None));
-        assert_eq!(it, json!({"etag": "ACAB"}), "gcloud writes no empty list");
-    }
-
-    #[test]
-    fn conditions_may_hold_commas() {
-        let fields = pairs("expression=a == b,title=t").expect("pairs");
-        assert_eq!(Value::Object(fields), json!({"expression": "a == b", "title": "t"}));
-        let fields = pairs("^:^title=t:expression=f(a, b)").expect("pairs");
-        assert_eq!(Value::Object(fields), json!({"expression": "f(a, b)", "title": "t"}));
-        assert!(pairs("expression=f(a, b),title=t").is_err());
     }
 }
