@@ -114,6 +114,14 @@ fn each_list_has_its_own_fields() {
     assert!(Filter::<CryptoKeyVersion>::parse("primary.state=ENABLED").is_err());
 }
 
+#[test]
+fn a_word_of_the_language_is_whole() {
+    for filter in ["name:x ORname:y", "name:x ANDname:y", "NOTname:x"] {
+        let error = Filter::<ListedKey>::parse(filter).expect_err(filter).to_string();
+        assert!(error.starts_with("filter names the unknown field"), "{filter}: {error}");
+    }
+}
+
 /// Each file of `bad_filters` is a filter; the file beside it with `.txt` in place of `.filter` is what is said.
 #[test]
 fn bad_filters_are_refused_with_their_texts() {

@@ -16,6 +16,7 @@ fn nothing_is_due_without_a_schedule_or_before_its_time() {
     let now = at("2026-06-01T00:00:00Z");
     assert_eq!(plan(now, &key(&[]), None), []);
     assert_eq!(plan(now, &scheduled(Some(DAY_S), "2026-06-01T00:00:00.000001Z"), None), []);
+    assert_eq!(plan(now, &scheduled(Some(DAY_S), "2026-06-01T00:00:00Z"), None).len(), 1, "its time is now");
     assert_eq!(plan(now, &scheduled(None, "2026-06-02T00:00:00Z"), Some(now)), []);
 }
 
