@@ -7,7 +7,7 @@ use crate::connection;
 use crate::fault::Fault;
 use crate::queue::Next;
 use crate::record::{checksum, damaged, end_of, read, signed, start_of, unsigned};
-use crate::store::{Answer, Job, Shared};
+use crate::store::{Answer, Job, Shared, unless_it_panics};
 
 /// One call that reads.
 pub(crate) enum Read {
@@ -23,7 +23,7 @@ pub(crate) fn run(shared: &Shared) {
         let served = connection::reader(&shared.path).map_err(|fault| fault.told(&shared.path));
         match served {
             Ok(connection) => {
-                if serve(shared, &connection, first) == Exit::Closed {
+                if unless_it_panics(|| serve(shared, &connection, first)) == Some(Exit::Closed) {
                     return;
                 }
             }

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -214,6 +215,16 @@ fn spawn(
     })
 }
 
+/// A bug that one call finds must not leave all later ones without a thread that answers.
+pub(crate) fn unless_it_panics<T>(serve: impl FnOnce() -> T) -> Option<T> {
+    // What is used again afterwards is whole: the queue, and an erasure that starts over from the database.
+    let served = catch_unwind(AssertUnwindSafe(serve));
+    if served.is_err() {
+        tracing::error!("a call made a thread of the store panic; it goes on with a new connection");
+    }
+    served.ok()
+}
+
 async fn place(under_way: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
     under_way.clone().acquire_owned().await.map_err(|_| gone())
 }
@@ -221,6 +232,6 @@ async fn place(under_way: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Store
 fn gone() -> StoreError {
     StoreError::new(
         ErrorClass::Unavailable,
-        "the store has stopped; whether a commit was written is not known",
+        "the store gave no answer; whether a commit was written is not known",
     )
 }

@@ -12,7 +12,7 @@ use crate::erase::Erasure;
 use crate::fault::Fault;
 use crate::queue::Next;
 use crate::record::{checksum, signed, unsigned};
-use crate::store::{Answer, Job, Shared};
+use crate::store::{Answer, Job, Shared, unless_it_panics};
 
 /// Batches in one transaction. At 64 a sync is already less than the statements cost; more only makes the first one wait.
 const GROUP: usize = 64;
@@ -46,7 +46,9 @@ pub(crate) fn run(shared: &Shared, first: Connection, anchor: Connection) {
         };
         match connection {
             Ok(connection) => {
-                if serve(shared, &connection, &mut erasure, std::mem::take(&mut jobs)) == Exit::Closed {
+                let work = std::mem::take(&mut jobs);
+                let exit = unless_it_panics(|| serve(shared, &connection, &mut erasure, work));
+                if exit == Some(Exit::Closed) {
                     // In this order, so that the one that can write is the last: closing that one empties the log.
                     drop(anchor);
                     return;
