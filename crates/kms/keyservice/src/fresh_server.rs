@@ -1,7 +1,7 @@
 //! A key service as on its first start: all that it has is the first administrator's token.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use jiff::SignedDuration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -35,6 +35,8 @@ pub(crate) struct FreshServer {
 /// Where a service keeps what.
 pub(crate) struct Files {
     dir: TempDir,
+    /// The store that is open now.
+    store: Mutex<Weak<SqliteStore>>,
     pub(crate) settings: Settings,
     pub(crate) confirm_rollback: Option<u64>,
 }
@@ -51,6 +53,7 @@ impl FreshServer {
             Location { id: "global".parse().expect("a location"), display_name: "Global".to_owned() };
         let files = Files {
             dir: tempfile::tempdir().expect("a directory"),
+            store: Mutex::default(),
             settings: Settings {
                 locations: vec![global],
                 token_uri: "https://kms.example:7443/token".to_owned(),
@@ -215,11 +218,12 @@ impl Files {
             let file = keystead_provider_local::KeyFile::generate(START, &SystemRandom).expect("a key file");
             keystead_provider_local::create(&root_key_path, &file).expect("written");
         }
-        let store = SqliteStore::open(&self.database(), SqliteSettings::default())?;
+        let store = Arc::new(SqliteStore::open(&self.database(), SqliteSettings::default())?);
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&store);
         let audit = AuditLog::open(&self.path("audit"), AuditSettings::default())?;
         let (sender, first_token) = std::sync::mpsc::channel();
         let service = KeyService::open(Parts {
-            store: Arc::new(store),
+            store,
             audit: Arc::new(audit),
             root_key: Arc::new(
                 LocalProvider::open(&root_key_path, Arc::new(SystemRandom)).expect("a root key"),
@@ -236,6 +240,17 @@ impl Files {
         })
         .await?;
         Ok((service, first_token.try_recv().ok()))
+    }
+
+    pub(crate) fn store(&self) -> Arc<SqliteStore> {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        store.expect("the service is open")
+    }
+
+    /// Files as of a machine on which nothing was yet.
+    pub(crate) fn empty(settings: Settings) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self { dir, store: Mutex::default(), settings, confirm_rollback: None }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

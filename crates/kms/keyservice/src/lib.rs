@@ -6,6 +6,7 @@
 //! `operations/create_key_ring.rs` for a mutation and `operations/encrypt.rs` for the use of a key.
 
 mod audit_event;
+mod backup;
 mod cache;
 mod caller;
 mod error;
@@ -31,6 +32,7 @@ mod testbed;
 mod tests;
 mod usage;
 
+pub use backup::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
 pub use caller::{Call, Caller, Credential, Origin};
 pub use error::{Detail, KmsError};
 pub use identity::{

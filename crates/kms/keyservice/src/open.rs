@@ -12,6 +12,7 @@ use keystead_model::ErrorClass;
 use keystead_provider::{Provider, ProviderError};
 use keystead_store::{Store, StoreError};
 
+use crate::backup::Destinations;
 use crate::cache::Cache;
 use crate::identity::{Groups, GroupsError, IdentityState};
 use crate::keyring::Sealing;
@@ -21,6 +22,7 @@ use crate::usage::LastUses;
 use crate::{Clock, KeyService, KmsError, Settings};
 
 pub use rollback::Rollback;
+use rollback::Standing;
 
 /// Keys in memory, of about 500 bytes each.
 const CACHED_KEYS: usize = 100_000;
@@ -63,6 +65,8 @@ impl KeyService {
     /// destroys again what was destroyed.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
         let groups = Groups::open(parts.settings.groups_file.clone())?;
+        let destinations =
+            Destinations::open(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
         let compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
             Some(store_key) => store_key,
@@ -96,11 +100,12 @@ impl KeyService {
             last_uses: LastUses::default(),
             delivered: Mutex::default(),
             witness: compared.witness,
+            destinations,
             _root: parts.root,
         };
         service.deliver_outbox().await?;
-        if !compared.in_step {
-            service.bring_witness_up(compared.versions, compared.confirmed).await?;
+        if compared.standing != Standing::InStep {
+            service.bring_witness_up(&compared.versions, compared.standing).await?;
         }
         Ok(Arc::new(service))
     }
@@ -123,6 +128,9 @@ pub enum OpenError {
         /// What the witness knows.
         known: u64,
     },
+    /// A backup destination cannot be used.
+    #[error("a backup destination cannot be used: {0}")]
+    Destination(io::Error),
     /// The groups cannot be used.
     #[error(transparent)]
     Groups(#[from] GroupsError),
@@ -161,7 +169,7 @@ impl OpenError {
             Self::Audit(error) => error.class(),
             Self::AuditLog { .. } => ErrorClass::Corrupt,
             Self::Groups(_) | Self::OtherRootKey { .. } => ErrorClass::Misconfigured,
-            Self::FirstToken(_) => ErrorClass::Unavailable,
+            Self::Destination(_) | Self::FirstToken(_) => ErrorClass::Unavailable,
             Self::Records(error) => error.class(),
             Self::Rollback(_) => ErrorClass::FailedPrecondition,
             Self::Root(error) => error.class(),

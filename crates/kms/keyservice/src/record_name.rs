@@ -126,6 +126,13 @@ pub(crate) fn token(id: &str) -> String {
 
 pub(crate) const TOKENS: &str = "token/";
 
+pub(crate) fn backup(name: &str) -> String {
+    format!("{BACKUPS}{name}")
+}
+
+/// In the order of time, because names begin with it.
+pub(crate) const BACKUPS: &str = "backup/";
+
 /// An audit record that was committed with its mutation and may not be in the audit log yet.
 pub(crate) fn outbox(insert_id: &str) -> String {
     format!("{OUTBOX}{insert_id}")

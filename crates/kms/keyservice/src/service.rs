@@ -9,6 +9,7 @@ use keystead_store::{Batch, Expect, Revision, Store, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::backup::{self, Destinations};
 use crate::cache::Cache;
 use crate::identity::IdentityState;
 use crate::keyring::{ActiveVersion, Sealing};
@@ -40,6 +41,7 @@ pub struct KeyService {
     pub(crate) last_uses: LastUses,
     pub(crate) identity: IdentityState,
     pub(crate) witness: Witness,
+    pub(crate) destinations: Destinations,
     /// Held open, so that no other server takes it.
     pub(crate) _root: RootDirectory,
     /// Outbox records whose audit records are durable; the next commit deletes them.
@@ -192,6 +194,8 @@ impl KeyService {
     ) -> Result<Committed, KmsError> {
         self.witness.ready().await?;
         let versions = self.version_events(&batch).await?;
+        let kept = self.kept_versions(&batch, &versions).await?;
+        self.destinations.keep(&kept).await?;
         let delivered = std::mem::take(&mut *self.delivered());
         for outbox in &delivered {
             batch.writes.push(Write { name: outbox.clone(), expect: Expect::Any, value: None });
@@ -214,10 +218,17 @@ impl KeyService {
                 for write in &writes {
                     self.agenda.note_written(&write.name, write.value.as_deref())?;
                 }
+                self.destinations.settle(&kept).await;
+                self.destinations.forget(&backup::destroyed(&versions)).await;
                 let witnessed = self.witness.advance(self.point(revision), versions).await;
                 Ok(Committed { revision, witnessed })
             }
             Err(error) => {
+                let nothing_written = [ErrorClass::Aborted, ErrorClass::AlreadyExists, ErrorClass::Invalid]
+                    .contains(&error.class());
+                if nothing_written {
+                    self.destinations.withdraw(&kept).await;
+                }
                 self.delivered().extend(delivered);
                 Err(error.into())
             }

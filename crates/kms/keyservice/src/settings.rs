@@ -11,6 +11,8 @@ pub struct Settings {
     pub locations: Vec<Location>,
     /// Who is in which group: a YAML file of `GROUP: [MEMBER, ...]`; none: nobody is in any.
     pub groups_file: Option<PathBuf>,
+    /// Folders, best on other machines, in which every key version is kept before it can be used.
+    pub backup_destinations: Vec<PathBuf>,
     /// The address of `POST /token`, as it stands in key files of service accounts.
     pub token_uri: String,
     /// For whom, besides the names of Google's APIs, keys of service accounts may sign bearer tokens.

@@ -48,7 +48,11 @@ impl fmt::Display for Rollback {
         if missing.len() > NAMED {
             f.write_str(", ...")?;
         }
-        write!(f, " Put the newest copy back, or confirm commit {database} to go on from there.")
+        write!(
+            f,
+            " Put the newest copy back, or confirm commit {database} to go on from there; then versions that a backup \
+             destination holds come back."
+        )
     }
 }
 
@@ -56,10 +60,20 @@ impl fmt::Display for Rollback {
 pub(super) struct Compared {
     pub(super) witness: Witness,
     pub(super) versions: Known,
+    pub(super) standing: Standing,
+}
+
+/// How database and witness stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
     /// The witness knows the newest commit, and so every version.
-    pub(super) in_step: bool,
-    /// The database is behind, and somebody has confirmed it: the versions that are lost.
-    pub(super) confirmed: Option<Vec<(VersionId, CryptoKeyVersionName)>>,
+    InStep,
+    /// The process before this one ended between a commit and its note.
+    WitnessBehind,
+    /// There is no witness: this is the first start, or a restore on another machine.
+    NoWitness,
+    /// The database is older, and somebody has confirmed it.
+    RolledBack,
 }
 
 /// Refuses a database that is older than its witness, unless its commit is confirmed.
@@ -73,7 +87,7 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
                 "there is no witness: whether the database is the newest cannot be known"
             );
         }
-        return Ok(Compared { witness, versions: found.versions, in_step: false, confirmed: None });
+        return Ok(Compared { witness, versions: found.versions, standing: Standing::NoWitness });
     };
     let audited = parts.audit.head();
     let rewritten = audited.sequence == point.audit_sequence && audited.hash != point.audit_hash;
@@ -81,26 +95,21 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
         return Err(OpenError::AuditLog { found: audited.sequence, known: point.audit_sequence });
     }
     if database >= point.counter {
-        let in_step = database == point.counter;
-        return Ok(Compared { witness, versions: found.versions, in_step, confirmed: None });
+        let standing = if database == point.counter { Standing::InStep } else { Standing::WitnessBehind };
+        return Ok(Compared { witness, versions: found.versions, standing });
     }
     let mut missing = Vec::new();
     for (id, name) in found.versions.made() {
         if !is_there(parts.store.as_ref(), id, name).await? {
-            missing.push((id, name.clone()));
+            missing.push(name.clone());
         }
     }
     if parts.confirm_rollback != Some(database) {
-        let missing = missing.into_iter().map(|(_, name)| name).collect();
         return Err(Box::new(Rollback { database, witness: point.counter, missing }).into());
     }
-    tracing::warn!(
-        database,
-        witness = point.counter,
-        missing = missing.len(),
-        "going on from an older database, as confirmed"
-    );
-    Ok(Compared { witness, versions: found.versions, in_step: false, confirmed: Some(missing) })
+    let (witness_at, missing) = (point.counter, missing.len());
+    tracing::warn!(database, witness = witness_at, missing, "going on from an older database, as confirmed");
+    Ok(Compared { witness, versions: found.versions, standing: Standing::RolledBack })
 }
 
 async fn newest_commit(store: &dyn Store) -> Result<u64, OpenError> {
@@ -108,31 +117,37 @@ async fn newest_commit(store: &dyn Store) -> Result<u64, OpenError> {
     Ok(store.changes(Revision(u64::MAX)).await?.up_to.0)
 }
 
-async fn is_there(store: &dyn Store, id: VersionId, name: &CryptoKeyVersionName) -> Result<bool, OpenError> {
+async fn is_there(store: &dyn Store, id: VersionId, name: &CryptoKeyVersionName) -> Result<bool, KmsError> {
     let Some(entry) = store.get(&record_name::key(&name.key)).await? else { return Ok(false) };
     let key: CryptoKey = decode(&entry.name, &entry.value)?;
     Ok(key.uid == id.uid && store.get(&record_name::version(name)).await?.is_some())
 }
 
 impl KeyService {
-    /// Lets the witness go on from where the database is. After a rollback destroys again what was destroyed; after a crash
-    /// tells the witness what it had no time to note.
-    pub(super) async fn bring_witness_up(
-        &self,
-        known: Known,
-        confirmed: Option<Vec<(VersionId, CryptoKeyVersionName)>>,
-    ) -> Result<(), KmsError> {
-        let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
-        let mut events = self.unnoted(&known).await?;
-        let Some(lost) = confirmed else {
-            return self.witness.advance(self.point(newest), events).await;
-        };
-        for (id, name) in known.destroyed() {
-            self.destroy_again(id, name).await?;
+    /// Lets the witness go on from where the database is, after a crash, a restore or a rollback: what was destroyed is
+    /// destroyed again, what a backup destination holds comes back, and the witness learns what it had no time to note.
+    pub(super) async fn bring_witness_up(&self, known: &Known, standing: Standing) -> Result<(), KmsError> {
+        if standing == Standing::RolledBack {
+            for (id, name) in known.destroyed() {
+                self.destroy_again(id, name).await?;
+            }
         }
-        let kind = VersionEventKind::Lost;
-        events.extend(lost.into_iter().map(|(id, name)| VersionEvent { kind, id, name }));
+        // After a mere crash a destination holds at most what nobody was told of.
+        let recovered = match standing {
+            Standing::RolledBack | Standing::NoWitness => self.recover_versions(known).await?,
+            Standing::InStep | Standing::WitnessBehind => Vec::new(),
+        };
+        let mut events = self.unnoted(known).await?;
         let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
+        if standing != Standing::RolledBack {
+            return self.witness.advance(self.point(newest), events).await;
+        }
+        for (id, name) in known.made() {
+            let back = recovered.iter().any(|kept| kept.id() == id);
+            if !back && !is_there(self.store.as_ref(), id, name).await? {
+                events.push(VersionEvent { kind: VersionEventKind::Lost, id, name: name.clone() });
+            }
+        }
         self.witness.reset(self.point(newest), events).await
     }
 

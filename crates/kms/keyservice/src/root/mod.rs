@@ -5,7 +5,7 @@
 mod directory;
 mod history;
 mod note;
-mod private_file;
+pub(crate) mod private_file;
 mod slot;
 mod witness;
 

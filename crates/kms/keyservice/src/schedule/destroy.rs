@@ -45,6 +45,11 @@ impl Operation for DestroyDueVersion {
             return Ok(false);
         }
         act.outcome().destruction = Some(Destruction::Destroyed);
+        let backups = service.backups_that_hold(&stored.value).await?;
+        if !backups.is_empty() {
+            tracing::warn!(version = %name, ?backups, "these backups still hold a version that is destroyed now");
+            act.outcome().response.add("backupsThatHoldIt", backups);
+        }
         let destroyed = stored.value.destroyed(act.now())?;
         let mut batch =
             Batch::default().replace(record_name::version(&name), stored.revision, encode(&destroyed)?);

@@ -1,0 +1,254 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystead_crypto::{SecretBytes, sha256};
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+use keystead_provider_local::{Identity, Recipient, open_sealed, seal_to};
+use keystead_store_sqlite::SqliteStore;
+
+use super::*;
+use crate::fresh_server::{Files, FreshServer};
+use crate::operations::{
+    CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKey,
+    UpdateCryptoKeyPrimaryVersion,
+};
+use crate::{OpenError, RootDirectory, Settings};
+
+struct Folder {
+    path: PathBuf,
+    store: Arc<SqliteStore>,
+}
+
+impl BackupStore for Folder {
+    fn backup<'a>(&'a self, name: &'a str) -> PendingBackup<'a> {
+        Box::pin(async move {
+            let target = self.path.join(name);
+            let revision = self.store.backup(&target).await?.0;
+            let bytes = fs::read(&target).expect("read");
+            Ok(BackupCopy { revision, size_bytes: bytes.len() as u64, sha256: sha256(&bytes) })
+        })
+    }
+}
+
+/// Makes a backup in `folder`, and answers the path of its file.
+async fn back_up(server: &FreshServer, folder: &Path) -> (Backup, PathBuf) {
+    let into = Arc::new(Folder { path: folder.to_owned(), store: server.files.store() });
+    let backup = server.run_as(&server.admin().await, CreateBackup { into }).await.expect("a backup");
+    let path = folder.join(&backup.name);
+    (backup, path)
+}
+
+async fn create_key(server: &FreshServer, id: &str) -> CryptoKeyName {
+    let name: CryptoKeyName = format!("projects/key-project/locations/global/keyRings/ring/cryptoKeys/{id}")
+        .parse()
+        .expect("a name");
+    let command = CreateCryptoKey {
+        name: name.clone(),
+        labels: Default::default(),
+        rotation_period_s: None,
+        next_rotation_time: None,
+        destroy_scheduled_duration_s: Some(24 * 3600),
+        skip_initial_version: false,
+    };
+    server.run_as(&server.admin().await, command).await.expect("a key");
+    name
+}
+
+/// C10: a new version that becomes the primary.
+async fn rotate(server: &FreshServer, key: &CryptoKeyName) -> VersionNumber {
+    let admin = server.admin().await;
+    let made = server.run_as(&admin, CreateCryptoKeyVersion { key: key.clone() }).await.expect("a version");
+    let version = made.name.version;
+    let command = UpdateCryptoKeyPrimaryVersion { key: key.clone(), version };
+    server.run_as(&admin, command).await.expect("the primary");
+    version
+}
+
+async fn encrypt(server: &FreshServer, key: &CryptoKeyName, text: &str) -> Vec<u8> {
+    let plaintext = SecretBytes::from(text.as_bytes().to_vec());
+    let command = Encrypt { key: key.clone(), version: None, plaintext, caller_data: Vec::new() };
+    server.run_as(&server.admin().await, command).await.expect("encrypted").ciphertext
+}
+
+async fn decrypt(server: &FreshServer, key: &CryptoKeyName, ciphertext: &[u8]) -> Result<String, KmsError> {
+    let command = Decrypt { key: key.clone(), ciphertext: ciphertext.to_vec(), caller_data: Vec::new() };
+    let opened = server.run_as(&server.admin().await, command).await?.plaintext.into_exposed();
+    Ok(String::from_utf8(opened).expect("text"))
+}
+
+/// The settings of a server that serves `global`.
+fn settings(server: &FreshServer) -> Settings {
+    server.files.settings.clone()
+}
+
+#[tokio::test]
+async fn a_lost_machine_comes_back_from_a_backup_and_the_exported_root_key() {
+    let server = FreshServer::new().await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let old = encrypt(&server, &key, "under version 1").await;
+    rotate(&server, &key).await;
+    let new = encrypt(&server, &key, "under version 2").await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (backup, path) = back_up(&server, elsewhere.path()).await;
+    assert_eq!(backup.sha256, hex::encode(sha256(&fs::read(&path).expect("read"))));
+    let token = server.admin_token.clone();
+
+    // The new machine says who it is; the old one seals the root key to it.
+    let identity = Identity::generate().expect("an identity");
+    let recipient: Recipient = identity.recipient().to_string().parse().expect("a line of text");
+    let root_key = server.files.path("root").join("root-key");
+    let exported =
+        seal_to(&recipient, &keystead_provider_local::load(&root_key).expect("read")).expect("sealed");
+    let root_key_text = fs::read_to_string(&root_key).expect("read");
+
+    // The backup does not hold the root key, nor does what was exported show it.
+    let secret = root_key_text.lines().max_by_key(|line| line.len()).expect("a line").to_owned();
+    for bytes in [fs::read(&path).expect("read"), exported.clone().into_bytes()] {
+        assert!(!String::from_utf8_lossy(&bytes).contains(secret.split(' ').next_back().expect("a word")));
+    }
+    let settings = settings(&server);
+    let (clock, files) = server.close();
+    drop(files);
+
+    let files = Files::empty(settings);
+    let root = RootDirectory::open(&files.path("root")).expect("opens");
+    let opened = open_sealed(&identity, exported.as_bytes()).expect("opens");
+    keystead_provider_local::store(&root.root_key_path(), &opened).expect("written");
+    drop(root);
+    SqliteStore::restore(&path, &files.database()).expect("restored");
+    let (service, first_token) = files.open(&clock).await.expect("opens");
+    assert_eq!(first_token, None);
+    let server = FreshServer { clock, service, admin_token: token, files };
+    assert_eq!(decrypt(&server, &key, &old).await.expect("opens"), "under version 1");
+    assert_eq!(decrypt(&server, &key, &new).await.expect("opens"), "under version 2");
+    let read = server.run_as(&server.admin().await, GetCryptoKey { name: key }).await.expect("read");
+    assert_eq!(read.primary.expect("a primary").name.version.get(), 2);
+}
+
+#[tokio::test]
+async fn a_version_newer_than_the_backup_comes_back_from_a_destination() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let settings =
+        Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    assert!(!server.service.is_unprotected());
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let (_, path) = back_up(&server, destination.path()).await;
+    // After the backup: another version of the key, and another key.
+    rotate(&server, &key).await;
+    let late = encrypt(&server, &key, "late").await;
+    let other = create_key(&server, "key-2").await;
+    let later = encrypt(&server, &other, "later").await;
+    let token = server.admin_token.clone();
+    let (clock, files) = server.close();
+    let lost = Files::empty(files.settings.clone());
+    drop(RootDirectory::open(&lost.path("root")).expect("opens"));
+    fs::copy(files.path("root").join("root-key"), lost.path("root").join("root-key")).expect("copied");
+    drop(files);
+    SqliteStore::restore(&path, &lost.database()).expect("restored");
+
+    let (service, _) = lost.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token: token, files: lost };
+    assert_eq!(decrypt(&server, &key, &late).await.expect("opens"), "late");
+    assert_eq!(decrypt(&server, &other, &later).await.expect("opens"), "later");
+    assert!(server.audit_text().contains("RecoverCryptoKeyVersion"));
+    // Numbers go on after the newest.
+    assert_eq!(rotate(&server, &key).await.get(), 3);
+}
+
+#[tokio::test]
+async fn a_version_is_not_made_while_a_destination_cannot_be_written() {
+    let good = tempfile::tempdir().expect("a directory");
+    let bad = tempfile::tempdir().expect("a directory");
+    let settings = Settings {
+        backup_destinations: vec![good.path().to_owned(), bad.path().to_owned()],
+        ..Settings::default()
+    };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    // A file where the folder was: not even root can write into it.
+    fs::rename(bad.path().join("versions"), bad.path().join("away")).expect("moved");
+    fs::write(bad.path().join("versions"), "").expect("written");
+    let command = CreateCryptoKeyVersion { key: key.clone() };
+    let error = server.run_as(&server.admin().await, command).await.expect_err("one place is missing");
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+    assert_eq!(server.service.store.count("version/").await.expect("counted"), 1);
+    fs::remove_file(bad.path().join("versions")).expect("removed");
+    fs::rename(bad.path().join("away"), bad.path().join("versions")).expect("moved");
+    assert_eq!(rotate(&server, &key).await.get(), 2);
+    // What the failed call left in the good place is gone.
+    for place in [&good, &bad] {
+        assert_eq!(kept_files(place.path()).len(), 2, "{:?}", kept_files(place.path()));
+    }
+}
+
+#[tokio::test]
+async fn a_destroyed_version_leaves_the_destinations_and_the_backups_that_hold_it_are_named() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let settings =
+        Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let (before, _) = back_up(&server, destination.path()).await;
+    server.clock.advance(Duration::from_secs(1));
+    let key = create_key(&server, "key-1").await;
+    let (holds, _) = back_up(&server, destination.path()).await;
+    assert_eq!(kept_files(destination.path()).len(), 1);
+    let name: CryptoKeyVersionName = format!("{key}/cryptoKeyVersions/1").parse().expect("a name");
+    server.run_as(&server.admin().await, DestroyCryptoKeyVersion { name }).await.expect("scheduled");
+    server.clock.advance(Duration::from_secs(24 * 3600));
+    server.service.load_agenda().await.expect("loaded");
+    assert_eq!(server.service.tick(true).await.destroyed, 1);
+    assert_eq!(kept_files(destination.path()), Vec::<PathBuf>::new());
+    let audit = server.audit_text();
+    let record = audit.lines().find(|line| line.contains("backupsThatHoldIt")).expect("a record");
+    assert!(record.contains(&holds.name) && !record.contains(&before.name), "{record}");
+}
+
+#[tokio::test]
+async fn who_may_not_make_backups_makes_none() {
+    let server = FreshServer::new().await;
+    assert!(server.service.is_unprotected());
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let into = Arc::new(Folder { path: elsewhere.path().to_owned(), store: server.files.store() });
+    let alice = server.somebody("user:alice@example.com").await;
+    let error = server.run_as(&alice, CreateBackup { into }).await.expect_err("no right");
+    assert_eq!(error.class(), ErrorClass::Denied);
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_put_back_beside_its_witness_is_a_rollback() {
+    let server = FreshServer::new().await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (backup, path) = back_up(&server, elsewhere.path()).await;
+    rotate(&server, &key).await;
+    let (clock, mut files) = server.close();
+    fs::remove_dir_all(files.path("store")).expect("removed");
+    SqliteStore::restore(&path, &files.database()).expect("restored");
+    let refused = files.open(&clock).await.map(drop).expect_err("it is older");
+    let OpenError::Rollback(rollback) = refused else { panic!("{refused}") };
+    assert_eq!(rollback.database, backup.revision);
+    assert_eq!(rollback.missing.len(), 1);
+    files.confirm_rollback = Some(backup.revision);
+    files.open(&clock).await.expect("confirmed");
+    // Confirmed once, the loss is not told again.
+    files.confirm_rollback = None;
+    files.open(&clock).await.expect("opens");
+}
+
+fn kept_files(destination: &Path) -> Vec<PathBuf> {
+    let keys = fs::read_dir(destination.join("versions")).expect("a directory");
+    keys.flat_map(|key| {
+        let files = fs::read_dir(key.expect("an entry").path()).expect("a directory");
+        files.map(|file| file.expect("an entry").path()).collect::<Vec<_>>()
+    })
+    .collect()
+}
