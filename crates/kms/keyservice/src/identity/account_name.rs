@@ -12,7 +12,8 @@ pub struct AccountName {
 }
 
 impl AccountName {
-    pub(super) fn resource(&self) -> Resource {
+    /// What its policy is of.
+    pub fn resource(&self) -> Resource {
         let project = ProjectName { project: self.project.clone() };
         Resource::ServiceAccount { project, email: self.email.clone() }
     }

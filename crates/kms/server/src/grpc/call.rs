@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use keystead_keyservice::{Call, ClientIdentity, KeyService, KmsError, Method, Operation, Origin, Presented};
 use tonic::{Extensions, Request, Status};
 
@@ -47,14 +47,19 @@ impl Adapter {
             bearer: bearer(headers)?,
             certificate: certificate.as_ref().and_then(|identity| identity.as_ref().ok()),
         };
-        let user_agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let origin = Origin {
-            address: peer.map(|peer| peer.address.ip()),
-            user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-        };
+        let origin = origin(headers.get(USER_AGENT), extensions);
         let keyservice = &*self.keyservice;
         let call = keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))?;
         Ok(Begun { keyservice, call, method })
+    }
+}
+
+/// What the transport knows of the other end.
+pub(crate) fn origin(user_agent: Option<&HeaderValue>, extensions: &Extensions) -> Origin {
+    let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
+    Origin {
+        address: extensions.get::<Arc<Peer>>().map(|peer| peer.address.ip()),
+        user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
     }
 }
 

@@ -5,6 +5,7 @@ mod call;
 mod checksum;
 mod cloud_kms;
 mod finished;
+mod iam;
 mod iam_policy;
 mod keystead;
 mod locations;
@@ -26,6 +27,7 @@ use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use keystead_keyservice::KeyService;
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
+use keystead_proto::iam_admin::iam_server::IamServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
 use keystead_proto::keystead_v1::audit_server::AuditServer;
 use keystead_proto::keystead_v1::certificates_server::CertificatesServer;
@@ -41,7 +43,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::metrics::Served;
 use crate::pki::Pki;
-use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name};
+use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name, token};
 use methods::Known;
 
 /// Generated servers have no type in common.
@@ -50,6 +52,8 @@ macro_rules! serve {
         call(<$server>::from_arc($adapter).max_decoding_message_size(MAX_BODY_LEN), $request).await
     };
 }
+
+pub(crate) use call::origin;
 
 /// What a method answers.
 type Answer<T> = Result<tonic::Response<T>, Status>;
@@ -86,6 +90,9 @@ impl Api {
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         if is_grpc {
             return self.adapter.answer(request).await;
+        }
+        if request.uri().path() == token::PATH {
+            return token::exchange(&self.adapter.keyservice, request).await;
         }
         let adapter = self.adapter;
         let grpc = tower::service_fn(move |request| adapter.clone().answer(request).map(Ok));
@@ -151,6 +158,7 @@ impl Adapter {
             Some("google.api.serviceusage.v1.ServiceUsage") => {
                 serve!(ServiceUsageServer<Adapter>, self, request)
             }
+            Some("google.iam.admin.v1.IAM") => serve!(IamServer<Adapter>, self, request),
             Some("keystead.v1.Tokens") => serve!(TokensServer<Adapter>, self, request),
             Some("keystead.v1.Usage") => serve!(UsageServer<Adapter>, self, request),
             Some("keystead.v1.Audit") => serve!(AuditServer<Adapter>, self, request),

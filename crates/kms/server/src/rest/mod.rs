@@ -9,6 +9,7 @@ mod refusal;
 mod routes;
 mod strict;
 mod template;
+pub(crate) mod token;
 mod transcode;
 
 pub(crate) use refusal::code_name;

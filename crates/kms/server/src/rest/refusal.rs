@@ -58,6 +58,10 @@ impl Refusal {
         refusal
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(super) fn code(&self) -> Code {
         self.code
     }

@@ -33,7 +33,7 @@ async fn resource(call: &Begun<'_>, name: &str) -> Result<Resource, KmsError> {
 }
 
 /// The next page, in protobuf's words.
-fn page_size(size: i32) -> Result<usize, KmsError> {
+pub(super) fn page_size(size: i32) -> Result<usize, KmsError> {
     usize::try_from(size)
         .map_err(|_| KmsError::invalid(format!("page_size must not be negative, but is {size}.")))
 }

@@ -7,6 +7,7 @@ mod keystead;
 mod policies;
 mod projects;
 mod refusals;
+mod service_accounts;
 
 use std::sync::Arc;
 
