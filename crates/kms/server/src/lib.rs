@@ -1,18 +1,27 @@
 //! `keystead-server`: the key service on one TLS port, REST and gRPC.
 //!
 //! It must never decide who may do what, never let one client keep others from being served, and never write a key or a
-//! token into a log. Read `listener.rs` first, then `front.rs`, which every request passes; `pki.rs` has the
-//! certificates.
+//! token into a log. Read `app.rs` first, which puts everything together; then follow a request: `listener.rs`,
+//! `front.rs`, `grpc/mod.rs`. `pki.rs` has the certificates.
 
+mod app;
+mod data_dir;
 mod front;
 pub mod grpc;
+mod health;
 mod listener;
 mod metrics;
 pub mod pki;
 pub mod rest;
+mod root_key;
+mod run;
+mod settings;
 mod tls;
 
+pub use app::{App, Running};
 pub use front::Front;
 pub use listener::{BodyError, ClientCertificate, ConnectionLimits, Listener, MAX_BODY_LEN, Peer, Serve};
 pub use metrics::{Metrics, Served};
+pub use run::{RunArgs, run};
+pub use settings::{DEFAULT_LISTEN, GivenSettings, Settings, schema};
 pub use tls::{GivenCertificate, Tls, TlsError, TlsSettings};

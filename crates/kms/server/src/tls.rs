@@ -138,6 +138,15 @@ impl Tls {
 }
 
 impl TlsSettings {
+    /// Reads what is named, and lets go of it again.
+    pub(crate) fn check(&self) -> Result<(), TlsError> {
+        if let Some(given) = &self.given {
+            let (chain, key) = (read_chain(&given.certificate)?, read_key(&given.key)?);
+            self.config(provider(), RootCertStore::empty(), chain, key).map(drop)?;
+        }
+        self.client_ca.as_deref().map(read_chain).transpose().map(drop)
+    }
+
     fn files(&self) -> impl Iterator<Item = &Path> {
         let given = self.given.iter().flat_map(|given| [given.certificate.as_path(), given.key.as_path()]);
         given.chain(self.client_ca.as_deref())
@@ -170,8 +179,7 @@ impl TlsSettings {
         for certificate in pki.trusted().into_iter().chain(given) {
             roots.add(certificate).map_err(|error| TlsError::Unusable(error.to_string()))?;
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = self.config(provider, roots, chain, key)?;
+        let config = self.config(provider(), roots, chain, key)?;
         Ok(Loaded { config: Arc::new(config), not_after })
     }
 
@@ -185,22 +193,29 @@ impl TlsSettings {
         let unusable = |error: &dyn std::error::Error| TlsError::Unusable(error.to_string());
         let versions: &[&'static SupportedProtocolVersion] =
             if self.allow_tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| unusable(&error))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(|error| unusable(&error))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
             .map_err(|error| unusable(&error))?;
+        let builder = if roots.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| unusable(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Each connection proves itself anew: a resumed one would live on a certificate that has ended meanwhile.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ const MAX_ERROR_RESETS: usize = 64;
 const IDLE_FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
+///
+/// What only the beginning needs, and what hyper needs, is boxed: an idle connection then keeps no room for the handshake.
 pub(super) async fn serve<S: Serve>(
     stream: TcpStream,
     address: SocketAddr,
@@ -59,16 +61,18 @@ pub(super) async fn serve<S: Serve>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %address, "no delay");
     }
+    let builder = auto::Builder::new(TokioExecutor::new());
     let watch = Arc::clone(&place.watch);
-    match tls {
+    let connection = match tls {
         None => {
             let peer = Peer { address, tls: false, certificate: None };
-            serve_http(stream, peer, auto::Builder::new(TokioExecutor::new()), watch, service, shared).await;
+            http(stream, peer, builder, &watch, service)
         }
         Some(tls) => {
             let stopping = shared.tasks.stopping();
+            let shaking = Box::pin(tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(stream, tls)));
             let shaken = tokio::select! {
-                shaken = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(stream, &tls)) => shaken,
+                shaken = shaking => shaken,
                 () = stopping.cancelled() => return,
             };
             let stream = match shaken {
@@ -85,16 +89,15 @@ pub(super) async fn serve<S: Serve>(
                 Some(None) => return shared.metrics.failed_handshake("client_certificate"),
                 parsed => parsed.flatten(),
             };
-            let builder = auto::Builder::new(TokioExecutor::new());
             let builder = match session.alpn_protocol() {
                 Some(b"h2") => builder.http2_only(),
                 Some(_) => builder.http1_only(),
                 None => builder,
             };
-            let peer = Peer { address, tls: true, certificate };
-            serve_http(stream, peer, builder, watch, service, shared).await;
+            http(*stream, Peer { address, tls: true, certificate }, builder, &watch, service)
         }
-    }
+    };
+    drive(connection, watch, shared).await;
     drop(place);
 }
 
@@ -124,7 +127,7 @@ impl Refused {
     }
 }
 
-async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Refused> {
+async fn handshake(mut stream: TcpStream, tls: Arc<Tls>) -> Result<Box<TlsStream<TcpStream>>, Refused> {
     // A TLS record begins with 22, no HTTP method does. A person who forgot the `s` gets a sentence.
     let mut first = [0];
     let peeked = stream.peek(&mut first).await.map_err(Refused::Tls)?;
@@ -137,17 +140,34 @@ async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStre
         let answered = stream.write_all([head.as_bytes(), ANSWER.as_bytes()].concat().as_slice()).await;
         return answered.and(Err(std::io::Error::other(""))).map_err(|_| Refused::PlainHttp);
     }
-    tls.acceptor().accept(stream).await.map_err(Refused::Tls)
+    tls.acceptor().accept(stream).await.map(Box::new).map_err(Refused::Tls)
 }
 
-async fn serve_http<S: Serve>(
+/// A connection on which HTTP is spoken.
+trait Http: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send {
+    /// No new calls; ends after those under way.
+    fn say_farewell(self: Pin<&mut Self>);
+}
+
+impl<I, S> Http for auto::Connection<'static, I, S, TokioExecutor>
+where
+    Self: Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Answer<Body>>, Error = Infallible>,
+    S::Future: Send + 'static,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    fn say_farewell(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+fn http<S: Serve>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: Peer,
     mut builder: auto::Builder<TokioExecutor>,
-    watch: Arc<Watch>,
+    watch: &Arc<Watch>,
     service: S,
-    shared: Arc<Shared>,
-) {
+) -> Pin<Box<dyn Http>> {
     builder
         .http1()
         // The watch does it: hyper's timer cannot tell an idle connection from half a request.
@@ -163,15 +183,16 @@ async fn serve_http<S: Serve>(
         .adaptive_window(false)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let peer = Arc::new(peer);
-    let _open = shared.metrics.connection();
-    let io = TokioIo::new(Observed::new(stream, Arc::clone(&watch), Instant::now()));
-    let call_watch = Arc::clone(&watch);
+    let (peer, call_watch) = (Arc::new(peer), Arc::clone(watch));
+    let io = TokioIo::new(Observed::new(stream, Arc::clone(watch), Instant::now()));
     let service = service_fn(move |request: Request<Incoming>| {
         call(request, Arc::clone(&peer), Arc::clone(&call_watch), service.clone())
     });
-    let connection = builder.serve_connection(io, service);
-    let mut connection = pin!(connection);
+    Box::pin(builder.serve_connection(io, service).into_owned())
+}
+
+async fn drive(mut connection: Pin<Box<dyn Http>>, watch: Arc<Watch>, shared: Arc<Shared>) {
+    let _open = shared.metrics.connection();
     let stopping = shared.tasks.stopping();
     let (ended, farewell) = tokio::select! {
         ended = connection.as_mut() => (Some(ended), Duration::ZERO),
@@ -186,7 +207,7 @@ async fn serve_http<S: Serve>(
         Some(ended) => ended,
         None if farewell.is_zero() => return,
         None => {
-            connection.as_mut().graceful_shutdown();
+            connection.as_mut().say_farewell();
             tokio::select! {
                 ended = connection => ended,
                 // Whoever is slow does not hold up the end.

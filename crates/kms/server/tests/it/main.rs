@@ -8,5 +8,8 @@ mod hostile_http1;
 mod hostile_http2;
 mod hostile_tls;
 mod polite;
+mod process_life;
 mod raw;
 mod rest;
+mod server_process;
+mod settings;

@@ -1,0 +1,302 @@
+//! Settings -> build -> App -> spawn: how the parts of the server hang together.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keystead_audit::AuditLog;
+use keystead_crypto::{Random, SecretBytes, SystemRandom};
+use keystead_keyservice::{KeyService, OpenError, Parts, RootDirectory, SystemClock};
+use keystead_provider::{Guard, GuardSettings, Provider};
+use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
+use keystead_store::Store;
+use keystead_store_sqlite::{SqliteSettings, SqliteStore};
+
+use crate::data_dir::{self, DataDir, DataDirError, Endpoint};
+use crate::front::Front;
+use crate::grpc::Api;
+use crate::health::Health;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::root_key;
+use crate::settings::Settings;
+use crate::tls::{Tls, TlsError};
+
+/// After the last call: what is queued for the disk is written, tasks see that they are to end.
+const WRITING_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A server that has opened everything and is bound to its addresses, and does not serve yet.
+pub struct App {
+    settings: Settings,
+    dir: DataDir,
+    listener: Listener,
+    admin: Option<Admin>,
+    tls: Arc<Tls>,
+    pki: Arc<Pki>,
+    endpoint: Endpoint,
+    keyservice: Arc<KeyService>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    tasks: Tasks,
+}
+
+/// A server that serves.
+pub struct Running {
+    endpoint: Endpoint,
+    admin: Option<SocketAddr>,
+    dir: DataDir,
+    pki: Arc<Pki>,
+    keyservice: Arc<KeyService>,
+    health: Arc<Health>,
+    drain_deadline: Duration,
+    tasks: Tasks,
+    notify: Arc<Notify>,
+}
+
+impl App {
+    /// Opens the data directory, or makes everything that is not there, and binds.
+    pub async fn build(settings: Settings) -> Result<Self, Failure> {
+        let dir = DataDir::open(&settings.data_dir).map_err(|error| refused_dir(&error))?;
+        let metrics = Arc::new(Metrics::default());
+        // Before anything is opened: what is wrong with an address is known at once, and nothing was made for it.
+        let tls_dir = dir.directory("tls").map_err(|error| refused_dir(&error))?;
+        let pki = Pki::open(&tls_dir, certificate_names(&settings), Timestamp::now());
+        let pki = Arc::new(pki.map_err(|error| refused_tls(&error.into()))?);
+        let tls = Tls::open(settings.tls.clone(), Arc::clone(&pki)).map_err(|error| refused_tls(&error))?;
+        let mut listener = Listener::new(settings.limits, settings.drain_deadline);
+        let mut bind = |address, tls| {
+            listener.bind(address, tls).map_err(|error| {
+                Failure::new(format!("cannot listen on {address}: {error}"))
+                    .hint("choose another address with --listen; port 0 takes a free one".to_owned())
+            })
+        };
+        let bind_tls = |address: &SocketAddr| bind(*address, Some(Arc::clone(&tls)));
+        let addresses = settings.listen.iter().map(bind_tls).collect::<Result<Vec<_>, _>>()?;
+        let bind_plain = |address: &SocketAddr| bind(*address, None);
+        let plain_http = settings.plain_http.iter().map(bind_plain).collect::<Result<Vec<_>, _>>()?;
+        let admin = match settings.admin {
+            Some(address) => Some(bind_admin(address).await?),
+            None => None,
+        };
+        let endpoint = Endpoint {
+            endpoint: endpoint(&settings, addresses.first().copied()),
+            addresses,
+            plain_http,
+            ca_file: settings.tls.given.is_none().then(|| pki.ca_file()),
+            token_file: dir.join("admin-token"),
+        };
+
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let root = RootDirectory::open(&settings.root_dir).map_err(|error| {
+            Failure::from_error(&error).hint("check --root-dir, and who may use it".to_owned())
+        })?;
+        let root_key = root_key::open(&root.root_key_path(), &settings.database, &random)?;
+        let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
+        let store = open_store(&settings.database).await?;
+        let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;
+        let audit = AuditLog::open(&audit_dir, settings.audit.clone()).map_err(|error| {
+            Failure::from_error(&error)
+                .hint("`keystead audit verify` says what is wrong with the log".to_owned())
+        })?;
+        let audit = Arc::new(audit);
+        metrics.register(|registry| audit.register_metrics(registry));
+        let token_file = endpoint.token_file.clone();
+        let own = [endpoint.endpoint.clone(), format!("{}/", endpoint.endpoint)];
+        let keyservice = KeyService::open(Parts {
+            store: Arc::clone(&store),
+            audit: Arc::clone(&audit),
+            root_key: Arc::clone(&root_key),
+            root,
+            clock: Arc::new(SystemClock),
+            random,
+            settings: keystead_keyservice::Settings {
+                locations: settings.locations.clone(),
+                groups_file: settings.groups_file.clone(),
+                backup_destinations: settings.backup_destinations.clone(),
+                token_uri: format!("{}/token", endpoint.endpoint),
+                audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
+            },
+            keep_first_token: Box::new(move |token| keep_token(&token_file, token)),
+            confirm_rollback: settings.confirm_rollback,
+        });
+        let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
+        let health =
+            Arc::new(Health::new(store, audit, root_key, Arc::clone(&metrics), keyservice.is_unprotected()));
+        let tasks = Tasks::default();
+        Ok(Self { settings, dir, listener, admin, tls, pki, endpoint, keyservice, metrics, health, tasks })
+    }
+
+    /// Starts serving.
+    pub fn spawn(self) -> Result<Running, Failure> {
+        let Self { settings, dir, listener, admin, tls, pki, endpoint, keyservice, metrics, health, tasks } =
+            self;
+        let notify = Arc::new(Notify::default());
+        let running = Running {
+            admin: admin.as_ref().map(Admin::address),
+            drain_deadline: settings.drain_deadline,
+            tasks: tasks.clone(),
+            notify: Arc::clone(&notify),
+            endpoint,
+            dir,
+            pki,
+            keyservice: Arc::clone(&keyservice),
+            health: Arc::clone(&health),
+        };
+        running.dir.write_endpoint(&running.endpoint).map_err(|error| refused_dir(&error))?;
+        let stopping = tasks.stopping();
+        tasks.spawn("certificates", tls.keep_fresh(Arc::clone(&metrics), stopping.clone()));
+        tasks.spawn("health", Arc::clone(&health).keep_looking(Arc::clone(&notify), stopping.clone()));
+        let stopped = async move { stopping.cancelled().await };
+        tasks.spawn("schedule", Arc::clone(&keyservice).run_schedule(stopped));
+        if let Some(admin) = admin {
+            tasks.spawn("admin", admin.serve(Arc::clone(&health) as _, tasks.clone()));
+        }
+        let api = Api::new(keyservice, Some(Arc::clone(&running.pki)))
+            .map_err(|error| Failure::from_error(&error))?;
+        listener.spawn(Front::new(api, health, Arc::clone(&metrics)), metrics, &tasks);
+        notify.ready();
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Where clients find the server, such as `https://localhost:9443`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint.endpoint
+    }
+
+    /// The first TLS address, with the real port when 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.endpoint.addresses.first().copied()
+    }
+
+    /// Loopback addresses without TLS.
+    pub fn plain_http(&self) -> &[SocketAddr] {
+        &self.endpoint.plain_http
+    }
+
+    /// The admin port.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Where everything is kept.
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The file with the first administrator's token.
+    pub fn token_file(&self) -> PathBuf {
+        self.endpoint.token_file.clone()
+    }
+
+    /// The authorities that clients must trust, in PEM.
+    pub fn ca_pem(&self) -> String {
+        self.pki.ca_pem()
+    }
+
+    /// Signs client certificates.
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
+    /// Every use case, without a network.
+    pub fn keyservice(&self) -> &Arc<KeyService> {
+        &self.keyservice
+    }
+
+    /// Resolves when a task has crashed or the server is being stopped.
+    pub async fn stopping(&self) {
+        self.tasks.stopping().cancelled().await;
+    }
+
+    /// No new connections; calls under way are answered; then everything ends.
+    pub async fn stop(self) -> Drained {
+        self.notify.stopping();
+        let drained = self.tasks.drain(self.drain_deadline + WRITING_DEADLINE).await;
+        drop(self.health);
+        // Log and database end with the last reference, after what is queued.
+        let ended = tokio::task::spawn_blocking(move || drop(self.keyservice));
+        if ended.await.is_err() {
+            return Drained::Crashed;
+        }
+        drained
+    }
+}
+
+async fn open_store(path: &Path) -> Result<Arc<dyn Store>, Failure> {
+    let owned = path.to_owned();
+    // It reads and checks files.
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&owned, SqliteSettings::default()));
+    match opened.await {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(Failure::from_error(&error).hint(format!(
+            "check {} and the room on its disk; `keystead server restore` takes a backup",
+            path.display()
+        ))),
+        Err(_) => Err(Failure::new("opening the database ended in a bug").exit_code(70)),
+    }
+}
+
+/// What the server's own certificate says: this host, what the settings name, and the addresses that are listened on.
+fn certificate_names(settings: &Settings) -> Vec<String> {
+    let mut names = settings.host_names.clone();
+    names.extend(["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()]);
+    let listened = settings.listen.iter().map(SocketAddr::ip);
+    names.extend(listened.filter(|address| !address.is_unspecified()).map(|address| address.to_string()));
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// The first host name, or the best that can be said without one.
+fn endpoint(settings: &Settings, address: Option<SocketAddr>) -> String {
+    let Some(address) = address else { return String::new() };
+    let port = address.port();
+    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address.ip());
+    match settings.host_names.first() {
+        Some(name) if name.contains(':') => format!("https://[{name}]:{port}"),
+        Some(name) => format!("https://{name}:{port}"),
+        None if local || address.ip().is_unspecified() => format!("https://localhost:{port}"),
+        None => format!("https://{address}"),
+    }
+}
+
+/// One line, as `gcloud` and `curl` read it.
+fn keep_token(path: &Path, token: &SecretBytes) -> std::io::Result<()> {
+    let line = zeroize::Zeroizing::new([token.expose(), b"\n"].concat());
+    data_dir::replace(path, &line)
+}
+
+fn refused_open(error: &OpenError) -> Failure {
+    let failure = Failure::from_error(error);
+    match error {
+        OpenError::Rollback(rollback) => {
+            failure.hint(format!("to go on from there: --confirm-rollback {}", rollback.database))
+        }
+        OpenError::Destination(_) => failure.hint("check --backup-destination".to_owned()),
+        OpenError::Groups(_) => failure.hint("check --groups-file".to_owned()),
+        OpenError::RootKey(_) | OpenError::OtherRootKey { .. } => {
+            failure.hint("put the root key that belongs to this database into --root-dir".to_owned())
+        }
+        _ => failure,
+    }
+}
+
+fn refused_dir(error: &DataDirError) -> Failure {
+    Failure::from_error(error).hint(error.hint())
+}
+
+fn refused_tls(error: &TlsError) -> Failure {
+    Failure::from_error(error).hint("check the certificate and key files, and who may read them".to_owned())
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<Admin, Failure> {
+    Admin::bind(address).await.map_err(|error| {
+        Failure::new(format!("cannot listen on the admin address {address}: {error}"))
+            .hint("choose another with --admin ADDRESS, or --admin off".to_owned())
+    })
+}

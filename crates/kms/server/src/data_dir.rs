@@ -1,0 +1,155 @@
+//! The directory that holds everything the server keeps: whose it is, who has it open, and where clients find us.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
+use serde::Serialize;
+
+/// An open data directory. One process has it.
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataDirError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// A file, a link, ...
+    #[error("the data directory {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// Others can use it.
+    #[error("the data directory {} has mode {mode:04o}: others can use it", path.display())]
+    Mode { path: PathBuf, mode: u32 },
+    /// Somebody else's.
+    #[error("the data directory {} belongs to user {owner}, and the server runs as user {ours}", path.display())]
+    Owner { path: PathBuf, owner: u32, ours: u32 },
+    /// Another server has it.
+    #[error("another keystead-server{} runs with the data directory {}", pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default(), path.display())]
+    InUse { path: PathBuf, pid: Option<String> },
+}
+
+impl DataDirError {
+    /// One action that helps.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::Io { .. } => "check the path, who may write there, and the room on the disk".to_owned(),
+            Self::NotADirectory(_) => "choose another path with --data-dir".to_owned(),
+            Self::Mode { path, .. } => format!("chmod 0700 {}", path.display()),
+            Self::Owner { path, .. } => format!("run the server as its owner, or chown {}", path.display()),
+            Self::InUse { .. } => "stop the other server, or give this one another --data-dir".to_owned(),
+        }
+    }
+}
+
+/// `endpoint.json`: what `keystead env` and other programs on this host read.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Endpoint {
+    /// Such as `https://localhost:9443`.
+    pub(crate) endpoint: String,
+    /// Every TLS address.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Every loopback address without TLS.
+    pub(crate) plain_http: Vec<SocketAddr>,
+    /// The bundle of our own authority; none when the certificate was given.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The first administrator's token.
+    pub(crate) token_file: PathBuf,
+}
+
+impl DataDir {
+    /// Opens it, or makes it with mode 0700.
+    pub(crate) fn open(given: &Path) -> Result<Self, DataDirError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::Io { action, path, source }
+        };
+        if let Some(parent) = given.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(io("make", parent))?;
+        }
+        match DirBuilder::new().mode(0o700).create(given) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io("make", given)(error)),
+            _ => {}
+        }
+        let path = fs::canonicalize(given).map_err(io("find", given))?;
+        let metadata = fs::metadata(&path).map_err(io("look at", &path))?;
+        if !metadata.is_dir() {
+            return Err(DataDirError::NotADirectory(path));
+        }
+        let ours = geteuid().as_raw();
+        if metadata.uid() != ours {
+            return Err(DataDirError::Owner { path, owner: metadata.uid(), ours });
+        }
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(DataDirError::Mode { path, mode });
+        }
+        let lock_path = path.join("lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(io("open", &lock_path))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            let known = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            return Err(DataDirError::InUse { path, pid: known.then(|| pid.trim().to_owned()) });
+        }
+        let pid = format!("{}\n", std::process::id());
+        lock.set_len(0).and_then(|()| lock.write_all(pid.as_bytes())).map_err(io("write", &lock_path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Makes a directory in it, for us alone.
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join(name);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+                Err(DataDirError::Io { action: "make", path, source })
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// The absolute path of something in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says where clients find us. It is left there when the server stops: the next one most often has the same address.
+    pub(crate) fn write_endpoint(&self, endpoint: &Endpoint) -> Result<(), DataDirError> {
+        let path = self.join("endpoint.json");
+        let text = serde_json::to_vec_pretty(endpoint).map_err(std::io::Error::other);
+        text.and_then(|text| replace(&path, &text)).map_err(|source| DataDirError::Io {
+            action: "write",
+            path,
+            source,
+        })
+    }
+}
+
+/// Writes a file of mode 0600 whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,160 @@
+//! What `/readyz`, `/metrics` and the service manager are told: one task looks at everything the server needs, and
+//! publishes what it saw.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use keystead_audit::{AuditLog, EventKind, LogState};
+use keystead_crypto::{Random, Secret32, SystemRandom};
+use keystead_provider::Provider;
+use keystead_runtime::{Notify, Readiness, Report};
+use keystead_store::Store;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// Probes come every few seconds; what they see is as new as that.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// The root key is needed at the next start, not now: losing it must be known long before.
+const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(60);
+/// A store that takes longer is one that callers give up on.
+const STORE_DEADLINE: Duration = Duration::from_secs(5);
+/// A name that no record has: a read that finds nothing is a read.
+const PROBE: &str = "meta/probe";
+
+/// Knows what is wrong now.
+pub(crate) struct Health {
+    store: Arc<dyn Store>,
+    audit: Arc<AuditLog>,
+    root_key: Arc<dyn Provider>,
+    metrics: Arc<Metrics>,
+    /// There is no backup destination.
+    unprotected: bool,
+    seen: ArcSwap<Seen>,
+    root_key_seen: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+/// What the last look saw.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// One sentence for each thing that keeps calls from being answered.
+    failures: Vec<String>,
+    /// What somebody should put right, although calls are answered.
+    warnings: Vec<String>,
+    looked: bool,
+}
+
+impl Health {
+    /// Has not looked yet, and so is not ready.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        audit: Arc<AuditLog>,
+        root_key: Arc<dyn Provider>,
+        metrics: Arc<Metrics>,
+        unprotected: bool,
+    ) -> Self {
+        Self {
+            store,
+            audit,
+            root_key,
+            metrics,
+            unprotected,
+            seen: ArcSwap::default(),
+            root_key_seen: Mutex::default(),
+        }
+    }
+
+    /// Looks again and again until the process ends.
+    pub(crate) async fn keep_looking(self: Arc<Self>, notify: Arc<Notify>, stopping: CancellationToken) {
+        let mut last = String::new();
+        loop {
+            self.look().await;
+            let Readiness { ready, text } = self.readiness();
+            let text = text.trim_end().replace('\n', "; ");
+            notify.status(&text);
+            if text != last {
+                if ready {
+                    tracing::info!(state = text, "ready");
+                } else {
+                    tracing::warn!(state = text, "not ready");
+                }
+                last = text;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Looks once.
+    pub(crate) async fn look(&self) {
+        let mut seen = Seen { looked: true, ..Seen::default() };
+        match tokio::time::timeout(STORE_DEADLINE, self.store.get(PROBE)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => seen.failures.push(format!("store: {error}")),
+            Err(_) => {
+                seen.failures.push(format!("store: no answer within {} s", STORE_DEADLINE.as_secs()));
+            }
+        }
+        match (self.audit.admits(EventKind::DataRead), self.audit.admits(EventKind::AdminWrite)) {
+            (Err(error), _) => seen.failures.push(format!("audit: every call is refused: {error}")),
+            (_, Err(error)) => seen.failures.push(format!("audit: changes are refused: {error}")),
+            _ if self.audit.state() == LogState::Low => {
+                seen.warnings.push("audit: the disk is full and the reserve nearly used up".to_owned());
+            }
+            _ => {}
+        }
+        if let Err(error) = self.root_key().await {
+            // The store key is in memory: calls go on, the next start would not.
+            seen.warnings.push(format!("root key: {error}; a restart would fail"));
+        }
+        if self.unprotected {
+            seen.warnings.push("unprotected: no backup destination is configured".to_owned());
+        }
+        self.seen.store(Arc::new(seen));
+    }
+
+    async fn root_key(&self) -> Result<(), String> {
+        let due = |(at, _): &(Instant, Result<(), String>)| at.elapsed() < ROOT_KEY_INTERVAL;
+        let known = self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, result)) = known.filter(due) {
+            return result;
+        }
+        let result = self.wrap_and_unwrap().await;
+        let seen = Some((Instant::now(), result.clone()));
+        *self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        result
+    }
+
+    async fn wrap_and_unwrap(&self) -> Result<(), String> {
+        let random: &dyn Random = &SystemRandom;
+        let secret = Secret32::generate(random).map_err(|_| "no random bytes".to_owned())?;
+        let wrapped = self.root_key.wrap(&secret).await.map_err(|error| error.to_string())?;
+        let unwrapped = self.root_key.unwrap(&wrapped.version, &wrapped.bytes).await;
+        let unwrapped = unwrapped.map_err(|error| error.to_string())?;
+        if unwrapped.is_same(&secret) { Ok(()) } else { Err("it unwraps to something else".to_owned()) }
+    }
+}
+
+impl Report for Health {
+    fn readiness(&self) -> Readiness {
+        let seen = self.seen.load();
+        if !seen.looked {
+            return Readiness { ready: false, text: "starting\n".to_owned() };
+        }
+        let ready = seen.failures.is_empty();
+        let mut text = if ready { "ok\n".to_owned() } else { "not ready\n".to_owned() };
+        for line in seen.failures.iter().chain(&seen.warnings) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        Readiness { ready, text }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+}

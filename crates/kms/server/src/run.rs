@@ -1,0 +1,125 @@
+//! `keystead-server`, as a command.
+
+use std::path::PathBuf;
+
+use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+
+use crate::app::{App, Running};
+use crate::settings::{GivenSettings, Settings, schema};
+
+/// Descriptors besides connections: database, log, listeners, files that are read.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Serve the key management service on one TLS port.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file; flags and the environment win over it
+    #[arg(long, env = "KEYSTEAD_SERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the settings and what they name, print the result, and end
+    #[arg(long)]
+    check_config: bool,
+    /// Print the JSON schema of the configuration file, and end
+    #[arg(long)]
+    print_config_schema: bool,
+    /// Go on with a database that is older than its witness; the refusal names the commit
+    #[arg(long, value_name = "COMMIT")]
+    confirm_rollback: Option<u64>,
+    #[command(flatten)]
+    given: GivenSettings,
+}
+
+/// Runs until SIGTERM or SIGINT; a second one ends at once. Called before any other thread exists.
+pub fn run(args: RunArgs) -> Result<(), Failure> {
+    if args.print_config_schema {
+        return print_result(&schema());
+    }
+    let check_only = args.check_config;
+    let settings = args.settings()?;
+    if check_only {
+        settings.check()?;
+        return print_result("the settings are good\n");
+    }
+    start_logs(settings.log_level, settings.log_format);
+    // Whatever is written from here on is for us alone, unless its mode is set.
+    umask(Mode::RWXG | Mode::RWXO);
+    if let Err(error) = harden() {
+        tracing::warn!(%error, "not fully hardened");
+    }
+    raise_descriptor_limit(settings.limits.total as u64 + OTHER_DESCRIPTORS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    let no_signals = |error| Failure::new(format!("cannot wait for signals: {error}"));
+    let first = termination().map_err(no_signals)?;
+    let running = App::build(settings).await?.spawn()?;
+    running.greet();
+    tokio::select! {
+        signal = first => tracing::info!(signal, "stopping; once more ends at once"),
+        () = running.stopping() => {}
+    }
+    let second = termination().map_err(no_signals)?;
+    tokio::select! {
+        drained = running.stop() => ended(drained),
+        signal = second => Err(Failure::new(format!("{signal} once more: calls under way were cut off"))),
+    }
+}
+
+fn ended(drained: Drained) -> Result<(), Failure> {
+    match drained {
+        Drained::Clean => Ok(()),
+        Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit_code(70)),
+        Drained::TimedOut => Err(Failure::new("something did not end in time; the log says what")),
+    }
+}
+
+/// Each connection is a descriptor, and the usual limit of 1,024 is far below ours.
+fn raise_descriptor_limit(wanted: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    if raised < wanted || set.is_err() {
+        tracing::warn!(
+            limit = raised,
+            wanted,
+            "the limit of open files is lower than the limit of connections needs (ulimit -n, LimitNOFILE=)"
+        );
+    }
+}
+
+impl RunArgs {
+    fn settings(self) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(GivenSettings::read).transpose()?;
+        let settings = self.given.or(file.unwrap_or_default()).complete()?;
+        Ok(Settings { confirm_rollback: self.confirm_rollback, ..settings })
+    }
+}
+
+impl Running {
+    /// What a person needs to go on, once: paths, and nothing of what is in them.
+    fn greet(&self) {
+        tracing::info!(
+            endpoint = self.endpoint(),
+            plain_http = ?self.plain_http(),
+            admin = self.admin().map(tracing::field::display),
+            data = %self.data_dir().display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        tracing::info!(
+            token_file = %self.token_file().display(),
+            r#"next: eval "$(keystead env --data-dir {})""#,
+            self.data_dir().display()
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Where a setting comes from, what a wrong one is told, and the checked-in schema.
+
+use std::fs;
+use std::path::Path;
+
+use keystead_server::{DEFAULT_LISTEN, GivenSettings};
+
+use crate::server_process::{Ended, Place};
+
+fn assert_refused(what: &str, ended: &Ended, names: &[&str]) {
+    assert_eq!(ended.code, Some(2), "{what}: {ended:?}");
+    for name in names {
+        assert!(ended.stderr.contains(name), "{what}: {name:?} is not in {}", ended.stderr);
+    }
+    assert!(ended.stdout.is_empty(), "{what}: {ended:?}");
+}
+
+#[test]
+fn the_checked_in_schema_is_the_programs() {
+    let printed = Place::new().run(&["--print-config-schema"]);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/reference/server-config.schema.json");
+    let checked_in = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        printed.stdout, checked_in,
+        "regenerate it in the repository's root: cargo run -p keystead-server -- --print-config-schema > \
+         docs/reference/server-config.schema.json"
+    );
+}
+
+#[test]
+fn bad_files_are_refused_with_the_line_and_what_to_write() {
+    for (text, names) in [
+        ("dataDirr: a\n", &["line 1", "unknown field `dataDirr`", "did you mean `dataDir`?"][..]),
+        ("dataDir: a\ntls: {cert: a}\n", &["line 2", "unknown field `cert`", "known are certificate, key"]),
+        ("dataDir: a\ntls: {minVersion: \"1.1\"}\n", &["line 2", "1.1", "did you mean `1.2`?"]),
+        ("dataDir: a\nlisten: [localhost]\n", &["line 2"]),
+        ("dataDir: a\nlisten: []\n", &["`listen` is empty"]),
+        (
+            "dataDir: a\nplainHttp: [\"0.0.0.0:80\"]\n",
+            &["line 2", "plain HTTP would show tokens", "`0.0.0.0:80` is not a loopback address"],
+        ),
+        ("dataDir: a\nplainHttp: [here]\n", &["line 2", "`here` is not an address such as"]),
+        ("dataDir: a\nadmin: 0.0.0.0:80\n", &["line 2", "neither `off` nor a loopback address"]),
+        ("dataDir: a\nhostNames: [\"kms.example.com:443\"]\n", &["line 2", "without a port"]),
+        ("dataDir: a\nhostNames: [KMS]\n", &["line 2", "lower case"]),
+        ("dataDir: a\ndrainDeadline: soon\n", &["line 2", "`soon` is not a time"]),
+        ("dataDir: a\naudit: {segmentSize: 64MB}\n", &["line 2", "`64MB` is not a size such as 64MiB"]),
+        ("dataDir: a\naudit: {segmentSize: 99999999999GiB}\n", &["line 2", "is not a size"]),
+        ("dataDir: a\naudit: {segmentSize: 1KiB}\n", &["too small", "64KiB or more"]),
+        ("dataDir: a\nlimits: {connections: 0}\n", &["0 connections"]),
+        ("dataDir: a\nlimits: {connections: many}\n", &["line 2"]),
+        ("dataDir: a\ntls: {certificate: a.pem}\n", &["certificate is given without its key", "--tls-key"]),
+        ("dataDir: a\ntls: {key: a.pem}\n", &["key is given without its certificate"]),
+        ("dataDir: a\nlocations: []\n", &["`locations` is empty"]),
+        ("dataDir: a\nlocations: [{name: US Central}]\n", &["a location has a wrong name", "US Central"]),
+        ("dataDir: a\nlocations: [{name: a}, {name: a}]\n", &["`a` is there twice"]),
+        ("dataDir: a\nlogLevel: loud\n", &["line 2", "loud", "known are"]),
+        ("listen: [\"127.0.0.1:0\"]\n", &["no data directory is given", "--data-dir"]),
+        ("- a\n", &["line 1"]),
+    ] {
+        let place = Place::new();
+        place.write("server.yaml", text);
+        for args in [&["--config", "server.yaml"][..], &["--config", "server.yaml", "--check-config"]] {
+            assert_refused(text, &place.run(args), names);
+        }
+        assert!(!place.path("a").exists(), "{text}: nothing was made");
+    }
+}
+
+#[test]
+fn bad_flags_and_variables_are_refused_the_same_way() {
+    let place = Place::new();
+    for args in [
+        &["--no-such-flag"][..],
+        &["--data-dir"],
+        &["--data-dir", "a", "--listen", "9443"],
+        &["--data-dir", "a", "--plain-http", "192.0.2.1:80"],
+        &["--data-dir", "a", "--tls-min-version", "1.0"],
+        &["--data-dir", "a", "--host-name", "a_b"],
+        &["--data-dir", "a", "--max-connections", "-1"],
+        &["--data-dir", "a", "word"],
+    ] {
+        assert_refused(&format!("{args:?}"), &place.run(args), &[]);
+    }
+    let ended =
+        place.run_in(&["--data-dir", "a"], &[("KEYSTEAD_SERVER_PLAIN_HTTP", "127.0.0.1:80,192.0.2.1:80")]);
+    assert_refused("variable", &ended, &["192.0.2.1:80", "plain HTTP"]);
+    let missing = place.run(&["--config", "missing.yaml"]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("missing.yaml"), "{missing:?}");
+}
+
+#[test]
+fn check_config_looks_at_files_and_makes_nothing() {
+    let place = Place::new();
+    let good = place.run(&["--data-dir", "a", "--check-config"]);
+    assert_eq!((good.code, good.stdout.as_str()), (Some(0), "the settings are good\n"), "{good:?}");
+    place.write("bad.pem", "nothing");
+    for (args, name) in [
+        (&["--tls-certificate", "bad.pem", "--tls-key", "bad.pem"][..], "bad.pem: there is no certificate"),
+        (&["--tls-certificate", "no.pem", "--tls-key", "no.pem"], "no.pem: No such file"),
+        (&["--tls-client-ca", "bad.pem"], "bad.pem: there is no certificate"),
+    ] {
+        let args = [&["--data-dir", "a", "--check-config"], args].concat();
+        let ended = place.run(&args);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(name) && ended.stderr.contains("hint: "), "{ended:?}");
+    }
+    assert!(!place.path("a").exists());
+}
+
+#[test]
+fn what_is_not_given_has_its_default() {
+    let place = Place::new();
+    let file = place.write("server.yaml", "dataDir: /d\n");
+    let settings = GivenSettings::read(&file).expect("good").complete().expect("complete");
+    assert_eq!(settings.listen, [DEFAULT_LISTEN]);
+    assert_eq!(settings.root_dir, Path::new("/d/root"));
+    assert_eq!(settings.database, Path::new("/d/keystead.db"));
+    assert!(settings.plain_http.is_empty() && settings.admin.is_none() && !settings.tls.allow_tls12);
+    assert_eq!((settings.limits.total, settings.limits.per_source), (10_000, 2_000));
+    let ids: Vec<&str> = settings.locations.iter().map(|location| location.id.as_str()).collect();
+    assert_eq!(ids.len(), 46);
+    for id in ["global", "us-central1", "europe-west3"] {
+        assert!(ids.contains(&id), "{id}");
+    }
+}
+
+/// What is one value has a flag and a variable; lists of objects are for the file.
+#[test]
+fn every_setting_has_a_flag_and_a_variable() {
+    let place = Place::new();
+    let help = place.run(&["--help"]).stdout;
+    let schema: serde_json::Value =
+        serde_json::from_str(&place.run(&["--print-config-schema"]).stdout).expect("JSON");
+    let kebab = |name: &str| -> String {
+        let words = name
+            .chars()
+            .flat_map(|c| if c.is_uppercase() { vec!['-', c.to_ascii_lowercase()] } else { vec![c] });
+        words.collect()
+    };
+    for field in schema["properties"].as_object().expect("fields").keys() {
+        let names: Vec<String> = match field.as_str() {
+            "locations" => continue,
+            "limits" => vec!["max-connections".into(), "max-connections-per-source".into()],
+            "tls" | "audit" => {
+                let name = format!("Given{}{}", field[..1].to_uppercase(), &field[1..]);
+                let section = schema["$defs"][&name]["properties"].as_object().expect("a section");
+                section.keys().map(|name| format!("{field}-{}", kebab(name))).collect()
+            }
+            name => vec![kebab(name)],
+        };
+        for name in names {
+            let variable = format!("KEYSTEAD_SERVER_{}", name.replace('-', "_").to_uppercase());
+            assert!(help.contains(&format!("--{}", name.trim_end_matches('s'))), "--{name}:\n{help}");
+            assert!(help.contains(variable.trim_end_matches('S')), "{variable}:\n{help}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let place = Place::new();
+    place.write("server.yaml", "dataDir: a\ndrainDeadline: of-file\n");
+    let file = ["--config", "server.yaml"];
+    let refused = place.run_in(&file, &[]);
+    assert!(refused.stderr.contains("of-file"), "{refused:?}");
+    place.write("server.yaml", "dataDir: a\ntls: {certificate: of-file, key: of-file}\n");
+    let check = |args: &[&str], environment: &[(&str, &str)]| {
+        place.run_in(&[&["--config", "server.yaml", "--check-config"], args].concat(), environment).stderr
+    };
+    let environment = [("KEYSTEAD_SERVER_TLS_CERTIFICATE", "of-env"), ("KEYSTEAD_SERVER_TLS_KEY", "of-env")];
+    assert!(check(&[], &[]).contains("of-file: No such file"));
+    assert!(check(&[], &environment).contains("of-env: No such file"));
+    let flags = ["--tls-certificate", "of-flag", "--tls-key", "of-flag"];
+    assert!(check(&flags, &environment).contains("of-flag: No such file"));
+}
