@@ -8,6 +8,7 @@ mod active;
 mod entry;
 mod error;
 mod event;
+mod export;
 mod files;
 mod head;
 mod line;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use error::AuditError;
 pub use event::{Checked, Destruction, Event, EventKind, Status};
+pub use export::{Export, ExportSettings, OtlpSettings, SyslogAddress};
 pub use head::{Hash, Head};
 pub use log::{AuditLog, Position, Recovered};
 pub use reader::{Reader, RecordLine};

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 
+use crate::export::Running;
 use crate::metrics::Metrics;
 use crate::queue::{Job, Queue};
 use crate::refusals::Refusals;
@@ -28,6 +29,7 @@ pub struct AuditLog {
     shared: Arc<Shared>,
     recovered: Option<Recovered>,
     writer: Option<JoinHandle<()>>,
+    exports: Vec<Running>,
 }
 
 /// Where a record stands.
@@ -86,8 +88,19 @@ impl AuditLog {
             metrics: Metrics::new(),
             durable,
         });
+        shared.metrics.head(found.head.sequence, &[]);
+        let names: HashSet<&str> = settings.exports.iter().map(|it| it.name.as_str()).collect();
+        if names.len() < settings.exports.len() {
+            return Err(AuditError::Setting("two exports have one name"));
+        }
+        let exports: Vec<Running> = settings
+            .exports
+            .iter()
+            .map(|export| Running::start(export, &shared))
+            .collect::<Result<_, _>>()?;
         let writer = Writer {
             shared: Arc::clone(&shared),
+            exports: settings.exports.iter().map(|it| it.name.clone()).collect(),
             settings,
             head: found.head,
             active: found.active,
@@ -104,7 +117,7 @@ impl AuditLog {
             .name("audit-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| AuditError::Start(error.to_string()))?;
-        Ok(Self { shared, recovered: found.recovered, writer: Some(writer) })
+        Ok(Self { shared, recovered: found.recovered, writer: Some(writer), exports })
     }
 
     /// Whether a call of this kind may begin. Ask before acting: a record that cannot be written must not be needed.
@@ -223,6 +236,7 @@ impl AuditLog {
         {
             tracing::error!("the audit log's writer panicked");
         }
+        self.exports.clear();
     }
 }
 

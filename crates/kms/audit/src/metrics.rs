@@ -24,6 +24,22 @@ pub(crate) struct Metrics {
     reserve_used: Gauge,
     state: Gauge,
     destructions: Family<DestructionLabels, Counter>,
+    head: Gauge,
+    exported: Family<ExportLabels, Gauge>,
+    export_lag: Family<ExportLabels, Gauge>,
+    export_failures: Family<ExportLabels, Counter>,
+    export_lost: Family<ExportLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExportLabels {
+    export: String,
+}
+
+/// What one export counts.
+pub(crate) struct ExportMetrics {
+    labels: ExportLabels,
+    all: Metrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +64,11 @@ impl Metrics {
             reserve_used: Gauge::default(),
             state: Gauge::default(),
             destructions,
+            head: Gauge::default(),
+            exported: Family::default(),
+            export_lag: Family::default(),
+            export_failures: Family::default(),
+            export_lost: Family::default(),
         }
     }
 
@@ -74,6 +95,46 @@ impl Metrics {
             "Key versions whose destruction was scheduled or done",
             self.destructions.clone(),
         );
+        self.register_exports(registry);
+    }
+
+    fn register_exports(&self, registry: &mut Registry) {
+        registry.register("audit_head_sequence", "The newest durable record", self.head.clone());
+        registry.register(
+            "audit_export_sequence",
+            "The newest record that was exported",
+            self.exported.clone(),
+        );
+        registry.register("audit_export_lag", "Records that are not exported yet", self.export_lag.clone());
+        registry.register(
+            "audit_export_failures",
+            "Batches that could not be sent",
+            self.export_failures.clone(),
+        );
+        registry.register(
+            "audit_export_lost",
+            "Records whose time was over before they were exported",
+            self.export_lost.clone(),
+        );
+    }
+
+    /// What an export of this name counts.
+    pub(crate) fn export(&self, name: &str) -> ExportMetrics {
+        let labels = ExportLabels { export: name.to_owned() };
+        drop(self.export_failures.get_or_create(&labels));
+        drop(self.export_lost.get_or_create(&labels));
+        ExportMetrics { labels, all: self.clone() }
+    }
+
+    /// The newest durable record. Lags grow with it, also those of exports that hang.
+    pub(crate) fn head(&self, sequence: u64, exports: &[String]) {
+        let head = i64::try_from(sequence).unwrap_or(i64::MAX);
+        self.head.set(head);
+        for name in exports {
+            let labels = ExportLabels { export: name.clone() };
+            let exported = self.exported.get_or_create(&labels).get();
+            self.export_lag.get_or_create(&labels).set(head - exported);
+        }
     }
 
     pub(crate) fn synced(&self, took: Duration, records: u64, bytes: u64) {
@@ -90,5 +151,21 @@ impl Metrics {
 
     pub(crate) fn destruction(&self, step: Destruction) {
         self.destructions.get_or_create(&DestructionLabels { state: step.name() }).inc();
+    }
+}
+
+impl ExportMetrics {
+    pub(crate) fn exported(&self, sequence: u64) {
+        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+        self.all.exported.get_or_create(&self.labels).set(sequence);
+        self.all.export_lag.get_or_create(&self.labels).set(self.all.head.get() - sequence);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.all.export_failures.get_or_create(&self.labels).inc();
+    }
+
+    pub(crate) fn lost(&self, records: u64) {
+        self.all.export_lost.get_or_create(&self.labels).inc_by(records);
     }
 }

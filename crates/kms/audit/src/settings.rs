@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::ExportSettings;
+
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -18,6 +20,8 @@ pub struct AuditSettings {
     pub retention: Option<Duration>,
     /// Space that is kept for records, in bytes, for when the file system is full.
     pub reserve_bytes: u64,
+    /// Where records go besides. Each name must be another.
+    pub exports: Vec<ExportSettings>,
     /// The clock of records that the log writes about itself, and of ages.
     pub clock: Clock,
 }
@@ -31,6 +35,7 @@ impl Default for AuditSettings {
             segment_age: Duration::from_secs(24 * 60 * 60),
             retention: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             reserve_bytes: 32 << 20,
+            exports: Vec::new(),
             clock: Arc::new(Timestamp::now),
         }
     }
@@ -43,6 +48,7 @@ impl fmt::Debug for AuditSettings {
             .field("segment_age", &self.segment_age)
             .field("retention", &self.retention)
             .field("reserve_bytes", &self.reserve_bytes)
+            .field("exports", &self.exports)
             .finish_non_exhaustive()
     }
 }

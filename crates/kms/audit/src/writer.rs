@@ -30,6 +30,8 @@ pub(crate) struct Writer {
     pub head: Head,
     pub active: Option<Active>,
     pub reserve: Reserve,
+    /// Their names.
+    pub exports: Vec<String>,
     /// Lines of one group; kept, because groups are alike in size.
     pub buffer: Vec<u8>,
     pub failing: Option<Failing>,
@@ -102,6 +104,7 @@ impl Writer {
             Ok(segment) => {
                 self.shared.metrics.synced(started.elapsed(), records, self.buffer.len() as u64);
                 self.head = head;
+                self.shared.metrics.head(head.sequence, &self.exports);
                 self.shared.durable.send_replace(Durable { head, segment: Some(segment) });
                 Ok(())
             }

@@ -3,6 +3,7 @@
 
 mod appending;
 mod crash;
+mod exports;
 mod heads;
 mod metrics;
 mod opening;
