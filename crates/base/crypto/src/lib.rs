@@ -14,6 +14,6 @@ mod secret;
 pub use envelope::{Envelope, EnvelopeError, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN};
 pub use kms_ciphertext::{KMS_OVERHEAD, KmsBinding, KmsCiphertext};
 pub use message::{MESSAGE_OVERHEAD, OpenError, Purpose, open, seal};
-pub use primitive::{CryptoFailed, aes256gcm_open, aes256gcm_seal, hkdf_sha256, sha256};
+pub use primitive::{CryptoFailed, Sha256, aes256gcm_open, aes256gcm_seal, hkdf_sha256, sha256};
 pub use random::{Random, SystemRandom};
 pub use secret::{Secret32, SecretBytes};

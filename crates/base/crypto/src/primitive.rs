@@ -1,7 +1,7 @@
 //! The only calls into the cryptographic library. Wycheproof's vectors run through these functions.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroize;
 
@@ -82,6 +82,29 @@ pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Resu
         .map_err(|_| CryptoFailed)
 }
 
+/// SHA-256 of what comes in pieces.
+pub struct Sha256(Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Sha256 {
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
 /// SHA-256, for digests of public names and for fingerprints.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -91,4 +114,20 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey, CryptoFailed> {
     UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new).map_err(|_| CryptoFailed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_have_the_digest_of_the_whole() {
+        let mut digest = Sha256::default();
+        digest.update(b"ab");
+        digest.update(b"");
+        digest.update(b"c");
+        let published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex::encode(digest.finish()), published);
+        assert_eq!(hex::encode(sha256(b"abc")), published);
+    }
 }

@@ -14,6 +14,7 @@ use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
 use keystead_store::Store;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
+use crate::backup_folder::BackupFolder;
 use crate::data_dir::{self, DataDir, DataDirError, Endpoint};
 use crate::front::Front;
 use crate::grpc::Api;
@@ -38,6 +39,7 @@ pub struct App {
     pki: Arc<Pki>,
     endpoint: Endpoint,
     keyservice: Arc<KeyService>,
+    api: Api,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     tasks: Tasks,
@@ -106,7 +108,7 @@ impl App {
         let token_file = endpoint.token_file.clone();
         let own = [endpoint.endpoint.clone(), format!("{}/", endpoint.endpoint)];
         let keyservice = KeyService::open(Parts {
-            store: Arc::clone(&store),
+            store: Arc::clone(&store) as Arc<dyn Store>,
             audit: Arc::clone(&audit),
             root_key: Arc::clone(&root_key),
             root,
@@ -123,16 +125,45 @@ impl App {
             confirm_rollback: settings.confirm_rollback,
         });
         let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
+        let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
+        let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
+        let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
+        let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
         let health =
             Arc::new(Health::new(store, audit, root_key, Arc::clone(&metrics), keyservice.is_unprotected()));
         let tasks = Tasks::default();
-        Ok(Self { settings, dir, listener, admin, tls, pki, endpoint, keyservice, metrics, health, tasks })
+        Ok(Self {
+            settings,
+            dir,
+            listener,
+            admin,
+            tls,
+            pki,
+            endpoint,
+            keyservice,
+            api,
+            metrics,
+            health,
+            tasks,
+        })
     }
 
     /// Starts serving.
     pub fn spawn(self) -> Result<Running, Failure> {
-        let Self { settings, dir, listener, admin, tls, pki, endpoint, keyservice, metrics, health, tasks } =
-            self;
+        let Self {
+            settings,
+            dir,
+            listener,
+            admin,
+            tls,
+            pki,
+            endpoint,
+            keyservice,
+            api,
+            metrics,
+            health,
+            tasks,
+        } = self;
         let notify = Arc::new(Notify::default());
         let running = Running {
             admin: admin.as_ref().map(Admin::address),
@@ -150,12 +181,10 @@ impl App {
         tasks.spawn("certificates", tls.keep_fresh(Arc::clone(&metrics), stopping.clone()));
         tasks.spawn("health", Arc::clone(&health).keep_looking(Arc::clone(&notify), stopping.clone()));
         let stopped = async move { stopping.cancelled().await };
-        tasks.spawn("schedule", Arc::clone(&keyservice).run_schedule(stopped));
+        tasks.spawn("schedule", keyservice.run_schedule(stopped));
         if let Some(admin) = admin {
             tasks.spawn("admin", admin.serve(Arc::clone(&health) as _, tasks.clone()));
         }
-        let api = Api::new(keyservice, Some(Arc::clone(&running.pki)))
-            .map_err(|error| Failure::from_error(&error))?;
         listener.spawn(Front::new(api, health, Arc::clone(&metrics)), metrics, &tasks);
         notify.ready();
         Ok(running)
@@ -227,7 +256,7 @@ impl Running {
     }
 }
 
-async fn open_store(path: &Path) -> Result<Arc<dyn Store>, Failure> {
+async fn open_store(path: &Path) -> Result<Arc<SqliteStore>, Failure> {
     let owned = path.to_owned();
     // It reads and checks files.
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&owned, SqliteSettings::default()));

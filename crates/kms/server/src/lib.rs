@@ -5,6 +5,7 @@
 //! `front.rs`, `grpc/mod.rs`. `pki.rs` has the certificates.
 
 mod app;
+mod backup_folder;
 mod data_dir;
 mod front;
 pub mod grpc;
@@ -19,6 +20,7 @@ mod settings;
 mod tls;
 
 pub use app::{App, Running};
+pub use backup_folder::BackupFolder;
 pub use front::Front;
 pub use listener::{BodyError, ClientCertificate, ConnectionLimits, Listener, MAX_BODY_LEN, Peer, Serve};
 pub use metrics::{Metrics, Served};

@@ -25,11 +25,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
-use keystead_keyservice::KeyService;
+use keystead_keyservice::{BackupStore, KeyService};
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
 use keystead_proto::keystead_v1::audit_server::AuditServer;
+use keystead_proto::keystead_v1::backups_server::BackupsServer;
 use keystead_proto::keystead_v1::certificates_server::CertificatesServer;
 use keystead_proto::keystead_v1::tokens_server::TokensServer;
 use keystead_proto::keystead_v1::usage_server::UsageServer;
@@ -63,6 +64,8 @@ pub(crate) struct Adapter {
     keyservice: Arc<KeyService>,
     /// Signs client certificates; none without TLS.
     authority: Option<Arc<Pki>>,
+    /// Takes backups; none where no folder is configured.
+    backups: Option<Arc<dyn BackupStore>>,
 }
 
 /// Every API of the server, gRPC and REST. Takes any request; each carries an `Arc<Peer>` as an extension.
@@ -73,9 +76,26 @@ pub struct Api {
 }
 
 impl Api {
-    /// Puts the adapters in front of a key service. With an authority there are client certificates to be had.
-    pub fn new(keyservice: Arc<KeyService>, authority: Option<Arc<Pki>>) -> Result<Self, RouteError> {
-        Ok(Self { adapter: Arc::new(Adapter { keyservice, authority }), gateway: Arc::new(Gateway::new()?) })
+    /// Puts the adapters in front of a key service.
+    pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
+        let adapter = Adapter { keyservice, authority: None, backups: None };
+        Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?) })
+    }
+
+    /// With an authority there are client certificates to be had.
+    #[must_use]
+    pub fn with_authority(self, authority: Arc<Pki>) -> Self {
+        let Adapter { keyservice, backups, .. } = &*self.adapter;
+        let (keyservice, backups) = (Arc::clone(keyservice), backups.clone());
+        Self { adapter: Arc::new(Adapter { keyservice, authority: Some(authority), backups }), ..self }
+    }
+
+    /// With a folder there are backups to be had.
+    #[must_use]
+    pub fn with_backups(self, folder: Arc<dyn BackupStore>) -> Self {
+        let Adapter { keyservice, authority, .. } = &*self.adapter;
+        let (keyservice, authority) = (Arc::clone(keyservice), authority.clone());
+        Self { adapter: Arc::new(Adapter { keyservice, authority, backups: Some(folder) }), ..self }
     }
 
     /// Every REST path that is known.
@@ -161,6 +181,7 @@ impl Adapter {
             Some("google.iam.admin.v1.IAM") => serve!(IamServer<Adapter>, self, request),
             Some("keystead.v1.Tokens") => serve!(TokensServer<Adapter>, self, request),
             Some("keystead.v1.Usage") => serve!(UsageServer<Adapter>, self, request),
+            Some("keystead.v1.Backups") => serve!(BackupsServer<Adapter>, self, request),
             Some("keystead.v1.Audit") => serve!(AuditServer<Adapter>, self, request),
             Some("keystead.v1.Certificates") => serve!(CertificatesServer<Adapter>, self, request),
             _ => Status::unimplemented("There is no such service here.").into_http(),

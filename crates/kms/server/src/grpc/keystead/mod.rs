@@ -1,6 +1,7 @@
 //! `keystead.v1`: what Google's APIs have no word for.
 
 mod audit;
+mod backups;
 mod certificates;
 mod tokens;
 mod usage;

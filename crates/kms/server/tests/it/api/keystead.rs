@@ -61,6 +61,21 @@ async fn the_head_of_the_audit_log_moves_with_every_call() {
 }
 
 #[tokio::test]
+async fn a_backup_is_a_database_without_the_root_key() {
+    let server = Server::with_key().await;
+    let made = server.post("/keystead/v1/backups", json!({})).await.ok();
+    let file = server.directory.path().join("backups").join(made["name"].as_str().expect("name"));
+    let bytes = std::fs::read(&file).expect("file");
+    assert_eq!(made["sizeBytes"], bytes.len().to_string());
+    assert_eq!(made["sha256"], hex::encode(keystead_crypto::sha256(&bytes)));
+    assert!(keystead_store_sqlite::verify_backup(&file).is_ok());
+    let again = server.post("/keystead/v1/backups", json!({})).await.ok();
+    assert_ne!(again["name"], made["name"]);
+    let token = server.token_of("user:a@example.com").await;
+    server.call_as(&token, "POST", "/keystead/v1/backups", "{}").await.refused(403, "PERMISSION_DENIED");
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_a_credential() {
     let server = Server::with_key().await;
     let key = KeyPair::generate().expect("key");

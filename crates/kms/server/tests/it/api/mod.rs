@@ -2,6 +2,7 @@
 
 mod authentication;
 mod cloud_kms;
+mod coverage;
 mod grpc;
 mod keystead;
 mod policies;
@@ -17,6 +18,7 @@ use keystead_audit::{AuditLog, AuditSettings};
 use keystead_crypto::SystemRandom;
 use keystead_keyservice::{KeyService, Location, Parts, RootDirectory, Settings, SystemClock};
 use keystead_provider_local::{KeyFile, LocalProvider};
+use keystead_server::BackupFolder;
 use keystead_server::grpc::Api;
 use keystead_server::pki::Pki;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
@@ -55,10 +57,10 @@ impl Server {
         keystead_provider_local::create(&root_key, &file).expect("key file");
         let (sender, first_token) = std::sync::mpsc::channel();
         let location = |id: &str| Location { id: id.parse().expect("location"), display_name: id.to_owned() };
+        let store = SqliteStore::open(&path("store/records.db"), SqliteSettings::default()).expect("store");
+        let store = Arc::new(store);
         let parts = Parts {
-            store: Arc::new(
-                SqliteStore::open(&path("store/records.db"), SqliteSettings::default()).expect("store"),
-            ),
+            store: Arc::<SqliteStore>::clone(&store),
             audit: Arc::new(AuditLog::open(&path("audit"), AuditSettings::default()).expect("audit log")),
             root_key: Arc::new(LocalProvider::open(&root_key, Arc::new(SystemRandom)).expect("provider")),
             root,
@@ -77,7 +79,11 @@ impl Server {
         let authority =
             Pki::open(directory.path(), vec!["localhost".to_owned()], jiff::Timestamp::now()).expect("pki");
         let admin = String::from_utf8(first_token.recv().expect("a first token")).expect("text");
-        Self { api: Api::new(keyservice, Some(Arc::new(authority))).expect("routes"), admin, directory }
+        let backups = BackupFolder::new(store, path("backups"));
+        std::fs::create_dir(path("backups")).expect("folder");
+        let api = Api::new(keyservice).expect("routes");
+        let api = api.with_authority(Arc::new(authority)).with_backups(Arc::new(backups));
+        Self { api, admin, directory }
     }
 
     /// With a project in which Cloud KMS is on.

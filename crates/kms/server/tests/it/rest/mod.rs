@@ -5,6 +5,8 @@ mod bad_input;
 mod requests;
 mod routes;
 
+pub(crate) use routes::example;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};

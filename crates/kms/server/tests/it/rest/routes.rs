@@ -20,7 +20,7 @@ async fn every_route_leads_to_its_method() {
 }
 
 /// `{name=projects/*}` becomes `projects/x1`.
-fn example(template: &str) -> String {
+pub(crate) fn example(template: &str) -> String {
     let mut path = String::new();
     for part in template.split_inclusive('}') {
         let (literal, variable) = part.split_once('{').unwrap_or((part, ""));
