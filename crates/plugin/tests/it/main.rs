@@ -6,6 +6,7 @@ mod bad_input;
 mod calls;
 mod cloud_kms;
 mod key_commands;
+mod key_service;
 mod plugin_in_process;
 mod plugin_process;
 mod process_life;

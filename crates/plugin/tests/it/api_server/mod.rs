@@ -9,6 +9,7 @@ mod host;
 mod stored;
 mod supervisor;
 
+mod key_service;
 mod kills;
 mod older_versions;
 mod outages;

@@ -1,0 +1,5 @@
+//! The plugin with its key in the real key service.
+
+pub(crate) mod plugged;
+pub(crate) mod service;
+mod serving;
