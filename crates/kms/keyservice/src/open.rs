@@ -60,7 +60,8 @@ pub struct Parts {
 pub type KeepFirstToken = Box<dyn FnOnce(&SecretBytes) -> io::Result<()> + Send>;
 
 impl KeyService {
-    /// Opens the service: compares database and witness, unwraps the store key or on the first start makes it, brings into
+    /// Opens the service: compares database and witness, unwraps the store key (and wraps it anew after a rotation of the root
+    /// key) or on the first start makes it, brings into
     /// the audit log what was committed and not recorded when the process before this one ended, and after a rollback
     /// destroys again what was destroyed.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
@@ -69,7 +70,10 @@ impl KeyService {
             Destinations::open(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
         let compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
-            Some(store_key) => store_key,
+            Some(store_key) => {
+                store_key::follow_rotation(&parts, &store_key).await?;
+                store_key
+            }
             None => {
                 first_start::make(
                     &parts.store,

@@ -1,6 +1,8 @@
+use keystead_audit::{Event, EventKind, Record, SafeFields};
 use keystead_crypto::Secret32;
 use keystead_model::{ErrorClass, KeyVersion};
-use keystead_provider::{Description, Provider};
+use keystead_provider::{Description, Provider, Wrapped};
+use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
 use super::{OpenError, Parts};
@@ -33,12 +35,50 @@ pub(super) async fn read(parts: &Parts) -> Result<Option<Secret32>, OpenError> {
 /// The record of a new store key.
 pub(super) async fn wrap(store_key: &Secret32, root_key: &dyn Provider) -> Result<Vec<u8>, OpenError> {
     let wrapped = root_key.wrap(store_key).await?;
-    let record = WrappedStoreKey {
+    Ok(print(&wrapped, root_key)?)
+}
+
+/// After a rotation of the root key: wraps the store key with its new version, so that the old one can be removed. What cannot
+/// be done now is done at another start.
+pub(super) async fn follow_rotation(parts: &Parts, store_key: &Secret32) -> Result<(), OpenError> {
+    let Some(entry) = parts.store.get(record_name::STORE_KEY).await? else { return Ok(()) };
+    let stored: WrappedStoreKey = decode(&entry.name, &entry.value)?;
+    let wrapped = match parts.root_key.wrap(store_key).await {
+        Ok(wrapped) => wrapped,
+        Err(error) => {
+            tracing::warn!(%error, "whether the root key was rotated cannot be seen now");
+            return Ok(());
+        }
+    };
+    if wrapped.version.to_string() == stored.version {
+        return Ok(());
+    }
+    // Nothing replaces the old form that does not open.
+    if !parts.root_key.unwrap(&wrapped.version, &wrapped.bytes).await?.is_same(store_key) {
+        return Err(KmsError::new(ErrorClass::Bug, "the root key does not unwrap what it wraps").into());
+    }
+    let mut id = [0; 16];
+    parts.random.fill(&mut id).map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+    let id = hex::encode(id);
+    let (now, method) = (parts.clock.now(), "RewrapStoreKey");
+    let mut event = Event::new(id.as_str(), now, "keystead.io", method, "server", EventKind::System);
+    event.response = SafeFields::new()
+        .with("rootKeyVersion", wrapped.version.to_string())
+        .with("rootKeyVersionBefore", stored.version.as_str());
+    let batch = Batch::default()
+        .replace(record_name::STORE_KEY, entry.revision, print(&wrapped, parts.root_key.as_ref())?)
+        .put(record_name::outbox(&id), Record::of(&event).to_json());
+    parts.store.commit(batch).await?;
+    tracing::info!(version = %wrapped.version, before = stored.version, "the store key is wrapped by the new root key");
+    Ok(())
+}
+
+fn print(wrapped: &Wrapped, root_key: &dyn Provider) -> Result<Vec<u8>, KmsError> {
+    encode(&WrappedStoreKey {
         root_key: name(root_key.describe()),
         version: wrapped.version.to_string(),
         wrapped: hex::encode(&wrapped.bytes),
-    };
-    Ok(encode(&record)?)
+    })
 }
 
 fn name(description: &Description) -> String {

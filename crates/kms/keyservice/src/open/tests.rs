@@ -55,6 +55,27 @@ async fn another_root_key_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn after_a_rotation_of_the_root_key_its_old_version_can_go() {
+    let server = FreshServer::new().await;
+    let key = key(&server).await;
+    let ciphertext = encrypt(&server, &key).await;
+    let root_key = server.files.path("root").join("root-key");
+    let rotate = |file: &mut keystead_provider_local::KeyFile| {
+        let version = file.add("2026-11-25T12:00:00Z", &keystead_crypto::SystemRandom)?;
+        file.promote(version)
+    };
+    keystead_provider_local::edit(&root_key, rotate).expect("rotated");
+    let server = server.reopen().await;
+    assert!(server.audit_text().contains("RewrapStoreKey"));
+    keystead_provider_local::edit(&root_key, |file| file.remove(1)).expect("removed");
+    let server = server.reopen().await.reopen().await;
+    assert_eq!(decrypt(&server, &key, &ciphertext).await.expect("opens"), b"the secret");
+    let text = server.audit_text();
+    let records = text.lines().filter(|line| line.contains("RewrapStoreKey")).count();
+    assert_eq!(records, 1, "once, not at every start");
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_written_down_makes_no_server() {
     let dir = tempfile::tempdir().expect("a directory");
     let root = RootDirectory::open(&dir.path().join("root")).expect("opens");
