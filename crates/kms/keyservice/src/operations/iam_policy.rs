@@ -177,8 +177,13 @@ impl KeyService {
             Resource::Project(name) => (record_name::project(&name.project), "Project"),
             Resource::KeyRing(name) => (record_name::ring(name), "KeyRing"),
             Resource::CryptoKey(name) => (record_name::key(name), "CryptoKey"),
-            Resource::ServiceAccount { project, email } => {
-                (record_name::service_account(&project.project, email), "ServiceAccount")
+            // The account of a project's clusters is there without a record.
+            Resource::ServiceAccount { email, .. } => {
+                let account = self.find_account(email).await?;
+                return match account.filter(|account| account.resource() == *resource) {
+                    Some(_) => Ok(resource.to_string()),
+                    None => Err(KmsError::not_found("Service account", email)),
+                };
             }
             Resource::Location(_) | Resource::CryptoKeyVersion(_) => {
                 return Err(KmsError::invalid(format!(

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fresh_server::FreshServer;
+use crate::operations::GetIamPolicy;
 use crate::{
     CreateServiceAccountKey, DeleteServiceAccount, GetProject, GetServiceAccount, GetServiceAccountKey,
     ListServiceAccountKeys, ListServiceAccounts, SwitchServiceAccount, UpdateServiceAccount,
@@ -85,6 +86,9 @@ async fn p14_every_project_has_the_account_of_its_clusters() {
     let call = server.bearer(&token).await.expect("it counts");
     assert_eq!(call.caller().principal.email(), email);
     server.run_as(&admin, CreateServiceAccountKey { name: account.clone() }).await.expect("a key");
+    let get = GetIamPolicy { resource: account.resource(), requested_version: 3 };
+    let policy = server.run_as(&admin, get).await.expect("it can have a policy");
+    assert_eq!(policy.policy.bindings, []);
     let switch = |enable| SwitchServiceAccount { name: account.clone(), enable };
     server.run_as(&admin, switch(false)).await.expect("disabled");
     server.bearer(&token).await.map(drop).expect_err("the account is disabled");
