@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod connection;
 mod duration;
+mod env;
 mod iam;
 mod kms;
 mod labels;
@@ -16,6 +17,8 @@ mod private_file;
 mod projects;
 #[cfg(feature = "try")]
 mod quickstart;
+#[cfg(feature = "try")]
+mod server;
 mod services;
 mod session;
 
@@ -37,6 +40,12 @@ enum Command {
     /// From nothing to proof on this machine: key, plugin, Secrets in etcd, rotation, re-encryption
     #[cfg(feature = "try")]
     Quickstart(quickstart::QuickstartArgs),
+    /// Shell lines that point gcloud, keystead and Google's client libraries at a server on this host
+    Env(env::EnvArgs),
+    /// The key management service: run it
+    #[cfg(feature = "try")]
+    #[command(subcommand)]
+    Server(server::ServerCommand),
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -54,6 +63,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         #[cfg(feature = "try")]
         Command::Quickstart(args) => quickstart::run(&args),
+        Command::Env(args) => env::run(&args),
+        #[cfg(feature = "try")]
+        Command::Server(command) => server::run(command),
         Command::Plugin(command) => plugin::run(command),
         Command::Kms(args) => kms::run(&args),
         Command::Projects(args) => projects::run(&args),

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod audit;
 mod check;
+mod env;
 mod files;
 mod quickstart;
 mod recording;
