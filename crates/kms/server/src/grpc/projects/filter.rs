@@ -8,12 +8,12 @@ const MAX_LEN: usize = 1024;
 /// Conditions that all must hold.
 pub(super) struct Filter(Vec<(Field, String)>);
 
-#[derive(Clone, Copy)]
 enum Field {
     State,
     Id,
     Name,
     Number,
+    Label(String),
 }
 
 impl Filter {
@@ -22,11 +22,14 @@ impl Filter {
         if text.len() > MAX_LEN {
             return Err(KmsError::invalid(format!("The filter must be at most {MAX_LEN} bytes.")));
         }
-        terms.map(condition).collect::<Result<_, _>>().map(Self)
+        // All must hold, so parentheses change nothing. gcloud puts them around what a person asks for.
+        let bare = terms.map(|term| term.trim_start_matches('(').trim_end_matches(')'));
+        bare.filter(|term| !term.is_empty()).map(condition).collect::<Result<_, _>>().map(Self)
     }
 
     pub(super) fn matches(&self, project: &Project) -> bool {
         self.0.iter().all(|(field, wanted)| match field {
+            Field::Label(key) => project.labels.get(key).is_some_and(|value| fits(wanted, value)),
             Field::State => wanted == "active" || wanted == "*",
             Field::Id => fits(wanted, project.id.as_str()),
             Field::Name => fits(wanted, &project.display_name),
@@ -39,8 +42,8 @@ fn condition(term: &str) -> Result<(Field, String), KmsError> {
     let refused = || {
         let term: String = term.chars().take(100).collect();
         KmsError::invalid(format!(
-            "The filter {term:?} is not understood: lifecycleState, projectId, projectNumber and name can be compared with `:` \
-             or `=`, and a value may end in `*`."
+            "The filter {term:?} is not understood: lifecycleState, projectId, projectNumber, name and \
+             labels.KEY can be compared with `:` or `=`, and a value may end in `*`."
         ))
     };
     let (field, value) = term.split_once([':', '=']).ok_or_else(refused)?;
@@ -49,10 +52,13 @@ fn condition(term: &str) -> Result<(Field, String), KmsError> {
         "id" | "projectId" => Field::Id,
         "name" | "displayName" => Field::Name,
         "projectNumber" => Field::Number,
-        _ => return Err(refused()),
+        _ => match field.strip_prefix("labels.") {
+            Some(key) if !key.is_empty() => Field::Label(key.to_owned()),
+            _ => return Err(refused()),
+        },
     };
     let value = value.trim_matches('"').to_lowercase();
-    if value.is_empty() { Err(refused()) } else { Ok((field, value)) }
+    if value.is_empty() || value.contains(['(', ')']) { Err(refused()) } else { Ok((field, value)) }
 }
 
 /// Upper and lower case are the same, as with Google.
@@ -74,7 +80,7 @@ mod tests {
             number: 123_456_789_012,
             display_name: "Keys".to_owned(),
             create_time: jiff::Timestamp::UNIX_EPOCH,
-            labels: Default::default(),
+            labels: [("team".to_owned(), "infra".to_owned())].into(),
         }
     }
 
@@ -87,12 +93,20 @@ mod tests {
             ("id:key-* AND lifecycleState:ACTIVE", true),
             ("projectId=key", false),
             ("name:KEYS", true),
+            ("lifecycleState:ACTIVE AND (id=key-project)", true),
+            ("lifecycleState:ACTIVE AND (id=key-project AND name=other)", false),
+            ("labels.team=infra", true),
+            ("labels.team:inf*", true),
+            ("labels.team=other", false),
+            ("labels.env:*", false),
             ("projectNumber=123456789012 name=other", false),
         ] {
             let parsed = Filter::parse(filter).expect(filter);
             assert_eq!(parsed.matches(&project()), matches, "{filter}");
         }
-        for bad in ["x", "labels.a:b", "id:", "NOT id:x", &"id:x ".repeat(300)] {
+        for bad in
+            ["x", "labels.:b", "id:", "id:(a", "id:(a b)", "id:a OR id:b", "NOT id:x", &"id:x ".repeat(300)]
+        {
             assert!(Filter::parse(bad).is_err(), "{bad:.40}");
         }
     }
