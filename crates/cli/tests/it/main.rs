@@ -5,10 +5,13 @@ mod audit;
 mod check;
 mod env;
 mod files;
+mod gcloud;
 mod quickstart;
 mod recording;
 mod refusals;
 mod requests;
+mod scene;
+mod server;
 mod usage;
 
 use std::process::{Command, Output};

@@ -1,0 +1,86 @@
+//! A real server in this process, and commands that find it by gcloud's variables, as after one `eval` for both.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use keystead_server::{App, GivenSettings, Running};
+
+use crate::{keystead, stderr};
+
+/// Where the keys are.
+pub(crate) const LOCATION: &str = "europe-west1";
+
+/// A server, and a folder in which commands run.
+pub(crate) struct Scene {
+    server: Running,
+    directory: tempfile::TempDir,
+}
+
+impl Scene {
+    /// A server with two projects: one for gcloud and one for us.
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let settings = GivenSettings::local(&directory.path().join("data")).complete().expect("settings");
+        let server = App::build(settings).await.expect("a server").spawn().expect("it starts");
+        let scene = Self { server, directory };
+        for project in ["of-gcloud", "of-keystead"] {
+            scene.works(&format!("projects create {project}"));
+            scene.works(&format!("services enable cloudkms.googleapis.com --project {project}"));
+        }
+        scene
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.server.token_file()
+    }
+
+    pub(crate) fn command(&self, mut command: Command, project: &str) -> Command {
+        let endpoint = format!("{}/", self.server.endpoint());
+        for api in ["CLOUDKMS", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "IAM"] {
+            command.env(format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), &endpoint);
+        }
+        for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            command.env_remove(name);
+        }
+        command
+            .env("CLOUDSDK_CONFIG", self.path().join("gcloud"))
+            .env("CLOUDSDK_CORE_PROJECT", project)
+            .env("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", self.server.data_dir().join("tls/ca.pem"))
+            .env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", self.token_file())
+            .env("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "1")
+            .env("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "1")
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn keystead(&self, words: &str) -> Output {
+        self.command(keystead(), "of-keystead").args(split(words)).output().expect("runs")
+    }
+
+    /// One command that must succeed: what it printed.
+    pub(crate) fn works(&self, words: &str) -> String {
+        let output = self.keystead(words);
+        assert!(output.status.success(), "{words}: {}", stderr(&output));
+        crate::stdout(&output)
+    }
+}
+
+/// Words, with single quotes around what holds blanks.
+pub(crate) fn split(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            _ => words.last_mut().expect("never empty").push(letter),
+        }
+    }
+    words.retain(|it| !it.is_empty());
+    words
+}
