@@ -7,6 +7,8 @@ use crate::{Detail, KmsError};
 /// An API of this server, as Service Usage names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceApi {
+    /// A name for Google's basic APIs, which gcloud enables in each project that it makes; always on, and nothing.
+    CloudApis,
     /// Cloud KMS; off in a new project.
     CloudKms,
     /// Resource Manager; always on.
@@ -34,12 +36,19 @@ pub struct ServiceView {
 
 impl ServiceApi {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 5] =
-        [Self::CloudKms, Self::CloudResourceManager, Self::Container, Self::Iam, Self::ServiceUsage];
+    pub const ALL: [Self; 6] = [
+        Self::CloudApis,
+        Self::CloudKms,
+        Self::CloudResourceManager,
+        Self::Container,
+        Self::Iam,
+        Self::ServiceUsage,
+    ];
 
     /// Such as `cloudkms.googleapis.com`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::CloudApis => "cloudapis.googleapis.com",
             Self::CloudKms => "cloudkms.googleapis.com",
             Self::CloudResourceManager => "cloudresourcemanager.googleapis.com",
             Self::Container => "container.googleapis.com",
@@ -51,6 +60,7 @@ impl ServiceApi {
     /// For people.
     pub fn title(self) -> &'static str {
         match self {
+            Self::CloudApis => "Google Cloud APIs",
             Self::CloudKms => "Cloud Key Management Service (KMS) API",
             Self::CloudResourceManager => "Cloud Resource Manager API",
             Self::Container => "Kubernetes Engine API",

@@ -21,7 +21,7 @@ pub struct RouteName {
     pub service: String,
     /// Such as `Encrypt`.
     pub method: String,
-    /// Whether it is served; otherwise its answer is a sentence and 501.
+    /// Whether it is served; otherwise its answer is a sentence.
     pub served: bool,
 }
 

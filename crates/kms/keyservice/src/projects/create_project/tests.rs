@@ -103,7 +103,12 @@ async fn cloud_kms_is_off_until_it_is_enabled_and_the_refusal_is_one_that_gcloud
     let names: Vec<&str> = on.iter().map(|view| view.api.name()).collect();
     assert_eq!(
         names,
-        ["cloudresourcemanager.googleapis.com", "iam.googleapis.com", "serviceusage.googleapis.com"]
+        [
+            "cloudapis.googleapis.com",
+            "cloudresourcemanager.googleapis.com",
+            "iam.googleapis.com",
+            "serviceusage.googleapis.com"
+        ]
     );
     let ring = || CreateKeyRing {
         name: "projects/key-project/locations/global/keyRings/ring".parse().expect("a name"),

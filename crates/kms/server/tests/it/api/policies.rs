@@ -50,7 +50,7 @@ async fn policies_that_are_refused() {
         server.post(&path, body).await.refused(400, "INVALID_ARGUMENT");
     }
     let audit = json!({ "policy": { "auditConfigs": [{ "service": "allServices" }] } });
-    server.post(&path, audit).await.refused(501, "UNIMPLEMENTED");
+    server.post(&path, audit).await.refused(400, "UNIMPLEMENTED");
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn client_libraries_use_version_3() {
         assert_eq!(server.get(path).await.ok(), json!({ "projects": [project] }));
     }
     server.get("/v3/projects?parent=folders/1").await.refused(400, "INVALID_ARGUMENT");
-    server.call("DELETE", "/v3/projects/my-project", "").await.refused(501, "UNIMPLEMENTED");
+    server.call("DELETE", "/v3/projects/my-project", "").await.refused(400, "UNIMPLEMENTED");
 }
 
 #[tokio::test]

@@ -117,8 +117,8 @@ async fn keys_are_made_listed_and_deleted() {
     let public = server.get(&format!("/v1/{name}?publicKeyType=TYPE_RAW_PUBLIC_KEY")).await.ok();
     let public = STANDARD.decode(public["publicKeyData"].as_str().expect("data")).expect("base64");
     assert!(public.starts_with(b"-----BEGIN PUBLIC KEY-----\n"));
-    server.get(&format!("/v1/{name}?publicKeyType=TYPE_X509_PEM_FILE")).await.refused(501, "UNIMPLEMENTED");
-    server.post(&path, json!({ "privateKeyType": "TYPE_PKCS12_FILE" })).await.refused(501, "UNIMPLEMENTED");
+    server.get(&format!("/v1/{name}?publicKeyType=TYPE_X509_PEM_FILE")).await.refused(400, "UNIMPLEMENTED");
+    server.post(&path, json!({ "privateKeyType": "TYPE_PKCS12_FILE" })).await.refused(400, "UNIMPLEMENTED");
     server.post(&path, json!({ "keyAlgorithm": "KEY_ALG_RSA_1024" })).await.refused(400, "INVALID_ARGUMENT");
     let audit = server.audit_text();
     assert!(audit.contains(id) && !audit.contains("PRIVATE KEY"));

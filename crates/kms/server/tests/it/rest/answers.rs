@@ -92,7 +92,7 @@ async fn a_message_of_any_type_says_its_type() {
     assert_eq!(json, json!({ "locationId": "us", "metadata": metadata }));
 }
 
-/// Written by hand from `google.rpc.Code`.
+/// Written by hand from `google.rpc.Code`; UNIMPLEMENTED is 400, so that gcloud prints it.
 #[tokio::test]
 async fn each_code_has_its_http_status_and_name() {
     for (code, http, name) in [
@@ -107,7 +107,7 @@ async fn each_code_has_its_http_status_and_name() {
         (Code::FailedPrecondition, 400, "FAILED_PRECONDITION"),
         (Code::Aborted, 409, "ABORTED"),
         (Code::OutOfRange, 400, "OUT_OF_RANGE"),
-        (Code::Unimplemented, 501, "UNIMPLEMENTED"),
+        (Code::Unimplemented, 400, "UNIMPLEMENTED"),
         (Code::Internal, 500, "INTERNAL"),
         (Code::Unavailable, 503, "UNAVAILABLE"),
         (Code::DataLoss, 500, "DATA_LOSS"),
