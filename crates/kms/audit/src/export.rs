@@ -45,6 +45,21 @@ pub struct ExportSettings {
     pub to: Export,
 }
 
+impl ExportSettings {
+    /// What can be judged without trying it.
+    pub fn check(&self) -> Result<(), AuditError> {
+        let good = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+        if self.name.is_empty() || self.name.len() > 32 || !self.name.chars().all(good) {
+            let wrong = "an export's name has 1 to 32 lower-case letters, digits and hyphens";
+            return Err(AuditError::Setting(wrong));
+        }
+        match &self.to {
+            Export::Otlp(settings) => settings.check(),
+            Export::File(_) | Export::Syslog(_) => Ok(()),
+        }
+    }
+}
+
 /// Kinds of exports.
 #[derive(Clone, Debug)]
 pub enum Export {
@@ -67,13 +82,8 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the thread of one export.
     pub(crate) fn start(settings: &ExportSettings, shared: &Arc<Shared>) -> Result<Self, AuditError> {
+        settings.check()?;
         let ExportSettings { name, to } = settings;
-        let good = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
-        if name.is_empty() || name.len() > 32 || !name.chars().all(good) {
-            return Err(AuditError::Setting(
-                "an export's name has 1 to 32 lower-case letters, digits and hyphens",
-            ));
-        }
         let worker = Worker {
             cursor: Cursor::open(&shared.dir, name)?,
             sink: Sink::new(to)?,

@@ -129,6 +129,7 @@ impl App {
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
+        metrics.unprotected(keyservice.is_unprotected());
         let health =
             Arc::new(Health::new(store, audit, root_key, Arc::clone(&metrics), keyservice.is_unprotected()));
         let tasks = Tasks::default();

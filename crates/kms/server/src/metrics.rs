@@ -25,6 +25,7 @@ pub struct Metrics {
     handshakes: Family<ReasonLabels, Counter>,
     expiries: Family<CertificateLabels, Gauge>,
     panics: Counter,
+    unprotected: Gauge,
 }
 
 /// An extension of an answer, by which the adapters say what was asked and what came of it.
@@ -63,7 +64,9 @@ impl Drop for OpenConnection {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("keystead_server");
+        let mut root = Registry::default();
+        // Only for what is registered here: other parts have names of their own.
+        let registry = root.sub_registry_with_prefix("keystead_server");
         registry.register(
             "build",
             "Version of this program",
@@ -81,6 +84,7 @@ impl Default for Metrics {
             handshakes: Family::default(),
             expiries: Family::default(),
             panics: Counter::default(),
+            unprotected: Gauge::default(),
         };
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register(
@@ -108,8 +112,13 @@ impl Default for Metrics {
             "When a certificate ends, in seconds since 1970",
             metrics.expiries.clone(),
         );
+        registry.register(
+            "backup_unprotected",
+            "1 when there is no backup destination: losing the disk loses every key",
+            metrics.unprotected.clone(),
+        );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
-        Self { registry: Mutex::new(registry), ..metrics }
+        Self { registry: Mutex::new(root), ..metrics }
     }
 }
 
@@ -121,6 +130,11 @@ impl Metrics {
     /// Lets another part add what it counts.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether there is no backup destination.
+    pub(crate) fn unprotected(&self, unprotected: bool) {
+        self.unprotected.set(i64::from(unprotected));
     }
 
     /// In OpenMetrics form.

@@ -2,6 +2,7 @@
 //! file, that over the default. Each section is a file below; what is a list of objects has no flag.
 
 mod audit;
+mod exports;
 mod limits;
 mod locations;
 mod tls;

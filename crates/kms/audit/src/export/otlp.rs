@@ -27,6 +27,15 @@ pub struct OtlpSettings {
     pub token_file: Option<PathBuf>,
 }
 
+impl OtlpSettings {
+    pub(super) fn check(&self) -> Result<(), AuditError> {
+        if self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://") {
+            return Ok(());
+        }
+        Err(AuditError::Setting("the endpoint of an OTLP export begins with http:// or https://"))
+    }
+}
+
 pub(super) struct OtlpSink {
     client: Client,
     url: String,
@@ -48,11 +57,6 @@ impl OtlpSink {
             client = client.tls_certs_merge(certificates);
         }
         let client = client.build().map_err(|error| AuditError::Start(error.to_string()))?;
-        if !settings.endpoint.starts_with("http://") && !settings.endpoint.starts_with("https://") {
-            return Err(AuditError::Setting(
-                "the endpoint of an OTLP export begins with http:// or https://",
-            ));
-        }
         let url = format!("{}/v1/logs", settings.endpoint.trim_end_matches('/'));
         Ok(Self { client, url, token_file: settings.token_file.clone() })
     }

@@ -6,6 +6,7 @@ use keystead_runtime::Failure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::exports::{self, GivenExport};
 use super::values::{Size, Span};
 use super::wrong;
 
@@ -48,6 +49,9 @@ pub(crate) struct GivenAudit {
         value_name = "SIZE"
     )]
     reserve: Option<Size>,
+    /// Where records go besides the log
+    #[arg(skip)]
+    exports: Option<Vec<GivenExport>>,
 }
 
 /// A time, or `forever`.
@@ -85,6 +89,7 @@ impl GivenAudit {
             segment_age: self.segment_age.or(other.segment_age),
             retention: self.retention.or(other.retention),
             reserve: self.reserve.or(other.reserve),
+            exports: self.exports.or(other.exports),
         }
     }
 
@@ -102,6 +107,7 @@ impl GivenAudit {
         if let Some(reserve) = self.reserve {
             settings.reserve_bytes = reserve.get();
         }
+        settings.exports = exports::complete(self.exports.unwrap_or_default())?;
         if settings.segment_bytes < MIN_SEGMENT || settings.segment_age.is_zero() {
             return Err(wrong(
                 "segments of the audit log are too small",

@@ -1,6 +1,7 @@
 //! `keystead-server` from outside.
 #![cfg(test)]
 
+mod alerts;
 mod api;
 mod certificates;
 mod echo;
