@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
-use keystead_keyservice::{Call, ClientIdentity, KeyService, KmsError, Method, Operation, Origin, Presented};
+use keystead_keyservice::{Call, KeyService, KmsError, Method, Operation, Origin, Presented};
 use tonic::{Extensions, Request, Status};
 
 use super::Adapter;
@@ -42,10 +42,10 @@ impl Adapter {
         let peer = extensions.get::<Arc<Peer>>();
         let certificate = peer.and_then(|peer| peer.certificate.as_ref());
         // One that names nobody is no credential. Whoever has no other is told so.
-        let certificate = certificate.map(|it| ClientIdentity::from_der(&it.der));
+        let certificate = certificate.map(|it| &it.identity);
         let presented = Presented {
             bearer: bearer(headers)?,
-            certificate: certificate.as_ref().and_then(|identity| identity.as_ref().ok()),
+            certificate: certificate.and_then(|identity| identity.as_ref().ok()),
         };
         let origin = origin(headers.get(USER_AGENT), extensions);
         let keyservice = &*self.keyservice;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use keystead_keyservice::{ClientIdentity, InvalidCertificate};
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -27,11 +28,11 @@ impl Peer {
     }
 }
 
-/// A verified client certificate, parsed once for the connection.
+/// A verified client certificate, read once for the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// As it came.
-    pub der: Vec<u8>,
+    /// Whom it names, for the key service; one that names nobody is no credential.
+    pub identity: Result<ClientIdentity, InvalidCertificate>,
     /// Hexadecimal, lower case.
     pub serial: String,
     /// Names of the form `URI:` in order.
@@ -54,7 +55,7 @@ impl ClientCertificate {
             _ => None,
         });
         Some(Self {
-            der: der.to_vec(),
+            identity: ClientIdentity::from_der(der),
             serial: hex::encode(certificate.raw_serial()),
             uris: uris.collect(),
             not_after: certificate.validity().not_after.timestamp(),

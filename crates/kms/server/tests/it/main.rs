@@ -8,6 +8,7 @@ mod echo;
 mod hostile_http1;
 mod hostile_http2;
 mod hostile_tls;
+mod idle_connections;
 mod polite;
 mod process_life;
 mod raw;
