@@ -1,7 +1,7 @@
 use keystead_audit::SafeFields;
 use keystead_crypto::Random;
 use keystead_iam::Permission;
-use keystead_model::{ErrorClass, ProjectId, ProjectName};
+use keystead_model::{ErrorClass, ProjectId, ProjectName, to_microseconds};
 use keystead_store::Batch;
 
 use super::ServiceAccount;
@@ -61,7 +61,7 @@ impl Operation for CreateServiceAccount {
             display_name: display_name.clone(),
             description: description.clone(),
             disabled: false,
-            create_time: act.now(),
+            create_time: to_microseconds(act.now()),
         };
         let name = AccountName { project: project.clone(), email: account.email.clone() };
         let batch = Batch::default()

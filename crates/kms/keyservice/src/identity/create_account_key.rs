@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use keystead_audit::SafeFields;
 use keystead_crypto::SecretBytes;
 use keystead_iam::Permission;
-use keystead_model::ErrorClass;
+use keystead_model::{ErrorClass, to_microseconds};
 use keystead_store::{Batch, Expect, Write};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -73,8 +73,13 @@ impl Operation for CreateServiceAccountKey {
         // Half a second of one core.
         let made = tokio::task::spawn_blocking(generate).await.ok().flatten();
         let (private, public) = made.ok_or_else(failed)?;
-        let key =
-            ServiceAccountKey::new(id, account.email.clone(), account.unique_id.clone(), &public, act.now());
+        let key = ServiceAccountKey::new(
+            id,
+            account.email.clone(),
+            account.unique_id.clone(),
+            &public,
+            to_microseconds(act.now()),
+        );
         let file = key_file(&account, &key.id, &private, &service.settings.token_uri).ok_or_else(failed)?;
         act.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
         let record = record_name::service_account_key(&name.email, &key.id);

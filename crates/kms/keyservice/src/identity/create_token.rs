@@ -2,7 +2,7 @@ use jiff::{SignedDuration, Timestamp};
 use keystead_audit::SafeFields;
 use keystead_crypto::SecretBytes;
 use keystead_iam::Permission;
-use keystead_model::{ErrorClass, Principal};
+use keystead_model::{ErrorClass, Principal, to_microseconds};
 use keystead_store::Batch;
 
 use super::Token;
@@ -86,7 +86,7 @@ impl Operation for CreateToken {
             principal: command.principal.clone(),
             description: command.description.clone(),
             account: command.account.clone(),
-            create_time: act.now(),
+            create_time: to_microseconds(act.now()),
             expire_time: command.ttl.map(|ttl| expire_time(act.now(), ttl)).transpose()?,
         };
         let minted = mint(made_for, service.random.as_ref());

@@ -4,7 +4,7 @@ use keystead_audit::SafeFields;
 use keystead_crypto::Random;
 use keystead_iam::Permission;
 use keystead_model::key_settings::check_labels;
-use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName};
+use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName, to_microseconds};
 use keystead_store::Batch;
 
 use super::Project;
@@ -65,7 +65,7 @@ impl Operation for CreateProject {
             id: id.clone(),
             number: 0,
             display_name: if display_name.is_empty() { id.to_string() } else { display_name.clone() },
-            create_time: act.now(),
+            create_time: to_microseconds(act.now()),
             labels: labels.clone(),
         };
         let owner = Binding {

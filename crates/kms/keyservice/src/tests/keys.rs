@@ -84,14 +84,15 @@ async fn what_exists_is_not_made_again_and_what_does_not_is_not_found() {
 async fn a_hundred_versions_made_at_once_have_a_hundred_numbers() {
     let bed = std::sync::Arc::new(Testbed::new().await);
     bed.key().await;
-    let made = (0..100).map(|_| {
+    let mut made = tokio::task::JoinSet::new();
+    for _ in 0..100 {
         let bed = bed.clone();
-        tokio::task::spawn(async move { bed.run(CreateCryptoKeyVersion { key: key_name() }).await })
-    });
+        made.spawn(async move { bed.run(CreateCryptoKeyVersion { key: key_name() }).await });
+    }
     let mut numbers = Vec::new();
     let mut refused = 0;
-    for made in made.collect::<Vec<_>>() {
-        match made.await.unwrap() {
+    for made in made.join_all().await {
+        match made {
             Ok(version) => numbers.push(version.name.version.get()),
             Err(error) => {
                 assert_eq!(error.class(), ErrorClass::Aborted);

@@ -48,16 +48,12 @@ async fn of_many_writers_with_one_etag_one_wins() {
     let bed = std::sync::Arc::new(Testbed::new().await);
     bed.key().await;
     let etag = get(&bed, 3).await.etag;
-    let writers: Vec<_> = (0..20)
-        .map(|_| {
-            let (bed, etag) = (bed.clone(), etag.clone());
-            tokio::task::spawn(async move { set(&bed, policy(None), Some(etag)).await.is_ok() })
-        })
-        .collect();
-    let mut won = 0;
-    for writer in writers {
-        won += usize::from(writer.await.unwrap());
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (bed, etag) = (bed.clone(), etag.clone());
+        writers.spawn(async move { set(&bed, policy(None), Some(etag)).await.is_ok() });
     }
+    let won = writers.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);
 }
 
