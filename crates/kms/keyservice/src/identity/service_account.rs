@@ -65,6 +65,7 @@ impl KeyService {
             }
         };
         let record = record_name::service_account(&project, email);
+        let read_after = self.identity.accounts.epoch();
         if let Some(account) = self.cached(&self.identity.accounts, &record).await? {
             return Ok(Some(account));
         }
@@ -72,7 +73,7 @@ impl KeyService {
             return Ok(None);
         }
         let Some(project) = self.find_project(&project).await? else { return Ok(None) };
-        Ok(Some(Arc::new(ServiceAccount {
+        let account = Arc::new(ServiceAccount {
             project: project.id.clone(),
             email: account_email::cluster(project.number),
             unique_id: project.number.to_string(),
@@ -80,7 +81,10 @@ impl KeyService {
             description: String::new(),
             disabled: false,
             create_time: project.create_time,
-        })))
+        });
+        // The plugin authenticates as it with every call. Its first change writes the record, and so drops this.
+        self.identity.accounts.keep(&record, &account, read_after);
+        Ok(Some(account))
     }
 
     /// Where a credential of `principal` belongs: the account, or for a person the server. What does not exist is refused
