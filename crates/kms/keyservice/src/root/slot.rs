@@ -44,6 +44,12 @@ impl Slots {
         Ok((Self { file }, newest))
     }
 
+    /// Slots on a file that cannot be written.
+    #[cfg(test)]
+    pub(super) fn read_only(path: &Path) -> Self {
+        Self { file: File::open(path).expect("it is there") }
+    }
+
     pub(super) fn write(&self, written: &Written) -> io::Result<()> {
         let mut slot = print(written).into_bytes();
         slot.resize(SLOT_LEN, b' ');

@@ -68,6 +68,11 @@ impl Witness {
         let (history, versions, line) = History::open(&root.path().join("versions"))?;
         // A mutation that makes or destroys a version writes only its lines, any other only a slot.
         let newest = slot.into_iter().chain(line).max_by_key(|written| written.serial);
+        let found = Found { point: newest.map(|written| written.point), versions };
+        Ok((Self::start(slots, history, newest)?, found))
+    }
+
+    fn start(slots: Slots, history: History, newest: Option<Written>) -> Result<Self, RootError> {
         let shared = Arc::new(Shared::default());
         shared.lock().wanted = newest.map(|written| written.point);
         let writer = Writer {
@@ -80,8 +85,7 @@ impl Witness {
             .name("witness".into())
             .spawn(move || writer.run())
             .map_err(|error| RootError::Writer(error.to_string()))?;
-        let found = Found { point: newest.map(|written| written.point), versions };
-        Ok((Self { shared, writer: Some(writer) }, found))
+        Ok(Self { shared, writer: Some(writer) })
     }
 
     /// Asks before a mutation. After a write that failed nothing is changed until one succeeds again.
@@ -196,5 +200,56 @@ impl Writer {
         }
         self.serial = written.serial;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(counter: u64) -> Point {
+        Point { counter, audit_sequence: 0, audit_hash: Hash::NONE }
+    }
+
+    #[tokio::test]
+    async fn of_many_commits_at_once_the_newest_is_known_after_a_restart() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let root = RootDirectory::open(&temp.path().join("root")).expect("opens");
+        let (witness, found) = Witness::open(&root).expect("opens");
+        assert_eq!(found.point, None);
+        let witness = Arc::new(witness);
+        let mut commits = tokio::task::JoinSet::new();
+        for counter in (1..=100).rev() {
+            let witness = Arc::clone(&witness);
+            commits.spawn(async move { witness.advance(point(counter), Vec::new()).await });
+        }
+        for noted in commits.join_all().await {
+            noted.expect("noted");
+        }
+        drop(witness);
+        let (witness, found) = Witness::open(&root).expect("opens");
+        assert_eq!(found.point, Some(point(100)));
+        // Only a confirmed rollback goes back.
+        witness.advance(point(7), Vec::new()).await.expect("noted");
+        drop(witness);
+        let (witness, found) = Witness::open(&root).expect("opens");
+        assert_eq!(found.point, Some(point(100)));
+        witness.reset(point(7), Vec::new()).await.expect("noted");
+        drop(witness);
+        assert_eq!(Witness::open(&root).expect("opens").1.point, Some(point(7)));
+    }
+
+    #[tokio::test]
+    async fn while_it_cannot_be_written_nothing_may_change() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let root = RootDirectory::open(&temp.path().join("root")).expect("opens");
+        drop(Witness::open(&root).expect("opens"));
+        let (history, ..) = History::open(&root.path().join("versions")).expect("opens");
+        let slots = Slots::read_only(&root.path().join("witness"));
+        let witness = Witness::start(slots, history, None).expect("starts");
+        witness.ready().await.expect("nothing has failed yet");
+        let error = witness.advance(point(1), Vec::new()).await.expect_err("it cannot be written");
+        assert_eq!(error.class(), ErrorClass::Unavailable);
+        witness.ready().await.expect_err("it was tried again, in vain");
     }
 }
