@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use keystead_server::pki::ClientKey;
 use keystead_server::{App, GivenSettings, Running};
 
 use crate::{keystead, stderr};
 
 /// Where the keys are.
 pub(crate) const LOCATION: &str = "europe-west1";
+
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A server, and a folder in which commands run.
 pub(crate) struct Scene {
@@ -36,6 +39,19 @@ impl Scene {
 
     pub(crate) fn token_file(&self) -> PathBuf {
         self.server.token_file()
+    }
+
+    /// A certificate of the server's own authority, and its key, as files.
+    pub(crate) fn client_certificate(&self, principal: &str) -> (PathBuf, PathBuf) {
+        let uri = format!("keystead:{principal}");
+        let now = jiff::Timestamp::now();
+        let issued =
+            self.server.pki().issue_client_certificate(ClientKey::New, &uri, HOUR, now).expect("issued");
+        let (certificate, key) =
+            (self.path().join("certificate.pem"), self.path().join("certificate-key.pem"));
+        std::fs::write(&certificate, issued.certificate).expect("writes");
+        std::fs::write(&key, issued.key.expect("a new key").as_bytes()).expect("writes");
+        (certificate, key)
     }
 
     pub(crate) fn command(&self, mut command: Command, project: &str) -> Command {

@@ -85,6 +85,32 @@ async fn c10_rotation_leaves_old_ciphertexts_readable_until_their_version_is_dis
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_does_without_a_token() {
+    let scene = Scene::new().await;
+    let (certificate, key) = scene.client_certificate("user:c@example.com");
+    let list = || {
+        let mut command = scene.command(keystead(), "of-keystead");
+        command.env_remove("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE");
+        command.args(["kms", "keyrings", "list", "--location", LOCATION]);
+        command
+    };
+    let nobody = list().output().expect("runs");
+    assert_eq!(nobody.status.code(), Some(5), "{}", stderr(&nobody));
+    assert!(stderr(&nobody).contains("hint: KEYSTEAD_TOKEN_FILE or --token-file"), "{}", stderr(&nobody));
+    scene.works(
+        "projects add-iam-policy-binding of-keystead --member user:c@example.com --role roles/cloudkms.viewer",
+    );
+    let mut command = list();
+    command.arg("--client-certificate-file").arg(&certificate).arg("--client-key-file").arg(&key);
+    let output = command.output().expect("runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut command = list();
+    command.arg("--client-certificate-file").arg(&certificate).arg("--client-key-file").arg(&certificate);
+    let output = command.output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn random_bytes_come_as_many_as_asked_for() {
     let scene = Scene::new().await;
     for file in ["one", "other"] {
