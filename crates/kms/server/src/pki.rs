@@ -21,7 +21,7 @@ pub use renewal::{AuthorityStep, Renewal, plan_authority, plan_renewal};
 use authority::Authority;
 use server::ServerIdentity;
 
-/// Clocks of clients may be behind ours.
+/// Clocks of clients may be behind ours. For what clients look at, which their own certificates are not.
 const BACKDATED: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// The authority and the server's certificate.
@@ -231,9 +231,10 @@ fn serial() -> Result<rcgen::SerialNumber, PkiError> {
 fn set_validity(
     params: &mut rcgen::CertificateParams,
     now: Timestamp,
+    backdated: jiff::SignedDuration,
     lifetime: jiff::SignedDuration,
 ) -> Validity {
-    let from = now.as_second() - BACKDATED.as_secs();
+    let from = now.as_second() - backdated.as_secs();
     let until = now.as_second().saturating_add(lifetime.as_secs());
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + std::time::Duration::from_secs(u64::try_from(from).unwrap_or(0));

@@ -112,8 +112,9 @@ impl KeyService {
         }
         if let Principal::ServiceAccount(email) = &certificate.principal {
             let account = self.enabled_account(email).await?;
-            // A certificate does not hold the unique id: one from before the account was made is another account's.
-            if certificate.not_before < account.create_time {
+            // A certificate does not hold the unique id: one from before the account was made is another account's. It
+            // holds whole seconds only, and one that was issued at once must count.
+            if certificate.not_before.as_second() < account.create_time.as_second() {
                 return Err(refusal::revoked(&format!(
                     "certificate {serial} is older than service account {email}"
                 )));

@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{PkiError, Validity, files, serial, set_validity};
+use super::{BACKDATED, PkiError, Validity, files, serial, set_validity};
 
 /// Ten years: a change of it needs the attention of every client, so it is rare.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
@@ -29,7 +29,7 @@ impl Authority {
         params.serial_number = Some(serial);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let validity = set_validity(&mut params, now, LIFETIME);
+        let validity = set_validity(&mut params, now, BACKDATED, LIFETIME);
         let certificate = params.self_signed(&key)?.der().clone();
         Ok(Self { certificate, validity, key })
     }

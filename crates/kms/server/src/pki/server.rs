@@ -8,7 +8,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::{Authority, validity};
-use super::{PkiError, Validity, files, serial, set_validity};
+use super::{BACKDATED, PkiError, Validity, files, serial, set_validity};
 
 /// Renewed after 60 days.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -32,7 +32,7 @@ impl ServerIdentity {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let left = authority.validity.until.duration_since(now).max(SignedDuration::ZERO);
-        let validity = set_validity(&mut params, now, LIFETIME.min(left));
+        let validity = set_validity(&mut params, now, BACKDATED, LIFETIME.min(left));
         let certificate = params.signed_by(&key, &authority.issuer()?)?.der().clone();
         Ok(Self { certificate, validity, key })
     }

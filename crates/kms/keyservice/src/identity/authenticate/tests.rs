@@ -212,3 +212,27 @@ async fn a_certificate_counts_while_it_is_valid() {
         server.service.authenticate(presented, Origin::default()).await.expect_err("its time is over");
     assert_eq!(reason(&error), "ACCESS_TOKEN_EXPIRED");
 }
+
+#[tokio::test]
+async fn a_certificate_of_the_second_in_which_its_account_was_made_counts_and_an_older_one_does_not() {
+    let server = FreshServer::new().await;
+    server.clock.advance(std::time::Duration::from_millis(500));
+    let account = server.key_file("key-project", "plugin").await;
+    let second = Timestamp::from_second(server.service.clock.now().as_second()).expect("a time");
+    for (not_before, counts) in [(second, true), (second - SignedDuration::from_secs(1), false)] {
+        let certificate = ClientIdentity {
+            principal: format!("serviceAccount:{}", account.client_email).parse().expect("a principal"),
+            serial: "0aff".to_owned(),
+            not_before,
+            not_after: second + SignedDuration::from_secs(60),
+        };
+        let presented = Presented { bearer: None, certificate: Some(&certificate) };
+        match server.service.authenticate(presented, Origin::default()).await {
+            Ok(_) => assert!(counts),
+            Err(error) => {
+                assert!(!counts, "{error}");
+                assert_eq!(reason(&error), "ACCESS_TOKEN_REVOKED");
+            }
+        }
+    }
+}
