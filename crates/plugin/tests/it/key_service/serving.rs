@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use keystead_proto::kms_v2::StatusRequest;
 use keystead_provider::contract;
 use keystead_provider_cloudkms::{CloudKmsProvider, CloudKmsSettings, Credentials};
+use rcgen::{CertificateParams, KeyPair};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::plugged::{OFTEN, Plugged};
 use super::service::{KEY, KeyService};
-use crate::plugin_process::{Place, Plugin, v2};
+use crate::plugin_process::{Place, Plugin, get, v2};
 
 /// A probe that had begun may end first, and the machine is busy.
 const WITHIN_A_PROBE: Duration = Duration::from_secs(3);
@@ -207,6 +208,37 @@ async fn a_service_accounts_key_file_suffices() -> Result<()> {
     command.env("KEYSTEAD_SOCKET", place.socket()).env("KEYSTEAD_ADMIN", "127.0.0.1:0");
     let mut plugin = Plugin::start(command);
     plugin.says("encrypting");
+    assert_eq!(plugin.terminate().code, 0);
+    Ok(())
+}
+
+/// No token at all; and its end can be seen coming.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_certificate_suffices() -> Result<()> {
+    let service = KeyService::start().await?;
+    let key = KeyPair::generate()?;
+    let request = CertificateParams::default().serialize_request(&key)?.pem()?;
+    let place = Place::empty();
+    place.write("client.pem", service.issue_certificate(&request).await?, 0o644);
+    place.write("client.key", key.serialize_pem(), 0o600);
+    let file = json!({
+        "endpoint": service.endpoint(),
+        "ca": service.ca_pem()?,
+        "clientCertificateFile": "client.pem",
+        "clientKeyFile": "client.key",
+    });
+    place.write("credentials.json", file.to_string(), 0o600);
+    let mut command = place.command(["--kms-key", KEY, "--credentials-file", "credentials.json"]);
+    command.env("KEYSTEAD_SOCKET", place.socket()).env("KEYSTEAD_ADMIN", "127.0.0.1:0");
+    let mut plugin = Plugin::start(command);
+    plugin.says("encrypting");
+    let (status, text) = get(plugin.admin(), "/readyz");
+    assert_eq!(status, 200);
+    assert!(text.contains("\nthe client certificate ends in 9 days\n"), "{text}");
+    let metrics = get(plugin.admin(), "/metrics").1;
+    let name = "keystead_plugin_credentials_end_seconds{credential=\"the client certificate\"} ";
+    let left = metrics.lines().find_map(|line| line.strip_prefix(name)).context("the metric")?;
+    assert!((860_000..=864_000).contains(&left.parse::<i64>()?), "{left}");
     assert_eq!(plugin.terminate().code, 0);
     Ok(())
 }
