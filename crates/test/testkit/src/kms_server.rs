@@ -1,4 +1,5 @@
 //! A `keystead-server` as a process of its own, and a plain REST client for it.
+#![expect(clippy::indexing_slicing, reason = "JSON answers null for what is not there")]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
