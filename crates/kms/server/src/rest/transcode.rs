@@ -45,13 +45,13 @@ pub(super) fn transcode(
     frame
 }
 
+/// What the path has is set after this, so that it wins.
 fn is_bound(route: &Route, path: &[FieldDescriptor]) -> bool {
-    let by_body = match &route.body {
+    match &route.body {
         Body::Nowhere => false,
         Body::Whole => true,
         Body::Field(field) => path.first() == Some(field),
-    };
-    by_body || route.variables.iter().any(|variable| variable == path)
+    }
 }
 
 /// An encoded slash would make the name of something else.
