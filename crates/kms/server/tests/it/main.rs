@@ -3,6 +3,7 @@
 
 mod alerts;
 mod api;
+mod authorization;
 mod certificates;
 mod echo;
 mod hostile_http1;

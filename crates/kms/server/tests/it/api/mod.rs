@@ -32,7 +32,7 @@ const RING: &str = "projects/key-project/locations/us-central1/keyRings/ring-1";
 const KEY: &str = "projects/key-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1";
 
 /// A server without a port.
-struct Server {
+pub(crate) struct Server {
     api: Api,
     /// The first administrator's token.
     admin: String,
@@ -41,14 +41,14 @@ struct Server {
 
 /// A status and a JSON body.
 #[derive(Debug)]
-struct Answered {
-    status: u16,
-    json: Value,
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) json: Value,
 }
 
 impl Server {
     /// As on its first start.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let path = |name: &str| directory.path().join(name);
         let root = RootDirectory::open(&path("root")).expect("root");
@@ -86,6 +86,11 @@ impl Server {
         Self { api, admin, directory }
     }
 
+    /// Every REST path that is known.
+    pub(crate) fn gateway_routes(&self) -> impl Iterator<Item = &keystead_server::rest::RouteName> {
+        self.api.gateway().routes()
+    }
+
     /// With a project in which Cloud KMS is on.
     async fn with_project() -> Self {
         let server = Self::new().await;
@@ -98,7 +103,7 @@ impl Server {
     }
 
     /// With a key that the administrator may use.
-    async fn with_key() -> Self {
+    pub(crate) async fn with_key() -> Self {
         let server = Self::with_project().await;
         server.post(&format!("/v1/{LOCATION}/keyRings?keyRingId=ring-1"), json!({})).await.ok();
         let body = json!({ "purpose": "ENCRYPT_DECRYPT" });
@@ -110,7 +115,7 @@ impl Server {
         self.call("GET", path, "").await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answered {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answered {
         self.call("POST", path, &body.to_string()).await
     }
 
@@ -123,7 +128,7 @@ impl Server {
         self.call_as(&self.admin, method, path, body).await
     }
 
-    async fn call_as(&self, bearer: &str, method: &str, path: &str, body: &str) -> Answered {
+    pub(crate) async fn call_as(&self, bearer: &str, method: &str, path: &str, body: &str) -> Answered {
         let request = Request::builder().method(method).uri(path).header("user-agent", "test/1");
         let request = request.header("authorization", format!("Bearer {bearer}"));
         self.send(request.body(Body::new(Full::from(body.to_owned()))).expect("request")).await
@@ -136,19 +141,19 @@ impl Server {
         Answered { status, json: serde_json::from_slice(&body).expect("JSON") }
     }
 
-    async fn respond(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.api.clone().oneshot(request).await;
         response
     }
 
     /// A bearer token of somebody.
-    async fn token_of(&self, principal: &str) -> String {
+    pub(crate) async fn token_of(&self, principal: &str) -> String {
         let made = self.post("/keystead/v1/tokens", json!({ "principal": principal })).await.ok();
         made["secret"].as_str().expect("secret").to_owned()
     }
 
     /// Binds roles of a resource, and nothing else there.
-    async fn bind(&self, resource: &str, bindings: &[(&str, &str)]) {
+    pub(crate) async fn bind(&self, resource: &str, bindings: &[(&str, &str)]) {
         let bindings: Vec<Value> =
             bindings.iter().map(|(role, member)| json!({ "role": role, "members": [member] })).collect();
         let body = json!({ "policy": { "bindings": bindings } });
@@ -165,7 +170,7 @@ impl Server {
 
 impl Answered {
     #[track_caller]
-    fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.json);
         self.json
     }
