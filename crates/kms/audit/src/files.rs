@@ -1,7 +1,7 @@
 //! The directory of a log: its mode, its lock, the names of its segments.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -69,6 +69,16 @@ pub(crate) fn create(path: &Path, new: bool) -> io::Result<File> {
         .mode(FILE_MODE)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
+}
+
+/// Writes a whole small file, so that readers see the old one or the new one. Not synced: it is written again.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = create(Path::new(&new), false)?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&new, path)
 }
 
 /// Makes a name in the directory durable, or its absence.

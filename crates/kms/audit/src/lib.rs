@@ -38,7 +38,7 @@ pub use log::{AuditLog, Position, Recovered};
 pub use reader::{Reader, RecordLine};
 pub use record::Record;
 pub use safe_value::{SafeFields, SafeValue};
-pub use settings::{AuditSettings, Clock};
+pub use settings::{AuditSettings, Clock, SignedHeads};
 pub use signed_head::{HeadError, HeadSigner, PublicKey, SignedHead};
 pub use state::LogState;
 pub use verify::{Problem, ProblemKind, Verified, VerifyError, verify};

@@ -18,7 +18,8 @@ use crate::segment::{Lines, Next};
 use crate::state::Admission;
 use crate::writer::Writer;
 use crate::{
-    AuditError, AuditSettings, Event, EventKind, Head, LogState, Reader, Record, entry, files, line, recover,
+    AuditError, AuditSettings, Event, EventKind, Head, LogState, Reader, Record, SignedHeads, entry, files,
+    line, recover,
 };
 
 /// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
@@ -89,6 +90,13 @@ impl AuditLog {
             durable,
         });
         shared.metrics.head(found.head.sequence, &[]);
+        if let Some(SignedHeads { signer, file }) = &settings.signed_heads {
+            let mut key = file.as_os_str().to_owned();
+            key.push(".pem");
+            let key = PathBuf::from(key);
+            let text = signer.public_key().to_string();
+            files::replace(&key, &text).map_err(AuditError::io("write", &key))?;
+        }
         let names: HashSet<&str> = settings.exports.iter().map(|it| it.name.as_str()).collect();
         if names.len() < settings.exports.len() {
             return Err(AuditError::Setting("two exports have one name"));
@@ -109,6 +117,8 @@ impl AuditLog {
             failing: None,
             next_tick: Instant::now(),
             next_retention: Instant::now(),
+            next_head: Instant::now(),
+            signed: 0,
             _lock: lock,
         };
         // Before anybody asks.

@@ -1,10 +1,11 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ExportSettings;
+use crate::{ExportSettings, HeadSigner};
 
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -22,6 +23,8 @@ pub struct AuditSettings {
     pub reserve_bytes: u64,
     /// Where records go besides. Each name must be another.
     pub exports: Vec<ExportSettings>,
+    /// Where signed heads go; none: nobody signs any.
+    pub signed_heads: Option<SignedHeads>,
     /// The clock of records that the log writes about itself, and of ages.
     pub clock: Clock,
 }
@@ -36,9 +39,20 @@ impl Default for AuditSettings {
             retention: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             reserve_bytes: 32 << 20,
             exports: Vec::new(),
+            signed_heads: None,
             clock: Arc::new(Timestamp::now),
         }
     }
+}
+
+/// The newest head, signed, in a file that somebody copies to where the log cannot be written. It is written every minute in
+/// which there are new records, and at the end; beside it is the public key, in a file with `.pem` after its name.
+#[derive(Clone)]
+pub struct SignedHeads {
+    /// Signs.
+    pub signer: Arc<HeadSigner>,
+    /// The file.
+    pub file: PathBuf,
 }
 
 impl fmt::Debug for AuditSettings {

@@ -12,7 +12,9 @@ use crate::error::Failed;
 use crate::log::{Durable, Shared};
 use crate::queue::Job;
 use crate::reserve::{Reserve, is_no_space};
-use crate::{AuditError, AuditSettings, Head, LogState, Position, entry, line, refusals, retention};
+use crate::{
+    AuditError, AuditSettings, Head, LogState, Position, SignedHeads, entry, files, line, refusals, retention,
+};
 
 /// How often the writer looks at ages and at free space.
 const TICK: Duration = Duration::from_secs(1);
@@ -21,6 +23,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The share of a sync's time that is spent on waiting for callers who are about to come back: little to lose, and up to
 /// twice the records for each sync.
 const PATIENCE: u32 = 8;
+/// How often a head is signed: whoever cuts off what is newer is not found by it.
+const HEAD_EVERY: Duration = Duration::from_secs(60);
 /// What a write may need beyond its bytes: blocks of the directory and of the file system's own records.
 const OVERHEAD: u64 = 64 * 1024;
 
@@ -37,6 +41,9 @@ pub(crate) struct Writer {
     pub failing: Option<Failing>,
     pub next_tick: Instant,
     pub next_retention: Instant,
+    pub next_head: Instant,
+    /// The sequence of the head that was signed last.
+    pub signed: u64,
     /// Open as long as the thread runs.
     pub _lock: File,
 }
@@ -63,6 +70,7 @@ impl Writer {
             self.upkeep();
         }
         self.record_refusals(None);
+        self.sign_head();
     }
 
     /// Writes one group and tells everyone who waits for a part of it. Says how many callers there seem to be.
@@ -152,6 +160,10 @@ impl Writer {
             self.record_refusals(Some(now));
         }
         self.seal_when_due();
+        if Instant::now() >= self.next_head {
+            self.next_head = Instant::now() + HEAD_EVERY;
+            self.sign_head();
+        }
         if Instant::now() >= self.next_retention {
             self.next_retention = Instant::now() + RETENTION_EVERY;
             if let Err(error) = self.delete_expired() {
@@ -230,6 +242,19 @@ impl Writer {
         }
         self.next_retention = Instant::now();
         Ok(())
+    }
+
+    fn sign_head(&mut self) {
+        let Some(SignedHeads { signer, file }) = &self.settings.signed_heads else {
+            return;
+        };
+        if self.signed == self.head.sequence {
+            return;
+        }
+        match files::replace(file, &signer.sign(&self.head).to_string()) {
+            Ok(()) => self.signed = self.head.sequence,
+            Err(error) => tracing::warn!(path = %file.display(), %error, "cannot write the signed head"),
+        }
     }
 
     fn delete_expired(&mut self) -> Result<(), AuditError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keystead_audit::AuditLog;
+use keystead_audit::{AuditLog, SignedHeads};
 use keystead_crypto::{Random, SecretBytes, SystemRandom};
 use keystead_keyservice::{KeyService, OpenError, Parts, RootDirectory, SystemClock};
 use keystead_provider::{Guard, GuardSettings, Provider};
@@ -99,7 +99,13 @@ impl App {
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
         let store = open_store(&settings.database).await?;
         let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;
-        let audit = AuditLog::open(&audit_dir, settings.audit.clone()).map_err(|error| {
+        let mut audit_settings = settings.audit.clone();
+        // Beside the log, for whoever keeps it elsewhere; the key that signs is in the root directory.
+        audit_settings.signed_heads = Some(SignedHeads {
+            signer: Arc::new(root.audit_signer().map_err(|error| Failure::from_error(&error))?),
+            file: settings.data_dir.join("audit-head"),
+        });
+        let audit = AuditLog::open(&audit_dir, audit_settings).map_err(|error| {
             Failure::from_error(&error)
                 .hint("`keystead audit verify` says what is wrong with the log".to_owned())
         })?;

@@ -1,7 +1,7 @@
 //! What an export has sent, kept over restarts.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cursor_path;
@@ -35,10 +35,6 @@ impl Cursor {
     /// Keeps it. Not synced: what a power cut takes back is sent again.
     pub(super) fn store(&mut self, sequence: u64) -> io::Result<()> {
         self.sequence = sequence;
-        let new = self.path.with_extension("new");
-        let mut file = files::create(&new, false)?;
-        file.set_len(0)?;
-        writeln!(file, "{sequence}")?;
-        fs::rename(&new, &self.path)
+        files::replace(&self.path, &format!("{sequence}\n"))
     }
 }

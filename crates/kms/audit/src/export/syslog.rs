@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
@@ -68,9 +70,7 @@ impl Socket {
                 let socket = UnixDatagram::unbound()?;
                 match socket.connect(path) {
                     Ok(()) => Ok(Self::Unix(socket)),
-                    Err(error)
-                        if error.raw_os_error() == Some(rustix::io::Errno::PROTOTYPE.raw_os_error()) =>
-                    {
+                    Err(error) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
                         UnixStream::connect(path).await.map(Self::UnixStream)
                     }
                     Err(error) => Err(error),
@@ -92,15 +92,16 @@ impl Socket {
 
     /// A receiver that was restarted is seen before a batch is lost in a dead connection.
     fn is_closed(&self) -> bool {
-        let mut unexpected = [0; 64];
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read(&mut unexpected),
-            Self::UnixStream(stream) => stream.try_read(&mut unexpected),
+        // Asked of the system itself: the runtime knows of it only after it has waited once more.
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = match self {
+            Self::Tcp(stream) => recv(stream, &mut [0; 1], flags),
+            Self::UnixStream(stream) => recv(stream, &mut [0; 1], flags),
             Self::Unix(_) | Self::Udp(_) => return false,
         };
-        match read {
-            Ok(bytes) => bytes == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        match peeked {
+            Ok((bytes, _)) => bytes == 0,
+            Err(errno) => errno != Errno::AGAIN,
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
-use keystead_audit::{HeadError, HeadSigner, PublicKey, SignedHead};
+use keystead_audit::{
+    AuditLog, AuditSettings, HeadError, HeadSigner, PublicKey, SignedHead, SignedHeads, verify,
+};
 use keystead_crypto::SecretBytes;
 
 use crate::scene;
@@ -90,4 +93,25 @@ fn openssl_checks_a_head() {
     assert!(good, "{said}");
     fs::write(dir.path().join("head"), text.replace("sequence 3", "sequence 2")).expect("writable");
     assert!(!run().0);
+}
+
+#[test]
+fn a_head_is_signed_while_the_log_is_open_and_when_it_is_closed() {
+    let dir = scene::directory();
+    let (log_dir, file) = (dir.path().join("log"), dir.path().join("head"));
+    let signed_heads = Some(SignedHeads { signer: Arc::new(signer()), file: file.clone() });
+    let log = AuditLog::open(&log_dir, AuditSettings { signed_heads, ..scene::settings() }).expect("opens");
+    let key: PublicKey =
+        fs::read_to_string(dir.path().join("head.pem")).expect("text").parse().expect("a key");
+    let kept = || {
+        let text = fs::read_to_string(&file).ok()?;
+        Some(text.parse::<SignedHead>().expect("a head").verify(&key).expect("signed by the key beside it"))
+    };
+    scene::append(&log, [1]);
+    scene::wait_until("the first head", || kept().is_some_and(|it| it.sequence == 1));
+    scene::append(&log, 2..=5);
+    log.close();
+    let head = kept().expect("a head");
+    assert_eq!(head.sequence, 5);
+    assert!(verify(&log_dir, Some(&head)).expect("good").head_found);
 }
