@@ -107,13 +107,16 @@ impl Health {
             }
             _ => {}
         }
-        if let Err(error) = self.root_key().await {
+        let root_key = self.root_key().await;
+        self.metrics.root_key_usable(root_key.is_ok());
+        if let Err(error) = root_key {
             // The store key is in memory: calls go on, the next start would not.
             seen.warnings.push(format!("root key: {error}; a restart would fail"));
         }
         if self.unprotected {
             seen.warnings.push("unprotected: no backup destination is configured".to_owned());
         }
+        self.metrics.ready(seen.failures.is_empty());
         self.seen.store(Arc::new(seen));
     }
 
@@ -156,5 +159,97 @@ impl Report for Health {
 
     fn metrics(&self) -> String {
         self.metrics.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use keystead_audit::AuditSettings;
+    use keystead_model::ErrorClass;
+    use keystead_provider::switchable::{Mode, Switchable};
+    use keystead_provider_local::{KeyFile, LocalProvider, create};
+    use keystead_store::{Batch, Changes, Entry, Pending, Revision, StoreError};
+
+    use super::*;
+
+    /// Works or does not.
+    #[derive(Default)]
+    struct Broken(AtomicBool);
+
+    impl Broken {
+        fn answer<T: Send + 'static>(&self, value: T) -> Pending<'_, T> {
+            let broken = self.0.load(Ordering::SeqCst);
+            let error = StoreError::new(ErrorClass::Unavailable, "the disk is gone");
+            Box::pin(async move { if broken { Err(error) } else { Ok(value) } })
+        }
+    }
+
+    impl Store for Broken {
+        fn get<'a>(&'a self, _: &'a str) -> Pending<'a, Option<Entry>> {
+            self.answer(None)
+        }
+
+        fn list<'a>(&'a self, _: &'a str, _: &'a str, _: usize) -> Pending<'a, Vec<Entry>> {
+            self.answer(Vec::new())
+        }
+
+        fn count<'a>(&'a self, _: &'a str) -> Pending<'a, u64> {
+            self.answer(0)
+        }
+
+        fn commit(&self, _: Batch) -> Pending<'_, Revision> {
+            self.answer(Revision::default())
+        }
+
+        fn changes(&self, since: Revision) -> Pending<'_, Changes> {
+            self.answer(Changes { up_to: since, names: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_fails_and_what_will() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key");
+        let file = KeyFile::generate("2026-01-01T00:00:00Z", &SystemRandom).expect("a key");
+        create(&path, &file).expect("written");
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let root_key = Switchable::new(LocalProvider::open(&path, random).expect("opened"));
+        let settings = AuditSettings { reserve_bytes: 0, ..AuditSettings::default() };
+        let audit = Arc::new(AuditLog::open(&dir.path().join("audit"), settings).expect("opened"));
+        let (store, metrics) = (Arc::new(Broken::default()), Arc::new(Metrics::default()));
+        let health = Health::new(Arc::clone(&store) as _, audit, Arc::new(root_key.clone()), metrics, true);
+
+        let Readiness { ready, text } = health.readiness();
+        assert!(!ready && text == "starting\n", "not before the first look: {text}");
+        health.look().await;
+        let Readiness { ready, text } = health.readiness();
+        assert!(ready && text == "ok\nunprotected: no backup destination is configured\n", "{text}");
+        assert!(health.metrics().contains("keystead_server_ready 1\n"));
+
+        store.0.store(true, Ordering::SeqCst);
+        health.look().await;
+        let Readiness { ready, text } = health.readiness();
+        assert!(!ready && text.starts_with("not ready\nstore: the disk is gone\n"), "{text}");
+        assert!(health.metrics().contains("keystead_server_ready 0\n"));
+
+        // Calls go on without the root key; the next start would not.
+        store.0.store(false, Ordering::SeqCst);
+        for (mode, said) in [
+            (Mode::Fails(ErrorClass::Denied), "root key: "),
+            (Mode::Lies, "root key: it unwraps to something else; a restart would fail\n"),
+        ] {
+            root_key.set(mode);
+            *health.root_key_seen.lock().expect("free") = None;
+            health.look().await;
+            let Readiness { ready, text } = health.readiness();
+            assert!(ready && text.contains(said), "{text}");
+            assert!(health.metrics().contains("keystead_server_root_key_usable 0\n"));
+        }
+        // Looked at once a minute, and not with each probe.
+        let wraps = root_key.wraps();
+        health.look().await;
+        assert_eq!(root_key.wraps(), wraps);
     }
 }

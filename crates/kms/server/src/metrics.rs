@@ -26,6 +26,8 @@ pub struct Metrics {
     expiries: Family<CertificateLabels, Gauge>,
     panics: Counter,
     unprotected: Gauge,
+    ready: Gauge,
+    root_key_usable: Gauge,
 }
 
 /// An extension of an answer, by which the adapters say what was asked and what came of it.
@@ -85,7 +87,15 @@ impl Default for Metrics {
             expiries: Family::default(),
             panics: Counter::default(),
             unprotected: Gauge::default(),
+            ready: Gauge::default(),
+            root_key_usable: Gauge::default(),
         };
+        registry.register("ready", "1 while calls can be answered", metrics.ready.clone());
+        registry.register(
+            "root_key_usable",
+            "1 while the root key wraps and unwraps, which the next start needs",
+            metrics.root_key_usable.clone(),
+        );
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register(
             "connections_accepted",
@@ -173,6 +183,16 @@ impl Metrics {
     /// A handshake came to nothing.
     pub(crate) fn failed_handshake(&self, reason: &'static str) {
         self.handshakes.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Whether calls can be answered.
+    pub(crate) fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// Whether the next start would be one.
+    pub(crate) fn root_key_usable(&self, usable: bool) {
+        self.root_key_usable.set(i64::from(usable));
     }
 
     /// When a certificate ends.
