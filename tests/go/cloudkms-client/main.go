@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net/http"
@@ -20,8 +21,8 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
-	"github.com/googleapis/gax-go/v2/apierror"
 	"golang.org/x/oauth2"
+	"google.golang.org/api/googleapi"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
@@ -235,13 +236,24 @@ func disable(ctx context.Context, client *kms.KeyManagementClient, version strin
 	return refused(codes.FailedPrecondition, err)
 }
 
-// refused says whether the error has the code that was expected; over REST the library keeps it in its own type.
+// names are those of google.rpc.Code.
+var names = map[codes.Code]string{
+	codes.InvalidArgument:    "INVALID_ARGUMENT",
+	codes.NotFound:           "NOT_FOUND",
+	codes.AlreadyExists:      "ALREADY_EXISTS",
+	codes.PermissionDenied:   "PERMISSION_DENIED",
+	codes.FailedPrecondition: "FAILED_PRECONDITION",
+	codes.Aborted:            "ABORTED",
+}
+
+// refused says whether the error has the code that was expected; over REST the library keeps the server's answer.
 func refused(want codes.Code, err error) error {
-	got := status.Code(err)
-	if api, ok := apierror.FromError(err); ok {
-		got = api.GRPCStatus().Code()
-	}
-	if got != want {
+	var answer *googleapi.Error
+	if errors.As(err, &answer) {
+		if !strings.Contains(answer.Body, `"status":"`+names[want]+`"`) {
+			return fmt.Errorf("%v was expected, not: %w", want, err)
+		}
+	} else if got := status.Code(err); got != want {
 		return fmt.Errorf("%v was expected, not %v: %w", want, got, err)
 	}
 	step(want.String())

@@ -214,7 +214,7 @@ pub mod iam_policy_client {
                 .insert(GrpcMethod::new("google.iam.v1.IAMPolicy", "SetIamPolicy"));
             self.inner.unary(req, path, codec).await
         }
-        /// GET here, POST in Resource Manager and IAM.
+        /// GET here, POST in Resource Manager and IAM. Node's client over REST takes the binding of the bare service, a POST.
         pub async fn get_iam_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::GetIamPolicyRequest>,
@@ -281,7 +281,7 @@ pub mod iam_policy_server {
             &self,
             request: tonic::Request<super::SetIamPolicyRequest>,
         ) -> std::result::Result<tonic::Response<super::Policy>, tonic::Status>;
-        /// GET here, POST in Resource Manager and IAM.
+        /// GET here, POST in Resource Manager and IAM. Node's client over REST takes the binding of the bare service, a POST.
         async fn get_iam_policy(
             &self,
             request: tonic::Request<super::GetIamPolicyRequest>,

@@ -1,0 +1,119 @@
+//! Google's published clients tell their stories against a real server: each prints `ok STEP` for what held.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keystead_testkit::kms_server::KmsServer;
+use reqwest::Method;
+use serde_json::json;
+
+const PROJECT: &str = "key-project";
+
+/// What every story must show, whatever its language calls it.
+const STEPS: usize = 11;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs python clients"]
+async fn python_client_over_rest_and_grpc_with_token_and_service_account_key() {
+    let stage = Stage::new().await;
+    for transport in ["rest", "grpc"] {
+        for (credential, path) in [("token", &stage.token), ("key", &stage.key)] {
+            let ring = format!("python-{transport}-{credential}");
+            let credential = format!("{credential}={}", path.display());
+            let mut command = Command::new(part("KEYSTEAD_PYTHON"));
+            command
+                .env("REQUESTS_CA_BUNDLE", stage.server.ca_file())
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .arg(source("tests/python/kms_story.py"))
+                .args([transport, stage.authority()])
+                .arg(stage.server.ca_file())
+                .args([&credential, PROJECT, &ring]);
+            tell(command, &ring).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node clients"]
+async fn node_client_over_rest_and_grpc() {
+    let stage = Stage::new().await;
+    let (host, port) = stage.authority().split_once(':').unwrap();
+    for transport in ["rest", "grpc"] {
+        let ring = format!("node-{transport}");
+        let mut command = Command::new("node");
+        command
+            .env("NODE_PATH", part("KEYSTEAD_NODE_MODULES"))
+            .env("NODE_EXTRA_CA_CERTS", stage.server.ca_file())
+            .arg(source("tests/node/kms_story.js"))
+            .args([transport, host, port])
+            .arg(stage.server.ca_file())
+            .arg(&stage.token)
+            .args([PROJECT, &ring]);
+        tell(command, &ring).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cloudkms-client"]
+async fn go_client_over_rest_and_grpc() {
+    let stage = Stage::new().await;
+    for transport in ["rest", "grpc"] {
+        let ring = format!("go-{transport}");
+        let mut command = Command::new(part("KEYSTEAD_GO_CLOUDKMS_CLIENT"));
+        command
+            .args([transport, stage.authority()])
+            .arg(stage.server.ca_file())
+            .arg(&stage.token)
+            .args([PROJECT, &ring]);
+        tell(command, &ring).await;
+    }
+}
+
+/// A server with a project, and an owner of the project with a token and a key file.
+struct Stage {
+    server: KmsServer,
+    token: PathBuf,
+    key: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_keystead-server"));
+        let server = KmsServer::start(program, &directory.path().join("data")).await.unwrap();
+        server.create_project(PROJECT).await.unwrap();
+        let key = directory.path().join("key.json");
+        let email =
+            server.create_service_account(PROJECT, "story-teller", "roles/owner", &key).await.unwrap();
+        let wanted = json!({"principal": format!("serviceAccount:{email}"), "ttl": "3600s"});
+        let made = server.ok(Method::POST, "/keystead/v1/tokens", Some(&wanted)).await.unwrap();
+        let token = directory.path().join("token");
+        std::fs::write(&token, made["secret"].as_str().unwrap()).unwrap();
+        Self { server, token, key, _directory: directory }
+    }
+
+    /// `host:port`.
+    fn authority(&self) -> &str {
+        self.server.endpoint().strip_prefix("https://").unwrap()
+    }
+}
+
+async fn tell(mut command: Command, name: &str) {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}:\n{told}{complaint}");
+    let steps = told.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(steps >= STEPS, "{name} told only {steps} steps:\n{told}");
+}
+
+/// What `cargo xtask test` has installed.
+fn part(variable: &str) -> std::ffi::OsString {
+    std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is set by `cargo xtask test`"))
+}
+
+fn source(path: impl AsRef<OsStr>) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").join(Path::new(&path))
+}
