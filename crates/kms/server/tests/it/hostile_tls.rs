@@ -86,3 +86,32 @@ async fn odd_protocol_offers_are_refused_or_served_as_http1() {
     let (answer, _) = raw::closed(&mut stream, Duration::from_secs(5)).await;
     assert!(answer.starts_with(b"HTTP/1.1 200"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_connections_harms_nobody() {
+    let echo = Echo::start();
+    let (address, mut storm) = (echo.address, tokio::task::JoinSet::new());
+    for source in 2..10 {
+        storm.spawn(async move {
+            for count in 0..500 {
+                let Ok(mut stream) = raw::tcp_from([127, 0, 0, source], address).await else { continue };
+                match count % 3 {
+                    // Gone before anybody has looked, gone with a reset, gone within its ClientHello.
+                    0 => {}
+                    1 => stream.set_zero_linger().expect("set"),
+                    _ => drop(stream.write_all(&[22, 3, 1, 2, 0, 1]).await),
+                }
+            }
+        });
+    }
+    let mut polite = 0;
+    while !storm.is_empty() {
+        // A connection of its own each time, in the same queue as the storm's.
+        let client = echo.client().build().expect("a client");
+        client.get(echo.url("/livez")).send().await.expect("answered");
+        polite += 1;
+        while storm.try_join_next().is_some() {}
+    }
+    assert!(polite > 3, "the storm was over too soon to say anything");
+    until(|| echo.metrics.text().contains("keystead_server_connections 0\n")).await;
+}
