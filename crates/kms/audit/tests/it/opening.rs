@@ -117,6 +117,26 @@ fn sealed_segments_that_do_not_meet_are_found() {
 }
 
 #[test]
+fn nothing_follows_a_footer() {
+    let dir = scene::directory();
+    let log = AuditLog::open(dir.path(), AuditSettings { segment_bytes: 2000, ..scene::settings() })
+        .expect("opens");
+    scene::append(&log, 1..=6);
+    log.close();
+    // The chain is good, but a sealed segment goes on.
+    let segments = scene::segments(dir.path());
+    let first = fs::read(&segments[0]).expect("readable");
+    let lines = first.split_inclusive(|it| *it == b'\n').count() as u64;
+    let next = fs::read(&segments[1]).expect("readable");
+    for gone in &segments {
+        fs::remove_file(gone).expect("removable");
+    }
+    fs::write(&segments[0], [first, next].concat()).expect("writable");
+    let error = AuditLog::open(dir.path(), scene::settings()).err().expect("damaged");
+    assert!(matches!(error, AuditError::Damaged { line, .. } if line == lines + 1), "{error}");
+}
+
+#[test]
 fn a_second_writer_is_refused() {
     let dir = scene::directory();
     let first = scene::open(dir.path());

@@ -100,6 +100,7 @@ fn what_a_caller_sends_cannot_leave_its_line_or_grow_without_end() {
     event.user_agent = Some("\",\"insertId\":\"forged\"".repeat(100_000));
     event.method = "\u{7f}\u{2028}".repeat(100_000).into();
     event.principal = Some("p".repeat(1_000_000));
+    event.request = SafeFields::new().with("name", "n".repeat(1_000_000));
     runtime.block_on(log.append(&event)).expect("the record is written");
     assert!(!log.contains("forged").expect("the log can be read"));
     log.close();
