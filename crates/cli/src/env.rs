@@ -128,7 +128,7 @@ fn comments(endpoint: &Endpoint) -> Vec<String> {
 }
 
 /// One word for a POSIX shell, whatever is in it.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,=".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

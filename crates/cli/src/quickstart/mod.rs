@@ -1,6 +1,7 @@
 //! `keystead quickstart`: the whole story on this machine, in one directory.
 
 mod cluster;
+mod key_service;
 mod narration;
 mod plugin_process;
 mod simulated;
@@ -12,12 +13,14 @@ use anyhow::{Context, Result};
 use keystead_runtime::Failure;
 use keystead_testkit::control_plane::{Binaries, DEFAULT_VERSION};
 
+use crate::env::quote;
 use cluster::RealCluster;
 use narration::Narration;
 use simulated::SimulatedCluster;
+use story::Running;
 
-/// From nothing to proof on this machine: makes a key, starts the plugin, creates Secrets on a real kube-apiserver, shows
-/// what etcd holds before and after, rotates, re-encrypts, and counts what is stored under which key.
+/// From nothing to proof on this machine: starts a key management service and the plugin, creates Secrets on a real
+/// kube-apiserver, shows what etcd holds before and after, rotates, re-encrypts, and counts what is stored under which key.
 ///
 /// Without a built control plane it plays kube-apiserver's part itself and says so.
 #[derive(Debug, clap::Args)]
@@ -52,9 +55,8 @@ async fn tell(args: &QuickstartArgs) -> Result<()> {
         Ok(binaries) => {
             narration.say(&format!("control plane: {}", binaries.kube_apiserver.display()));
             let mut cluster = RealCluster::new(directory.path(), args.control_plane.clone());
-            // Bound, not dropped: the plugin runs as long as the cluster does.
-            let _plugin = story::tell(&narration, directory.path(), &mut cluster).await?;
-            finish(args, &narration, &directory, Some(&cluster)).await
+            let running = story::tell(&narration, directory.path(), &mut cluster).await?;
+            finish(args, &narration, &directory, &running, Some(&cluster)).await
         }
         Err(error) if args.control_plane.is_some() => Err(error),
         Err(_) => {
@@ -64,8 +66,8 @@ async fn tell(args: &QuickstartArgs) -> Result<()> {
                  minutes: cargo xtask control-plane",
             );
             let mut cluster = SimulatedCluster::default();
-            let _plugin = story::tell(&narration, directory.path(), &mut cluster).await?;
-            finish(args, &narration, &directory, None).await
+            let running = story::tell(&narration, directory.path(), &mut cluster).await?;
+            finish(args, &narration, &directory, &running, None).await
         }
     }
 }
@@ -74,6 +76,7 @@ async fn finish(
     args: &QuickstartArgs,
     narration: &Narration,
     directory: &Directory,
+    running: &Running,
     cluster: Option<&RealCluster>,
 ) -> Result<()> {
     narration.next_steps();
@@ -83,6 +86,15 @@ async fn finish(
     if let Some(line) = cluster.and_then(RealCluster::try_it) {
         narration.say(&line);
     }
+    let program = std::env::current_exe().context("cannot find this program")?;
+    narration.say(&format!(
+        "\nThe key management service is at {}. In another shell, as its administrator:\n   \
+         eval \"$({} env --data-dir {})\"\n   gcloud kms keys versions list {}\n",
+        running.service.endpoint(),
+        quote(&program.to_string_lossy()),
+        quote(&running.service.data_dir().to_string_lossy()),
+        key_service::KEY_FLAGS.join(" "),
+    ));
     narration.say(&format!("up until Ctrl-C; logs are in {}", directory.path().display()));
     std::future::pending().await
 }

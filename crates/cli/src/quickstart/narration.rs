@@ -6,6 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use keystead_runtime::print_result;
 
+use crate::env::quote;
+
 pub(super) struct Narration {
     step: Cell<u32>,
 }
@@ -19,6 +21,12 @@ impl Narration {
     pub(super) fn step(&self, title: &str) {
         self.step.set(self.step.get() + 1);
         self.say(&format!("\n{}. {title}", self.step.get()));
+    }
+
+    /// A command, as a person would type it into a shell.
+    pub(super) fn command(&self, words: &[&str]) {
+        let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+        self.say(&format!("   $ keystead {}", words.join(" ")));
     }
 
     /// A fact.
@@ -41,11 +49,12 @@ impl Narration {
 
     pub(super) fn next_steps(&self) {
         self.say(
-            "\nWhat next, on a control-plane host of a real cluster:\n\
-             \x20  keystead-plugin key create     make a key; copy the file to a safe place\n\
-             \x20  deploy/systemd/                units that start the plugin before the kubelet\n\
-             \x20  keystead plugin check --socket /run/keystead/kms.sock\n\
-             \x20  README.md, \"Install on a cluster\": every step, in order",
+            "\nWhat next, for a real cluster (README.md has every step, in order):\n\
+             \x20  keystead-server --data-dir /var/lib/keystead     a key management service for gcloud and keystead;\n\
+             \x20                                                    \"Run the key management service\"\n\
+             \x20  keystead-plugin key create                       or only a key file on each control-plane host;\n\
+             \x20                                                    \"Install on a cluster\"\n\
+             \x20  keystead plugin check --socket /run/keystead/kms.sock",
         );
     }
 }

@@ -20,14 +20,15 @@ pub(super) struct PluginProcess {
 }
 
 impl PluginProcess {
-    /// Starts this same program as plugin and waits until it encrypts.
-    pub(super) async fn start(directory: &Path, key_file: &Path) -> Result<Self> {
+    /// Starts this same program as plugin, with flags that say which key, and waits until it encrypts.
+    pub(super) async fn start(directory: &Path, key: &[OsString]) -> Result<Self> {
         let socket = directory.join("kms.sock");
         let program = std::env::current_exe().context("cannot find this program")?;
         let args =
             ["plugin", "run", "--probe-interval", "1s", "--admin", "off", "--log-format", "json", "--socket"];
         let mut args: Vec<OsString> = args.map(OsString::from).to_vec();
-        args.extend([socket.clone().into(), "--key-file".into(), key_file.into()]);
+        args.push(socket.clone().into());
+        args.extend_from_slice(key);
         let process = Process::spawn(&program, &args, &directory.join("plugin.log")).await?;
         let mut plugin = Self { process, client: KmsClient::new(socket.clone()), socket };
         let ready = tokio::time::timeout(PATIENCE, plugin.until(|_| true)).await;

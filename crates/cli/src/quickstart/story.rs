@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use keystead_etcd::{Encryption, Inventory};
-use keystead_plugin::key_commands;
 
+use super::key_service::KeyService;
 use super::narration::Narration;
 use super::plugin_process::PluginProcess;
 
@@ -35,11 +35,17 @@ pub(super) trait Cluster {
     async fn inventory(&mut self) -> Result<Inventory>;
 }
 
+/// What goes on running when the story is told.
+pub(super) struct Running {
+    pub(super) service: KeyService,
+    _plugin: PluginProcess,
+}
+
 pub(super) async fn tell(
     narration: &Narration,
     directory: &Path,
     cluster: &mut impl Cluster,
-) -> Result<PluginProcess> {
+) -> Result<Running> {
     let began = Instant::now();
     narration.step("A cluster without encryption");
     narration.during("starting the control plane", cluster.start()).await?;
@@ -49,10 +55,13 @@ pub(super) async fn tell(
     ensure!(contains(&stored, CANARY), "the Secret was expected in clear");
     narration.say("   Whoever has the disk or a backup reads it.");
 
-    narration.step("A key outside the cluster, and the plugin");
-    let key_file = directory.join("key");
-    narration.say(&indented(&key_command(&key_file, &["create"])?));
-    let mut plugin = PluginProcess::start(directory, &key_file).await?;
+    narration.step("A key management service outside the cluster, and a key in it");
+    let service = KeyService::start(narration, directory).await?;
+    let key = service.make_key(narration).await?;
+
+    narration.step("The plugin");
+    narration.say(&key.told());
+    let mut plugin = PluginProcess::start(directory, &key.flags()).await?;
     let old = plugin.key_id().await?;
     narration.say(&format!(
         "   plugin: process {}, socket {}, key_id {old}",
@@ -78,7 +87,7 @@ pub(super) async fn tell(
     counts(narration, &cluster.inventory().await?);
 
     narration.step("Rotation");
-    narration.say(&indented(&key_command(&key_file, &["rotate", "--single-host"])?));
+    service.rotate(narration).await?;
     let new = plugin.rotated_from(&old).await?;
     narration.during("waiting for kube-apiserver to ask the plugin", cluster.adopted(&new)).await?;
     narration.say(&format!("   kube-apiserver writes with {new} now; nothing that is stored has changed:"));
@@ -99,19 +108,11 @@ pub(super) async fn tell(
     );
     let value = cluster.read_secret("before").await?;
     ensure!(value == CANARY, "the Secret does not read back");
-    narration.say("   every Secret is on the new key and reads back; the old version could be removed now");
+    narration.say(
+        "   every Secret is on the new version and reads back; only backups of etcd can still need the old one",
+    );
     narration.say(&format!("\nproved in {}", humantime::format_duration(rounded(began.elapsed()))));
-    Ok(plugin)
-}
-
-fn key_command(key_file: &Path, args: &[&str]) -> Result<String> {
-    use clap::{Args, FromArgMatches};
-    let command = key_commands::KeyArgs::augment_args(clap::Command::new("key").no_binary_name(true));
-    let path = key_file.as_os_str().to_owned();
-    let args = args.iter().map(std::ffi::OsString::from).chain(["--key-file".into(), path]);
-    let matches = command.try_get_matches_from(args)?;
-    key_commands::run(key_commands::KeyArgs::from_arg_matches(&matches)?)
-        .map_err(|failure| anyhow::anyhow!("{failure}"))
+    Ok(Running { service, _plugin: plugin })
 }
 
 fn counts(narration: &Narration, inventory: &Inventory) {
@@ -149,12 +150,6 @@ fn dump(bytes: &[u8]) -> String {
 
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-fn indented(text: &str) -> String {
-    let lines: Vec<String> =
-        text.trim_end().lines().map(|line| format!("   {line}").trim_end().to_owned()).collect();
-    lines.join("\n")
 }
 
 fn rounded(time: Duration) -> Duration {

@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::{keystead, stderr, stdout};
@@ -10,11 +11,15 @@ fn nowhere(command: &mut std::process::Command) -> &mut std::process::Command {
 fn proves(story: &str) {
     for fact in [
         "Secret `before` in etcd:",
-        "Losing this file loses every Secret",
+        "Losing a version of a key loses the Secrets under it",
+        "$ keystead kms keys add-iam-policy-binding secrets --keyring clusters",
+        "@container-engine-robot.iam.gserviceaccount.com --role roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        "KMS_KEY_ID=projects/quickstart/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets",
         "k8s:enc:kms:v2:k",
-        "25 Secrets under key_id local-v1-a1-",
+        "25 Secrets under key_id cloudkms-v1-a1-",
+        "$ keystead kms keys versions create --primary --key secrets",
         "first pass rewrote 25, second pass 0",
-        "25 Secrets under key_id local-v2-a2-",
+        "25 Secrets under key_id cloudkms-v2-a2-",
         "proved in ",
     ] {
         assert!(story.contains(fact), "{fact}: {story}");
@@ -46,7 +51,13 @@ fn given_directory_stays_and_is_never_taken_over() {
     let mut command = keystead();
     nowhere(&mut command).args(["quickstart", "--check", "--dir"]).arg(&directory);
     assert!(command.output().expect("runs").status.success());
-    assert!(directory.join("key").exists() && directory.join("plugin.log").exists());
+    for file in ["server/keystead.db", "server.log", "plugin.log"] {
+        assert!(directory.join(file).exists(), "{file}");
+    }
+    let credentials =
+        std::fs::metadata(directory.join("credentials.json")).expect("the plugin's credentials");
+    assert_eq!(credentials.permissions().mode() & 0o777, 0o600);
+    assert!(!directory.join("token").exists(), "the token is in one place");
     assert_eq!(entries(temporary.path()), [directory.as_path()], "nothing beside it");
 
     let again = command.output().expect("runs");

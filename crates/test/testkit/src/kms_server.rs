@@ -1,5 +1,9 @@
 //! A `keystead-server` as a process of its own, and a plain REST client for it.
 #![expect(clippy::indexing_slicing, reason = "JSON answers null for what is not there")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member that JSON lacks reads as null, and what is written to is an object"
+)]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,7 +40,13 @@ impl KmsServer {
 
     /// The same with further arguments.
     pub async fn start_with(program: &Path, data_dir: &Path, more: &[&str]) -> Result<Self> {
-        let mut args: Vec<OsString> = vec!["--data-dir".into(), data_dir.into()];
+        Self::start_as(program, &[], data_dir, more).await
+    }
+
+    /// The same of a program that is the server only with these words before the arguments: `server run`.
+    pub async fn start_as(program: &Path, words: &[&str], data_dir: &Path, more: &[&str]) -> Result<Self> {
+        let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+        args.extend(["--data-dir".into(), data_dir.into()]);
         args.extend(["--listen", "127.0.0.1:0", "--log-format", "json"].map(OsString::from));
         args.extend(more.iter().map(OsString::from));
         let (process, endpoint, client) = spawn(program, data_dir, &args).await?;
