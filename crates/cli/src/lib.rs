@@ -17,7 +17,6 @@ mod private_file;
 mod projects;
 #[cfg(feature = "try")]
 mod quickstart;
-#[cfg(feature = "try")]
 mod server;
 mod services;
 mod session;
@@ -42,8 +41,7 @@ enum Command {
     Quickstart(quickstart::QuickstartArgs),
     /// Shell lines that point gcloud, keystead and Google's client libraries at a server on this host
     Env(env::EnvArgs),
-    /// The key management service: run it
-    #[cfg(feature = "try")]
+    /// The key management service: run it, back it up, restore it
     #[command(subcommand)]
     Server(server::ServerCommand),
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
@@ -64,7 +62,6 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "try")]
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Env(args) => env::run(&args),
-        #[cfg(feature = "try")]
         Command::Server(command) => server::run(command),
         Command::Plugin(command) => plugin::run(command),
         Command::Kms(args) => kms::run(&args),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod audit;
+mod backup;
 mod check;
 mod env;
 mod files;

@@ -202,7 +202,7 @@ impl GivenSettings {
         }
         Ok(Settings {
             root_dir: self.root_dir.unwrap_or_else(|| data_dir.join("root")),
-            database: self.database.unwrap_or_else(|| data_dir.join("keystead.db")),
+            database: self.database.unwrap_or_else(|| database_in(&data_dir)),
             data_dir,
             listen,
             plain_http: self.plain_http.unwrap_or_default().into_iter().map(LoopbackAddress::get).collect(),
@@ -231,6 +231,11 @@ impl Settings {
                 .hint("check the certificate and key files, and who may read them".to_owned())
         })
     }
+}
+
+/// Where the database is unless a setting says otherwise.
+pub(crate) fn database_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("keystead.db")
 }
 
 /// JSON schema of the configuration file.
