@@ -10,7 +10,7 @@ const ABOVE: &[ResourceKind] = &[Server, Project];
 const ON_KEYS: &[ResourceKind] = &[Server, Project, KeyRing, CryptoKey];
 const ON_ACCOUNTS: &[ResourceKind] = &[Server, Project, ServiceAccount];
 
-/// All roles; the order is that of `README` tables and of no meaning.
+/// All roles; the order is of no meaning. `docs/reference/iam.md` has a row for each.
 pub(crate) const ALL: &[Role] = &[
     // Everything about keys but using them: who administers cannot decrypt.
     Role::new(

@@ -147,3 +147,14 @@ fn roles_are_bound_where_google_binds_them() {
     }
     assert!(Role::find("roles/cloudkms").is_none());
 }
+
+#[test]
+fn the_document_has_every_role_and_no_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/reference/iam.md");
+    let text = std::fs::read_to_string(path).expect("the document");
+    let mut named: Vec<&str> = text.split('`').filter(|it| it.starts_with("roles/")).collect();
+    named.sort_unstable();
+    let mut known: Vec<&str> = Role::all().iter().map(|role| role.name).collect();
+    known.sort_unstable();
+    assert_eq!(named, known);
+}

@@ -178,3 +178,18 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let flags = ["--tls-certificate", "of-flag", "--tls-key", "of-flag"];
     assert!(check(&flags, &environment).contains("of-flag: No such file"));
 }
+
+#[test]
+fn the_guides_sample_is_accepted_and_has_every_setting() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/guides/key-management-service.md");
+    let guide = fs::read_to_string(guide).expect("the guide");
+    let sample = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
+    let place = Place::new();
+    let file = place.write("server.yaml", sample);
+    GivenSettings::read(&file).and_then(GivenSettings::complete).expect("good settings");
+    let schema: serde_json::Value = serde_json::from_str(&keystead_server::schema()).expect("JSON");
+    let properties = schema["properties"].as_object().expect("an object");
+    for name in properties.keys() {
+        assert!(sample.contains(&format!("{name}:")), "{name} is not in the sample");
+    }
+}
