@@ -8,6 +8,7 @@ use keystead_keyservice::{Call, KeyService, KmsError, Method, Operation, Origin,
 use tonic::{Extensions, Request, Status};
 
 use super::Adapter;
+use super::call_id::CallId;
 use super::status::status;
 use crate::listener::Peer;
 
@@ -50,6 +51,9 @@ impl Adapter {
         let origin = origin(headers.get(USER_AGENT), extensions);
         let keyservice = &*self.keyservice;
         let call = keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))?;
+        if let Some(id) = extensions.get::<CallId>() {
+            id.set(call.id());
+        }
         Ok(Begun { keyservice, call, method })
     }
 }

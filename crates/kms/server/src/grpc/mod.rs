@@ -2,6 +2,7 @@
 //! only what a message must be like. Read [`Api`] first, then `cloud_kms/mod.rs`.
 
 mod call;
+mod call_id;
 mod checksum;
 mod cloud_kms;
 mod finished;
@@ -45,6 +46,7 @@ use tower::{Service, ServiceExt as _};
 use crate::metrics::Served;
 use crate::pki::Pki;
 use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name, token};
+use call_id::CallId;
 use methods::Known;
 
 /// Generated servers have no type in common.
@@ -103,7 +105,15 @@ impl Api {
         &self.gateway
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
+        let id = CallId::default();
+        request.extensions_mut().insert(id.clone());
+        let mut response = self.route(request).await;
+        id.add_to(response.headers_mut());
+        response
+    }
+
+    async fn route(self, request: Request<Body>) -> Response<Body> {
         let is_grpc = request
             .headers()
             .get(CONTENT_TYPE)
