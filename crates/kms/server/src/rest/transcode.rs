@@ -99,10 +99,19 @@ fn camel_case_mask(json: &mut serde_json::Value, mask: &FieldDescriptor) {
     }
 }
 
-/// The reader's own words, which quote at most a few characters; cut, because they may quote more.
+/// The reader's own words without the values that they quote: one of them may be a plaintext. Names of fields stay; cut,
+/// because they may be long.
 fn invalid(error: &serde_json::Error) -> Refusal {
-    let error: String = error.to_string().chars().take(200).collect();
+    let error: String = without_text(&error.to_string()).chars().take(200).collect();
     Refusal::invalid(format!("The JSON body is not valid: {error}."))
+}
+
+/// `invalid type: string "s3cret", expected a map` is `invalid type: string, expected a map`.
+fn without_text(error: &str) -> String {
+    let Some((before, quoted)) = error.split_once(" string \"") else { return error.to_owned() };
+    // The last one: the text itself may say so too.
+    let after = quoted.rsplit_once("\", ").map_or("", |(_, after)| after);
+    if after.is_empty() { format!("{before} string") } else { format!("{before} string, {after}") }
 }
 
 fn frame(message: &DynamicMessage) -> Result<Bytes, Refusal> {
@@ -136,5 +145,25 @@ fn wipe_value(value: &mut Value) {
 pub(super) fn wipe_bytes(bytes: Bytes) {
     if let Ok(mut bytes) = bytes.try_into_mut() {
         bytes.as_mut().zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_text;
+
+    #[test]
+    fn what_stands_in_a_body_is_not_said_back() {
+        for (error, said) in [
+            (
+                r#"invalid type: string "s3cret", expected a map at line 1 column 9"#,
+                "invalid type: string, expected a map at line 1 column 9",
+            ),
+            (r#"invalid value: string "a\", expected b", expected c"#, "invalid value: string, expected c"),
+            (r#"invalid value: string "without an end"#, "invalid value: string"),
+            ("unrecognized field name 'x'", "unrecognized field name 'x'"),
+        ] {
+            assert_eq!(without_text(error), said);
+        }
     }
 }
