@@ -9,7 +9,7 @@ use keystead_audit::{AuditLog, AuditSettings};
 use keystead_crypto::SystemRandom;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, KeyRingName, Policy, Principal, VersionNumber};
 use keystead_provider_local::{KeyFile, LocalProvider, create};
-use keystead_store::Batch;
+use keystead_store::{Batch, Store};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::operations::{CreateCryptoKey, CreateKeyRing, KeyAndPrimary};
@@ -81,6 +81,14 @@ impl Testbed {
         Self { service, clock, directory }
     }
 
+    /// The same, with something put before the database.
+    pub(crate) async fn reopen_on(self, before: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
+        let Self { service, clock, directory } = self;
+        drop(service);
+        let service = open_on(directory.path(), &clock, before).await;
+        Self { service, clock, directory }
+    }
+
     /// Binds one role, whatever was bound there before.
     pub(crate) async fn grant(&self, holder: &str, role: &str, member: &str) {
         let stored = self.service.policy(holder).await.unwrap();
@@ -131,6 +139,14 @@ impl Testbed {
 }
 
 async fn open(directory: &Path, clock: &Arc<TestClock>) -> Arc<KeyService> {
+    open_on(directory, clock, |store| store).await
+}
+
+async fn open_on(
+    directory: &Path,
+    clock: &Arc<TestClock>,
+    before: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> Arc<KeyService> {
     let random = Arc::new(SystemRandom);
     let store_dir = directory.join("store");
     let root = RootDirectory::open(&directory.join("root")).unwrap();
@@ -139,7 +155,7 @@ async fn open(directory: &Path, clock: &Arc<TestClock>) -> Arc<KeyService> {
     let audit = AuditLog::open(&directory.join("audit"), AuditSettings::default()).unwrap();
     let location = Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned() };
     let parts = Parts {
-        store: Arc::new(store),
+        store: before(Arc::new(store)),
         audit: Arc::new(audit),
         root_key: Arc::new(root_key),
         root,

@@ -1,6 +1,7 @@
 //! Use cases together, on the testbed.
 
 mod destruction;
+mod histories;
 mod keys;
 mod lists;
 mod policies;
