@@ -6,3 +6,4 @@ mod keys;
 mod lists;
 mod policies;
 mod rotation;
+mod state_machine;
