@@ -4,6 +4,7 @@ mod destruction;
 mod histories;
 mod keys;
 mod lists;
+mod memory;
 mod policies;
 mod rotation;
 mod state_machine;
