@@ -4,6 +4,7 @@
 mod alerts;
 mod api;
 mod authorization;
+mod canaries;
 mod certificates;
 mod echo;
 mod gcloud;
