@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod control_plane;
+mod crash;
 mod deny;
 mod documents;
 mod go;
@@ -34,6 +35,8 @@ enum Command {
     Ci,
     /// Build kube-apiserver and etcd for the tests.
     ControlPlane(control_plane::Args),
+    /// Kill the key service with SIGKILL under load, again and again, and look what is left.
+    Crash(crash::Args),
     /// Measure, and write docs/benchmarks.md.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Layers => layers::run(),
         Command::ControlPlane(args) => control_plane::run(&args),
+        Command::Crash(args) => crash::run(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match done {

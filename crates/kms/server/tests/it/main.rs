@@ -6,6 +6,7 @@ mod api;
 mod authorization;
 mod canaries;
 mod certificates;
+mod crash;
 mod echo;
 mod gcloud;
 mod hostile_http1;
