@@ -17,6 +17,8 @@ use page::Program;
 pub enum Command {
     /// The plugin beside the Go reference plugin and bare tonic: rates, latency, CPU, memory, start.
     Plugin,
+    /// The server beside the disk's sync and bare tonic: rates, latency, CPU, large policies, many keys, start.
+    Server,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -32,6 +34,7 @@ const POLL: Duration = Duration::from_micros(30);
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Plugin => plugin(),
+        Command::Server => server(),
     }
 }
 
@@ -79,10 +82,24 @@ fn plugin() -> Result<()> {
         Program { name: "go", ready_ms: go_ms, idle_kib: idle[1], bytes: fs::metadata(&reference)?.len() },
     ];
     let section = page::section(&machine, &serde_json::from_str(&report)?, &programs)?;
+    write("cargo xtask bench plugin", &section)
+}
+
+fn server() -> Result<()> {
+    let bench = ["bench", "--package", "keystead-server", "--bench", "server"];
+    process::run(process::cargo().args(bench).arg("--no-run"))?;
+    let machine = machine()?;
+    println!("measuring: about 6 minutes; the machine should do nothing else");
+    let report = process::output(process::cargo().args(bench))?;
+    write("cargo xtask bench server", &format!("{machine}\n\n{report}"))
+}
+
+/// Prints a section and puts it into the page.
+fn write(command: &str, section: &str) -> Result<()> {
     println!("{section}");
     let path = workspace::root().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
-    Ok(fs::write(path, page::replace(&page, "cargo xtask bench plugin", &section))?)
+    Ok(fs::write(path, page::replace(&page, command, section))?)
 }
 
 /// From `/proc`, as the report has it after the load.
@@ -148,7 +165,7 @@ fn machine() -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(format!(
-        "Commit {}{changed} of {}; {} cores of {}, Linux {}, load {} before; client and plugins on the same machine.",
+        "Commit {}{changed} of {}; {} cores of {}, Linux {}, load {} before; client and what is measured on the same machine.",
         commit.trim(),
         date.trim(),
         std::thread::available_parallelism()?,

@@ -30,9 +30,15 @@ pub(crate) struct Target {
     pub(crate) pid: u32,
 }
 
-pub(crate) enum Connection {
-    Grpc(SendRequest<Bytes>, JoinSet<()>),
-    Rest(http1::SendRequest<Full<Bytes>>, JoinSet<()>),
+pub(crate) struct Connection {
+    sender: Sender,
+    /// Drives the connection.
+    _running: JoinSet<()>,
+}
+
+enum Sender {
+    Grpc(SendRequest<Bytes>),
+    Rest(http1::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
@@ -48,17 +54,17 @@ impl Connection {
         if grpc {
             let (sender, connection) = h2::client::handshake(stream).await?;
             running.spawn(async move { drop(connection.await) });
-            return Ok(Self::Grpc(sender, running));
+            return Ok(Self { sender: Sender::Grpc(sender), _running: running });
         }
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         running.spawn(async move { drop(connection.await) });
-        Ok(Self::Rest(sender, running))
+        Ok(Self { sender: Sender::Rest(sender), _running: running })
     }
 
     /// One call, to the end of its answer, which must be a good one.
     pub(crate) async fn call(&mut self, call: &Call) -> Result<Bytes> {
-        match (self, call) {
-            (Self::Grpc(sender, _), Call::Grpc { path, body }) => {
+        match (&mut self.sender, call) {
+            (Sender::Grpc(sender), Call::Grpc { path, body }) => {
                 let request = Request::post(format!("https://localhost{path}"))
                     .header("content-type", "application/grpc")
                     .header("te", "trailers")
@@ -77,7 +83,7 @@ impl Connection {
                 ensure!(trailers.get("grpc-status").is_some_and(|it| it == "0"), "refused: {trailers:?}");
                 Ok(whole.into())
             }
-            (Self::Rest(sender, _), Call::Rest { path, body }) => {
+            (Sender::Rest(sender), Call::Rest { path, body }) => {
                 let request = Request::post(path)
                     .header("host", "localhost")
                     .header("content-type", "application/json")
