@@ -19,10 +19,8 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Project commands of Keystead.
-#[derive(Parser)]
+#[derive(clap::Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     /// Run the tests. The last line reads `N passed, N failed, N skipped`.
@@ -43,7 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Command::parse() {
+    let done = match <Command as clap::Parser>::parse() {
         // These two end with the tests' summary, so they report their own failures before it.
         Command::Test(args) => return test::run(&args),
         Command::Ci => return ci::run(),
@@ -53,11 +51,9 @@ fn main() -> ExitCode {
         Command::Crash(args) => crash::run(&args),
         Command::Bench(command) => bench::run(&command),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = done {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
