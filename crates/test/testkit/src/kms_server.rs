@@ -1,9 +1,5 @@
 //! A `keystead-server` as a process of its own, and a plain REST client for it.
 #![expect(clippy::indexing_slicing, reason = "JSON answers null for what is not there")]
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a member that JSON lacks reads as null, and what is written to is an object"
-)]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
