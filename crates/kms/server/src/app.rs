@@ -95,7 +95,7 @@ impl App {
         let root = RootDirectory::open(&settings.root_dir).map_err(|error| {
             Failure::from_error(&error).hint("check --root-dir, and who may use it".to_owned())
         })?;
-        let root_key = root_key::open(&root.root_key_path(), &settings.database, &random)?;
+        let root_key = root_key::open(&settings, &root.root_key_path(), &random)?;
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
         let store = open_store(&settings.database).await?;
         let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;

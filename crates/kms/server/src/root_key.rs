@@ -1,16 +1,36 @@
-//! The provider that wraps the store key: a key file, made on the first start and never again.
+//! The provider that wraps the store key: a key in a Cloud KMS, or a key file, made on the first start and never again.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use keystead_crypto::Random;
+use keystead_provider::Provider;
+use keystead_provider_cloudkms::CloudKmsProvider;
 use keystead_provider_local::{DiskError, KeyFile, LocalProvider, create};
 use keystead_runtime::Failure;
 
+use crate::settings::Settings;
+
+/// Opens the root key: the one that is named in a Cloud KMS, else the key file at `path`.
+pub(crate) fn open(
+    settings: &Settings,
+    path: &Path,
+    random: &Arc<dyn Random>,
+) -> Result<Box<dyn Provider>, Failure> {
+    let Some(in_cloud_kms) = &settings.root_key else {
+        return Ok(Box::new(open_file(path, &settings.database, random)?));
+    };
+    let provider = CloudKmsProvider::open(in_cloud_kms.as_ref().clone()).map_err(|error| {
+        let hint = "check --root-key-credentials-file; docs/reference/cloudkms.md says what it holds";
+        Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
+    })?;
+    Ok(Box::new(provider))
+}
+
 /// Opens the key file. It is made only while there is no database, because with another root key a database cannot be
 /// opened.
-pub(crate) fn open(path: &Path, database: &Path, random: &Arc<dyn Random>) -> Result<LocalProvider, Failure> {
+fn open_file(path: &Path, database: &Path, random: &Arc<dyn Random>) -> Result<LocalProvider, Failure> {
     if path.symlink_metadata().is_err() {
         if database.symlink_metadata().is_ok() {
             return Err(Failure::new(format!(

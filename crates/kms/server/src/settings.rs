@@ -5,6 +5,7 @@ mod audit;
 mod exports;
 mod limits;
 mod locations;
+mod root_key;
 mod tls;
 mod values;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use keystead_audit::AuditSettings;
 use keystead_keyservice::Location;
+use keystead_provider_cloudkms::CloudKmsSettings;
 use keystead_runtime::{ConfigFileError, Failure, LogFormat, LogLevel, read_config};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,6 +26,7 @@ use crate::tls::TlsSettings;
 use audit::GivenAudit;
 use limits::GivenLimits;
 use locations::GivenLocation;
+use root_key::GivenRootKey;
 use tls::GivenTls;
 use values::{AdminAddress, HostName, LoopbackAddress, Span};
 
@@ -90,6 +93,10 @@ pub struct GivenSettings {
     /// Form of the log
     #[arg(long, env = "KEYSTEAD_SERVER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// The root key
+    #[command(flatten)]
+    #[serde(default)]
+    root_key: GivenRootKey,
     /// The TLS port
     #[command(flatten)]
     #[serde(default)]
@@ -114,6 +121,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Root key, witness, audit signing key.
     pub root_dir: PathBuf,
+    /// The root key in a Cloud KMS; none: a key file in `root_dir`.
+    pub root_key: Option<Box<CloudKmsSettings>>,
     /// The SQLite file.
     pub database: PathBuf,
     /// TLS ports.
@@ -181,6 +190,7 @@ impl GivenSettings {
             drain_deadline: self.drain_deadline.or(other.drain_deadline),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),
+            root_key: self.root_key.or(other.root_key),
             tls: self.tls.or(other.tls),
             limits: self.limits.or(other.limits),
             audit: self.audit.or(other.audit),
@@ -208,6 +218,7 @@ impl GivenSettings {
             plain_http: self.plain_http.unwrap_or_default().into_iter().map(LoopbackAddress::get).collect(),
             host_names: self.host_names.unwrap_or_default().into_iter().map(HostName::get).collect(),
             admin: self.admin.and_then(AdminAddress::get),
+            root_key: self.root_key.complete()?,
             tls: self.tls.complete()?,
             limits: self.limits.complete()?,
             audit: self.audit.complete()?,

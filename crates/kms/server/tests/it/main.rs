@@ -18,5 +18,6 @@ mod process_life;
 mod published_clients;
 mod raw;
 mod rest;
+mod root_key;
 mod server_process;
 mod settings;
