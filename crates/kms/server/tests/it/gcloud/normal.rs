@@ -31,7 +31,7 @@ fn placeholder(text: &str) -> Option<&'static str> {
     if text.len() >= 19 && text.get(..2) == Some("20") && text.get(10..11) == Some("T") {
         return Some("TIME");
     }
-    if text.len() == 12 && digits(text) {
+    if text.len() >= 12 && digits(text) {
         return Some("NUMBER");
     }
     // Of an HTTP answer that gcloud prints raw.
