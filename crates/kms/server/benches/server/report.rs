@@ -56,9 +56,9 @@ async fn policies_and_keys(stage: &Stage) -> Result<()> {
         );
     };
     line("one key, three bindings", &in_turn(&[("", stage.encrypt_call())], 8).await?[0].1);
-    stage.bind_a_thousand().await?;
+    stage.grant_a_thousand().await?;
     line(
-        "policies of 1,000 bindings on key, ring and project",
+        "policies of 1,000 members, 100 under conditions, on key, ring and project",
         &in_turn(&[("", stage.encrypt_call())], 8).await?[0].1,
     );
     let keys = stage.create_keys(10_000).await?;

@@ -15,7 +15,7 @@ use reqwest::Method;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::connection::{Call, Connection, Target};
@@ -88,8 +88,8 @@ impl Stage {
         self.case(ids.iter().map(|id| encrypt(id)).collect())
     }
 
-    /// Policies of 1,000 bindings on the key, its ring and its project.
-    pub(crate) async fn bind_a_thousand(&self) -> Result<()> {
+    /// Roles for 1,000 members, 100 of them under conditions, on the key, its ring and its project.
+    pub(crate) async fn grant_a_thousand(&self) -> Result<()> {
         for (resource, get) in [
             (key("key"), Method::GET),
             (RING.to_owned(), Method::GET),
@@ -98,16 +98,17 @@ impl Stage {
             let body = (get == Method::POST).then(|| json!({}));
             let mut policy =
                 self.server.ok(get, &format!("/v1/{resource}:getIamPolicy"), body.as_ref()).await?;
-            let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
-            // One condition each keeps bindings of one role apart, as they would be in such a policy.
-            let more = (bindings.len()..1000).map(|number| {
-                json!({
-                    "role": "roles/cloudkms.viewer",
-                    "members": [format!("user:somebody-{number}@example.com")],
-                    "condition": {"title": format!("binding {number}"), "expression": format!("resource.name != \"{number}\"")},
-                })
-            });
-            policy["bindings"] = bindings.iter().cloned().chain(more).collect::<Vec<Value>>().into();
+            let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+            // A policy may hold 100 conditions; all others with one role are one binding.
+            let member = |number: usize| format!("user:somebody-{number}@example.com");
+            bindings.extend((0..100).map(|number| {
+                let expression = format!("resource.name != \"{number}\"");
+                let condition = json!({"title": format!("binding {number}"), "expression": expression});
+                json!({"role": "roles/cloudkms.viewer", "members": [member(number)], "condition": condition})
+            }));
+            let others: Vec<String> = (100..1000).map(member).collect();
+            bindings.push(json!({"role": "roles/cloudkms.viewer", "members": others}));
+            policy["bindings"] = bindings.into();
             policy["version"] = json!(3);
             let body = json!({"policy": policy});
             self.server.ok(Method::POST, &format!("/v1/{resource}:setIamPolicy"), Some(&body)).await?;
