@@ -177,7 +177,8 @@ impl KmsServer {
     /// Adds one binding to the policy of a resource. `get` is how its API reads policies.
     pub async fn grant(&self, resource: &str, get: Method, role: &str, member: &str) -> Result<()> {
         let body = (get == Method::POST).then(|| json!({"options": {"requestedPolicyVersion": 3}}));
-        let policy = self.ok(get, &format!("{resource}:getIamPolicy"), body.as_ref()).await?;
+        let path = format!("{resource}:getIamPolicy?options.requestedPolicyVersion=3");
+        let policy = self.ok(get, &path, body.as_ref()).await?;
         let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
         bindings.push(json!({"role": role, "members": [member]}));
         let policy = json!({"version": 3, "etag": policy["etag"], "bindings": bindings});

@@ -95,9 +95,15 @@ impl Stage {
             (RING.to_owned(), Method::GET),
             (format!("projects/{PROJECT}"), Method::POST),
         ] {
-            let body = (get == Method::POST).then(|| json!({}));
-            let mut policy =
-                self.server.ok(get, &format!("/v1/{resource}:getIamPolicy"), body.as_ref()).await?;
+            let body = (get == Method::POST).then(|| json!({"options": {"requestedPolicyVersion": 3}}));
+            let mut policy = self
+                .server
+                .ok(
+                    get,
+                    &format!("/v1/{resource}:getIamPolicy?options.requestedPolicyVersion=3"),
+                    body.as_ref(),
+                )
+                .await?;
             let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
             // A policy may hold 100 conditions; all others with one role are one binding.
             let member = |number: usize| format!("user:somebody-{number}@example.com");
