@@ -59,7 +59,7 @@ impl Operation for CreateBackup {
     type Output = Backup;
 
     fn method(&self) -> Method {
-        Method { service: "keystead", name: "CreateBackup", kind: MethodKind::AdminWrite }
+        Method { service: "keystead.io", name: "CreateBackup", kind: MethodKind::AdminWrite }
     }
 
     fn permission(&self) -> Option<Permission> {

@@ -54,7 +54,7 @@ impl Operation for CreateToken {
     type Output = NewToken;
 
     fn method(&self) -> Method {
-        Method { service: "keystead", name: "CreateToken", kind: MethodKind::AdminWrite }
+        Method { service: "keystead.io", name: "CreateToken", kind: MethodKind::AdminWrite }
     }
 
     fn permission(&self) -> Option<Permission> {

@@ -90,7 +90,7 @@ impl Operation for ExchangeToken {
     type Output = TokenAnswer;
 
     fn method(&self) -> Method {
-        Method { service: "keystead", name: "ExchangeToken", kind: MethodKind::AdminRead }
+        Method { service: "keystead.io", name: "ExchangeToken", kind: MethodKind::AdminRead }
     }
 
     fn permission(&self) -> Option<Permission> {

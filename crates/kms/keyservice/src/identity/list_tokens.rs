@@ -47,7 +47,7 @@ impl Operation for ListTokens {
     type Output = TokenPage;
 
     fn method(&self) -> Method {
-        Method { service: "keystead", name: "ListTokens", kind: MethodKind::AdminRead }
+        Method { service: "keystead.io", name: "ListTokens", kind: MethodKind::AdminRead }
     }
 
     fn permission(&self) -> Option<Permission> {

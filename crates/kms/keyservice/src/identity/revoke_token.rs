@@ -35,7 +35,7 @@ impl Operation for RevokeToken {
     type Output = ();
 
     fn method(&self) -> Method {
-        Method { service: "keystead", name: "RevokeToken", kind: MethodKind::AdminWrite }
+        Method { service: "keystead.io", name: "RevokeToken", kind: MethodKind::AdminWrite }
     }
 
     fn permission(&self) -> Option<Permission> {
