@@ -15,7 +15,7 @@ const FOLDER: &str = "tests/control-plane";
 #[derive(clap::Args)]
 pub struct Args {
     /// Version of Kubernetes: a folder under tests/control-plane.
-    #[arg(default_value = "1.36.3")]
+    #[arg(default_value = "1.37.2")]
     version: String,
     /// Every version under tests/control-plane.
     #[arg(long, conflicts_with = "version")]

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod control_plane;
 mod crash;
+mod date;
 mod deny;
 mod documents;
 mod go;

@@ -54,6 +54,26 @@ pub fn node() -> Result<PathBuf> {
     Ok(modules)
 }
 
+/// The library that moves a program's wall clock. Debian puts it into a folder that is named after the machine.
+pub fn faketime() -> Result<PathBuf> {
+    if let Some(library) = faketime_library()? {
+        return Ok(library);
+    }
+    install(&["libfaketime"])?;
+    faketime_library()?
+        .context("libfaketime is installed, and there is no /usr/lib/*/faketime/libfaketimeMT.so.1")
+}
+
+fn faketime_library() -> Result<Option<PathBuf>> {
+    for folder in fs::read_dir("/usr/lib")? {
+        let library = folder?.path().join("faketime/libfaketimeMT.so.1");
+        if library.is_file() {
+            return Ok(Some(library));
+        }
+    }
+    Ok(None)
+}
+
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
 pub fn gcloud() -> Result<PathBuf> {
     on_path("gcloud").context("gcloud is not on PATH; https://cloud.google.com/sdk has it")

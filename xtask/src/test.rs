@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::libtest::{self, Outcome};
 use crate::parts::{self, Parts};
-use crate::process;
+use crate::{date, process};
 
 /// Tests that need more than Rust start servers and wait for them: more at a time than there are cores.
 const WAITING_THREADS: &str = "4";
@@ -20,6 +20,9 @@ pub struct Args {
     /// Only the tests that need nothing but Rust: no real control plane, no Go.
     #[arg(long)]
     fast: bool,
+    /// Run them at another date, such as 2028-02-29: with libfaketime, which is installed if it is missing.
+    #[arg(long, requires = "fast")]
+    date: Option<String>,
     /// A filter for test names, or options of Rust's test programs.
     #[arg(last = true)]
     filter: Vec<String>,
@@ -27,15 +30,15 @@ pub struct Args {
 
 /// Runs `cargo xtask test`: its last line is the summary.
 pub fn run(args: &Args) -> ExitCode {
-    let (summary, code) = run_all(args.fast, &args.filter);
+    let (summary, code) = run_all(args.fast, args.date.as_deref(), &args.filter);
     println!("{summary}");
     code
 }
 
 /// Runs everything and returns the last line, for whoever has more to print before it.
-pub fn run_all(fast: bool, filter: &[String]) -> (String, ExitCode) {
+pub fn run_all(fast: bool, date: Option<&str>, filter: &[String]) -> (String, ExitCode) {
     let mut report = Report::default();
-    if let Err(error) = report.fill(fast, filter) {
+    if let Err(error) = report.fill(fast, date, filter) {
         eprintln!("error: {error:#}");
         report.total.failed += 1;
     }
@@ -53,8 +56,11 @@ struct Report {
 }
 
 impl Report {
-    fn fill(&mut self, fast: bool, filter: &[String]) -> Result<()> {
+    fn fill(&mut self, fast: bool, date: Option<&str>, filter: &[String]) -> Result<()> {
         let programs = build()?;
+        if let Some(date) = date {
+            self.parts.variables = date::environment(date)?;
+        }
         if !fast {
             self.parts = parts::provide()?;
             // Each counts as a failure of its own, also when no test noticed.

@@ -17,7 +17,7 @@ use crate::testbed::TestClock;
 use crate::{
     Call, Clock, CreateProject, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
     GetServiceAccountKey, KeyService, KmsError, Location, OpenError, Operation, Origin, Parts, Presented,
-    RootDirectory, ServiceApi, Settings, SwitchServices,
+    RootDirectory, ServiceApi, Settings, SwitchServices, audit_clock,
 };
 
 /// When every test begins.
@@ -220,7 +220,9 @@ impl Files {
         }
         let store = Arc::new(SqliteStore::open(&self.database(), SqliteSettings::default())?);
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&store);
-        let audit = AuditLog::open(&self.path("audit"), AuditSettings::default())?;
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
+        let audit = AuditSettings { clock: audit_clock(&clock), ..AuditSettings::default() };
+        let audit = AuditLog::open(&self.path("audit"), audit)?;
         let (sender, first_token) = std::sync::mpsc::channel();
         let service = KeyService::open(Parts {
             store,
@@ -229,7 +231,7 @@ impl Files {
                 LocalProvider::open(&root_key_path, Arc::new(SystemRandom)).expect("a root key"),
             ),
             root,
-            clock: Arc::clone(clock) as Arc<dyn Clock>,
+            clock,
             random: Arc::new(SystemRandom),
             settings: self.settings.clone(),
             keep_first_token: Box::new(move |token| {

@@ -51,5 +51,5 @@ pub use projects::{
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;
-pub use service::{Clock, KeyService, SystemClock};
+pub use service::{Clock, KeyService, SystemClock, audit_clock};
 pub use settings::{Location, Settings};

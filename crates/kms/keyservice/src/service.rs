@@ -54,6 +54,12 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// The same clock for the audit log. A process reads one clock: what one clock dates, another one must not age.
+pub fn audit_clock(clock: &Arc<dyn Clock>) -> keystead_audit::Clock {
+    let clock = Arc::clone(clock);
+    Arc::new(move || clock.now())
+}
+
 /// The clock of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

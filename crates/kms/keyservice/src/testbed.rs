@@ -17,7 +17,7 @@ use crate::projects::ServiceState;
 use crate::service::encode;
 use crate::{
     Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
-    Settings, record_name,
+    Settings, audit_clock, record_name,
 };
 
 pub(crate) const PROJECT: &str = "key-project";
@@ -152,14 +152,16 @@ async fn open_on(
     let root = RootDirectory::open(&directory.join("root")).unwrap();
     let root_key = LocalProvider::open(&root.root_key_path(), random.clone()).unwrap();
     let store = SqliteStore::open(&store_dir.join("keystead.db"), SqliteSettings::default()).unwrap();
-    let audit = AuditLog::open(&directory.join("audit"), AuditSettings::default()).unwrap();
+    let clock: Arc<dyn Clock> = clock.clone();
+    let audit = AuditSettings { clock: audit_clock(&clock), ..AuditSettings::default() };
+    let audit = AuditLog::open(&directory.join("audit"), audit).unwrap();
     let location = Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned() };
     let parts = Parts {
         store: before(Arc::new(store)),
         audit: Arc::new(audit),
         root_key: Arc::new(root_key),
         root,
-        clock: clock.clone(),
+        clock,
         random,
         settings: Settings { locations: vec![location], ..Settings::default() },
         keep_first_token: Box::new(|_| Ok(())),

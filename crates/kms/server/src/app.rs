@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keystead_audit::{AuditLog, SignedHeads};
 use keystead_crypto::{Random, SecretBytes, SystemRandom};
-use keystead_keyservice::{KeyService, OpenError, Parts, RootDirectory, SystemClock};
+use keystead_keyservice::{Clock, KeyService, OpenError, Parts, RootDirectory, SystemClock, audit_clock};
 use keystead_provider::{Guard, GuardSettings, Provider};
 use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
 use keystead_store::Store;
@@ -99,7 +99,9 @@ impl App {
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
         let store = open_store(&settings.database).await?;
         let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut audit_settings = settings.audit.clone();
+        audit_settings.clock = audit_clock(&clock);
         // Beside the log, for whoever keeps it elsewhere; the key that signs is in the root directory.
         audit_settings.signed_heads = Some(SignedHeads {
             signer: Arc::new(root.audit_signer().map_err(|error| Failure::from_error(&error))?),
@@ -118,7 +120,7 @@ impl App {
             audit: Arc::clone(&audit),
             root_key: Arc::clone(&root_key),
             root,
-            clock: Arc::new(SystemClock),
+            clock,
             random,
             settings: keystead_keyservice::Settings {
                 locations: settings.locations.clone(),

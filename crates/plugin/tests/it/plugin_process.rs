@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::TokioIo;
 use keystead_proto::kms_v1::key_management_service_client::KeyManagementServiceClient as V1;
 use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient as V2;
+use keystead_testkit::process::clock_environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -60,10 +61,10 @@ impl Place {
         path
     }
 
-    /// The binary with nothing of the test's environment; it runs in this place.
+    /// The binary with nothing of the test's environment but its clock; it runs in this place.
     pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(args).env_clear().current_dir(self.0.path());
+        command.args(args).env_clear().envs(clock_environment()).current_dir(self.0.path());
         command
     }
 

@@ -12,6 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
 
+/// What a program that gets a cleaned environment must still have, so that it reads the same clock as the test that
+/// started it: the variables of libfaketime, with which `cargo xtask test --date` runs.
+pub fn clock_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        name == "LD_PRELOAD" || name.as_encoded_bytes().windows(8).any(|part| part == b"FAKETIME")
+    })
+}
+
 /// Runs the program and tells its process id and, later, its exit status on standard output. When standard input
 /// ends, because we closed it or because we died in any way, it kills the program. Files 3 and standard input are
 /// ours and not the program's.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystead_testkit::process::Process;
+use keystead_testkit::process::{Process, clock_environment};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -51,14 +51,15 @@ impl Place {
         path
     }
 
-    /// Runs the binary here, with nothing of the test's environment.
+    /// Runs the binary here, with nothing of the test's environment but its clock.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.run_in(args, &[])
     }
 
     pub(crate) fn run_in(&self, args: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = Command::new(BINARY);
-        command.args(args).env_clear().envs(environment.iter().copied()).current_dir(self.0.path());
+        command.args(args).env_clear().envs(clock_environment()).envs(environment.iter().copied());
+        command.current_dir(self.0.path());
         let output = command.output().expect("run");
         Ended {
             code: output.status.code(),

@@ -23,6 +23,12 @@ async fn k1_k2_p7_secrets_of_1_31_with_encoded_paths() -> Result<()> {
     check("1.31.0", &[KMS_V1_ON], "statusVersion: v2", SeedKind::HkdfSeed).await
 }
 
+#[tokio::test]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn k1_k2_p7_secrets_of_1_36() -> Result<()> {
+    check("1.36.3", &[KMS_V1_ON], "statusVersion: v2", SeedKind::HkdfSeed).await
+}
+
 /// Writes a Secret with v1, moves on to v2, and reads both before and after a restart.
 async fn check(version: &str, args: &[&str], setting: &str, kind: SeedKind) -> Result<()> {
     let mut host = Host::new(&[setting])?;

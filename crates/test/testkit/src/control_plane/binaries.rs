@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 /// The version of Kubernetes that is used where nothing else is asked for.
-pub const DEFAULT_VERSION: &str = "1.36.3";
+pub const DEFAULT_VERSION: &str = "1.37.2";
 
 /// go.mod and go.sum of each version: they name the folder in the cache.
 macro_rules! module {
@@ -20,7 +20,8 @@ macro_rules! module {
         )
     };
 }
-const MODULES: [(&str, &[u8], &[u8]); 3] = [module!("1.28.15"), module!("1.31.0"), module!("1.36.3")];
+const MODULES: [(&str, &[u8], &[u8]); 4] =
+    [module!("1.28.15"), module!("1.31.0"), module!("1.36.3"), module!("1.37.2")];
 
 /// Paths of the programs.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ fn cache_folder(version: &str) -> Result<PathBuf> {
     Ok(cache.join("control-plane").join(format!("{version}-{digest}")))
 }
 
-/// Asks the program, which answers `Kubernetes v1.36.3`.
+/// Asks the program, which answers `Kubernetes v1.37.2`.
 fn reported_version(kube_apiserver: &Path) -> Result<String> {
     let output = Command::new(kube_apiserver)
         .arg("--version")
