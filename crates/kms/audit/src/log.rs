@@ -22,9 +22,6 @@ use crate::{
     line, recover,
 };
 
-/// How far back [`AuditLog::contains`] looks, in records: far more than calls can be under way when a process dies.
-const LOOK_BACK: u64 = 100_000;
-
 /// An open log. There is one writer; callers share a reference.
 pub struct AuditLog {
     shared: Arc<Shared>,
@@ -181,14 +178,9 @@ impl AuditLog {
         self.shared.durable.borrow().head
     }
 
-    /// Whether the last 100,000 records, or the newest segments that hold as many, have one with this id. It reads them:
-    /// for what an outbox still holds at start, not for every call.
-    pub fn contains(&self, insert_id: &str) -> Result<bool, AuditError> {
-        Ok(!self.contained(&[insert_id])?.is_empty())
-    }
-
-    /// Those of many ids that [`contains`](Self::contains) would find, in one pass.
-    pub fn contained(&self, insert_ids: &[&str]) -> Result<HashSet<String>, AuditError> {
+    /// Those of many ids under which there is a record that came after the record `after`. It reads all that came since: for
+    /// what an outbox still holds, not for every call.
+    pub fn contained(&self, insert_ids: &[&str], after: u64) -> Result<HashSet<String>, AuditError> {
         let durable = *self.shared.durable.borrow();
         let mut found = HashSet::new();
         for segment in files::segments(&self.shared.dir)?.into_iter().rev() {
@@ -207,7 +199,7 @@ impl AuditLog {
                     found.insert(id.into_owned());
                 }
             }
-            if durable.head.sequence.saturating_sub(segment.first) >= LOOK_BACK {
+            if segment.first <= after.saturating_add(1) {
                 break;
             }
         }

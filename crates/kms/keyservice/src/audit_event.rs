@@ -30,6 +30,10 @@ pub(crate) fn of<C: Operation>(
     event.request = command.describe();
     event.response = outcome.response.clone();
     event.destruction = outcome.destruction;
+    if outcome.in_doubt {
+        // The call's id is kept for the record of what may have happened.
+        event.insert_id.push_str("-in-doubt");
+    }
     event
 }
 

@@ -249,6 +249,15 @@ impl Files {
         store.expect("the service is open")
     }
 
+    /// The same files in another place, for a service beside the one that has these.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::empty(self.settings.clone());
+        for name in ["root", "store", "audit"] {
+            copy_directory(&self.path(name), &copy.path(name));
+        }
+        copy
+    }
+
     /// Files as of a machine on which nothing was yet.
     pub(crate) fn empty(settings: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a directory");

@@ -8,7 +8,7 @@ use keystead_model::{
     CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber,
 };
 
-use crate::service::Stored;
+use crate::records::Stored;
 use crate::{KeyService, KmsError, record_name};
 
 /// Seals backing keys. The store key is unwrapped by the root key once, at start.
@@ -74,12 +74,12 @@ impl KeyService {
     /// A key, from memory or with one read.
     pub(crate) async fn key(&self, name: &CryptoKeyName) -> Result<Arc<CryptoKey>, KmsError> {
         let record = record_name::key(name);
-        if let Some(key) = self.keys.get(&record) {
+        if let Some(key) = self.remembered.keys.get(&record) {
             return Ok(key);
         }
-        let read_after = self.keys.epoch();
+        let read_after = self.remembered.keys.epoch();
         let key = Arc::new(self.read_key(name).await?.value);
-        self.keys.keep(&record, &key, read_after);
+        self.remembered.keys.keep(&record, &key, read_after);
         Ok(key)
     }
 
@@ -92,17 +92,17 @@ impl KeyService {
     ) -> Result<Option<Arc<ActiveVersion>>, KmsError> {
         let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
         let record = record_name::version(&name);
-        if let Some(version) = self.versions.get(&record) {
+        if let Some(version) = self.remembered.versions.get(&record) {
             return Ok(Some(version));
         }
-        let read_after = self.versions.epoch();
+        let read_after = self.remembered.versions.epoch();
         let Some(stored) = self.read::<CryptoKeyVersion>(&record).await? else { return Ok(None) };
         let material = match self.store.get(&record_name::material(&name)).await? {
             Some(sealed) => Some(self.sealing.open(key.uid, &name, &sealed.value)?),
             None => None,
         };
         let version = Arc::new(ActiveVersion { name: name.to_string(), material, record: stored.value });
-        self.versions.keep(&record, &version, read_after);
+        self.remembered.versions.keep(&record, &version, read_after);
         Ok(Some(version))
     }
 }

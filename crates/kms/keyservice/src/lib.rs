@@ -7,13 +7,13 @@
 
 mod audit_event;
 mod backup;
-mod cache;
 mod caller;
 mod error;
 #[cfg(test)]
 mod fresh_server;
 mod identity;
 mod keyring;
+mod ledger;
 mod new_version;
 mod open;
 mod operation;
@@ -21,6 +21,8 @@ pub mod operations;
 mod policies;
 mod projects;
 mod record_name;
+mod records;
+mod remembered;
 mod resource;
 mod root;
 mod schedule;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use keystead_model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{KeyService, KmsError, record_name};
 
 /// A version whose material is made and sealed, and not committed yet.

@@ -1,37 +1,26 @@
 mod first_start;
-mod outbox;
 mod rollback;
 mod store_key;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use keystead_audit::{AuditError, AuditLog};
 use keystead_crypto::{Random, SecretBytes};
 use keystead_model::ErrorClass;
 use keystead_provider::{Provider, ProviderError};
-use keystead_store::{Store, StoreError};
+use keystead_store::{Revision, Store, StoreError};
 
 use crate::backup::Destinations;
-use crate::cache::Cache;
 use crate::identity::{Groups, GroupsError, IdentityState};
 use crate::keyring::Sealing;
+use crate::ledger::Ledger;
+use crate::remembered::{Feed, InStep, Remembered};
 use crate::root::{RootDirectory, RootError};
-use crate::schedule::Agenda;
-use crate::usage::LastUses;
 use crate::{Clock, KeyService, KmsError, Settings};
 
 pub use rollback::Rollback;
 use rollback::Standing;
-
-/// Keys in memory, of about 500 bytes each.
-const CACHED_KEYS: usize = 100_000;
-/// Versions in memory, of about 600 bytes each.
-const CACHED_VERSIONS: usize = 100_000;
-/// Policies in memory; most are small, and most resources have none.
-const CACHED_POLICIES: usize = 100_000;
-/// Switches of APIs, a few for each project.
-const CACHED_SERVICES: usize = 10_000;
 
 /// What the key service is put together from.
 pub struct Parts {
@@ -68,10 +57,11 @@ impl KeyService {
         let groups = Groups::open(parts.settings.groups_file.clone())?;
         let destinations =
             Destinations::open(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
+        let server = parts.root.server_id(parts.random.as_ref())?;
         let compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
             Some(store_key) => {
-                store_key::follow_rotation(&parts, &store_key).await?;
+                store_key::follow_rotation(&parts, &server, &store_key).await?;
                 store_key
             }
             None => {
@@ -81,6 +71,7 @@ impl KeyService {
                     &parts.root_key,
                     &parts.clock,
                     &parts.random,
+                    &server,
                     parts.keep_first_token,
                 )
                 .await?
@@ -88,26 +79,25 @@ impl KeyService {
         };
         let identity = IdentityState::new(groups, &store_key)
             .map_err(|_| KmsError::new(ErrorClass::Bug, "keys cannot be derived from the store key"))?;
+        let remembered = Arc::new(Remembered::new());
+        let newest = parts.store.changes(Revision(u64::MAX)).await?.up_to;
+        let feed = Arc::new(Feed::start(&parts.store, Arc::clone(&remembered), newest));
+        let store: Arc<dyn Store> = Arc::new(InStep::new(Arc::clone(&parts.store), Arc::clone(&feed)));
+        let ledger =
+            Ledger::new(parts.store, Arc::clone(&parts.audit), feed, compared.witness, destinations, server);
         let service = Self {
             identity,
-            store: parts.store,
+            store,
             audit: parts.audit,
             clock: parts.clock,
             random: parts.random,
             sealing: Sealing::new(store_key),
             settings: parts.settings,
-            keys: Cache::new(CACHED_KEYS),
-            versions: Cache::new(CACHED_VERSIONS),
-            policies: Cache::new(CACHED_POLICIES),
-            services: Cache::new(CACHED_SERVICES),
-            agenda: Agenda::default(),
-            last_uses: LastUses::default(),
-            delivered: Mutex::default(),
-            witness: compared.witness,
-            destinations,
+            remembered,
+            ledger: Arc::new(ledger),
             _root: parts.root,
         };
-        service.deliver_outbox().await?;
+        service.ledger.deliver_everything().await?;
         if compared.standing != Standing::InStep {
             service.bring_witness_up(&compared.versions, compared.standing).await?;
         }

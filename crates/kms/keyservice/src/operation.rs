@@ -6,6 +6,7 @@ use keystead_iam::Permission;
 use keystead_model::ErrorClass;
 use keystead_store::{Batch, Expect, Revision};
 
+use crate::ledger::{Fate, Uncommitted};
 use crate::{Call, KeyService, KmsError, Resource, audit_event};
 
 /// One use case of the server: what it needs, and what it does once that is granted.
@@ -84,8 +85,10 @@ pub(crate) struct Outcome {
     pub(crate) resource: Option<Cow<'static, str>>,
     /// A step towards the end of a version, which is counted.
     pub(crate) destruction: Option<Destruction>,
-    /// The record of a mutation that is committed, and in the outbox.
-    pub(crate) committed: Option<Record>,
+    /// A mutation is committed, and its record with it: the ledger sees to that one.
+    pub(crate) committed: bool,
+    /// Nobody knows whether a mutation is committed. If it is, its record comes under the call's id.
+    pub(crate) in_doubt: bool,
 }
 
 impl<'a, C: Operation> Act<'a, C> {
@@ -126,13 +129,14 @@ impl<'a, C: Operation> Act<'a, C> {
         let event = audit_event::of(self.call, &self.command, &self.outcome, None);
         let record = Record::of(&event);
         let replaces = batch.writes.iter().any(|write| matches!(write.expect, Expect::At(_)));
-        match self.service.commit(batch, Some((self.call.id(), &record))).await {
+        match self.service.commit(batch, Some((self.call.id(), record))).await {
             Ok(committed) => {
-                self.outcome.committed = Some(record);
-                committed.witnessed?;
-                Ok(committed.revision)
+                self.outcome.committed = true;
+                committed.complete()
             }
-            Err(error) => {
+            Err(Uncommitted { error, fate }) => {
+                self.outcome.committed = fate == Fate::Written;
+                self.outcome.in_doubt = fate == Fate::InDoubt;
                 // A number that was taken meanwhile is a conflict; a name that was taken is the answer.
                 let taken = error.class() == ErrorClass::AlreadyExists && replaces;
                 self.conflicted = taken || error.class() == ErrorClass::Aborted;

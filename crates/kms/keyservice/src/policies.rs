@@ -6,7 +6,7 @@ use keystead_iam::CompiledPolicy;
 use keystead_model::Policy;
 use keystead_store::Revision;
 
-use crate::service::decode;
+use crate::records::decode;
 use crate::{KeyService, KmsError, record_name};
 
 /// A policy, ready to decide; none was set: an empty one of revision 0.
@@ -31,10 +31,10 @@ impl KeyService {
     /// The policy of one resource, from memory or with one read. `holder` as in [`crate::Resource::policy_holders`].
     pub(crate) async fn policy(&self, holder: &str) -> Result<Arc<StoredPolicy>, KmsError> {
         let record = record_name::policy(holder);
-        if let Some(policy) = self.policies.get(&record) {
+        if let Some(policy) = self.remembered.policies.get(&record) {
             return Ok(policy);
         }
-        let read_after = self.policies.epoch();
+        let read_after = self.remembered.policies.epoch();
         let (policy, revision) = match self.store.get(&record).await? {
             Some(entry) => (decode::<Policy>(&entry.name, &entry.value)?, entry.revision),
             None => (Policy::default(), Revision(0)),
@@ -44,7 +44,7 @@ impl KeyService {
             tracing::warn!(record, ignored, "a part of a policy is not understood and grants nothing");
         }
         let policy = Arc::new(StoredPolicy { policy, compiled, revision });
-        self.policies.keep(&record, &policy, read_after);
+        self.remembered.policies.keep(&record, &policy, read_after);
         Ok(policy)
     }
 }

@@ -133,9 +133,9 @@ pub(crate) fn backup(name: &str) -> String {
 /// In the order of time, because names begin with it.
 pub(crate) const BACKUPS: &str = "backup/";
 
-/// An audit record that was committed with its mutation and may not be in the audit log yet.
-pub(crate) fn outbox(insert_id: &str) -> String {
-    format!("{OUTBOX}{insert_id}")
+/// An audit record that was committed with its mutation and may not be in the audit log of that server yet.
+pub(crate) fn outbox(server: &str, insert_id: &str) -> String {
+    format!("{OUTBOX}{server}/{insert_id}")
 }
 
 pub(crate) const OUTBOX: &str = "outbox/";

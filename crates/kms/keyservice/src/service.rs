@@ -1,51 +1,38 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use keystead_audit::{AuditLog, Record};
 use keystead_crypto::Random;
 use keystead_iam::{CompiledPolicy, Permission, Query, decide};
-use keystead_model::{CryptoKey, ErrorClass};
-use keystead_store::{Batch, Expect, Revision, Store, Write};
-use serde::Serialize;
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Store};
 use serde::de::DeserializeOwned;
 
-use crate::backup::{self, Destinations};
-use crate::cache::Cache;
 use crate::identity::IdentityState;
-use crate::keyring::{ActiveVersion, Sealing};
-use crate::policies::StoredPolicy;
-use crate::projects::ServiceState;
-use crate::root::{RootDirectory, Witness};
-use crate::schedule::Agenda;
-use crate::usage::LastUses;
-use crate::{
-    Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Settings, audit_event, record_name,
-};
+use crate::keyring::Sealing;
+use crate::ledger::{Committed, Ledger, Uncommitted};
+use crate::records::{self, Stored};
+use crate::remembered::Remembered;
+use crate::root::RootDirectory;
+use crate::{Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Settings, audit_event};
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 128;
 
 /// The key service: the only one who authorises, commits and records. REST, gRPC and the console call [`KeyService::run`].
 pub struct KeyService {
+    /// In step with what is remembered. Only the ledger commits.
     pub(crate) store: Arc<dyn Store>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) sealing: Sealing,
     pub(crate) settings: Settings,
-    pub(crate) keys: Cache<CryptoKey>,
-    pub(crate) versions: Cache<ActiveVersion>,
-    pub(crate) policies: Cache<StoredPolicy>,
-    pub(crate) services: Cache<ServiceState>,
-    pub(crate) agenda: Agenda,
-    pub(crate) last_uses: LastUses,
+    pub(crate) remembered: Arc<Remembered>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) identity: IdentityState,
-    pub(crate) witness: Witness,
-    pub(crate) destinations: Destinations,
     /// Held open, so that no other server takes it.
     pub(crate) _root: RootDirectory,
-    /// Outbox records whose audit records are durable; the next commit deletes them.
-    pub(crate) delivered: Mutex<Vec<String>>,
 }
 
 /// Tells the time: an argument, so that tests can move it.
@@ -70,20 +57,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// A commit that has happened.
-pub(crate) struct Committed {
-    pub(crate) revision: Revision,
-    /// Whether the witness knows it too; nobody is answered before it does.
-    pub(crate) witnessed: Result<(), KmsError>,
-}
-
-/// A record and the commit that wrote it.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored<T> {
-    pub(crate) value: T,
-    pub(crate) revision: Revision,
-}
-
 impl KeyService {
     /// Authorises, acts and records one call. The record is durable before the answer.
     pub async fn run<C: Operation>(&self, call: &Call, command: C) -> Result<C::Output, KmsError> {
@@ -94,18 +67,11 @@ impl KeyService {
             Ok(()) => perform(&mut act).await,
             Err(refused) => Err(refused),
         };
-        match act.outcome().committed.take() {
-            // It has happened, whatever came after: its record is the one in the outbox.
-            Some(record) => {
-                self.audit.append_record(record).await?;
-                self.delivered().push(record_name::outbox(call.id()));
-            }
-            None if act.outcome().unrecorded && result.is_ok() => {}
-            None => {
-                let (command, outcome) = act.recorded();
-                let event = audit_event::of(call, command, outcome, result.as_ref().err());
-                self.audit.append(&event).await?;
-            }
+        let (command, outcome) = act.recorded();
+        // What has happened has its record, whatever came after.
+        if !(outcome.committed || outcome.unrecorded && result.is_ok()) {
+            let event = audit_event::of(call, command, outcome, result.as_ref().err());
+            self.audit.append(&event).await?;
         }
         result
     }
@@ -183,66 +149,16 @@ impl KeyService {
         &self,
         record: &str,
     ) -> Result<Option<Stored<T>>, KmsError> {
-        match self.store.get(record).await? {
-            Some(entry) => {
-                let value = decode(&entry.name, &entry.value)?;
-                Ok(Some(Stored { value, revision: entry.revision }))
-            }
-            None => Ok(None),
-        }
+        records::read(self.store.as_ref(), record).await
     }
 
-    /// Commits, with the audit record of the call in the outbox, and drops what was cached of it.
+    /// Commits, as [`Ledger::commit`] does it.
     pub(crate) async fn commit(
         &self,
-        mut batch: Batch,
-        recorded: Option<(&str, &Record)>,
-    ) -> Result<Committed, KmsError> {
-        self.witness.ready().await?;
-        let versions = self.version_events(&batch).await?;
-        let kept = self.kept_versions(&batch, &versions).await?;
-        self.destinations.keep(&kept).await?;
-        let delivered = std::mem::take(&mut *self.delivered());
-        for outbox in &delivered {
-            batch.writes.push(Write { name: outbox.clone(), expect: Expect::Any, value: None });
-        }
-        if let Some((call_id, record)) = recorded {
-            batch = batch.put(record_name::outbox(call_id), record.to_json());
-        }
-        let writes = batch.writes.clone();
-        let written: Vec<String> =
-            writes.iter().map(|write| record_name::cached_under(&write.name)).collect();
-        let committed = self.store.commit(batch).await;
-        // Also after a failure: it may have been written.
-        self.keys.forget(written.iter().map(String::as_str));
-        self.versions.forget(written.iter().map(String::as_str));
-        self.policies.forget(written.iter().map(String::as_str));
-        self.services.forget(written.iter().map(String::as_str));
-        self.identity.forget(&written);
-        match committed {
-            Ok(revision) => {
-                for write in &writes {
-                    self.agenda.note_written(&write.name, write.value.as_deref())?;
-                }
-                self.destinations.settle(&kept).await;
-                self.destinations.forget(&backup::destroyed(&versions)).await;
-                let witnessed = self.witness.advance(self.point(revision), versions).await;
-                Ok(Committed { revision, witnessed })
-            }
-            Err(error) => {
-                let nothing_written = [ErrorClass::Aborted, ErrorClass::AlreadyExists, ErrorClass::Invalid]
-                    .contains(&error.class());
-                if nothing_written {
-                    self.destinations.withdraw(&kept).await;
-                }
-                self.delivered().extend(delivered);
-                Err(error.into())
-            }
-        }
-    }
-
-    pub(crate) fn delivered(&self) -> MutexGuard<'_, Vec<String>> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+        batch: Batch,
+        recorded: Option<(&str, Record)>,
+    ) -> Result<Committed, Uncommitted> {
+        self.ledger.commit(batch, recorded).await
     }
 
     /// A call that begins now.
@@ -263,18 +179,6 @@ async fn perform<C: Operation>(act: &mut Act<'_, C>) -> Result<C::Output, KmsErr
         }
     }
     Err(KmsError::new(ErrorClass::Aborted, "Too many callers change this at the same time. Please retry."))
-}
-
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, KmsError> {
-    serde_json::to_vec(value)
-        .map_err(|error| KmsError::new(ErrorClass::Bug, format!("a record cannot be written: {error}")))
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(record: &str, bytes: &[u8]) -> Result<T, KmsError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        tracing::error!(record, %error, "a stored record cannot be read");
-        KmsError::new(ErrorClass::Corrupt, format!("the stored record {record} is damaged"))
-    })
 }
 
 /// The API that a permission belongs to.

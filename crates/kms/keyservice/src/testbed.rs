@@ -14,7 +14,7 @@ use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::operations::{CreateCryptoKey, CreateKeyRing, KeyAndPrimary};
 use crate::projects::ServiceState;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{
     Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
     Settings, audit_clock, record_name,
@@ -69,7 +69,7 @@ impl Testbed {
         bed.grant("", "roles/owner", "user:owner@example.com").await;
         let record = record_name::service(&PROJECT.parse().unwrap(), "cloudkms.googleapis.com");
         let on = encode(&ServiceState { enabled: true }).unwrap();
-        bed.service.commit(Batch::default().put(record, on), None).await.unwrap().witnessed.unwrap();
+        bed.service.commit(Batch::default().put(record, on), None).await.unwrap().complete().unwrap();
         bed
     }
 
@@ -100,7 +100,7 @@ impl Testbed {
             condition: None,
         });
         let batch = Batch::default().put(record_name::policy(holder), encode(&policy).unwrap());
-        self.service.commit(batch, None).await.unwrap().witnessed.unwrap();
+        self.service.commit(batch, None).await.unwrap().complete().unwrap();
     }
 
     /// A call of somebody.

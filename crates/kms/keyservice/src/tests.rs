@@ -1,5 +1,7 @@
 //! Use cases together, on the testbed.
 
+mod after_the_commit;
+mod callers_that_go_away;
 mod destruction;
 mod histories;
 mod keys;

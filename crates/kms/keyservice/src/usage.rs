@@ -7,7 +7,7 @@ use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
 use crate::operations::{Inventory, VersionUsage};
-use crate::service::encode;
+use crate::records::encode;
 use crate::{KeyService, KmsError, record_name};
 
 /// A last use is written again when the stored one is older: hours do not matter to a rule of seven days.
@@ -40,17 +40,16 @@ impl KeyService {
     ) -> Result<Option<Timestamp>, KmsError> {
         let stored: Option<StoredUsage> =
             self.read(&record_name::usage(name)).await?.map(|stored| stored.value);
-        Ok(stored.and_then(|stored| stored.last_unwrap).max(self.last_uses.seen(name)))
+        Ok(stored.and_then(|stored| stored.last_unwrap).max(self.remembered.last_uses.seen(name)))
     }
 
     /// Writes what this process has seen and the store does not know yet. The schedule calls it, and the end of the process.
     pub async fn write_usage(&self) -> Result<(), KmsError> {
-        for (name, at) in self.last_uses.unwritten(STALE_S) {
+        for (name, at) in self.remembered.last_uses.unwritten(STALE_S) {
             let usage = StoredUsage { last_unwrap: Some(at) };
-            self.commit(Batch::default().put(record_name::usage(&name), encode(&usage)?), None)
-                .await?
-                .witnessed?;
-            self.last_uses.written(&name, at);
+            let batch = Batch::default().put(record_name::usage(&name), encode(&usage)?);
+            self.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
+            self.remembered.last_uses.written(&name, at);
         }
         Ok(())
     }

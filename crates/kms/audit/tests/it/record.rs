@@ -102,7 +102,7 @@ fn what_a_caller_sends_cannot_leave_its_line_or_grow_without_end() {
     event.principal = Some("p".repeat(1_000_000));
     event.request = SafeFields::new().with("name", "n".repeat(1_000_000));
     runtime.block_on(log.append(&event)).expect("the record is written");
-    assert!(!log.contains("forged").expect("the log can be read"));
+    assert!(log.contained(&["forged"], 0).expect("the log can be read").is_empty());
     log.close();
     let records = scene::records(dir.path());
     assert_eq!(records.len(), 1);

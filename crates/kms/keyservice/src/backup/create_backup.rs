@@ -8,7 +8,7 @@ use keystead_model::{CryptoKeyVersion, ErrorClass};
 use keystead_store::{Batch, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::service::{decode, encode};
+use crate::records::{decode, encode};
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Backups that are read at once.

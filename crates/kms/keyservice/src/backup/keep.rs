@@ -1,27 +1,30 @@
 //! What the backup destinations get of a commit.
 
 use keystead_model::CryptoKey;
-use keystead_store::Batch;
+use keystead_store::{Batch, Store};
 
-use super::KeptVersion;
+use super::{Destinations, KeptVersion};
+use crate::records::{self, decode};
 use crate::root::{VersionEvent, VersionEventKind, VersionId};
-use crate::service::decode;
 use crate::{KeyService, KmsError, record_name};
 
 impl KeyService {
     /// Whether a new key version is on this machine only until the next backup: there is no destination.
     pub fn is_unprotected(&self) -> bool {
-        self.destinations.is_empty()
+        self.ledger.destinations().is_empty()
     }
+}
 
+impl Destinations {
     /// The versions that a batch makes, as the destinations keep them. Read from the batch, so that no operation can
     /// forget it.
     pub(crate) async fn kept_versions(
         &self,
+        store: &dyn Store,
         batch: &Batch,
         events: &[VersionEvent],
     ) -> Result<Vec<KeptVersion>, KmsError> {
-        if self.destinations.is_empty() {
+        if self.is_empty() {
             return Ok(Vec::new());
         }
         let written = |record: &str| {
@@ -37,7 +40,10 @@ impl KeyService {
             let key_record = record_name::key(&event.name.key);
             let key: CryptoKey = match written(&key_record) {
                 Some(bytes) => decode(&key_record, bytes)?,
-                None => self.read_key(&event.name.key).await?.value,
+                None => {
+                    let stored = records::read::<CryptoKey>(store, &key_record).await?;
+                    stored.ok_or_else(|| KmsError::not_found("CryptoKey", &event.name.key))?.value
+                }
             };
             kept.push(KeptVersion {
                 key,

@@ -3,18 +3,18 @@ use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid};
 use keystead_store::{Batch, Expect, Write};
 
 use super::KeptVersion;
+use crate::records::encode;
 use crate::root::{Known, VersionEventKind};
-use crate::service::encode;
 use crate::{KeyService, KmsError, record_name};
 
 impl KeyService {
     /// Brings back versions that an older database lacks and a backup destination holds. A version that was destroyed stays
     /// so. Answers which came back.
     pub(crate) async fn recover_versions(&self, known: &Known) -> Result<Vec<KeptVersion>, KmsError> {
-        if self.destinations.is_empty() {
+        if self.ledger.destinations().is_empty() {
             return Ok(Vec::new());
         }
-        let kept = self.destinations.kept().await.map_err(|error| {
+        let kept = self.ledger.destinations().kept().await.map_err(|error| {
             KmsError::new(ErrorClass::Unavailable, format!("a backup destination cannot be read: {error}"))
         })?;
         let mut recovered = Vec::new();
@@ -80,9 +80,7 @@ impl KeyService {
         event.response =
             SafeFields::new().with("reason", "the database lacked it and a backup destination held it");
         let record = Record::of(&event);
-        self.commit(batch, Some((&id, &record))).await?.witnessed?;
-        self.audit.append_record(record).await?;
-        self.delivered().push(record_name::outbox(&id));
+        self.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "recovered from a backup destination");
         Ok(true)
     }

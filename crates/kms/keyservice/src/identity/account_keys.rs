@@ -6,7 +6,7 @@ use keystead_store::Batch;
 use super::ServiceAccountKey;
 use super::account_name::AccountName;
 use super::service_account_key::{MAX_KEYS, is_key_id};
-use crate::service::decode;
+use crate::records::decode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Lists the keys of a service account, in the order of their ids.

@@ -42,7 +42,7 @@ impl KeyService {
             Some(AccountEmail::Own { project }) => Some(project),
             Some(AccountEmail::Cluster { project_number }) => {
                 let record = record_name::project_number(project_number);
-                let project = self.cached(&self.identity.project_numbers, &record).await?;
+                let project = self.cached(&self.remembered.project_numbers, &record).await?;
                 project.map(|project| ProjectId::clone(&project))
             }
             None => None,

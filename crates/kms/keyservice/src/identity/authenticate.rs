@@ -80,7 +80,7 @@ impl KeyService {
         now: Timestamp,
     ) -> Result<(Principal, Credential), KmsError> {
         let record = record_name::token(presented.id);
-        let stored = self.cached(&self.identity.tokens, &record).await?.ok_or_else(refusal::invalid)?;
+        let stored = self.cached(&self.remembered.tokens, &record).await?.ok_or_else(refusal::invalid)?;
         // First of all: who does not have the secret learns nothing about the token, not even that it is there.
         if !stored.has_secret(&presented.secret) {
             return Err(refusal::invalid());

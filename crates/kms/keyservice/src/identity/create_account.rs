@@ -8,7 +8,7 @@ use super::ServiceAccount;
 use super::account_email::{is_account_id, own};
 use super::account_name::AccountName;
 use super::update_account::check_texts;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Makes a service account. An address is given once: bindings that name it would count for the next account too.

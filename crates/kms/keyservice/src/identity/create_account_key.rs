@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::account_name::AccountName;
 use super::service_account_key::{KEY_ID_LEN, MAX_KEYS};
 use super::{ServiceAccount, ServiceAccountKey};
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Longest key file, in bytes: one with a key of 2,048 bits has about 2,300.

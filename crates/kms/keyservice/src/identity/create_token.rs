@@ -7,7 +7,7 @@ use keystead_store::Batch;
 
 use super::Token;
 use super::token::{TokenFor, mint};
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Longest description, in bytes.

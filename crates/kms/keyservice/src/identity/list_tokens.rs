@@ -3,7 +3,7 @@ use keystead_iam::Permission;
 use keystead_model::Principal;
 
 use super::{StoredToken, Token};
-use crate::service::decode;
+use crate::records::decode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Tokens on one page, and records that are read for it at once.

@@ -1,8 +1,7 @@
 //! Who calls, and with what: opaque tokens, what keys of service accounts sign, access tokens that this is exchanged for,
 //! client certificates, and the accounts and groups behind them. Read `authenticate.rs` first.
 //!
-//! Records are cached by name and dropped by the commit that changes them, so that a revocation counts from the next
-//! request on. What is not stored is never cached.
+//! Records are remembered by name until they are written again, so that a revocation counts from the next request on.
 
 mod access_token;
 mod account_email;
@@ -29,7 +28,6 @@ mod view_accounts;
 use std::sync::Arc;
 
 use keystead_crypto::{CryptoFailed, Secret32};
-use keystead_model::ProjectId;
 use serde::de::DeserializeOwned;
 
 pub(crate) use account_email::cluster as cluster_account_email;
@@ -59,50 +57,29 @@ use access_token::AccessTokens;
 use exchange_token::IdTokens;
 use signed::Signed;
 
-use crate::cache::Cache;
-use crate::projects::Project;
+use crate::remembered::Cache;
 use crate::{KeyService, KmsError};
 
-/// Records of one kind in memory: a token takes about 300 bytes, a key about 700.
+/// Signatures in memory.
 const CACHED: usize = 10_000;
 
 /// What authentication keeps in memory.
 pub(crate) struct IdentityState {
-    tokens: Cache<StoredToken>,
-    accounts: Cache<ServiceAccount>,
-    account_keys: Cache<ServiceAccountKey>,
     /// By the digest of the whole token. A signature that was right stays right; its key is asked every time.
     signatures: Cache<Signed>,
     access_tokens: AccessTokens,
     id_tokens: IdTokens,
-    pub(crate) projects: Cache<Project>,
-    pub(crate) project_numbers: Cache<ProjectId>,
     groups: Groups,
 }
 
 impl IdentityState {
     pub(crate) fn new(groups: Groups, store_key: &Secret32) -> Result<Self, CryptoFailed> {
         Ok(Self {
-            tokens: Cache::new(CACHED),
-            accounts: Cache::new(CACHED),
-            account_keys: Cache::new(CACHED),
             signatures: Cache::new(CACHED),
             access_tokens: AccessTokens::new(store_key)?,
             id_tokens: IdTokens::new(store_key)?,
-            projects: Cache::new(CACHED),
-            project_numbers: Cache::new(CACHED),
             groups,
         })
-    }
-
-    /// Drops what is cached of records that were written.
-    pub(crate) fn forget(&self, written: &[String]) {
-        let names = || written.iter().map(String::as_str);
-        self.tokens.forget(names());
-        self.accounts.forget(names());
-        self.account_keys.forget(names());
-        self.projects.forget(names());
-        self.project_numbers.forget(names());
     }
 }
 

@@ -4,7 +4,7 @@ use keystead_store::Batch;
 
 use super::StoredToken;
 use super::token::is_id;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Revokes a token: from the next request on it does not count. Revoking it again changes nothing.

@@ -58,15 +58,15 @@ impl KeyService {
             Some(AccountEmail::Own { project }) => (project, false),
             Some(AccountEmail::Cluster { project_number }) => {
                 let record = record_name::project_number(project_number);
-                match self.cached(&self.identity.project_numbers, &record).await? {
+                match self.cached(&self.remembered.project_numbers, &record).await? {
                     Some(project) => (ProjectId::clone(&project), true),
                     None => return Ok(None),
                 }
             }
         };
         let record = record_name::service_account(&project, email);
-        let read_after = self.identity.accounts.epoch();
-        if let Some(account) = self.cached(&self.identity.accounts, &record).await? {
+        let read_after = self.remembered.accounts.epoch();
+        if let Some(account) = self.cached(&self.remembered.accounts, &record).await? {
             return Ok(Some(account));
         }
         if !of_clusters {
@@ -83,7 +83,7 @@ impl KeyService {
             create_time: project.create_time,
         });
         // The plugin authenticates as it with every call. Its first change writes the record, and so drops this.
-        self.identity.accounts.keep(&record, &account, read_after);
+        self.remembered.accounts.keep(&record, &account, read_after);
         Ok(Some(account))
     }
 

@@ -98,7 +98,7 @@ impl KeyService {
             return Err(refusal::invalid());
         }
         let record = record_name::service_account_key(&claimed.iss, &key_id);
-        let key = self.cached(&self.identity.account_keys, &record).await?.ok_or_else(refusal::invalid)?;
+        let key = self.cached(&self.remembered.account_keys, &record).await?.ok_or_else(refusal::invalid)?;
         let mut validation = Validation::new(Algorithm::RS256);
         // Times and audiences are checked each time, and by the clock that is an argument.
         validation.validate_exp = false;
@@ -134,7 +134,7 @@ impl KeyService {
     /// Refuses a key that was deleted, and an account that is disabled or gone.
     pub(super) async fn check_key(&self, email: &str, key_id: &str) -> Result<(), KmsError> {
         let record = record_name::service_account_key(email, key_id);
-        let key = self.cached(&self.identity.account_keys, &record).await?;
+        let key = self.cached(&self.remembered.account_keys, &record).await?;
         let key = key.ok_or_else(|| refusal::revoked(&format!("key {key_id} was deleted")))?;
         let account = self.enabled_account(email).await?;
         if account.unique_id != key.account {

@@ -4,7 +4,7 @@ use keystead_store::{Batch, Expect, Write};
 
 use super::ServiceAccount;
 use super::account_name::AccountName;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest display name and longest description, in bytes, as IAM has them.

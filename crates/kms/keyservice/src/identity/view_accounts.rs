@@ -4,7 +4,7 @@ use keystead_model::{ProjectId, ProjectName};
 use super::ServiceAccount;
 use super::account_email::own;
 use super::account_name::AccountName;
-use crate::service::decode;
+use crate::records::decode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Accounts on one page, as IAM has it.

@@ -8,7 +8,8 @@ use keystead_store::{Batch, Store};
 
 use super::{KeepFirstToken, OpenError, store_key};
 use crate::identity::{TokenFor, mint};
-use crate::service::encode;
+use crate::ledger::outbox_entry;
+use crate::records::encode;
 use crate::{Clock, KmsError, record_name};
 
 /// Who administers a new server, until it has others.
@@ -23,6 +24,7 @@ pub(super) async fn make(
     root_key: &Arc<dyn Provider>,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
+    server: &str,
     keep_first_token: KeepFirstToken,
 ) -> Result<Secret32, OpenError> {
     let no_random = |_| KmsError::new(ErrorClass::Bug, "no random bytes can be had");
@@ -58,7 +60,7 @@ pub(super) async fn make(
         .create(record_name::STORE_KEY, store_key::wrap(&store_key, root_key.as_ref()).await?)
         .create(record_name::policy(""), encode(&policy)?)
         .create(record_name::token(&token.token.id), encode(&token)?)
-        .create(record_name::outbox(&id), record.to_json());
+        .create(record_name::outbox(server, &id), outbox_entry(audit.head().sequence, &record)?);
     store.commit(batch).await?;
     // The outbox would bring it in at the next start; a log that cannot be written is better known now.
     audit.admits(EventKind::System)?;

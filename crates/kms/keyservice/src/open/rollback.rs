@@ -7,8 +7,8 @@ use keystead_model::{
 use keystead_store::{Batch, Revision, Store};
 
 use super::{OpenError, Parts};
+use crate::records::{decode, encode};
 use crate::root::{Known, VersionEvent, VersionEventKind, VersionId, Witness};
-use crate::service::{decode, encode};
 use crate::{KeyService, KmsError, record_name};
 
 /// Records that are read at once.
@@ -140,7 +140,7 @@ impl KeyService {
         let mut events = self.unnoted(known).await?;
         let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
         if standing != Standing::RolledBack {
-            return self.witness.advance(self.point(newest), events).await;
+            return self.ledger.witness().advance(self.ledger.point(newest), events).await;
         }
         for (id, name) in known.made() {
             let back = recovered.iter().any(|kept| kept.id() == id);
@@ -148,7 +148,7 @@ impl KeyService {
                 events.push(VersionEvent { kind: VersionEventKind::Lost, id, name: name.clone() });
             }
         }
-        self.witness.reset(self.point(newest), events).await
+        self.ledger.witness().reset(self.ledger.point(newest), events).await
     }
 
     /// Versions of the database whose making or destruction the witness does not know: the process ended in between, or the
@@ -220,9 +220,7 @@ impl KeyService {
         event.response =
             SafeFields::new().with("reason", "it was destroyed before an older database was put back");
         let event = Record::of(&event);
-        self.commit(batch, Some((&event_id, &event))).await?.witnessed?;
-        self.audit.append_record(event).await?;
-        self.delivered().push(record_name::outbox(&event_id));
+        self.commit(batch, Some((&event_id, event))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "destroyed again: an older database had brought it back");
         Ok(())
     }

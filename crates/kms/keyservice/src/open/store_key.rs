@@ -6,7 +6,8 @@ use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
 use super::{OpenError, Parts};
-use crate::service::{decode, encode};
+use crate::ledger::outbox_entry;
+use crate::records::{decode, encode};
 use crate::{KmsError, record_name};
 
 /// The store key as it is stored: wrapped by a version of the root key.
@@ -40,7 +41,11 @@ pub(super) async fn wrap(store_key: &Secret32, root_key: &dyn Provider) -> Resul
 
 /// After a rotation of the root key: wraps the store key with its new version, so that the old one can be removed. What cannot
 /// be done now is done at another start.
-pub(super) async fn follow_rotation(parts: &Parts, store_key: &Secret32) -> Result<(), OpenError> {
+pub(super) async fn follow_rotation(
+    parts: &Parts,
+    server: &str,
+    store_key: &Secret32,
+) -> Result<(), OpenError> {
     let Some(entry) = parts.store.get(record_name::STORE_KEY).await? else { return Ok(()) };
     let stored: WrappedStoreKey = decode(&entry.name, &entry.value)?;
     let wrapped = match parts.root_key.wrap(store_key).await {
@@ -67,7 +72,10 @@ pub(super) async fn follow_rotation(parts: &Parts, store_key: &Secret32) -> Resu
         .with("rootKeyVersionBefore", stored.version.as_str());
     let batch = Batch::default()
         .replace(record_name::STORE_KEY, entry.revision, print(&wrapped, parts.root_key.as_ref())?)
-        .put(record_name::outbox(&id), Record::of(&event).to_json());
+        .put(
+            record_name::outbox(server, &id),
+            outbox_entry(parts.audit.head().sequence, &Record::of(&event))?,
+        );
     parts.store.commit(batch).await?;
     tracing::info!(version = %wrapped.version, before = stored.version, "the store key is wrapped by the new root key");
     Ok(())

@@ -6,7 +6,7 @@ use keystead_model::destruction::{Permit, check_unused};
 use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Enables or disables a version. Disabling is never refused: it is the emergency brake.

@@ -10,7 +10,7 @@ use keystead_model::{
 use keystead_store::Batch;
 
 use super::get_crypto_key::KeyAndPrimary;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Makes a key, with its first version as primary unless that is skipped.

@@ -2,7 +2,7 @@ use keystead_iam::Permission;
 use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, ErrorClass};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Makes the next version of a key. It does not become the primary by this.

@@ -2,7 +2,7 @@ use keystead_iam::Permission;
 use keystead_model::{ErrorClass, KeyRing, KeyRingName};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Makes a key ring. It can never be deleted, and its name never used for another.

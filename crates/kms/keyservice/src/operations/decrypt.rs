@@ -61,7 +61,7 @@ impl Operation for Decrypt {
             caller_data: &command.caller_data,
         };
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
-        service.last_uses.note(&version.record.name, act.now());
+        service.remembered.last_uses.note(&version.record.name, act.now());
         let used_primary = key.primary == Some(number);
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Decrypted { plaintext, used_primary })

@@ -2,7 +2,7 @@ use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, ErrorClass, RetiredResource, to_microseconds};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Deletes a key that has no versions left. Its name is retired: never used for another.

@@ -5,7 +5,7 @@ use keystead_iam::{Permission, ResourceKind, as_requested, validate};
 use keystead_model::{ErrorClass, Policy};
 use keystead_store::{Batch, Expect, Write};
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Most permissions of one TestIamPermissions, as Google's services have it.

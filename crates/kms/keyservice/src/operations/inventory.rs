@@ -9,7 +9,7 @@ use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Longest name of a source, in bytes.

@@ -11,7 +11,7 @@ use keystead_model::{
 use serde::de::DeserializeOwned;
 
 use super::KeyAndPrimary;
-use crate::service::decode;
+use crate::records::decode;
 use crate::{Act, KeyService, KmsError, Location, Method, MethodKind, Operation, Resource, record_name};
 
 /// Records that are read at once.

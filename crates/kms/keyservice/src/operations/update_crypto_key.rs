@@ -8,7 +8,7 @@ use keystead_model::{CryptoKey, CryptoKeyName, rotation, to_microseconds};
 use keystead_store::Batch;
 
 use super::get_crypto_key::KeyAndPrimary;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Changes a key. What is `None` stays; what is `Some(None)` is cleared.

@@ -4,7 +4,7 @@ use keystead_model::{CryptoKey, CryptoKeyName, VersionNumber};
 use keystead_store::Batch;
 
 use super::get_crypto_key::KeyAndPrimary;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Makes a version the one that encrypts, also one that is not enabled, as Cloud KMS does.

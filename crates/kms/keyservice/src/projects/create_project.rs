@@ -8,7 +8,7 @@ use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName, to_mic
 use keystead_store::Batch;
 
 use super::Project;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Project numbers have 12 digits, as Google's.

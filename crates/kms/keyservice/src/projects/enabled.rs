@@ -50,7 +50,8 @@ impl KeyService {
         if !api.can_be_off() {
             return Ok(true);
         }
-        let state = self.cached(&self.services, &record_name::service(project, api.name())).await?;
+        let state =
+            self.cached(&self.remembered.services, &record_name::service(project, api.name())).await?;
         Ok(state.is_some_and(|state| state.enabled))
     }
 }

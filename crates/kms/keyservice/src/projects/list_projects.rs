@@ -2,7 +2,7 @@ use keystead_iam::Permission;
 use keystead_model::ProjectId;
 
 use super::Project;
-use crate::service::decode;
+use crate::records::decode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Projects on one page, and records that are read for it at once.

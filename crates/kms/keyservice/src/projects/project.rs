@@ -38,7 +38,7 @@ impl Project {
 impl KeyService {
     /// The project of that id.
     pub(crate) async fn find_project(&self, id: &ProjectId) -> Result<Option<Arc<Project>>, KmsError> {
-        self.cached(&self.identity.projects, &record_name::project(id)).await
+        self.cached(&self.remembered.projects, &record_name::project(id)).await
     }
 
     /// The id that a caller means with `ID` or `NUMBER`: Google's APIs take both. A number that is not there is refused in
@@ -47,7 +47,7 @@ impl KeyService {
         let number: Option<u64> = text.parse().ok().filter(|number: &u64| number.to_string() == text);
         let Some(number) = number else { return Ok(text.parse()?) };
         let record = record_name::project_number(number);
-        match self.cached(&self.identity.project_numbers, &record).await? {
+        match self.cached(&self.remembered.project_numbers, &record).await? {
             Some(id) => Ok(ProjectId::clone(&id)),
             None => Err(KmsError::new(
                 ErrorClass::Denied,

@@ -4,7 +4,7 @@ use keystead_model::{ErrorClass, ProjectId, ProjectName};
 use keystead_store::Batch;
 
 use super::{ServiceApi, ServiceState, ServiceView};
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Most APIs of one call, as Service Usage has it.

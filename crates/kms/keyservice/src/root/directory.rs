@@ -4,7 +4,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use keystead_audit::HeadSigner;
-use keystead_crypto::SecretBytes;
+use keystead_crypto::{Random, SecretBytes};
 use keystead_model::ErrorClass;
 use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
@@ -13,6 +13,11 @@ use super::private_file;
 
 /// Longest file of a signing key, in bytes: PKCS #8 of Ed25519 has about 83, in hexadecimal digits.
 const MAX_SIGNING_KEY_LEN: usize = 512;
+
+/// The name of a server, in bytes: two of a million servers have the same one with a chance of one in 10^7.
+const SERVER_ID_LEN: usize = 8;
+/// Its file: hexadecimal digits and a line feed, and what an editor may have added is seen as damage.
+const MAX_SERVER_ID_LEN: usize = 64;
 
 /// An open root directory. One process has it.
 #[derive(Debug)]
@@ -76,6 +81,28 @@ impl RootDirectory {
             Err(error) => return Err(failed("read", &path, error)),
         };
         HeadSigner::from_pkcs8(&key).map_err(|_| damaged())
+    }
+
+    /// The name of this server among all that ever use its store: 16 hexadecimal digits, made when there is none.
+    pub(crate) fn server_id(&self, random: &dyn Random) -> Result<String, RootError> {
+        let path = self.path.join("server-id");
+        match private_file::read(&path, MAX_SERVER_ID_LEN) {
+            Ok(text) => {
+                let text = text.strip_suffix(b"\n").unwrap_or(&text);
+                let id = hex::decode(text).ok().filter(|id| id.len() == SERVER_ID_LEN);
+                let problem = "it holds no name of a server";
+                id.map(hex::encode).ok_or(RootError::Damaged { path, problem })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut id = [0; SERVER_ID_LEN];
+                random.fill(&mut id).map_err(|_| RootError::Random)?;
+                let id = hex::encode(id);
+                private_file::replace(&path, format!("{id}\n").as_bytes())
+                    .map_err(|error| failed("write", &path, error))?;
+                Ok(id)
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

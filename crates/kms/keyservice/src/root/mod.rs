@@ -4,7 +4,6 @@
 
 mod directory;
 mod history;
-mod note;
 pub(crate) mod private_file;
 mod slot;
 mod witness;

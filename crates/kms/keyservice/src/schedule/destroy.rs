@@ -4,7 +4,7 @@ use keystead_model::CryptoKeyVersionName;
 use keystead_model::destruction::{Act as Change, plan};
 use keystead_store::Batch;
 
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Destroys the material of a version whose time has come, unless somebody uses it. Answers whether it did.

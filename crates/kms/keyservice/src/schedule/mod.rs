@@ -3,7 +3,6 @@
 //! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done at the
 //! first tick. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
-mod agenda;
 mod clock_watch;
 mod destroy;
 mod rotate;
@@ -11,13 +10,12 @@ mod rotate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, Principal, VersionState};
+use keystead_model::{ErrorClass, Principal};
 
 use crate::caller::{Call, Caller, Credential, Origin};
-use crate::service::decode;
+use crate::remembered::Due;
 use crate::{KeyService, KmsError};
 
-pub(crate) use agenda::Agenda;
 use clock_watch::ClockWatch;
 use destroy::DestroyDueVersion;
 use rotate::RotateDueKey;
@@ -62,6 +60,8 @@ impl KeyService {
             }
             let written = self.write_usage().await;
             drop(written.inspect_err(failed_to("write last uses")));
+            let delivered = self.ledger.deliver_owed().await;
+            drop(delivered.inspect_err(failed_to("bring a committed change into the audit log")));
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => break,
@@ -73,18 +73,18 @@ impl KeyService {
     /// Does what is due now. Destruction waits while the clock is not trusted.
     pub async fn tick(&self, may_destroy: bool) -> Tick {
         let mut done = Tick::default();
-        for due in self.agenda.due(self.clock.now()) {
+        for due in self.remembered.agenda.due(self.clock.now()) {
             // One call for each: its id names one audit record.
             let Ok(call) = self.schedule_call().inspect_err(failed_to("begin what is due")) else {
                 return done;
             };
             let outcome = match due {
-                agenda::Due::Rotation(key) => {
+                Due::Rotation(key) => {
                     let rotated = self.run(&call, RotateDueKey { key }).await;
                     rotated.map(|rotated| done.rotated += usize::from(rotated))
                 }
-                agenda::Due::Destruction(_) if !may_destroy => continue,
-                agenda::Due::Destruction(version) => {
+                Due::Destruction(_) if !may_destroy => continue,
+                Due::Destruction(version) => {
                     let destroyed = self.run(&call, DestroyDueVersion { version }).await;
                     destroyed.map(|destroyed| done.destroyed += usize::from(destroyed))
                 }
@@ -111,7 +111,7 @@ impl KeyService {
             loop {
                 let page = self.store.list(prefix, &after, PAGE).await?;
                 for entry in &page {
-                    self.agenda.note_read(&entry.name, &entry.value)?;
+                    self.remembered.agenda.note_read(&entry.name, &entry.value)?;
                 }
                 match page.last() {
                     Some(last) if page.len() == PAGE => after.clone_from(&last.name),
@@ -130,15 +130,6 @@ impl KeyService {
         };
         self.call(Arc::new(caller), Origin::default())
     }
-}
-
-/// When something happens to a record by itself: read from its bytes.
-fn due_time(record: &str, bytes: &[u8]) -> Result<Option<jiff::Timestamp>, KmsError> {
-    if record.starts_with("key/") {
-        return Ok(decode::<CryptoKey>(record, bytes)?.next_rotation_time);
-    }
-    let version: CryptoKeyVersion = decode(record, bytes)?;
-    Ok(version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled))
 }
 
 fn failed_to(what: &'static str) -> impl Fn(&KmsError) {

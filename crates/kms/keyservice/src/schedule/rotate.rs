@@ -8,7 +8,7 @@ use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersio
 use keystead_store::Batch;
 
 use crate::operations::after;
-use crate::service::encode;
+use crate::records::encode;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Rotates a key whose time has come. Answers whether it did.

@@ -12,6 +12,8 @@ pub(crate) struct Cache<V> {
 struct Inner<V> {
     /// Grows with each write; who reads from the store notes it before reading.
     epoch: u64,
+    /// Nobody knows what was written, so nothing is kept.
+    suspended: bool,
     values: HashMap<String, Arc<V>>,
 }
 
@@ -19,9 +21,18 @@ struct Inner<V> {
 #[derive(Clone, Copy)]
 pub(crate) struct Epoch(u64);
 
+/// What the feed of changes does to a cache, whatever is in it.
+pub(super) trait Forgets {
+    /// Drops what is cached under any of these records, and keeps again if it was suspended.
+    fn forget(&self, records: &[String]);
+    /// Drops everything, and keeps nothing until the next [`forget`](Self::forget).
+    fn suspend(&self);
+}
+
 impl<V> Cache<V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, inner: RwLock::new(Inner { epoch: 0, values: HashMap::new() }) }
+        let inner = Inner { epoch: 0, suspended: false, values: HashMap::new() };
+        Self { capacity, inner: RwLock::new(inner) }
     }
 
     pub(crate) fn get(&self, record: &str) -> Option<Arc<V>> {
@@ -35,7 +46,7 @@ impl<V> Cache<V> {
     /// Keeps what was read after `read_after`, unless something was written since.
     pub(crate) fn keep(&self, record: &str, value: &Arc<V>, read_after: Epoch) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if inner.epoch != read_after.0 {
+        if inner.suspended || inner.epoch != read_after.0 {
             return;
         }
         if inner.values.len() >= self.capacity {
@@ -43,14 +54,23 @@ impl<V> Cache<V> {
         }
         inner.values.insert(record.to_owned(), Arc::clone(value));
     }
+}
 
-    /// Drops what is cached under any of these records. Called before a write is answered.
-    pub(crate) fn forget<'a>(&self, records: impl Iterator<Item = &'a str>) {
+impl<V> Forgets for Cache<V> {
+    fn forget(&self, records: &[String]) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.epoch += 1;
+        inner.suspended = false;
         for record in records {
             inner.values.remove(record);
         }
+    }
+
+    fn suspend(&self) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.epoch += 1;
+        inner.suspended = true;
+        inner.values.clear();
     }
 }
 
@@ -58,16 +78,20 @@ impl<V> Cache<V> {
 mod tests {
     use super::*;
 
+    fn named(records: &[&str]) -> Vec<String> {
+        records.iter().map(|record| (*record).to_owned()).collect()
+    }
+
     #[test]
     fn what_was_read_before_a_write_is_not_kept() {
         let cache = Cache::new(8);
         let before = cache.epoch();
-        cache.forget(["other"].into_iter());
+        cache.forget(&named(&["other"]));
         cache.keep("record", &Arc::new(1), before);
         assert!(cache.get("record").is_none());
         cache.keep("record", &Arc::new(2), cache.epoch());
         assert_eq!(cache.get("record").as_deref(), Some(&2));
-        cache.forget(["record"].into_iter());
+        cache.forget(&named(&["record"]));
         assert!(cache.get("record").is_none());
     }
 
@@ -78,5 +102,18 @@ mod tests {
             cache.keep(record, &Arc::new(()), cache.epoch());
         }
         assert!(cache.get("a").is_none() && cache.get("c").is_some());
+    }
+
+    #[test]
+    fn a_suspended_cache_keeps_nothing_until_changes_are_known_again() {
+        let cache = Cache::new(8);
+        cache.keep("record", &Arc::new(1), cache.epoch());
+        cache.suspend();
+        assert!(cache.get("record").is_none());
+        cache.keep("record", &Arc::new(1), cache.epoch());
+        assert!(cache.get("record").is_none());
+        cache.forget(&[]);
+        cache.keep("record", &Arc::new(1), cache.epoch());
+        assert!(cache.get("record").is_some());
     }
 }

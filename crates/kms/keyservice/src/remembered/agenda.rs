@@ -2,10 +2,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+use keystead_model::{
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, VersionNumber, VersionState,
+};
 
-use super::due_time;
 use crate::KmsError;
+use crate::records::decode;
+
+/// Kinds of records that can have such a time.
+pub(super) const PREFIXES: [&str; 2] = ["key/", "version/"];
 
 /// When something is due, for every record that has such a time.
 #[derive(Default)]
@@ -19,14 +24,14 @@ struct Inner {
 
 /// Something whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Rotation(CryptoKeyName),
     Destruction(CryptoKeyVersionName),
 }
 
 impl Agenda {
     /// Takes the time of a record that was read at start. What a commit has said meanwhile is newer and stays.
-    pub(super) fn note_read(&self, record: &str, bytes: &[u8]) -> Result<(), KmsError> {
+    pub(crate) fn note_read(&self, record: &str, bytes: &[u8]) -> Result<(), KmsError> {
         let due = due_time(record, bytes)?;
         let mut inner = self.lock();
         if !inner.times.contains_key(record) {
@@ -36,8 +41,8 @@ impl Agenda {
     }
 
     /// Takes the time of a record that was committed; `None`: the record is gone.
-    pub(crate) fn note_written(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
-        if !record.starts_with("key/") && !record.starts_with("version/") {
+    pub(super) fn note_written(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
+        if !wants(record) {
             return Ok(());
         }
         let due = bytes.map(|bytes| due_time(record, bytes)).transpose()?.flatten();
@@ -45,7 +50,7 @@ impl Agenda {
         Ok(())
     }
 
-    pub(super) fn due(&self, now: Timestamp) -> Vec<Due> {
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Due> {
         let inner = self.lock();
         inner
             .order
@@ -53,6 +58,11 @@ impl Agenda {
             .take_while(|(time, _)| *time <= now)
             .filter_map(|(_, record)| parse(record))
             .collect()
+    }
+
+    /// Forgets every time, before all of them are taken again.
+    pub(super) fn clear(&self) {
+        *self.lock() = Inner::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -73,6 +83,20 @@ impl Inner {
             self.order.insert((time, record.to_owned()));
         }
     }
+}
+
+/// Whether this record can have such a time.
+pub(super) fn wants(record: &str) -> bool {
+    PREFIXES.iter().any(|prefix| record.starts_with(prefix))
+}
+
+/// When something happens to a record by itself: read from its bytes.
+fn due_time(record: &str, bytes: &[u8]) -> Result<Option<Timestamp>, KmsError> {
+    if record.starts_with("key/") {
+        return Ok(decode::<CryptoKey>(record, bytes)?.next_rotation_time);
+    }
+    let version: CryptoKeyVersion = decode(record, bytes)?;
+    Ok(version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled))
 }
 
 /// What a record's name says.
