@@ -1,4 +1,6 @@
-//! Documents: links lead somewhere, and ARCHITECTURE.md names every crate and no other.
+//! Documents: links lead somewhere, ARCHITECTURE.md names every crate and no other, and the requirements name their tests.
+
+mod requirements;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +28,7 @@ pub fn check() -> Result<()> {
         bail!("documents:\n  {}", problems.join("\n  "));
     }
     println!("documents: {links} relative links lead somewhere, every crate is in ARCHITECTURE.md");
-    Ok(())
+    requirements::check()
 }
 
 fn architecture() -> Result<Vec<String>> {

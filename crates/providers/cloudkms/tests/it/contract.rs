@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::stand_in::{KEY, StandIn};
 
 #[tokio::test]
-async fn fulfils_the_contract() {
+async fn p19_fulfils_the_contract() {
     let server = Server::start(None, StandIn::new().answers()).await;
     contract::check(&Place::for_plain(server.address).provider()).await;
 }
