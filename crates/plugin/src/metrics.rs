@@ -1,6 +1,7 @@
 //! What `/metrics` shows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use keystead_crypto::{Secret32, sha256};
@@ -62,6 +63,7 @@ pub(crate) struct Metrics {
     snapshot_age: Gauge,
     key_id: Family<KeyIdLabels, Gauge>,
     credentials_end: Family<CredentialLabels, Gauge>,
+    dropped_log_lines: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -147,6 +149,12 @@ impl Metrics {
             "Time until the first of the certificates and tokens for the key backend ends; negative after it",
             credentials_end.clone(),
         );
+        let dropped_log_lines = Counter::default();
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time",
+            dropped_log_lines.clone(),
+        );
 
         Self {
             registry,
@@ -160,6 +168,7 @@ impl Metrics {
             snapshot_age,
             key_id,
             credentials_end,
+            dropped_log_lines,
         }
     }
 
@@ -186,6 +195,7 @@ impl Metrics {
         cache_entries: usize,
         expiry: Option<(String, SystemTime)>,
     ) -> String {
+        self.dropped_log_lines.inner().store(keystead_runtime::dropped_log_lines(), Ordering::Relaxed);
         self.credentials_end.clear();
         if let Some((credential, at)) = expiry {
             let left = seconds_until(at, SystemTime::now());

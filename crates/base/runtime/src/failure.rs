@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::log_queue::end_logs;
+
 /// A failure of a command, as a person sees it: `error:` one sentence, `caused by:`, `hint:` one action, and an exit code.
 #[derive(Debug)]
 pub struct Failure {
@@ -76,13 +78,19 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Prints a failure to standard error and gives the exit code, for the end of `main`.
+/// Prints a failure to standard error and gives the exit code, for the end of `main`. What was logged comes out before it, as
+/// far as somebody reads it within a second.
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is shown")]
 pub fn exit(result: Result<(), Failure>) -> std::process::ExitCode {
     match result {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(()) => {
+            end_logs(None);
+            std::process::ExitCode::SUCCESS
+        }
         Err(failure) => {
-            eprintln!("{failure}");
+            if !end_logs(Some(&failure.to_string())) {
+                eprintln!("{failure}");
+            }
             std::process::ExitCode::from(failure.code())
         }
     }

@@ -6,6 +6,8 @@
 mod admin;
 mod config_file;
 mod failure;
+mod log_limit;
+mod log_queue;
 mod output;
 mod process;
 mod tasks;
@@ -14,6 +16,7 @@ mod telemetry;
 pub use admin::{Admin, Readiness, Report};
 pub use config_file::{ConfigFileError, parse_config, read_config};
 pub use failure::{Failure, exit};
+pub use log_queue::dropped_log_lines;
 pub use output::print_result;
 pub use process::{NotHardened, Notify, harden, termination};
 pub use tasks::{Drained, Tasks};

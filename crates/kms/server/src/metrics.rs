@@ -1,5 +1,6 @@
 //! What `/metrics` shows of the process itself; the key service adds its own.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Metrics {
     handshakes: Family<ReasonLabels, Counter>,
     expiries: Family<CertificateLabels, Gauge>,
     panics: Counter,
+    dropped_log_lines: Counter,
     unprotected: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
@@ -86,6 +88,7 @@ impl Default for Metrics {
             handshakes: Family::default(),
             expiries: Family::default(),
             panics: Counter::default(),
+            dropped_log_lines: Counter::default(),
             unprotected: Gauge::default(),
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
@@ -128,6 +131,11 @@ impl Default for Metrics {
             metrics.unprotected.clone(),
         );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time",
+            metrics.dropped_log_lines.clone(),
+        );
         Self { registry: Mutex::new(root), ..metrics }
     }
 }
@@ -149,6 +157,7 @@ impl Metrics {
 
     /// In OpenMetrics form.
     pub fn text(&self) -> String {
+        self.dropped_log_lines.inner().store(keystead_runtime::dropped_log_lines(), Ordering::Relaxed);
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         if encode(&mut text, &registry).is_err() {

@@ -7,6 +7,7 @@ mod calls;
 mod cloud_kms;
 mod key_commands;
 mod key_service;
+mod log_reader;
 mod plugin_in_process;
 mod plugin_process;
 mod process_life;
