@@ -1,8 +1,9 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics` over plain HTTP, on loopback only.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +14,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::Tasks;
 
-/// A probe and a scraper or two; more is a mistake or an attack.
+/// A probe and a scraper or two; more is a mistake or an attack. When it is reached the oldest connection is closed: one that
+/// asks is answered and closed in a millisecond, so the oldest is one that is silent, and nobody can keep others out.
 const MAX_CONNECTIONS: usize = 32;
 /// A request for one of three paths is read at once.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +71,7 @@ impl Admin {
     /// Serves until the tasks stop.
     pub async fn serve(self, report: Arc<dyn Report>, tasks: Tasks) {
         let stopping = tasks.stopping();
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut open = Open::default();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -79,16 +81,34 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-            let (report, stopping) = (Arc::clone(&report), stopping.clone());
+            let (report, stopping, place) = (Arc::clone(&report), stopping.clone(), open.enter());
             tasks.spawn("admin connection", async move {
                 tokio::select! {
                     () = serve_connection(stream, report) => {}
+                    () = place.cancelled() => {}
                     () = stopping.cancelled() => {}
                 }
-                drop(slot);
             });
         }
+    }
+}
+
+/// The open connections, oldest first. A connection holds its token as long as it is open.
+#[derive(Default)]
+struct Open(VecDeque<Weak<CancellationToken>>);
+
+impl Open {
+    /// Makes room for one more, and gives what tells that one to close.
+    fn enter(&mut self) -> Arc<CancellationToken> {
+        self.0.retain(|token| token.strong_count() > 0);
+        while self.0.len() >= MAX_CONNECTIONS {
+            if let Some(oldest) = self.0.pop_front().and_then(|token| token.upgrade()) {
+                oldest.cancel();
+            }
+        }
+        let token = Arc::new(CancellationToken::new());
+        self.0.push_back(Arc::downgrade(&token));
+        token
     }
 }
 

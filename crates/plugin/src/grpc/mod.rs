@@ -1,5 +1,6 @@
 //! The thin layer between generated code and [`crate::kms`]. Generated types stop here.
 
+mod budget;
 mod serve;
 mod v1;
 mod v2;

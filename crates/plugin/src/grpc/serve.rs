@@ -1,6 +1,7 @@
 //! HTTP/2 over admitted connections, straight on hyper: two services need no router.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +17,17 @@ use keystead_runtime::Tasks;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
+use super::budget::{Answer, Budget, ConnectionBudget, Counted};
 use super::{Handlers, MAX_MESSAGE_LEN};
 use crate::transport::Connection;
 
-/// Calls under way on one connection: kube-apiserver has one connection for all Decrypts of its lists.
-const MAX_CONCURRENT_STREAMS: u32 = 1024;
+/// Calls under way on one connection. kube-apiserver has one for all Decrypts of its lists; a further call waits in the client
+/// until one is answered, and 64 that take 1 ms each are still 64,000 a second.
+pub(super) const MAX_CONCURRENT_STREAMS: u32 = 64;
+/// What a client may send before it is read: one call as large as kube-apiserver's largest.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Four of them. 1,024 connections whose bytes nobody reads yet hold 256 MiB at most.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// By then each call under way is answered, because the guard gives up after 2.5 s. What is open still belongs to a
 /// client that is silent, and must not make the end of the process a failure.
@@ -34,6 +41,8 @@ pub(crate) async fn serve(
 ) {
     let stopping = tasks.stopping();
     let mut connections = std::pin::pin!(connections);
+    let budget = Arc::new(Budget::default());
+    let own_uid = rustix::process::geteuid().as_raw();
     loop {
         let connection = tokio::select! {
             connection = connections.next() => connection,
@@ -41,7 +50,8 @@ pub(crate) async fn serve(
         };
         match connection {
             Some(Ok(connection)) => {
-                let served = serve_connection(connection, handlers.clone(), tasks.clone());
+                let budget = ConnectionBudget::new(Arc::clone(&budget), connection.peer(), own_uid);
+                let served = serve_connection(connection, Arc::new(budget), handlers.clone(), tasks.clone());
                 tasks.spawn("connection", served);
             }
             Some(Err(error)) => tracing::warn!(%error, "accept"),
@@ -50,13 +60,21 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_connection(connection: Connection, handlers: Handlers, tasks: Tasks) {
+async fn serve_connection(
+    connection: Connection,
+    budget: Arc<ConnectionBudget>,
+    handlers: Handlers,
+    tasks: Tasks,
+) {
     let services = Services {
+        budget,
         v1: v1::KeyManagementServiceServer::new(handlers.clone()).max_decoding_message_size(MAX_MESSAGE_LEN),
         v2: v2::KeyManagementServiceServer::new(handlers).max_decoding_message_size(MAX_MESSAGE_LEN),
     };
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(
             TokioIo::new(connection),
             service_fn(move |request| services.clone().route(request)),
@@ -80,12 +98,23 @@ async fn serve_connection(connection: Connection, handlers: Handlers, tasks: Tas
 
 #[derive(Clone)]
 struct Services {
+    budget: Arc<ConnectionBudget>,
     v1: v1::KeyManagementServiceServer<Handlers>,
     v2: v2::KeyManagementServiceServer<Handlers>,
 }
 
 impl Services {
-    async fn route(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn route(self, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+        match self.budget.begin(request.headers()) {
+            Ok(claim) => {
+                let response = self.call(Counted::count(request, Arc::clone(&claim))).await?;
+                Ok(response.map(|body| Answer::new(body, Some(claim))))
+            }
+            Err(status) => Ok(status.into_http().map(|body| Answer::new(body, None))),
+        }
+    }
+
+    async fn call(mut self, request: Request<Counted>) -> Result<Response<Body>, Infallible> {
         let path = request.uri().path();
         if path.starts_with("/v2.KeyManagementService/") {
             call(&mut self.v2, request).await
@@ -100,9 +129,9 @@ impl Services {
     }
 }
 
-async fn call<S>(service: &mut S, request: Request<Incoming>) -> Result<Response<Body>, Infallible>
+async fn call<S>(service: &mut S, request: Request<Counted>) -> Result<Response<Body>, Infallible>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Counted>, Response = Response<Body>, Error = Infallible>,
 {
     // Generated servers are always ready.
     debug_assert!(matches!(

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 use super::connection::{Connection, Peer};
+use super::places::Places;
 
 /// Connections of admitted peers, without end and without errors. `keep` is dropped, before the listening socket
 /// closes, when the stream is dropped.
@@ -20,8 +20,8 @@ pub(super) fn connections<K: Send>(
     allowed_uids: Vec<u32>,
     keep: K,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
-    let door =
-        Door { _keep: keep, listener, allowed_uids, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+    let places = Arc::new(Places::new(rustix::process::geteuid().as_raw()));
+    let door = Door { _keep: keep, listener, allowed_uids, places };
     stream::unfold(door, async |mut door| {
         let connection = door.next().await;
         Some((Ok(connection), door))
@@ -32,7 +32,7 @@ struct Door<K> {
     _keep: K,
     listener: UnixListener,
     allowed_uids: Vec<u32>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl<K> Door<K> {
@@ -73,17 +73,15 @@ impl<K> Door<K> {
             tracing::warn!(pid, uid, "refused a connection: --allow-uid {uid} would admit this user");
             return None;
         }
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            tracing::warn!(pid, uid, "refused a connection: {MAX_CONNECTIONS} are open already");
-            return None;
-        };
-        Some(Connection::new(stream, peer, Some(place)))
+        match self.places.take(uid) {
+            Ok(place) => Some(Connection::new(stream, peer, Some(place))),
+            Err(reason) => {
+                tracing::warn!(pid, uid, "refused a connection: {reason}");
+                None
+            }
+        }
     }
 }
 
-/// kube-apiserver opens one connection for each KMS entry, and a host runs one API server: a handful, or a few dozen
-/// while configurations are reloaded. 1,024 is far above that and above the 500 that the tests open, and bounds
-/// memory: about 30 KiB for each connection in h2 and here make 30 MiB.
-const MAX_CONNECTIONS: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 use tonic::transport::server::Connected;
 
 use super::authority::Scanner;
+use super::places::Place;
 
 /// A connection from an admitted peer, as tonic reads and writes it.
 ///
@@ -38,7 +38,7 @@ pub struct Connection {
     finished: u64,
     closed: bool,
     /// Frees the place among the connections that may be open at once.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 /// Who is on the other end, as the kernel saw it when the client connected: for the log, and for a tonic server, which puts
@@ -55,7 +55,7 @@ pub struct Peer {
 
 impl Connection {
     /// Must be called inside a tokio runtime, whose clock the deadlines use.
-    pub(super) fn new(stream: UnixStream, peer: Peer, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(stream: UnixStream, peer: Peer, place: Option<Place>) -> Self {
         Self {
             stream,
             peer,
@@ -67,6 +67,11 @@ impl Connection {
             closed: false,
             _place: place,
         }
+    }
+
+    /// Who is on the other end.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// Reads until the scanner lets something pass; true at the client's end of file.

@@ -7,6 +7,7 @@
 mod accept;
 pub mod authority;
 mod connection;
+mod places;
 mod socket;
 
 pub use connection::{Connection, Peer};

@@ -5,6 +5,7 @@ mod api_server;
 mod bad_input;
 mod calls;
 mod cloud_kms;
+mod exhaustion;
 mod key_commands;
 mod key_service;
 mod log_reader;

@@ -67,8 +67,12 @@ impl Served {
         self.place.socket()
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.running.admin().expect("an admin port")
+    }
+
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        get(self.running.admin().expect("an admin port"), path)
+        get(self.admin(), path)
     }
 
     /// Waits until `/readyz` begins with this, and gives its status and text.

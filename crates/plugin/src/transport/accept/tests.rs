@@ -5,11 +5,12 @@ use tokio::io::AsyncReadExt;
 
 use super::*;
 
-fn door(allowed_uids: Vec<u32>, places: usize) -> (Door<()>, std::path::PathBuf, tempfile::TempDir) {
+fn door(allowed_uids: Vec<u32>) -> (Door<()>, std::path::PathBuf, tempfile::TempDir) {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("kms.sock");
     let listener = UnixListener::bind(&path).expect("bound");
-    (Door { _keep: (), listener, allowed_uids, places: Arc::new(Semaphore::new(places)) }, path, place)
+    let places = Arc::new(Places::new(own_uid()));
+    (Door { _keep: (), listener, allowed_uids, places }, path, place)
 }
 
 fn own_uid() -> u32 {
@@ -18,7 +19,7 @@ fn own_uid() -> u32 {
 
 #[tokio::test]
 async fn who_is_not_on_the_list_is_closed_unread() {
-    let (mut door, path, _place) = door(vec![own_uid() + 1], 1);
+    let (mut door, path, _place) = door(vec![own_uid() + 1]);
     let mut client = UnixStream::connect(&path).await.expect("listens");
     tokio::select! {
         _ = door.next() => panic!("admitted"),
@@ -28,7 +29,7 @@ async fn who_is_not_on_the_list_is_closed_unread() {
 
 #[tokio::test]
 async fn the_peer_is_the_one_that_the_kernel_names() {
-    let (mut door, path, _place) = door(vec![own_uid()], 1);
+    let (mut door, path, _place) = door(vec![own_uid()]);
     let _client = UnixStream::connect(&path).await.expect("listens");
     let connection = door.next().await;
     let peer = tonic::transport::server::Connected::connect_info(&connection);
@@ -38,23 +39,24 @@ async fn the_peer_is_the_one_that_the_kernel_names() {
 
 #[tokio::test]
 async fn a_full_house_says_so_at_once_and_has_room_again() {
-    let (mut door, path, _place) = door(vec![own_uid()], 2);
-    let _clients = [connect(&path).await, connect(&path).await];
-    let first = door.next().await;
-    let _second = door.next().await;
-    let mut third = connect(&path).await;
+    let (mut door, path, _place) = door(vec![own_uid()]);
+    let mut taken: Vec<_> = std::iter::from_fn(|| door.places.take(own_uid()).ok()).collect();
+    let mut refused = connect(&path).await;
     assert!(door.next().now_or_never().is_none());
-    assert_eq!(third.read(&mut [0; 1]).await.expect("a clean end"), 0);
+    assert_eq!(refused.read(&mut [0; 1]).await.expect("a clean end"), 0);
 
-    drop(first);
-    let _fourth = connect(&path).await;
-    door.next().await;
+    taken.pop();
+    let _client = connect(&path).await;
+    let admitted = door.next().await;
+    assert!(door.places.take(own_uid()).is_err(), "the connection has the place");
+    drop(admitted);
+    assert!(door.places.take(own_uid()).is_ok());
 }
 
 #[tokio::test]
 async fn what_is_kept_goes_with_the_stream() {
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let Door { listener, .. } = door(Vec::new(), 1).0;
+    let Door { listener, .. } = door(Vec::new()).0;
     let mut stream = Box::pin(connections(listener, vec![own_uid()], sender));
     assert!(stream.next().now_or_never().is_none());
     drop(stream);
