@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::providers::ExpirySource;
 use crate::snapshot::{NotServing, Published, State};
+use crate::transport::SocketWatch;
 use crate::unwrap_cache::UnwrapCache;
 
 /// How often the service manager's status line is brought up to date.
@@ -23,6 +24,8 @@ pub(crate) struct PluginReport {
     pub(crate) cache: Arc<UnwrapCache>,
     /// For `/metrics`.
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether clients reach the socket.
+    pub(crate) socket: Arc<SocketWatch>,
     /// When credentials end.
     pub(crate) expiry: ExpirySource,
 }
@@ -34,10 +37,15 @@ impl Report for PluginReport {
         if let Some((what, at)) = (self.expiry)() {
             text.push_str(&format!("{what} {}\n", ends(at, SystemTime::now())));
         }
-        Readiness { ready: self.published.snapshot().is_ok(), text }
+        let lost = self.socket.lost();
+        if let Some(reason) = &lost {
+            text.insert_str(0, &format!("clients cannot reach the socket: {reason}\n"));
+        }
+        Readiness { ready: self.published.snapshot().is_ok() && lost.is_none(), text }
     }
 
     fn metrics(&self) -> String {
+        self.metrics.socket(&self.socket);
         self.metrics.text(&self.published.state(), self.cache.len(), (self.expiry)())
     }
 }

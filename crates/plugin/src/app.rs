@@ -104,6 +104,7 @@ impl App {
             tasks: tasks.clone(),
             notify: Arc::clone(&notify),
         };
+        let socket = listener.watch();
         let connections =
             listener.incoming().map_err(|error| Failure::new(format!("cannot serve the socket: {error}")))?;
         tasks.spawn("prober", prober.run(tasks.stopping()));
@@ -118,6 +119,7 @@ impl App {
             published: Arc::clone(&kms.published),
             cache: Arc::clone(&kms.cache),
             metrics: Arc::clone(&kms.metrics),
+            socket,
             expiry,
         };
         if let Some(admin) = admin {

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use crate::snapshot::State;
+use crate::transport::SocketWatch;
 use crate::unwrap_cache::Lookup;
 
 /// From 25 us, where a call from memory ends, to 3 s, where kube-apiserver gives up.
@@ -64,6 +65,8 @@ pub(crate) struct Metrics {
     key_id: Family<KeyIdLabels, Gauge>,
     credentials_end: Family<CredentialLabels, Gauge>,
     dropped_log_lines: Counter,
+    socket_lost: Gauge,
+    socket_rebinds: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -155,6 +158,18 @@ impl Metrics {
             "Lines of the log that nobody read in time",
             dropped_log_lines.clone(),
         );
+        let socket_lost = Gauge::default();
+        registry.register(
+            "socket_lost",
+            "1 while no client can connect by the socket's path",
+            socket_lost.clone(),
+        );
+        let socket_rebinds = Counter::default();
+        registry.register(
+            "socket_rebinds",
+            "How often the socket's file was gone and was made anew",
+            socket_rebinds.clone(),
+        );
 
         Self {
             registry,
@@ -169,6 +184,8 @@ impl Metrics {
             key_id,
             credentials_end,
             dropped_log_lines,
+            socket_lost,
+            socket_rebinds,
         }
     }
 
@@ -186,6 +203,12 @@ impl Metrics {
         if let Some(counter) = self.lookups.get(lookup as usize) {
             counter.inc();
         }
+    }
+
+    /// What is known of the socket now.
+    pub(crate) fn socket(&self, watch: &SocketWatch) {
+        self.socket_lost.set(i64::from(watch.lost().is_some()));
+        self.socket_rebinds.inner().store(watch.rebinds(), Ordering::Relaxed);
     }
 
     /// The text of `/metrics`, with gauges as of now.

@@ -108,6 +108,7 @@ impl Testbed {
             published: Arc::clone(&self.published),
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.kms.metrics),
+            socket: Arc::default(),
             expiry: no_expiry(),
         }
     }

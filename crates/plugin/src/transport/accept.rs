@@ -9,37 +9,63 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::connection::{Connection, Peer};
 use super::places::Places;
+use super::socket::Kept;
 
 /// Connections of admitted peers, without end and without errors. `keep` is dropped, before the listening socket
 /// closes, when the stream is dropped.
-pub(super) fn connections<K: Send>(
+pub(super) fn connections<K: Keep>(
     listener: UnixListener,
     allowed_uids: Vec<u32>,
     keep: K,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
     let places = Arc::new(Places::new(rustix::process::geteuid().as_raw()));
-    let door = Door { _keep: keep, listener, allowed_uids, places };
+    let door = Door { keep, looks: looks(), listener, allowed_uids, places };
     stream::unfold(door, async |mut door| {
         let connection = door.next().await;
         Some((Ok(connection), door))
     })
 }
 
+/// What is kept as long as connections are accepted.
+pub(super) trait Keep: Send {
+    /// Looks whether clients still find the listener, and gives another one when it has to be replaced.
+    fn look_after(&mut self) -> Option<UnixListener>;
+}
+
+impl Keep for Kept {
+    fn look_after(&mut self) -> Option<UnixListener> {
+        Kept::look_after(self)
+    }
+}
+
 struct Door<K> {
-    _keep: K,
+    keep: K,
+    looks: Interval,
     listener: UnixListener,
     allowed_uids: Vec<u32>,
     places: Arc<Places>,
 }
 
-impl<K> Door<K> {
+impl<K: Keep> Door<K> {
     async fn next(&mut self) -> Connection {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                // Who has connected already is admitted before the listener may be replaced.
+                biased;
+                accepted = self.listener.accept() => accepted,
+                _ = self.looks.tick() => {
+                    if let Some(listener) = self.keep.look_after() {
+                        self.listener = listener;
+                    }
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     if let Some(connection) = self.admit(stream) {
@@ -83,5 +109,13 @@ impl<K> Door<K> {
     }
 }
 
+fn looks() -> Interval {
+    let mut looks = tokio::time::interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+/// About as long as kube-apiserver waits before it connects again. A look is one call of the system.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

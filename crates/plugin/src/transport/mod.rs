@@ -11,4 +11,4 @@ mod places;
 mod socket;
 
 pub use connection::{Connection, Peer};
-pub use socket::{DEFAULT_SOCKET, Listener, SocketError, SocketSettings, inherited_listener};
+pub use socket::{DEFAULT_SOCKET, Listener, SocketError, SocketSettings, SocketWatch, inherited_listener};

@@ -6,10 +6,13 @@ mod error;
 mod file;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::stream::Stream;
 use listenfd::ListenFd;
@@ -17,7 +20,9 @@ use listenfd::ListenFd;
 use self::address::Address;
 pub use self::address::DEFAULT_SOCKET;
 pub use self::error::SocketError;
-use self::file::SocketFile;
+pub(super) use self::watch::Kept;
+use self::watch::Place;
+pub use self::watch::SocketWatch;
 use super::accept;
 use super::connection::Connection;
 
@@ -44,8 +49,8 @@ impl Default for SocketSettings {
 /// was made here.
 #[derive(Debug)]
 pub struct Listener {
-    /// `None` for abstract and inherited sockets. First, so that the file goes before the socket closes.
-    file: Option<SocketFile>,
+    /// First, so that the file goes before the socket closes.
+    kept: Kept,
     socket: UnixListener,
     allowed_uids: Vec<u32>,
 }
@@ -59,24 +64,20 @@ impl Listener {
         allowed_uids.extend([0, own_uid]);
 
         let address = Address::parse(settings)?;
-        let (file, socket) = match (inherited, address) {
+        let (place, socket) = match (inherited, address) {
             (Some(socket), address) => {
                 warn_if_elsewhere(&socket, settings, &address);
-                (None, socket)
+                let path = socket.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
+                (Place::inherited(path.as_deref()), socket)
             }
-            (None, Address::Abstract(name)) => (None, bind_abstract(&name)?),
+            (None, Address::Abstract(name)) => (Place::Nowhere, bind_abstract(&name)?),
             (None, Address::Path(path)) => {
-                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-                    let reason = "a socket's path must end with a file name";
-                    return Err(SocketError::Invalid { given: path.display().to_string(), reason });
-                };
-                let directory = directory::prepare(parent, own_uid)?;
-                let (socket, file) = SocketFile::listen(directory.join(name), settings.mode)?;
-                (Some(file), socket)
+                let (socket, place) = Place::listen(path, settings.mode)?;
+                (place, socket)
             }
         };
         socket.set_nonblocking(true).map_err(SocketError::Inherited)?;
-        Ok(Self { file, socket, allowed_uids })
+        Ok(Self { kept: Kept::new(place), socket, allowed_uids })
     }
 
     /// The socket's path, or `@` and its abstract name, for logs.
@@ -84,11 +85,16 @@ impl Listener {
         self.socket.local_addr().map_or_else(|_| "an unknown socket".to_owned(), |address| name_of(&address))
     }
 
+    /// What is known of the socket while it is served.
+    pub fn watch(&self) -> Arc<SocketWatch> {
+        self.kept.watch()
+    }
+
     /// Connections of admitted peers; errors of accepting are logged and survived. Must be called inside a tokio
     /// runtime.
     pub fn incoming(self) -> io::Result<impl Stream<Item = io::Result<Connection>> + Send + use<>> {
-        let Self { file, socket, allowed_uids } = self;
-        Ok(accept::connections(tokio::net::UnixListener::from_std(socket)?, allowed_uids, file))
+        let Self { kept, socket, allowed_uids } = self;
+        Ok(accept::connections(tokio::net::UnixListener::from_std(socket)?, allowed_uids, kept))
     }
 }
 

@@ -10,7 +10,19 @@ fn door(allowed_uids: Vec<u32>) -> (Door<()>, std::path::PathBuf, tempfile::Temp
     let path = place.path().join("kms.sock");
     let listener = UnixListener::bind(&path).expect("bound");
     let places = Arc::new(Places::new(own_uid()));
-    (Door { _keep: (), listener, allowed_uids, places }, path, place)
+    (Door { keep: (), looks: looks(), listener, allowed_uids, places }, path, place)
+}
+
+impl Keep for () {
+    fn look_after(&mut self) -> Option<UnixListener> {
+        None
+    }
+}
+
+impl Keep for tokio::sync::oneshot::Sender<()> {
+    fn look_after(&mut self) -> Option<UnixListener> {
+        None
+    }
 }
 
 fn own_uid() -> u32 {

@@ -13,6 +13,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, 
 
 use super::SocketError;
 use super::address::LONGEST_NAME;
+use super::watch::identity_of;
 
 /// A socket file of ours. Dropping it removes the file, unless something else has taken its place.
 #[derive(Debug)]
@@ -21,17 +22,24 @@ pub(super) struct SocketFile {
     /// Device and inode.
     identity: (u64, u64),
     /// Held as long as the file is ours, so that two plugins cannot both find the other's socket stale.
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl SocketFile {
-    /// Listens on `path`, whose directory is known to be safe.
-    pub(super) fn listen(path: PathBuf, mode: u32) -> Result<(UnixListener, Self), SocketError> {
+    /// Listens on `path`, whose directory is known to be safe. `kept` is the lock of a socket file that was there before.
+    pub(super) fn listen(
+        path: PathBuf,
+        mode: u32,
+        kept: Option<File>,
+    ) -> Result<(UnixListener, Self), SocketError> {
         if path.as_os_str().len() > LONGEST_NAME {
             let (given, length) = (path.display().to_string(), path.as_os_str().len());
             return Err(SocketError::TooLong { given, length });
         }
-        let lock = lock(&path)?;
+        let lock = match kept.filter(|kept| is_at(kept, &lock_path(&path))) {
+            Some(kept) => kept,
+            None => lock(&path)?,
+        };
         remove_stale(&path)?;
 
         let error = |action| {
@@ -52,11 +60,21 @@ impl SocketFile {
         })?;
         let found =
             fs::symlink_metadata(&path).map_err(|source| SocketError::io("examine", &path, source))?;
-        let file = Self { identity: (found.dev(), found.ino()), path: path.clone(), _lock: lock };
+        let file = Self { identity: (found.dev(), found.ino()), path: path.clone(), lock: Some(lock) };
         fs::set_permissions(&path, Permissions::from_mode(mode))
             .map_err(|source| SocketError::io("set the mode of", &path, source))?;
         net::listen(&socket, BACKLOG).map_err(error("listen on"))?;
         Ok((UnixListener::from(socket), file))
+    }
+
+    /// Device and inode.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Gives the file up, and keeps the place locked for another one.
+    pub(super) fn into_lock(mut self) -> Option<File> {
+        self.lock.take()
     }
 }
 
@@ -71,9 +89,7 @@ impl Drop for SocketFile {
 
 /// The lock file stays for ever: removing it would let two processes lock two different files.
 fn lock(socket: &Path) -> Result<File, SocketError> {
-    let mut path = socket.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
+    let path = lock_path(socket);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -91,6 +107,17 @@ fn lock(socket: &Path) -> Result<File, SocketError> {
         }
         Err(fs::TryLockError::Error(source)) => Err(SocketError::io("lock", &path, source)),
     }
+}
+
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
+}
+
+/// A lock whose file was removed keeps nobody out.
+fn is_at(lock: &File, path: &Path) -> bool {
+    lock.metadata().is_ok_and(|it| identity_of(path) == Some((it.dev(), it.ino())))
 }
 
 /// Removes a socket file that is proven to have no listener, and nothing else.

@@ -282,3 +282,93 @@ fn set_mode(path: &Path, mode: u32) {
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().expect("there")
 }
+
+/// What a look at a listener finds: whether it was made anew, and why clients cannot reach it.
+fn look(listener: &mut Listener) -> (bool, Option<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let anew = runtime.block_on(async {
+        let socket = listener.kept.look_after().map(|socket| socket.into_std().expect("a socket"));
+        socket.map(|socket| listener.socket = socket).is_some()
+    });
+    (anew, listener.watch().lost())
+}
+
+#[test]
+fn a_removed_socket_or_directory_is_made_anew() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("keystead/kms.sock");
+    let mut listener = bind(&path).expect("a free path");
+    assert_eq!(look(&mut listener), (false, None));
+
+    fs::remove_file(&path).expect("removed");
+    assert_eq!(look(&mut listener), (true, None));
+    assert_eq!(mode(&path), 0o600);
+    UnixStream::connect(&path).expect("somebody listens");
+    let second = bind(&path).expect_err("the place is still locked");
+    assert!(matches!(second, SocketError::InUse { .. }), "{second}");
+
+    fs::remove_dir_all(path.parent().expect("a parent")).expect("removed");
+    assert_eq!(look(&mut listener), (true, None));
+    assert_eq!(mode(path.parent().expect("a parent")), 0o700);
+    UnixStream::connect(&path).expect("somebody listens");
+    let second = bind(&path).expect_err("the place is locked again");
+    assert!(matches!(second, SocketError::InUse { .. }), "{second}");
+
+    assert_eq!((look(&mut listener), listener.watch().rebinds()), ((false, None), 2));
+    drop(listener);
+    assert!(!path.exists(), "the last file is removed at the end");
+}
+
+#[test]
+fn what_took_the_sockets_place_is_never_replaced_while_it_lives() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("keystead/kms.sock");
+    let mut listener = bind(&path).expect("a free path");
+
+    fs::remove_file(&path).expect("removed");
+    let other = UnixListener::bind(&path).expect("a free path");
+    for _ in 0..2 {
+        let (anew, lost) = look(&mut listener);
+        assert!(!anew && lost.as_ref().is_some_and(|it| it.contains("is listening on")), "{lost:?}");
+    }
+    drop(other);
+    assert_eq!(look(&mut listener), (true, None), "nobody listens there any more");
+
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, "something").expect("written");
+    let (anew, lost) = look(&mut listener);
+    assert!(!anew && lost.as_ref().is_some_and(|it| it.contains("is a file")), "{lost:?}");
+    assert_eq!(fs::read(&path).expect("left alone"), b"something");
+    drop(listener);
+    assert!(path.exists(), "nor is it removed at the end");
+}
+
+#[test]
+fn a_directory_that_became_unsafe_is_not_used_again() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("keystead/kms.sock");
+    let directory = path.parent().expect("a parent").to_owned();
+    let mut listener = bind(&path).expect("a free path");
+
+    fs::remove_dir_all(&directory).expect("removed");
+    fs::create_dir(&directory).expect("made by somebody else");
+    set_mode(&directory, 0o777);
+    let (anew, lost) = look(&mut listener);
+    assert!(!anew && lost.as_ref().is_some_and(|it| it.contains("has mode 0777")), "{lost:?}");
+    assert!(!path.exists());
+    set_mode(&directory, 0o700);
+    assert_eq!(look(&mut listener), (true, None));
+}
+
+#[test]
+fn a_passed_socket_that_is_gone_is_reported_and_never_made() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("passed.sock");
+    let passed = UnixListener::bind(&path).expect("a free path");
+    let mut listener = Listener::bind(&at(&path), Some(passed)).expect("taken");
+    assert_eq!(look(&mut listener), (false, None));
+    fs::remove_file(&path).expect("removed");
+    let (anew, lost) = look(&mut listener);
+    assert!(!anew && lost.as_ref().is_some_and(|it| it.contains("restart its .socket unit")), "{lost:?}");
+    assert!(!path.exists());
+}
