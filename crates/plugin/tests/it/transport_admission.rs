@@ -51,6 +51,29 @@ async fn a_peer_on_the_list_is_admitted() {
 
 #[tokio::test]
 #[ignore = "needs root"]
+async fn one_user_cannot_take_all_places() {
+    let log = Log::default();
+    let _guard = log.collect();
+    let settings = SocketSettings { mode: 0o666, allow_uids: vec![FOREIGN], ..Default::default() };
+    let server = Running::start_with("kms.sock", settings);
+    let_everybody_in(&server.path);
+    let mut held: Vec<_> = (0..128).map(|_| connect_as_foreign(&server.path)).collect();
+    let mut one_more = connect_as_foreign(&server.path);
+    assert!(one_more.read_u8().await.is_err(), "closed, after those that came before it were admitted");
+    let line = log.line_with("refused a connection");
+    assert!(line.contains("128 of this user are open already") && line.contains("uid=65534"), "{line}");
+
+    let head = block(&authority(0x41, "/x"));
+    let mut root = Client::connect(&server.path).await;
+    assert_eq!(root.call(&head, b"seed").await, End::Answered(b"deesu".to_vec()));
+    let mut client = Client::greet(held.remove(0)).await;
+    assert_eq!(client.call(&head, b"seed").await, End::Answered(b"deesu".to_vec()));
+    drop((client, root, held, one_more));
+    server.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
 async fn the_mode_keeps_others_out() {
     let server = Running::start();
     let_everybody_in(&server.path);
