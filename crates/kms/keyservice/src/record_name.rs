@@ -120,6 +120,11 @@ pub(crate) fn service_account_keys(email: &str) -> String {
     format!("service-account-key/{email}/")
 }
 
+/// Written with each new key of an account that has no record of its own.
+pub(crate) fn newest_service_account_key(email: &str) -> String {
+    format!("service-account-newest-key/{email}")
+}
+
 pub(crate) fn token(id: &str) -> String {
     format!("{TOKENS}{id}")
 }

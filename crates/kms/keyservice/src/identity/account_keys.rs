@@ -5,7 +5,7 @@ use keystead_store::Batch;
 
 use super::ServiceAccountKey;
 use super::account_name::AccountName;
-use super::service_account_key::{MAX_KEYS, is_key_id};
+use super::service_account_key::{MAX_LISTED, is_key_id};
 use crate::records::decode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
@@ -50,7 +50,8 @@ impl Operation for ListServiceAccountKeys {
         let name = &act.command().name;
         act.service().find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
         let prefix = record_name::service_account_keys(&name.email);
-        let records = act.service().store.list(&prefix, "", MAX_KEYS).await?;
+        // All of them, should there ever be more than may be.
+        let records = act.service().store.list(&prefix, "", MAX_LISTED).await?;
         records.iter().map(|record| decode(&record.name, &record.value)).collect()
     }
 }

@@ -15,7 +15,7 @@ use super::account_name::AccountName;
 use super::service_account_key::{KEY_ID_LEN, MAX_KEYS};
 use super::{ServiceAccount, ServiceAccountKey};
 use crate::records::encode;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Longest key file, in bytes: one with a key of 2,048 bits has about 2,300.
 const MAX_FILE_LEN: usize = 4096;
@@ -58,6 +58,17 @@ impl Operation for CreateServiceAccountKey {
     async fn perform(act: &mut Act<'_, Self>) -> Result<NewServiceAccountKey, KmsError> {
         let (service, name) = (act.service(), act.command().name.clone());
         let account = service.find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
+        // Written with the key and read before the keys are counted: of two calls that count the same the second starts over.
+        // The account itself, so that a deletion in between is noticed too; one of clusters has no record.
+        let guard = match account.is_of_clusters() {
+            true => guard(record_name::newest_service_account_key(&name.email), service).await?,
+            false => {
+                let stored = service.read::<ServiceAccount>(&name.record()).await?;
+                let stored = stored.ok_or_else(|| name.not_found())?;
+                let value = Some(encode(&stored.value)?);
+                Write { name: name.record(), expect: Expect::At(stored.revision), value }
+            }
+        };
         let keys = service.store.count(&record_name::service_account_keys(&name.email)).await?;
         if keys >= MAX_KEYS as u64 {
             let text = format!(
@@ -84,16 +95,23 @@ impl Operation for CreateServiceAccountKey {
         act.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
         let record = record_name::service_account_key(&name.email, &key.id);
         let mut batch = Batch::default().create(record, encode(&key)?);
-        if !account.is_of_clusters() {
-            // The account is there when the key is: rewritten as it is, so that a deletion in between is noticed.
-            let stored =
-                service.read::<ServiceAccount>(&name.record()).await?.ok_or_else(|| name.not_found())?;
-            let value = Some(encode(&stored.value)?);
-            batch.writes.push(Write { name: name.record(), expect: Expect::At(stored.revision), value });
+        batch.writes.push(guard);
+        match act.commit(batch).await {
+            Ok(_) => Ok(NewServiceAccountKey { key, file }),
+            // The name of a key is random, so it is the guard that was written meanwhile.
+            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(act.start_over(error)),
+            Err(error) => Err(error),
         }
-        act.commit(batch).await?;
-        Ok(NewServiceAccountKey { key, file })
     }
+}
+
+/// Writes a record that says nothing, if nobody else has meanwhile.
+async fn guard(name: String, service: &KeyService) -> Result<Write, KmsError> {
+    let expect = match service.store.get(&name).await? {
+        Some(entry) => Expect::At(entry.revision),
+        None => Expect::Absent,
+    };
+    Ok(Write { name, expect, value: Some(Vec::new()) })
 }
 
 fn generate() -> Option<(Zeroizing<Vec<u8>>, Vec<u8>)> {

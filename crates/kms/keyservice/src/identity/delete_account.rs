@@ -4,7 +4,7 @@ use keystead_store::{Batch, Expect, Write};
 
 use super::ServiceAccount;
 use super::account_name::AccountName;
-use super::service_account_key::MAX_KEYS;
+use super::service_account_key::MAX_LISTED;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
 /// Deletes a service account and its keys. Its address is not given to another.
@@ -42,7 +42,7 @@ impl Operation for DeleteServiceAccount {
         let mut batch = Batch::default().delete(name.record(), stored.revision);
         // A key that is made meanwhile is of no use without the account.
         let keys = record_name::service_account_keys(&name.email);
-        for entry in service.store.list(&keys, "", MAX_KEYS).await? {
+        for entry in service.store.list(&keys, "", MAX_LISTED).await? {
             batch.writes.push(Write { name: entry.name, expect: Expect::Any, value: None });
         }
         let policy = record_name::policy(&name.resource().to_string());

@@ -3,6 +3,8 @@ use serde::{Deserialize, Serialize};
 
 /// Keys of one account, as Google has it: enough to change one while another counts.
 pub(super) const MAX_KEYS: usize = 10;
+/// Keys that are read at once: all of them, also where an older server let more in.
+pub(super) const MAX_LISTED: usize = 1000;
 /// 20 bytes: ids look like Google's.
 pub(super) const KEY_ID_LEN: usize = 20;
 

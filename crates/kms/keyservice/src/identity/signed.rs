@@ -51,6 +51,15 @@ enum Audience {
 }
 
 impl Audience {
+    /// Google's Go client signs an empty audience where it asks for a scope, over gRPC.
+    fn is_none(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(one) => one.is_empty(),
+            Self::Many(_) => false,
+        }
+    }
+
     /// Every audience that is named must be ours: what is signed for others too is not for us alone.
     fn fits(&self, ours: impl Fn(&str) -> bool) -> bool {
         match self {
@@ -151,7 +160,7 @@ impl KeyService {
         let ours = |audience: &str| {
             AUDIENCES.contains(&audience) || self.settings.audiences.iter().any(|it| it == audience)
         };
-        let by_scope = matches!(claims.aud, Audience::None) && claims.has_scope();
+        let by_scope = claims.aud.is_none() && claims.has_scope();
         if by_scope || claims.aud.fits(ours) {
             return Ok(());
         }

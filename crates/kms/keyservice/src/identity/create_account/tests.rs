@@ -146,3 +146,28 @@ async fn a_key_file_is_googles_form_and_its_private_half_is_nowhere_else() {
     let keys = server.run_as(&admin, ListServiceAccountKeys { name }).await.expect("listed");
     assert_eq!(keys.len(), 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_at_most_ten_keys_also_when_many_ask_at_once() {
+    let server = FreshServer::new().await;
+    let project = server.project("key-project").await;
+    let admin = server.admin().await;
+    let made = server.run_as(&admin, create("backup-job")).await.expect("made");
+    let number = server.run_as(&admin, GetProject { id: project }).await.expect("a project").number;
+    let of_clusters = format!("service-{number}@container-engine-robot.iam.gserviceaccount.com");
+    for email in [made.email, of_clusters] {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..13 {
+            let name = name(&server, &email).await;
+            let service = std::sync::Arc::clone(&server.service);
+            let call =
+                service.call(std::sync::Arc::clone(&admin.caller), admin.origin.clone()).expect("a call");
+            calls.spawn(async move { service.run(&call, CreateServiceAccountKey { name }).await.map(drop) });
+        }
+        let made = calls.join_all().await.into_iter().filter(Result::is_ok).count();
+        assert_eq!(made, 10, "{email}");
+        let name = name(&server, &email).await;
+        let listed = server.run_as(&admin, ListServiceAccountKeys { name }).await.expect("listed");
+        assert_eq!(listed.len(), 10, "{email}");
+    }
+}

@@ -58,12 +58,18 @@ async fn claims_that_do_not_fit_are_refused() {
     let scoped =
         with(with(good.clone(), "aud", Value::Null), "scope", json!(format!("openid {}", SCOPES[0])));
     server.bearer(&file.sign(&scoped)).await.expect("newer clients sign a scope");
+    let empty = with(scoped.clone(), "aud", json!(""));
+    server
+        .bearer(&file.sign(&empty))
+        .await
+        .expect("the Go client over gRPC signs a scope and an empty audience");
     for (name, value) in [
         ("aud", json!("https://oauth2.googleapis.com/token")),
         ("aud", json!("https://storage.googleapis.com/")),
         ("aud", json!("https://cloudkms.googleapis.com")),
         ("aud", json!([KMS, "https://storage.googleapis.com/"])),
         ("aud", json!([])),
+        ("aud", json!("")),
         ("aud", json!(7)),
         ("aud", Value::Null),
         ("sub", json!(other.client_email)),
