@@ -69,6 +69,32 @@ impl<T: Fields> Listing<T> {
         Ok(Self { page_size: page_size(request.page_size)?, filter, order, bound_to, after })
     }
 
+    /// Whether the list is everything in the order of names: then a page is read from where it begins and no further.
+    pub fn is_plain(&self) -> bool {
+        self.filter.is_empty() && self.order == OrderBy::default()
+    }
+
+    /// The last part of the name of the last item on the page before; none on the first page. For a plain list.
+    pub fn begins_after(&self) -> Option<&str> {
+        self.after.as_deref()?.rsplit('/').next()
+    }
+
+    /// How many items of a plain list to read: one more than fit, to know whether there is another page.
+    pub fn wanted(&self) -> usize {
+        self.page_size + 1
+    }
+
+    /// A page of a plain list, out of the [`wanted`](Self::wanted) items from where it begins.
+    pub fn plain_page(&self, mut items: Vec<T>, total_size: usize) -> Page<T> {
+        let more = items.len() > self.page_size;
+        items.truncate(self.page_size);
+        let next_page_token = match items.last() {
+            Some(last) if more => issue_token(&self.order.key(last), &self.bound_to),
+            _ => String::new(),
+        };
+        Page { items, next_page_token, total_size }
+    }
+
     /// The page that was asked for, out of all that the parent has. A page begins after the last item of the one before,
     /// so nothing is shown twice or left out when others come and go in between.
     pub fn page(&self, all: impl IntoIterator<Item = T>) -> Page<T> {

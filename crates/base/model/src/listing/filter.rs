@@ -47,6 +47,11 @@ impl<T: Fields> Filter<T> {
         Ok(Self { root, of: PhantomData })
     }
 
+    /// Whether it lets everything through.
+    pub(super) fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
     /// Whether an item is to be listed.
     pub fn matches(&self, item: &T) -> bool {
         self.root.as_ref().is_none_or(|root| root.holds(&|test| test.holds(item)))

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use keystead_iam::Permission;
 use keystead_model::listing::{Fields, ListRequest, Listing, Page};
 use keystead_model::{
-    CryptoKey, CryptoKeyName, CryptoKeyVersion, KeyRing, KeyRingName, LocationName, ProjectName,
-    RetiredResource,
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, KeyRing, KeyRingName, LocationName,
+    ProjectName, RetiredResource,
 };
 use serde::de::DeserializeOwned;
 
@@ -101,7 +101,7 @@ impl Operation for ListKeyRings {
         let Self { parent, options } = act.command();
         act.service().require_location(parent)?;
         let listing = options.parse(&parent.to_string())?;
-        Ok(listing.page(act.service().read_all(&record_name::rings(parent)).await?))
+        act.service().list(&listing, &record_name::rings(parent)).await
     }
 }
 
@@ -125,6 +125,22 @@ impl Operation for ListCryptoKeys {
         let service = act.service();
         service.require_ring(parent).await?;
         let listing = options.parse(&parent.to_string())?;
+        if listing.is_plain() {
+            let prefix = record_name::keys(parent);
+            let mut items = Vec::new();
+            for key in service.read_page::<_, CryptoKey>(&listing, &prefix).await? {
+                let primary = match key.primary {
+                    // Key and version may have been deleted since the page was read.
+                    Some(number) => {
+                        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
+                        service.read(&record_name::version(&name)).await?.map(|stored| stored.value)
+                    }
+                    None => None,
+                };
+                items.push(KeyAndPrimary { key, primary });
+            }
+            return Ok(listing.plain_page(items, service.total(&prefix).await?));
+        }
         let keys: Vec<CryptoKey> = service.read_all(&record_name::keys(parent)).await?;
         let versions: Vec<CryptoKeyVersion> = service.read_all(&record_name::versions_in(parent)).await?;
         let mut versions: BTreeMap<_, _> = versions
@@ -158,7 +174,7 @@ impl Operation for ListCryptoKeyVersions {
         let Self { parent, options } = act.command();
         act.service().read_key(parent).await?;
         let listing = options.parse(&parent.to_string())?;
-        Ok(listing.page(act.service().read_all(&record_name::versions(parent)).await?))
+        act.service().list(&listing, &record_name::versions(parent)).await
     }
 }
 
@@ -181,7 +197,7 @@ impl Operation for ListRetiredResources {
         let Self { parent, options } = act.command();
         act.service().require_location(parent)?;
         let listing = options.parse(&parent.to_string())?;
-        Ok(listing.page(act.service().read_all(&record_name::all_retired(parent)).await?))
+        act.service().list(&listing, &record_name::all_retired(parent)).await
     }
 }
 
@@ -261,6 +277,34 @@ impl ListOptions {
 }
 
 impl KeyService {
+    /// A page of the records under a prefix, which are listed as they are.
+    async fn list<T: Fields + DeserializeOwned>(
+        &self,
+        listing: &Listing<T>,
+        prefix: &str,
+    ) -> Result<Page<T>, KmsError> {
+        if listing.is_plain() {
+            let items = self.read_page(listing, prefix).await?;
+            return Ok(listing.plain_page(items, self.total(prefix).await?));
+        }
+        Ok(listing.page(self.read_all(prefix).await?))
+    }
+
+    /// The records of a page of a plain list, and one more. Names of records end as the names of what they hold.
+    async fn read_page<T: Fields, R: DeserializeOwned>(
+        &self,
+        listing: &Listing<T>,
+        prefix: &str,
+    ) -> Result<Vec<R>, KmsError> {
+        let after = listing.begins_after().map(|last| format!("{prefix}{last}")).unwrap_or_default();
+        let entries = self.store.list(prefix, &after, listing.wanted()).await?;
+        entries.iter().map(|entry| decode(&entry.name, &entry.value)).collect()
+    }
+
+    async fn total(&self, prefix: &str) -> Result<usize, KmsError> {
+        Ok(usize::try_from(self.store.count(prefix).await?).unwrap_or(usize::MAX))
+    }
+
     /// All records under a prefix.
     pub(crate) async fn read_all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, KmsError> {
         let mut all = Vec::new();

@@ -49,3 +49,50 @@ async fn a_list_of_what_is_not_there_is_not_found_or_refused() {
     let forged = bed.run(ListKeyRings { parent: LOCATION.parse().unwrap(), options }).await.err().unwrap();
     assert_eq!(forged.class(), ErrorClass::Invalid);
 }
+
+#[tokio::test]
+async fn a_plain_list_and_a_sorted_one_show_the_same_pages() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    for _ in 0..11 {
+        bed.run(CreateCryptoKeyVersion { key: crate::testbed::key_name() }).await.unwrap();
+    }
+    for number in 0..3 {
+        let name = format!("{LOCATION}/keyRings/r/cryptoKeys/k{number}").parse().unwrap();
+        bed.run(CreateCryptoKey { name, ..create_key() }).await.unwrap();
+        bed.run(CreateKeyRing { name: format!("{LOCATION}/keyRings/r{number}").parse().unwrap() })
+            .await
+            .unwrap();
+    }
+    // A filter that lets everything through: all is read and sorted.
+    let sorted = "createTime>\"2000-01-01T00:00:00Z\"";
+    macro_rules! same_pages {
+        ($list:ident, $parent:expr, $pages:expr) => {
+            let (mut tokens, mut pages) = ([String::new(), String::new()], 0);
+            loop {
+                let mut answers = Vec::new();
+                for (filter, token) in ["", sorted].into_iter().zip(&tokens) {
+                    let options = ListOptions {
+                        page_size: 2,
+                        page_token: token.clone(),
+                        filter: filter.to_owned(),
+                        order_by: String::new(),
+                    };
+                    answers.push(bed.run($list { parent: $parent, options }).await.unwrap());
+                }
+                assert_eq!(answers[0].items, answers[1].items);
+                assert_eq!(answers[0].total_size, answers[1].total_size);
+                assert_eq!(answers[0].next_page_token.is_empty(), answers[1].next_page_token.is_empty());
+                tokens = [answers[0].next_page_token.clone(), answers[1].next_page_token.clone()];
+                pages += 1;
+                if tokens[0].is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(pages, $pages, stringify!($list));
+        };
+    }
+    same_pages!(ListKeyRings, LOCATION.parse().unwrap(), 2);
+    same_pages!(ListCryptoKeys, ring(), 2);
+    same_pages!(ListCryptoKeyVersions, crate::testbed::key_name(), 6);
+}
