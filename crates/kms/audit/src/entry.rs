@@ -17,6 +17,10 @@ const MAX_USER_AGENT: usize = 512;
 /// Most permissions of one call; the largest call asks for five.
 const MAX_PERMISSIONS: usize = 32;
 
+/// Longest content of a record, in bytes: a list of 256 names of 1 KiB and all the rest. Twice as much, which it may take in
+/// the outbox of a store, is still less than the 1 MiB that a store takes.
+pub(crate) const MAX_CONTENT: usize = 384 * 1024;
+
 /// The label of a record about a step towards a key version's end.
 const DESTRUCTION: &str = "keystead/destruction";
 
@@ -34,7 +38,7 @@ pub(crate) fn of_event(event: &Event) -> Vec<u8> {
     };
     let log_name =
         format!("projects/{}/logs/cloudaudit.googleapis.com%2F{}", resource.project(), event.kind.log());
-    inside(&Entry {
+    let content = inside(&Entry {
         log_name,
         timestamp: event.time,
         severity,
@@ -42,7 +46,28 @@ pub(crate) fn of_event(event: &Event) -> Vec<u8> {
         labels: event.destruction.map(|it| Labels { destruction: it.name() }),
         resource,
         proto_payload: AuditLog(event, name),
-    })
+    });
+    if content.len() <= MAX_CONTENT || event.request.is_empty() && event.response.is_empty() {
+        return content;
+    }
+    let (request, response) = (omitted(&event.request), omitted(&event.response));
+    of_event(&Event { request, response, ..event.clone() })
+}
+
+/// What stands for fields that are too long: how long they are, and what they are to be compared with.
+fn omitted(fields: &SafeFields) -> SafeFields {
+    let text = serde_json::to_vec(fields).unwrap_or_default();
+    if fields.is_empty() || text.len() <= MAX_TEXT {
+        return fields.clone();
+    }
+    SafeFields::new()
+        .with("omittedBytes", i64::try_from(text.len()).unwrap_or(i64::MAX))
+        .with("sha256", sha256_hex(&text))
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The record with which a segment ends.

@@ -109,3 +109,26 @@ fn read_newest(segment: &SegmentFile, before: Option<Head>) -> Result<Found, Aud
     let active = Active::resume(path, segment.first, len, started)?;
     Ok(Found { head, active: Some(active), recovered })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_with_a_line_of_megabytes_opens() {
+        let dir = tempfile::tempdir().expect("a directory");
+        files::prepare(dir.path()).expect("made");
+        let mut segment = Vec::new();
+        let mut previous = crate::Hash::NONE;
+        // As a server wrote it that bounded texts before they were escaped.
+        for (sequence, len) in [(1, 10), (2, 1_500_000), (3, 10)] {
+            let text = "\\u0001".repeat(len / 6);
+            let content =
+                format!(r#""timestamp":"2026-01-31T12:00:00Z","insertId":"{sequence}","x":"{text}""#);
+            previous = line::write(&mut segment, sequence, previous, content.as_bytes());
+        }
+        fs::write(files::segment_path(dir.path(), 1), &segment).expect("written");
+        let found = find(dir.path()).expect("it opens");
+        assert_eq!((found.head.sequence, found.head.hash), (3, previous));
+    }
+}

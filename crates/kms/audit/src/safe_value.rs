@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Longest text that a record repeats, in bytes: a resource name is at most 268, and ciphertext never gets in.
+/// Longest text that a record repeats, in bytes of JSON: a resource name is at most 268, and ciphertext never gets in.
 pub(crate) const MAX_TEXT: usize = 1024;
 /// Most names in one list: what a policy binds is recorded whole up to here.
 const MAX_NAMES: usize = 256;
@@ -22,7 +22,7 @@ const MAX_NAMES: usize = 256;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum SafeValue {
-    /// A name, a state, a mask. Cut off after 1,024 bytes.
+    /// A name, a state, a mask. Cut off after 1,024 bytes of JSON.
     Text(String),
     /// A count or a size.
     Number(i64),
@@ -111,13 +111,25 @@ impl Serialize for SafeFields {
     }
 }
 
-/// The longest start of a text that has at most `limit` bytes.
+/// The longest start of a text that has at most `limit` bytes as JSON, without the quotes around it. A control character has
+/// six there, so a bound on the text itself bounds nothing.
 pub(crate) fn clip(text: &str, limit: usize) -> &str {
-    let mut end = limit.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    if text.len() <= limit && !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        return text;
     }
-    text.get(..end).unwrap_or_default()
+    let mut left = limit;
+    for (at, letter) in text.char_indices() {
+        let needed = match letter {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' => 6,
+            letter => letter.len_utf8(),
+        };
+        match left.checked_sub(needed) {
+            Some(rest) => left = rest,
+            None => return text.get(..at).unwrap_or_default(),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -129,6 +141,18 @@ mod tests {
         assert_eq!(clip("abc", 5), "abc");
         assert_eq!(clip("a\u{e9}b", 2), "a");
         assert_eq!(clip("a\u{e9}b", 3), "a\u{e9}");
+    }
+
+    #[test]
+    fn a_text_is_cut_by_what_it_takes_in_a_record() {
+        let all: String = (0..0x250_u32).filter_map(char::from_u32).collect();
+        for limit in 0..900 {
+            let cut = clip(&all, limit);
+            let len = |text: &str| serde_json::to_string(text).expect("serialises").len() - 2;
+            assert!(len(cut) <= limit, "{limit}");
+            let next = all[cut.len()..].chars().next().map(|letter| format!("{cut}{letter}"));
+            assert!(next.is_none_or(|longer| len(&longer) > limit), "{limit} takes more");
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::files::SegmentFile;
 use crate::line::{self, Line};
 use crate::{AuditError, Hash};
 
-/// Longest line that is read: a record has at most about 300 KiB, when a policy with 256 members is recorded.
-pub(crate) const MAX_LINE: u64 = 1 << 20;
+/// Longest line that is read, in bytes. What is written is much shorter ([`entry::MAX_CONTENT`]); before that was so, one call
+/// could make a line of some megabytes, and a log with such a line must open.
+pub(crate) const MAX_LINE: u64 = 16 << 20;
 /// Larger than a footer's line and than the start of any line up to its previous hash.
 const ENDS: u64 = 1024;
 /// A segment is read at the disk's speed with this, and a line seldom straddles two reads.

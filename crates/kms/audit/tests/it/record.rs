@@ -120,3 +120,38 @@ fn sha256sum(bytes: &[u8]) -> String {
     let output = child.wait_with_output().expect("it ends");
     String::from_utf8(output.stdout).expect("text").chars().take(64).collect()
 }
+
+#[test]
+fn whatever_a_caller_sends_a_line_stays_short_and_says_what_is_left_out() {
+    let dir = scene::directory();
+    let log = scene::open(dir.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let texts = ["\u{1}", "\"", "\\", "\u{7f}", "\u{e9}", "\u{10ffff}", "x"];
+    for (number, text) in texts.into_iter().enumerate() {
+        let long = text.repeat(10_000);
+        let names = || vec![long.clone(); 300];
+        let mut event = scene::event(&number.to_string());
+        event.resource.clone_from(&long);
+        event.user_agent = Some(long.clone());
+        event.principal = Some(long.clone());
+        event.credential = Some(long.clone());
+        event.request_id = Some(long.clone());
+        let two = || SafeFields::new().with("a", names()).with("b", long.as_str()).with("c", names());
+        event.request = two();
+        event.response = SafeFields::new().with("inner", two()).with("state", "ENABLED");
+        runtime.block_on(log.append(&event)).expect("the record is written");
+    }
+    assert_eq!(log.contained(&["0", "6"], 0).expect("can be read").len(), 2);
+    log.close();
+    let text = fs::read_to_string(&scene::segments(dir.path())[0]).expect("a segment");
+    let lines: Vec<&str> = text.trim_end_matches('\0').lines().collect();
+    assert_eq!(lines.len(), texts.len());
+    for line in lines {
+        assert!(line.len() < 400 * 1024, "{}", line.len());
+        assert!(
+            line.contains("\"omittedBytes\":") && line.contains("\"sha256\":\""),
+            "what is left out is named"
+        );
+    }
+    scene::open(dir.path()).close();
+}
