@@ -2,7 +2,6 @@
 
 use keystead_audit::{Checked, Event, EventKind, Status};
 use keystead_iam::Permission;
-use keystead_model::ErrorClass;
 
 use crate::operation::Outcome;
 use crate::{Call, Credential, KmsError, Method, MethodKind, Operation};
@@ -17,12 +16,13 @@ pub(crate) fn of<C: Operation>(
     let target = command.target().to_string();
     let resource = outcome.resource.as_deref().unwrap_or(&target);
     let mut event = begin(call, command.method(), resource, failure);
-    let denied = failure.is_some_and(|error| error.class() == ErrorClass::Denied);
+    // Nothing is said of a permission that nobody came to decide about.
     event.permissions = command
         .permission()
-        .map(|permission: Permission| Checked {
+        .zip(outcome.granted)
+        .map(|(permission, granted): (Permission, bool)| Checked {
             permission: permission.as_str().into(),
-            granted: !denied,
+            granted,
             resource: target,
         })
         .into_iter()

@@ -87,6 +87,8 @@ pub(crate) struct Outcome {
     pub(crate) destruction: Option<Destruction>,
     /// A mutation is committed, and its record with it: the ledger sees to that one.
     pub(crate) committed: bool,
+    /// What was decided of the permission; none: it never came to a decision.
+    pub(crate) granted: Option<bool>,
     /// Nobody knows whether a mutation is committed. If it is, its record comes under the call's id.
     pub(crate) in_doubt: bool,
 }
@@ -155,7 +157,7 @@ impl<'a, C: Operation> Act<'a, C> {
     pub(crate) fn take_conflict(&mut self) -> bool {
         let conflicted = std::mem::take(&mut self.conflicted);
         if conflicted {
-            self.outcome = Outcome::default();
+            self.outcome = Outcome { granted: self.outcome.granted, ..Outcome::default() };
         }
         conflicted
     }

@@ -63,7 +63,7 @@ impl KeyService {
         self.audit.admits(audit_event::kind(command.method().kind))?;
         let (permission, target) = (command.permission(), command.target());
         let mut act = Act::new(self, call, command);
-        let result = match self.authorise(call, permission, &target).await {
+        let result = match self.authorise(call, permission, &target, &mut act.outcome().granted).await {
             Ok(()) => perform(&mut act).await,
             Err(refused) => Err(refused),
         };
@@ -88,15 +88,16 @@ impl KeyService {
         Ok(())
     }
 
-    /// Decides. Without the permission the answer is the same whether or not the resource exists.
+    /// Decides, and notes what was decided. Without the permission the answer is the same whether or not the resource exists.
     async fn authorise(
         &self,
         call: &Call,
         permission: Option<Permission>,
         target: &Resource,
+        granted: &mut Option<bool>,
     ) -> Result<(), KmsError> {
         let Some(permission) = permission else { return Ok(()) };
-        if self.allowed(call, permission, target).await? {
+        if *granted.insert(self.allowed(call, permission, target).await?) {
             return self.require_enabled_service(service_of(permission), target).await;
         }
         Err(KmsError::new(

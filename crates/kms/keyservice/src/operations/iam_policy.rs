@@ -1,8 +1,11 @@
 //! Policies of projects, key rings, keys and service accounts: read, written, tested.
 
+use std::collections::BTreeSet;
+
 use keystead_audit::SafeFields;
+use keystead_crypto::sha256;
 use keystead_iam::{Permission, ResourceKind, as_requested, validate};
-use keystead_model::{ErrorClass, Policy};
+use keystead_model::{Binding, ErrorClass, Policy};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::records::encode;
@@ -98,11 +101,11 @@ impl Operation for SetIamPolicy {
     }
 
     fn describe(&self) -> SafeFields {
-        let bindings = self.policy.bindings.iter().flat_map(|binding| {
-            let condition = if binding.condition.is_some() { " (under a condition)" } else { "" };
-            binding.members.iter().map(move |member| format!("{} {member}{condition}", binding.role))
-        });
-        SafeFields::new().with("bindings", bindings.collect::<Vec<String>>())
+        // Its texts are the caller's and not checked yet; what they change is recorded once they are.
+        let members: usize = self.policy.bindings.iter().map(|binding| binding.members.len()).sum();
+        SafeFields::new()
+            .with("bindingCount", count(self.policy.bindings.len()))
+            .with("memberCount", count(members))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
@@ -119,6 +122,7 @@ impl Operation for SetIamPolicy {
         };
         let policy = Policy { version: act.command().policy.version, bindings };
         let policy = validate(&policy, kind_of(&act.command().resource))?;
+        act.outcome().response = changes(&stored.policy, &policy)?;
         let record = record_name::policy(&holder);
         let expect = if stored.is_set() { Expect::At(stored.revision) } else { Expect::Absent };
         let mut batch = Batch::default();
@@ -196,6 +200,52 @@ impl KeyService {
             None => Err(KmsError::not_found(kind, resource)),
         }
     }
+}
+
+/// What a change of a policy grants and takes, member by member. Lists in a record end; counts and digests cover everything.
+fn changes(before: &Policy, after: &Policy) -> Result<SafeFields, KmsError> {
+    let (old, new) = (grants(before), grants(after));
+    let (added, removed) = (new.difference(&old), old.difference(&new));
+    let in_words = |grants: BTreeSet<&Grant<'_>>| grants.into_iter().map(Grant::in_words).collect::<Vec<_>>();
+    let (added, removed) = (in_words(added.collect()), in_words(removed.collect()));
+    Ok(SafeFields::new()
+        .with("addedCount", count(added.len()))
+        .with("removedCount", count(removed.len()))
+        .with("added", added)
+        .with("removed", removed)
+        .with("sha256Before", hex::encode(sha256(&encode(before)?)))
+        .with("sha256After", hex::encode(sha256(&encode(after)?))))
+}
+
+/// A role for a member, under a condition or none.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Grant<'a> {
+    role: &'a str,
+    member: &'a str,
+    condition: Option<&'a str>,
+}
+
+impl Grant<'_> {
+    fn in_words(&self) -> String {
+        let Self { role, member, condition } = self;
+        match condition {
+            Some(expression) => format!("{role} {member} if {expression}"),
+            None => format!("{role} {member}"),
+        }
+    }
+}
+
+fn grants(policy: &Policy) -> BTreeSet<Grant<'_>> {
+    let mut grants = BTreeSet::new();
+    for Binding { role, members, condition } in &policy.bindings {
+        let condition = condition.as_ref().map(|condition| condition.expression.as_str());
+        grants.extend(members.iter().map(|member| Grant { role, member, condition }));
+    }
+    grants
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn kind_of(resource: &Resource) -> ResourceKind {

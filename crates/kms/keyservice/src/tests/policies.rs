@@ -1,8 +1,9 @@
 use keystead_model::{Binding, Condition, ErrorClass, Policy};
+use keystead_store::Batch;
 
-use crate::Resource;
 use crate::operations::*;
-use crate::testbed::{Testbed, key_name};
+use crate::testbed::{Testbed, key_name, ring};
+use crate::{Resource, record_name};
 
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 const MEMBER: &str = "serviceAccount:service-123@container-engine-robot.iam.gserviceaccount.com";
@@ -97,4 +98,82 @@ async fn get(bed: &Testbed, requested_version: i32) -> PolicyAndEtag {
 async fn set(bed: &Testbed, policy: Policy, etag: Option<Vec<u8>>) -> Result<PolicyAndEtag, crate::KmsError> {
     let resource = Resource::CryptoKey(key_name());
     bed.run(SetIamPolicy { resource, policy, etag, keep_bindings: false }).await
+}
+
+/// The record of a call, of which there is one.
+fn record_of(bed: &Testbed, call: &crate::Call) -> serde_json::Value {
+    let records = bed.audit_records();
+    let mut of_call = records.iter().filter(|record| record.contains(&call.id));
+    let record = serde_json::from_str(of_call.next().expect("a record")).unwrap();
+    assert!(of_call.next().is_none(), "one record");
+    record
+}
+
+#[tokio::test]
+async fn p15_a_change_of_a_policy_is_recorded_as_what_it_grants_and_takes() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    let resource = || Resource::CryptoKey(key_name());
+    let binding = |role: &str, members: Vec<String>, expression: Option<&str>| Binding {
+        role: role.to_owned(),
+        members,
+        condition: expression.map(|expression| Condition {
+            expression: expression.to_owned(),
+            title: "t".to_owned(),
+            description: String::new(),
+        }),
+    };
+    let viewers =
+        |number: usize| (0..number).map(|it| format!("user:u{it:04}@example.com")).collect::<Vec<_>>();
+    let change = async |bindings: Vec<Binding>| {
+        let policy = Policy { version: 3, bindings };
+        let command = SetIamPolicy { resource: resource(), policy, etag: None, keep_bindings: false };
+        let call = bed.call_of("user:owner@example.com");
+        bed.service.run(&call, command).await.unwrap();
+        record_of(&bed, &call)["protoPayload"].clone()
+    };
+    let (viewer, decrypter) = ("roles/cloudkms.viewer", "roles/cloudkms.cryptoKeyDecrypter");
+    let first = change(vec![binding(viewer, viewers(300), None)]).await;
+    assert_eq!(first["response"]["addedCount"], 300);
+    assert_eq!(first["response"]["added"].as_array().unwrap().len(), 256);
+
+    // One more among hundreds that stay is seen.
+    let until = "request.time < timestamp(\"2099-01-01T00:00:00Z\")";
+    let mallory = || vec!["user:mallory@example.com".to_owned()];
+    let bindings =
+        |until: &str| vec![binding(viewer, viewers(300), None), binding(decrypter, mallory(), Some(until))];
+    let second = change(bindings(until)).await;
+    let granted = format!("{decrypter} user:mallory@example.com if {until}");
+    assert_eq!(second["response"]["added"], serde_json::json!([granted]));
+    assert_eq!(second["response"]["removedCount"], 0);
+    assert_eq!(second["response"]["sha256Before"], first["response"]["sha256After"]);
+
+    // And so is another condition.
+    let longer = "request.time < timestamp(\"2199-01-01T00:00:00Z\")";
+    let third = change(bindings(longer)).await;
+    assert_eq!(third["response"]["removed"], serde_json::json!([granted]));
+    assert_eq!(third["response"]["addedCount"], 1);
+    assert_ne!(third["response"]["sha256After"], second["response"]["sha256After"]);
+}
+
+#[tokio::test]
+async fn what_was_not_decided_is_not_recorded_as_granted() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    let ask = async |principal: &str| {
+        let call = bed.call_of(principal);
+        drop(
+            bed.service
+                .run(&call, GetIamPolicy { resource: Resource::CryptoKey(key_name()), requested_version: 0 })
+                .await,
+        );
+        record_of(&bed, &call)["protoPayload"]["authorizationInfo"].clone()
+    };
+    assert_eq!(ask("user:owner@example.com").await[0]["granted"], true);
+    assert_eq!(ask("user:nobody@example.com").await[0]["granted"], false);
+    // The policy of the ring cannot be read.
+    let holder = record_name::policy(&ring().to_string());
+    let damaged = Batch::default().put(holder, b"{".to_vec());
+    bed.service.commit(damaged, None).await.unwrap().complete().unwrap();
+    assert_eq!(ask("user:owner@example.com").await, serde_json::Value::Null);
 }
