@@ -29,7 +29,8 @@ pub(crate) fn of<C: Operation>(
         .collect();
     event.request = command.describe();
     event.response = outcome.response.clone();
-    event.destruction = outcome.destruction;
+    // A step that failed did not happen, and is not counted.
+    event.destruction = outcome.destruction.filter(|_| failure.is_none());
     if outcome.in_doubt {
         // The call's id is kept for the record of what may have happened.
         event.insert_id.push_str("-in-doubt");

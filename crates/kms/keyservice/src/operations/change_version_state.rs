@@ -1,6 +1,6 @@
 //! Enable, disable, schedule destruction, restore: one version, one state after another.
 
-use keystead_audit::SafeFields;
+use keystead_audit::{Destruction, SafeFields};
 use keystead_iam::Permission;
 use keystead_model::destruction::{Permit, check_unused};
 use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName};
@@ -83,6 +83,8 @@ impl Operation for DestroyCryptoKeyVersion {
         if check_unused(act.now(), &key, &name, &usage)? == Permit::Overridden {
             act.outcome().response = SafeFields::new().with("override", "keystead-destroy");
         }
+        // Before the commit, because the record is committed with the change.
+        act.outcome().destruction = Some(Destruction::Scheduled);
         replace(act, &scheduled, stored.revision).await?;
         Ok(scheduled)
     }

@@ -1,12 +1,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use keystead_audit::Destruction;
 use keystead_model::{ErrorClass, VersionState};
 
 use super::keys::{decrypts, encrypt};
+use crate::operation::Outcome;
 use crate::operations::*;
 use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
-use crate::{Tick, record_name};
+use crate::{KmsError, Tick, audit_event, record_name};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -42,6 +44,28 @@ async fn p9_destruction_waits_can_be_taken_back_and_is_final() {
     }
     let bed = bed.reopen().await;
     assert_eq!(decrypts(&bed, &sealed).await, Err(ErrorClass::FailedPrecondition));
+}
+
+#[tokio::test]
+async fn p12_only_a_step_that_was_taken_is_recorded_as_a_step() {
+    let bed = two_versions().await;
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    let labelled = |step: &str| {
+        let label = format!("{{\"keystead/destruction\":\"{step}\"}}");
+        bed.audit_records().iter().filter(|record| record.contains(&label)).count()
+    };
+    assert_eq!((labelled("scheduled"), labelled("destroyed")), (1, 0));
+    bed.clock.advance(30 * DAY);
+    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert_eq!((labelled("scheduled"), labelled("destroyed")), (1, 1));
+
+    // The commit failed after the step was noted.
+    let (call, command) =
+        (bed.call_of("user:owner@example.com"), DestroyCryptoKeyVersion { name: version_name(2) });
+    let outcome = Outcome { destruction: Some(Destruction::Scheduled), ..Outcome::default() };
+    let failed = KmsError::invalid("the disk is full");
+    assert_eq!(audit_event::of(&call, &command, &outcome, Some(&failed)).destruction, None);
+    assert_eq!(audit_event::of(&call, &command, &outcome, None).destruction, Some(Destruction::Scheduled));
 }
 
 #[tokio::test]

@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use keystead_testkit::kms_server::KmsServer;
+use reqwest::Method;
 use serde::Deserialize;
+use serde_json::json;
 
-use crate::server_process::Place;
+use crate::server_process::{BINARY, Place};
+
+const SCHEDULED: &str = "keystead_key_destructions_total{state=\"scheduled\"}";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +85,45 @@ async fn p12_alert_rules_are_about_metrics_of_a_running_server() {
     }
     assert!(page.contains("keystead_server_backup_unprotected 1\n"), "{page}");
     assert_eq!(server.stop().await, 0);
+}
+
+/// `KeysteadKeyDestructionScheduled`: the counter moves with each version that is scheduled, and with nothing else.
+#[tokio::test]
+async fn p12_a_scheduled_destruction_is_counted_on_a_running_server() {
+    let place = Place::new();
+    let server = KmsServer::start(Path::new(BINARY), &place.path("data")).await.expect("started");
+    let key = key_with_one_version(&server).await;
+    assert_eq!(value(&server, SCHEDULED).await, 0.0);
+    let version = format!("{key}/cryptoKeyVersions/1");
+    server.ok(Method::POST, &format!("{version}:destroy"), Some(&json!({}))).await.expect("scheduled");
+    assert_eq!(value(&server, SCHEDULED).await, 1.0);
+    let (status, answer) =
+        server.call(Method::POST, &format!("{version}:destroy"), Some(&json!({}))).await.expect("answered");
+    assert_eq!(status, 400, "{answer}");
+    assert_eq!(value(&server, SCHEDULED).await, 1.0, "a refusal schedules nothing");
+    server.ok(Method::POST, &format!("{version}:restore"), Some(&json!({}))).await.expect("restored");
+    server.ok(Method::POST, &format!("{version}:destroy"), Some(&json!({}))).await.expect("scheduled");
+    assert_eq!(value(&server, SCHEDULED).await, 2.0);
+    assert_eq!(value(&server, "keystead_key_destructions_total{state=\"destroyed\"}").await, 0.0);
+}
+
+/// Makes a key whose version 1 is its only one, and gives the key's path.
+async fn key_with_one_version(server: &KmsServer) -> String {
+    server.create_project("alert-project").await.expect("a project");
+    let rings = "/v1/projects/alert-project/locations/global/keyRings";
+    server.ok(Method::POST, &format!("{rings}?keyRingId=r"), Some(&json!({}))).await.expect("a ring");
+    let keys = format!("{rings}/r/cryptoKeys");
+    let key = json!({"purpose": "ENCRYPT_DECRYPT", "destroyScheduledDuration": "86400s"});
+    server.ok(Method::POST, &format!("{keys}?cryptoKeyId=k"), Some(&key)).await.expect("a key");
+    format!("{keys}/k")
+}
+
+/// What one series of a running server shows.
+async fn value(server: &KmsServer, series: &str) -> f64 {
+    let sent = server.http().get(format!("{}/metrics", server.endpoint())).send().await;
+    let page = sent.expect("answered").text().await.expect("text");
+    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse().expect("a number")
 }
 
 fn words(expr: &str) -> impl Iterator<Item = &str> {
