@@ -30,6 +30,7 @@ const PACKAGES: &[(&str, &str, Provide)] = &[
     ("kubectl", "KEYSTEAD_KUBECTL", packages::kubectl),
     ("python clients", "KEYSTEAD_PYTHON", packages::python),
     ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
+    ("libfaketime", "KEYSTEAD_FAKETIME", packages::faketime),
 ];
 
 /// The list of parts that may be absent.
