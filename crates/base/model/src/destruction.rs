@@ -1,5 +1,6 @@
 //! When the material of a key version goes. Nothing is destroyed that something still needs: scheduling asks, and it is
-//! asked again when the time has come. The owner overrides with the label `keystead-destroy` = the version's id on the key.
+//! asked again when the time has come. The owner overrides with the label `keystead-destroy` on the key: the id of one
+//! version, or `all`.
 //! Disable is never refused: it is the emergency brake.
 
 use std::fmt;
@@ -8,8 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState};
 
-/// The label whose value is the id of the one version that may go although it is in use.
+/// The label whose value says what may go although it is in use: the id of one version, or [`OVERRIDE_ALL`].
 pub const OVERRIDE_LABEL: &str = "keystead-destroy";
+/// Every version may go: programs that destroy a key's versions one after the other cannot set a label for each.
+pub const OVERRIDE_ALL: &str = "all";
 /// A version that unwrapped something within this time is in use: a plugin re-checks every 5 minutes what it holds, but a
 /// cluster may be off over a weekend and a holiday.
 pub const QUIET_DAYS: i64 = 7;
@@ -57,10 +60,9 @@ fn step(now: Timestamp, key: &CryptoKey, version: &CryptoKeyVersion, usage: &Usa
         Ok(Permit::Unused) => {
             (Act::Destroy, format!("destruction was due at {due} and nothing uses the version"))
         }
-        Ok(Permit::Overridden) => (
-            Act::Destroy,
-            format!("destruction was due at {due} and the label {OVERRIDE_LABEL} names the version"),
-        ),
+        Ok(Permit::Overridden) => {
+            (Act::Destroy, format!("destruction was due at {due} and the label {OVERRIDE_LABEL} allows it"))
+        }
         Err(in_use) => (Act::Keep, in_use.to_string()),
     };
     Some(Step { version: version.name.clone(), act, reason })
@@ -77,10 +79,11 @@ pub fn check_unused(
     if users.is_empty() {
         return Ok(Permit::Unused);
     }
-    if key.labels.get(OVERRIDE_LABEL).is_some_and(|id| *id == version.version.to_string()) {
+    let named = |value: &String| value == OVERRIDE_ALL || *value == version.version.to_string();
+    if key.labels.get(OVERRIDE_LABEL).is_some_and(named) {
         return Ok(Permit::Overridden);
     }
-    Err(InUse { version: Box::new(version.clone()), users })
+    Err(InUse { version: Box::new(version.clone()), users, last_decrypt: usage.last_unwrap })
 }
 
 /// Why a destruction may go on; the audit record says which.
@@ -109,6 +112,8 @@ pub struct InUse {
     pub version: Box<CryptoKeyVersionName>,
     /// Who uses it, in words; never empty.
     pub users: Vec<String>,
+    /// When it last decrypted something, as far as the server knows, however long ago.
+    pub last_decrypt: Option<Timestamp>,
 }
 
 impl InUse {
@@ -125,13 +130,22 @@ impl InUse {
 
 impl fmt::Display for InUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, id) = (&self.version.key, self.version.version);
+        let (ring, key) = (&key.ring, &key.key);
+        write!(f, "{} is still in use: {}. ", self.version, self.users.join("; "))?;
+        match self.last_decrypt {
+            Some(at) => write!(f, "Its last Decrypt was at {at}. ")?,
+            None => f.write_str("No Decrypt with it is known. ")?,
+        }
+        // The same words for `gcloud` and for `keystead`.
+        let command = format!(
+            "kms keys update {key} --keyring={} --location={} --project={} --update-labels={OVERRIDE_LABEL}={id}",
+            ring.ring, ring.location.location, ring.location.project
+        );
         write!(
             f,
-            "{version} is still in use: {users}. Re-encrypt first; disable the version to test what would break. To destroy it \
-             all the same, set the label {OVERRIDE_LABEL}={id} on the key and ask again.",
-            version = self.version,
-            users = self.users.join("; "),
-            id = self.version.version
+            "Re-encrypt first; disable the version to test what would break. To destroy it all the same, run `keystead \
+             {command}` or `gcloud {command}` and ask again ({OVERRIDE_LABEL}={OVERRIDE_ALL} is for every version)."
         )
     }
 }

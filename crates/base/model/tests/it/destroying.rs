@@ -21,10 +21,25 @@ fn p12_a_version_in_use_is_not_scheduled_and_its_users_are_named() {
         error.to_string(),
         "projects/key-project/locations/us/keyRings/prod/cryptoKeys/k/cryptoKeyVersions/3 is still in use: cluster \
          prod-a: 41 Secrets; cluster prod-b: 1 Secret; it decrypted something at 2026-06-30T12:00:00Z, less than 7 days \
-         ago. Re-encrypt first; disable the version to test what would break. To destroy it all the same, set the label \
-         keystead-destroy=3 on the key and ask again."
+         ago. Its last Decrypt was at 2026-06-30T12:00:00Z. Re-encrypt first; disable the version to test what would break. \
+         To destroy it all the same, run `keystead kms keys update k --keyring=prod --location=us --project=key-project \
+         --update-labels=keystead-destroy=3` or `gcloud kms keys update k --keyring=prod --location=us \
+         --project=key-project --update-labels=keystead-destroy=3` and ask again (keystead-destroy=all is for every version)."
     );
     assert_eq!((error.class(), error.violation()), (ErrorClass::FailedPrecondition, "KEY_IN_USE"));
+}
+
+#[test]
+fn a_refusal_names_the_last_decrypt_however_long_ago() {
+    let users = vec!["cluster prod-a: 41 Secrets".to_owned()];
+    for (last_unwrap, said) in [
+        (Some(at("2025-01-01T00:00:00Z")), "Its last Decrypt was at 2025-01-01T00:00:00Z. "),
+        (None, "No Decrypt with it is known. "),
+    ] {
+        let usage = Usage { last_unwrap, inventories: users.clone() };
+        let error = check_unused(at(DUE), &key(&[]), &version_name(3), &usage).expect_err("in use");
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 #[test]
@@ -48,12 +63,16 @@ fn each_use_alone_is_enough() {
 }
 
 #[test]
-fn the_label_lets_exactly_one_version_go() {
+fn the_label_lets_one_version_go_or_all() {
     let now = at(DUE);
     let labelled = key(&[("keystead-destroy", "3")]);
     assert_eq!(check_unused(now, &labelled, &version_name(3), &in_use()), Ok(Permit::Overridden));
     assert!(check_unused(now, &labelled, &version_name(30), &in_use()).is_err());
-    for other in ["", "03", "all", "3 "] {
+    let all = key(&[("keystead-destroy", "all")]);
+    for version in [3, 30] {
+        assert_eq!(check_unused(now, &all, &version_name(version), &in_use()), Ok(Permit::Overridden));
+    }
+    for other in ["", "03", "All", "all ", "3 "] {
         let labelled = key(&[("keystead-destroy", other)]);
         assert!(check_unused(now, &labelled, &version_name(3), &in_use()).is_err(), "{other:?}");
     }
@@ -89,7 +108,7 @@ fn when_the_time_has_come_it_is_asked_again() {
     assert_eq!(steps[0].act, Act::Destroy);
     assert_eq!(
         steps[0].reason,
-        "destruction was due at 2026-07-01T00:00:00Z and the label keystead-destroy names the version"
+        "destruction was due at 2026-07-01T00:00:00Z and the label keystead-destroy allows it"
     );
 }
 
