@@ -130,7 +130,7 @@ fn whatever_a_caller_sends_a_line_stays_short_and_says_what_is_left_out() {
     for (number, text) in texts.into_iter().enumerate() {
         let long = text.repeat(10_000);
         let names = || vec![long.clone(); 300];
-        let mut event = scene::event(&number.to_string());
+        let mut event = scene::event(number.to_string());
         event.resource.clone_from(&long);
         event.user_agent = Some(long.clone());
         event.principal = Some(long.clone());
