@@ -116,15 +116,15 @@ mod tests {
             ("1d12h", 129_600),
             ("86400", 86_400),
             ("86400s", 86_400),
+            ("90", 90),
             ("1w", 604_800),
             ("pt5m", 300),
         ] {
             assert_eq!(span(text), Ok(seconds), "{text}");
         }
-        for wrong in
-            ["", "d", "90", "p90", "1y", "p1m", "soon", "-1d", "1.5d", "99999999999999999999d", "p", "1d1"]
+        for wrong in ["", "d", "p90", "1y", "p1m", "soon", "-1d", "1.5d", "99999999999999999999d", "p", "1d1"]
         {
-            assert!(span(wrong).is_err() || wrong == "90", "{wrong}");
+            assert!(span(wrong).is_err(), "{wrong}");
         }
     }
 
