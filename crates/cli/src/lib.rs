@@ -12,8 +12,8 @@ mod iam;
 mod kms;
 mod labels;
 mod output;
+mod output_file;
 mod plugin;
-mod private_file;
 mod projects;
 #[cfg(feature = "try")]
 mod quickstart;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::duration::{Seconds, lifetime};
 use crate::kms::checked;
 use crate::output::{ListArgs, say};
-use crate::private_file;
+use crate::output_file::NewSecretFile;
 use crate::session::Session;
 
 const PATH: &str = "/keystead/v1/tokens";
@@ -33,7 +33,7 @@ pub(crate) enum TokensCommand {
         /// Let it work until it is revoked; the audit log says so
         #[arg(long, conflicts_with = "expires_in")]
         no_expiry: bool,
-        /// Write the token to a file that only its owner can read, instead of standard output
+        /// Write the token to a new file that only its owner can read, instead of standard output
         #[arg(long, value_name = "FILE")]
         output_file: Option<PathBuf>,
     },
@@ -74,20 +74,20 @@ pub(super) fn run(session: &Session<'_>, command: &TokensCommand) -> Result<(), 
 }
 
 fn create(session: &Session<'_>, body: &Value, file: Option<&Path>) -> Result<(), Failure> {
-    if let Some(file) = file {
-        // Before the token is made: one that cannot be written would work without anybody having it.
-        private_file::write(file, b"").map_err(|error| cannot_write(file, &error))?;
-    }
+    // Before the token is made: one that cannot be written would work without anybody having it.
+    let place = file
+        .map(|file| {
+            NewSecretFile::prepare(file).map(|it| (file, it)).map_err(|error| cannot_write(file, &error))
+        })
+        .transpose()?;
     let mut made = session.server().post(PATH, &[], body)?;
     let Some(Value::String(secret)) = made.get_mut("secret").map(Value::take) else {
         return Err(Failure::new("the server's answer holds no token"));
     };
     let mut secret = Zeroizing::new(secret);
     secret.push('\n');
-    match file {
-        Some(file) => {
-            private_file::write(file, secret.as_bytes()).map_err(|error| cannot_write(file, &error))?
-        }
+    match place {
+        Some((file, place)) => place.finish(secret.as_bytes()).map_err(|error| cannot_write(file, &error))?,
         None => print_result(&secret)?,
     }
     let text = |name: &str| made.pointer(&format!("/token/{name}")).and_then(Value::as_str);

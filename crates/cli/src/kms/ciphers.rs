@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::names::{InKey, Location};
+use crate::output_file;
 use crate::session::Session;
 
 /// What the API takes.
@@ -43,7 +44,7 @@ pub(crate) struct DecryptArgs {
     /// What to decrypt; - reads standard input
     #[arg(long, value_name = "FILE")]
     ciphertext_file: PathBuf,
-    /// Where to write the plaintext; - is standard output. A new file is readable by its owner only
+    /// Where to write the plaintext; - is standard output. The file is readable by its owner only
     #[arg(long, value_name = "FILE")]
     plaintext_file: PathBuf,
     #[command(flatten)]
@@ -207,7 +208,8 @@ fn write(file: &Path, data: &[u8], secret: bool) -> Result<(), Failure> {
             _ => Ok(()),
         };
     }
-    if secret { crate::private_file::write(file, data) } else { std::fs::write(file, data) }.map_err(failed)
+    let replace = if secret { output_file::replace_secret } else { output_file::replace_public };
+    replace(file, data).map_err(failed)
 }
 
 /// Bytes in an answer; the server leaves empty ones out.

@@ -13,7 +13,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::narration::Narration;
-use crate::{Cli, private_file};
+use crate::{Cli, output_file};
 
 const PROJECT: &str = "quickstart";
 const KEY: &str = "secrets";
@@ -113,7 +113,7 @@ impl KeyService {
             "caFile": self.server.ca_file(),
             "tokens": [token.trim()],
         }))?);
-        private_file::write(&credentials, &text)
+        output_file::replace_secret(&credentials, &text)
             .with_context(|| format!("cannot write {}", credentials.display()))?;
         // One place is enough.
         std::fs::remove_file(&file)?;

@@ -169,3 +169,43 @@ fn secrets_are_written_once_and_for_the_owner_only() {
     assert_eq!(std::fs::read(at.join("key.json")).expect("written"), b"{\"type\":\"service_account\"}");
     assert_eq!(mode(&at.join("key.json")), 0o600);
 }
+
+#[test]
+fn a_secret_is_never_written_over_a_file_and_a_failure_leaves_nothing() {
+    let token = "iam tokens create --principal user:a@example.com --expires-in 1d --output-file out";
+    let key = "iam service-accounts keys create out --iam-account s@p.iam.gserviceaccount.com";
+    for words in [token, key] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let at = directory.path();
+        // The answer holds no secret: the command fails after it has asked.
+        let (output, server) = run(&json!({}), at, words);
+        assert_eq!((output.status.code(), server.requests().len()), (Some(1), 1), "{}", stderr(&output));
+        assert_eq!(std::fs::read_dir(at).expect("reads").count(), 0, "{words}");
+
+        std::fs::write(at.join("out"), b"old").expect("writes");
+        let (output, server) = run(&json!({}), at, words);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(stderr(&output).contains("exists already"), "{words}: {}", stderr(&output));
+        assert!(server.requests().is_empty(), "{words}");
+        assert_eq!(std::fs::read(at.join("out")).expect("reads"), b"old", "{words}");
+    }
+}
+
+#[test]
+fn an_output_file_is_replaced_whole_and_keeps_its_link_and_mode() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let at = directory.path();
+    std::fs::write(at.join("pt"), b"hello").expect("writes");
+    std::fs::write(at.join("real"), b"old").expect("writes");
+    std::fs::set_permissions(at.join("real"), std::fs::Permissions::from_mode(0o640)).expect("sets");
+    std::os::unix::fs::symlink("real", at.join("ct")).expect("links");
+    // A second name of the old file keeps the old bytes only if the file was not written in place.
+    std::fs::hard_link(at.join("real"), at.join("before")).expect("links");
+    let words = format!("kms encrypt --key {KEY} --plaintext-file pt --ciphertext-file ct");
+    let (output, _) = run(&encrypted(b"CT"), at, &words);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(std::fs::read(at.join("real")).expect("reads"), b"CT");
+    assert_eq!(std::fs::read(at.join("before")).expect("reads"), b"old");
+    assert!(at.join("ct").symlink_metadata().expect("metadata").is_symlink());
+    assert_eq!(mode(&at.join("real")), 0o640);
+}

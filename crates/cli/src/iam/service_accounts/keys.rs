@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{account, path};
 use crate::kms::{checked, id};
 use crate::output::{ListArgs, say};
-use crate::private_file;
+use crate::output_file::NewSecretFile;
 use crate::session::Session;
 
 const TABLE: &str = "table(name.scope(keys):label=KEY_ID, validAfterTime:label=CREATED_AT, \
@@ -21,7 +21,7 @@ const TABLE: &str = "table(name.scope(keys):label=KEY_ID, validAfterTime:label=C
 pub(crate) enum KeysCommand {
     /// Make a key and write its file, readable by its owner only; the server keeps only the public half
     Create {
-        /// Where to write the key file; - is standard output
+        /// Where to write the key file, which must not exist; - is standard output
         output_file: PathBuf,
         #[command(flatten)]
         account: OfAccount,
@@ -73,20 +73,19 @@ pub(super) fn run(session: &Session<'_>, command: &KeysCommand) -> Result<(), Fa
 }
 
 fn create(session: &Session<'_>, email: &str, file: &Path) -> Result<(), Failure> {
-    let is_standard = file.as_os_str() == "-";
-    if !is_standard {
-        // Before the key is made: one that cannot be written would be left behind unused.
-        private_file::write(file, b"").map_err(|error| cannot_write(file, &error))?;
-    }
+    // Before the key is made: one that cannot be written would be left behind unused.
+    let place = (file.as_os_str() != "-")
+        .then(|| NewSecretFile::prepare(file).map_err(|error| cannot_write(file, &error)))
+        .transpose()?;
     let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
     let mut made = session.server().post(&format!("{}/keys", path(email)), &[], &body)?;
     let key = content(&mut made)?;
-    if is_standard {
+    if let Some(place) = place {
+        place.finish(&key).map_err(|error| cannot_write(file, &error))?;
+    } else {
         let text =
             std::str::from_utf8(&key).map_err(|_| Failure::new("the server's key file is not text"))?;
         print_result(text)?;
-    } else {
-        private_file::write(file, &key).map_err(|error| cannot_write(file, &error))?;
     }
     let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
     say(&format!("created key [{}] of type [json] as [{}] for [{email}]", id(name), file.display()));
