@@ -7,13 +7,23 @@ use keystead_store::Batch;
 use crate::records::encode;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, record_name};
 
-/// Destroys the material of a version whose time has come, unless somebody uses it. Answers whether it did.
+/// Destroys the material of a version whose time has come, unless somebody uses it.
 pub(super) struct DestroyDueVersion {
     pub(super) version: CryptoKeyVersionName,
 }
 
+/// What became of a version that was due.
+pub(super) enum Fate {
+    /// Its material is gone.
+    Destroyed,
+    /// Somebody uses it; the reason says who.
+    Kept(String),
+    /// It was restored meanwhile, or is gone already.
+    NotDue,
+}
+
 impl Operation for DestroyDueVersion {
-    type Output = bool;
+    type Output = Fate;
 
     fn method(&self) -> Method {
         Method::kms("DestroyDueCryptoKeyVersion", MethodKind::System)
@@ -27,7 +37,7 @@ impl Operation for DestroyDueVersion {
         Resource::CryptoKeyVersion(self.version.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<bool, KmsError> {
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Fate, KmsError> {
         let service = act.service();
         let name = act.command().version.clone();
         let key = service.read_key(&name.key).await?.value;
@@ -35,14 +45,13 @@ impl Operation for DestroyDueVersion {
         let usage = service.usage(&name).await?;
         let Some(step) = plan(act.now(), &key, &[(stored.value.clone(), usage)]).pop() else {
             act.outcome().unrecorded = true;
-            return Ok(false);
+            return Ok(Fate::NotDue);
         };
         act.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
         if step.act == Change::Keep {
-            // Logged; a record with every tick would fill the audit log.
+            // A record with every tick would fill the audit log.
             act.outcome().unrecorded = true;
-            tracing::warn!(version = %name, reason = step.reason, "a version that is due for destruction is kept");
-            return Ok(false);
+            return Ok(Fate::Kept(step.reason));
         }
         act.outcome().destruction = Some(Destruction::Destroyed);
         let backups = service.backups_that_hold(&stored.value).await?;
@@ -60,6 +69,6 @@ impl Operation for DestroyDueVersion {
         // Out of every file before the answer, not only out of the table.
         batch.erase = true;
         act.commit(batch).await?;
-        Ok(true)
+        Ok(Fate::Destroyed)
     }
 }

@@ -5,6 +5,7 @@
 
 mod clock_watch;
 mod destroy;
+mod kept;
 mod rotate;
 
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::remembered::Due;
 use crate::{KeyService, KmsError};
 
 use clock_watch::ClockWatch;
-use destroy::DestroyDueVersion;
+use destroy::{DestroyDueVersion, Fate};
+pub(crate) use kept::Kept;
 use rotate::RotateDueKey;
 
 /// A rotation or a destruction is late by this at most, also when the wall clock is set.
@@ -34,6 +36,8 @@ pub struct Tick {
     pub rotated: usize,
     /// Versions whose material is gone now.
     pub destroyed: usize,
+    /// Versions that are kept because somebody uses them, for a reason that was not said before.
+    pub kept: usize,
     /// Things that could not be done and are tried again.
     pub failed: usize,
 }
@@ -43,17 +47,19 @@ impl KeyService {
     pub async fn run_schedule(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut watch = ClockWatch::default();
+        let mut kept = Kept::default();
         let mut loaded = false;
         loop {
             if !loaded {
                 loaded = self.load_agenda().await.inspect_err(failed_to("read the schedule")).is_ok();
             }
             let may_destroy = watch.trusts(self.clock.now(), Instant::now());
-            let done = self.tick(may_destroy).await;
+            let done = self.tick_after(may_destroy, &mut kept).await;
             if done != Tick::default() {
                 tracing::info!(
                     rotated = done.rotated,
                     destroyed = done.destroyed,
+                    kept = done.kept,
                     failed = done.failed,
                     "schedule"
                 );
@@ -72,8 +78,15 @@ impl KeyService {
 
     /// Does what is due now. Destruction waits while the clock is not trusted.
     pub async fn tick(&self, may_destroy: bool) -> Tick {
+        self.tick_after(may_destroy, &mut Kept::default()).await
+    }
+
+    /// The same, and says only what earlier ticks have not said of versions that are kept.
+    pub(crate) async fn tick_after(&self, may_destroy: bool, kept: &mut Kept) -> Tick {
         let mut done = Tick::default();
-        for due in self.remembered.agenda.due(self.clock.now()) {
+        let due = self.remembered.agenda.due(self.clock.now());
+        kept.retain_due(&due);
+        for due in due {
             // One call for each: its id names one audit record.
             let Ok(call) = self.schedule_call().inspect_err(failed_to("begin what is due")) else {
                 return done;
@@ -85,12 +98,19 @@ impl KeyService {
                 }
                 Due::Destruction(_) if !may_destroy => continue,
                 Due::Destruction(version) => {
-                    let destroyed = self.run(&call, DestroyDueVersion { version }).await;
-                    destroyed.map(|destroyed| done.destroyed += usize::from(destroyed))
+                    let fate = self.run(&call, DestroyDueVersion { version: version.clone() }).await;
+                    fate.map(|fate| match fate {
+                        Fate::Destroyed => done.destroyed += 1,
+                        Fate::Kept(reason) if kept.is_news(&version, &reason) => {
+                            tracing::warn!(%version, reason, "a version that is due for destruction is kept");
+                            done.kept += 1;
+                        }
+                        Fate::Kept(_) | Fate::NotDue => {}
+                    })
                 }
             };
             match outcome {
-                // Somebody in use keeps a version; that is no failure, and is asked again.
+                // Its state changed meanwhile; that is no failure, and is asked again.
                 Err(error) if error.class() == ErrorClass::FailedPrecondition => {
                     tracing::warn!(%error, "kept");
                 }

@@ -7,6 +7,7 @@ use keystead_model::{ErrorClass, VersionState};
 use super::keys::{decrypts, encrypt};
 use crate::operation::Outcome;
 use crate::operations::*;
+use crate::schedule::Kept;
 use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
 use crate::{KmsError, Tick, audit_event, record_name};
 
@@ -112,7 +113,20 @@ async fn p12_a_version_that_a_cluster_holds_is_not_destroyed() {
     // Asked again when the time has come: a cluster that shows up meanwhile keeps it.
     bed.run(RegisterInventory { key: key_name(), inventory: inventory(1) }).await.unwrap();
     bed.clock.advance(40 * DAY);
-    assert_eq!(bed.service.tick(true).await, Tick::default());
+    let mut kept = Kept::default();
+    let said = Tick { kept: 1, ..Tick::default() };
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, said);
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default(), "it is said once");
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(2) }).await.unwrap();
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, said, "and again when it changes");
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default());
+    bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default());
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(0) }).await.unwrap();
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    bed.run(RegisterInventory { key: key_name(), inventory: inventory(2) }).await.unwrap();
+    bed.clock.advance(40 * DAY);
+    assert_eq!(bed.service.tick_after(true, &mut kept).await, said, "a new destruction is news");
     bed.run(DeleteInventory { key: key_name(), source: "prod-a".to_owned() }).await.unwrap();
     assert_eq!(bed.service.tick(true).await.destroyed, 1);
 }
