@@ -109,6 +109,15 @@ impl KeyFile {
 
     /// Whether this file is the same key as `old` and holds everything that `old` holds, so that it can take its place.
     pub fn can_replace(&self, old: &Self) -> Result<(), EditError> {
+        self.can_follow(old)?;
+        match old.versions.keys().find(|number| !self.versions.contains_key(number)) {
+            Some(number) => Err(EditError::WouldLose(*number)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this file can be a later state of `old`. It may lack versions, because `key remove` takes them out.
+    pub(crate) fn can_follow(&self, old: &Self) -> Result<(), EditError> {
         if self.id != old.id {
             return Err(EditError::OtherKey { have: old.id(), given: self.id() });
         }
@@ -116,7 +125,7 @@ impl KeyFile {
             return Err(EditError::Older { have: old.activation, given: self.activation });
         }
         for (number, version) in &old.versions {
-            if !self.versions.get(number).is_some_and(|ours| ours.key.is_same(&version.key)) {
+            if self.versions.get(number).is_some_and(|ours| !ours.key.is_same(&version.key)) {
                 return Err(EditError::WouldLose(*number));
             }
         }

@@ -43,7 +43,7 @@ impl LocalProvider {
         let now = stamp(&self.path).ok();
         if now != current.seen {
             current.seen = now;
-            match self.reload() {
+            match self.reload(&current.file) {
                 Ok(loaded) => {
                     *current = Current {
                         file: Arc::new(loaded.file),
@@ -61,12 +61,13 @@ impl LocalProvider {
         Arc::clone(&current.file)
     }
 
-    fn reload(&self) -> Result<Loaded, ReloadError> {
+    fn reload(&self, last: &KeyFile) -> Result<Loaded, ReloadError> {
         let loaded = load_open(&self.path)?;
         let file = &loaded.file;
         if file.id() != self.description.key_name {
             return Err(ReloadError::OtherKey { path: self.path.clone() });
         }
+        file.can_follow(last).map_err(|source| DiskError::Edit { path: self.path.clone(), source })?;
         tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
         Ok(loaded)
     }

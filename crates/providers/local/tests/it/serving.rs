@@ -212,6 +212,28 @@ async fn last_good_file_stays_in_use_and_the_fault_is_reported_once() {
     }
 }
 
+/// Two hosts that rotated apart, and an old copy that is put back: what was sealed here must still open.
+#[tokio::test]
+async fn file_that_changes_a_versions_key_or_falls_back_is_not_taken_up() {
+    for rotates_elsewhere in [true, false] {
+        let (log, _guard) = Log::capture();
+        let place = Place::with_key_file();
+        let elsewhere = Place::new();
+        std::fs::copy(place.key_file(), elsewhere.key_file()).expect("copied");
+        let rotated = if rotates_elsewhere { vec![&place, &elsewhere] } else { vec![&place] };
+        for host in rotated {
+            edit(&host.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+            edit(&host.key_file(), |file| file.promote(2)).expect("promoted");
+        }
+        let provider = place.provider();
+        let before = wrap(&provider).await;
+        std::fs::copy(elsewhere.key_file(), place.key_file()).expect("copied over");
+        assert_eq!(wrap(&provider).await.activation, Some(2));
+        assert_eq!(unwrap_class(&provider, &before.version, &before.bytes).await, None);
+        assert_eq!(log.errors(), 1, "{}", log.text());
+    }
+}
+
 #[test]
 fn fifo_in_place_of_the_file_keeps_no_request_waiting() {
     let place = Place::with_key_file();
