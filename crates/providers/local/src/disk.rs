@@ -242,9 +242,10 @@ impl DiskError {
     /// One action that helps.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing(path) => {
-                Some(format!("make one with `keystead-plugin key create --key-file {}`", path.display()))
-            }
+            Self::Missing(path) => Some(format!(
+                "if the cluster may exist already, restore the file from another host or a copy; only for the first host of a new cluster, run `keystead-plugin key create --key-file {}`",
+                path.display()
+            )),
             Self::Mode { path, .. } => {
                 Some(format!("run `chmod 0600 {}`, and rotate if others have read it", path.display()))
             }

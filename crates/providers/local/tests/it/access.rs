@@ -57,7 +57,7 @@ fn missing_file_is_named() {
     let place = Place::new();
     let missing = load(&place.key_file()).err().expect("missing");
     assert!(matches!(missing, DiskError::Missing(_)), "{missing}");
-    assert!(missing.hint().is_some_and(|hint| hint.contains("key create")));
+    assert!(missing.hint().is_some_and(|hint| hint.contains("key create") && hint.contains("another host")));
 }
 
 #[test]
