@@ -23,6 +23,10 @@ const DEFAULT_ADMIN: SocketAddr =
 /// Rotation is seen within it.
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_OUTAGE_BOUND: Duration = Duration::from_secs(60 * 60);
+/// A revocation is noticed within it, so more than an hour protects nobody.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// A week without the backend is no outage any more; a longer time would only hide that nobody looks.
+const MAX_OUTAGE_BOUND: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DEFAULT_RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Calls under way at the end are answered from memory or within the guard's 2.5 s.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -81,10 +85,10 @@ pub struct GivenSettings {
     /// Loopback address of /livez, /readyz and /metrics, or `off`
     #[arg(long, env = "KEYSTEAD_ADMIN", value_name = "ADDRESS")]
     admin: Option<AdminAddress>,
-    /// Time between two looks at the key backend
+    /// Time between two looks at the key backend, at most 1 hour
     #[arg(long, env = "KEYSTEAD_PROBE_INTERVAL", value_name = "TIME")]
     probe_interval: Option<Span>,
-    /// How long to go on with the last good key while the key backend does not answer; 0s stops at once
+    /// How long to go on with the last good key while the key backend does not answer, at most 7 days; 0s stops at once
     #[arg(long, env = "KEYSTEAD_OUTAGE_BOUND", value_name = "TIME")]
     outage_bound: Option<Span>,
     /// How much to log
@@ -177,8 +181,19 @@ impl GivenSettings {
     pub fn complete(self) -> Result<Settings, Failure> {
         let provider = self.provider()?;
         let probe_interval = self.probe_interval.map_or(DEFAULT_PROBE_INTERVAL, Span::get);
+        let outage_bound = self.outage_bound.map_or(DEFAULT_OUTAGE_BOUND, Span::get);
         if probe_interval.is_zero() {
             return Err(Failure::new("the probe interval is 0s").usage().hint("give 1s or more".to_owned()));
+        }
+        for (what, given, most) in [
+            ("probe interval", probe_interval, MAX_PROBE_INTERVAL),
+            ("outage bound", outage_bound, MAX_OUTAGE_BOUND),
+        ] {
+            if given > most {
+                let text =
+                    format!("the {what} is {} s, and may be {} s at most", given.as_secs(), most.as_secs());
+                return Err(Failure::new(text).usage().hint("leave it out for the default".to_owned()));
+            }
         }
         Ok(Settings {
             socket: SocketSettings {
@@ -195,7 +210,7 @@ impl GivenSettings {
                 Some(AdminAddress::Off) => None,
             },
             probe_interval,
-            outage_bound: self.outage_bound.map_or(DEFAULT_OUTAGE_BOUND, Span::get),
+            outage_bound,
             recheck_interval: DEFAULT_RECHECK_INTERVAL,
             drain_deadline: DRAIN_DEADLINE,
             log_level: self.log_level.unwrap_or_default(),

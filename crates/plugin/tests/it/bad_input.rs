@@ -67,6 +67,14 @@ fn a_configuration_that_cannot_be_complete_is_refused() {
     assert_refused("no key file", &place.run([]), 2, &["no key file", "--key-file"]);
     let never = place.run(["--key-file", "key", "--probe-interval", "0s"]);
     assert_refused("never probe", &never, 2, &["probe interval"]);
+    for (flag, given, most) in [
+        ("--probe-interval", "61m", "3600 s at most"),
+        ("--outage-bound", "169h", "604800 s at most"),
+        ("--outage-bound", "500000000000h", "604800 s at most"),
+    ] {
+        let ended = place.run(["--key-file", "key", flag, given]);
+        assert_refused(given, &ended, 2, &[flag[2..].replace('-', " ").as_str(), most]);
+    }
 }
 
 #[test]
