@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::providers::ExpirySource;
+use crate::providers::{ExpirySource, RefusedSource};
 use crate::snapshot::{NotServing, Published, State};
 use crate::transport::SocketWatch;
 use crate::unwrap_cache::UnwrapCache;
@@ -28,6 +28,8 @@ pub(crate) struct PluginReport {
     pub(crate) socket: Arc<SocketWatch>,
     /// When credentials end.
     pub(crate) expiry: ExpirySource,
+    /// Why a start would not find what the plugin goes on with.
+    pub(crate) refused: RefusedSource,
 }
 
 impl Report for PluginReport {
@@ -36,6 +38,11 @@ impl Report for PluginReport {
         let mut text = format!("{}\n", describe(&state));
         if let Some((what, at)) = (self.expiry)() {
             text.push_str(&format!("{what} {}\n", ends(at, SystemTime::now())));
+        }
+        if let Some(reason) = (self.refused)() {
+            text.push_str(&format!(
+                "goes on with the last good key, could not start again with it: {reason}\n"
+            ));
         }
         let lost = self.socket.lost();
         if let Some(reason) = &lost {
@@ -46,6 +53,7 @@ impl Report for PluginReport {
 
     fn metrics(&self) -> String {
         self.metrics.socket(&self.socket);
+        self.metrics.key_refused((self.refused)().is_some());
         self.metrics.text(&self.published.state(), self.cache.len(), (self.expiry)())
     }
 }

@@ -13,7 +13,7 @@ use crate::grpc::{Handlers, serve};
 use crate::kms::Kms;
 use crate::metrics::{Measured, Metrics};
 use crate::prober::{Prober, ProberSettings};
-use crate::providers::{self, ExpirySource, Opened, no_expiry};
+use crate::providers::{self, ExpirySource, Opened, RefusedSource, never_refused, no_expiry};
 use crate::settings::Settings;
 use crate::snapshot::Published;
 use crate::transport::{Listener, SocketError};
@@ -27,6 +27,7 @@ pub struct App {
     handlers: Handlers,
     prober: Prober,
     expiry: ExpirySource,
+    refused: RefusedSource,
     tasks: Tasks,
 }
 
@@ -43,8 +44,8 @@ impl App {
     /// Opens the provider and binds. `inherited` is a socket that the service manager has passed on.
     pub async fn build(settings: Settings, inherited: Option<UnixListener>) -> Result<Self, Failure> {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let Opened { provider, expiry } = providers::open(&settings.provider, &random)?;
-        Self::assemble(settings, inherited, provider, expiry, random).await
+        let Opened { provider, expiry, refused } = providers::open(&settings.provider, &random)?;
+        Self::assemble(settings, inherited, provider, (expiry, refused), random).await
     }
 
     /// The same with a provider that is open already, for tests.
@@ -54,14 +55,14 @@ impl App {
         provider: impl Provider + 'static,
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
-        Self::assemble(settings, inherited, provider, no_expiry(), random).await
+        Self::assemble(settings, inherited, provider, (no_expiry(), never_refused()), random).await
     }
 
     async fn assemble(
         settings: Settings,
         inherited: Option<UnixListener>,
         provider: impl Provider + 'static,
-        expiry: ExpirySource,
+        (expiry, refused): (ExpirySource, RefusedSource),
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
         let listener = Listener::bind(&settings.socket, inherited).map_err(|error| refused_socket(&error))?;
@@ -89,12 +90,12 @@ impl App {
             .map_err(|error| Failure::from_error(&error))?;
         let kms = Arc::new(kms);
         let handlers = Handlers { kms, status_version: settings.status_version };
-        Ok(Self { settings, listener, admin, handlers, prober, expiry, tasks })
+        Ok(Self { settings, listener, admin, handlers, prober, expiry, refused, tasks })
     }
 
     /// Starts serving, at once, whatever the backend does.
     pub fn spawn(self) -> Result<Running, Failure> {
-        let Self { settings, listener, admin, handlers, prober, expiry, tasks } = self;
+        let Self { settings, listener, admin, handlers, prober, expiry, refused, tasks } = self;
         let kms = Arc::clone(&handlers.kms);
         let notify = Arc::new(Notify::default());
         let running = Running {
@@ -121,6 +122,7 @@ impl App {
             metrics: Arc::clone(&kms.metrics),
             socket,
             expiry,
+            refused,
         };
         if let Some(admin) = admin {
             tasks.spawn("admin", admin.serve(Arc::new(report), tasks.clone()));

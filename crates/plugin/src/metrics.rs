@@ -67,6 +67,7 @@ pub(crate) struct Metrics {
     dropped_log_lines: Counter,
     socket_lost: Gauge,
     socket_rebinds: Counter,
+    key_refused: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -170,6 +171,12 @@ impl Metrics {
             "How often the socket's file was gone and was made anew",
             socket_rebinds.clone(),
         );
+        let key_refused = Gauge::default();
+        registry.register(
+            "key_refused",
+            "1 while the key that a start would find is not the one in use",
+            key_refused.clone(),
+        );
 
         Self {
             registry,
@@ -186,6 +193,7 @@ impl Metrics {
             dropped_log_lines,
             socket_lost,
             socket_rebinds,
+            key_refused,
         }
     }
 
@@ -209,6 +217,11 @@ impl Metrics {
     pub(crate) fn socket(&self, watch: &SocketWatch) {
         self.socket_lost.set(i64::from(watch.lost().is_some()));
         self.socket_rebinds.inner().store(watch.rebinds(), Ordering::Relaxed);
+    }
+
+    /// Whether a start would not find what the plugin goes on with.
+    pub(crate) fn key_refused(&self, refused: bool) {
+        self.key_refused.set(i64::from(refused));
     }
 
     /// The text of `/metrics`, with gauges as of now.

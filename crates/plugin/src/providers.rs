@@ -15,13 +15,22 @@ use crate::settings::ProviderSettings;
 pub(crate) struct Opened {
     pub(crate) provider: Box<dyn Provider>,
     pub(crate) expiry: ExpirySource,
+    pub(crate) refused: RefusedSource,
 }
+
+/// Says why what the provider would start with now is not what it goes on with, where that is so.
+pub(crate) type RefusedSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Says what ends first of the credentials in use, and when, where there is an end.
 pub(crate) type ExpirySource = Arc<dyn Fn() -> Option<(String, SystemTime)> + Send + Sync>;
 
 /// For backends whose credentials do not end.
 pub(crate) fn no_expiry() -> ExpirySource {
+    Arc::new(|| None)
+}
+
+/// For backends that do not say it.
+pub(crate) fn never_refused() -> RefusedSource {
     Arc::new(|| None)
 }
 
@@ -33,7 +42,10 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
                 let hint = "check --key-file: it must be a file that this user can read, mode 0600";
                 Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
             })?;
-            Ok(Opened { provider: Box::new(provider), expiry: no_expiry() })
+            let provider = Arc::new(provider);
+            let asked = Arc::clone(&provider);
+            let refused = Arc::new(move || asked.refused());
+            Ok(Opened { provider: Box::new(provider), expiry: no_expiry(), refused })
         }
         ProviderSettings::CloudKms(settings) => {
             let provider = CloudKmsProvider::open(settings.as_ref().clone()).map_err(|error| {
@@ -43,7 +55,7 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
             let provider = Arc::new(provider);
             let asked = Arc::clone(&provider);
             let expiry = move || asked.expiry().map(|expiry| (expiry.what, expiry.at));
-            Ok(Opened { provider: Box::new(provider), expiry: Arc::new(expiry) })
+            Ok(Opened { provider: Box::new(provider), expiry: Arc::new(expiry), refused: never_refused() })
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::admin::PluginReport;
 use crate::kms::Kms;
 use crate::metrics::Metrics;
 use crate::prober::{Prober, ProberSettings};
-use crate::providers::no_expiry;
+use crate::providers::{never_refused, no_expiry};
 use crate::snapshot::Published;
 use crate::unwrap_cache::UnwrapCache;
 
@@ -110,6 +110,7 @@ impl Testbed {
             metrics: Arc::clone(&self.kms.metrics),
             socket: Arc::default(),
             expiry: no_expiry(),
+            refused: never_refused(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics` while the backend comes and goes.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystead_crypto::sha256;
 use keystead_model::ErrorClass;
@@ -11,7 +11,7 @@ use keystead_provider::switchable::Mode;
 use tonic::Code;
 
 use crate::plugin_in_process::{OFTEN, ONE_PROBE, Served};
-use crate::plugin_process::{clients, v2};
+use crate::plugin_process::{DEADLINE, Place, clients, get, v2};
 
 /// The rules that we ship.
 const ALERTS: &str = include_str!("../../../../deploy/prometheus/keystead-plugin-alerts.yaml");
@@ -186,4 +186,35 @@ async fn a_socket_that_clients_cannot_reach_is_told_and_made_anew_when_its_place
     assert!(v2(&socket).await.status(StatusRequest {}).await.is_ok(), "at the same path");
     assert!(early.status(StatusRequest {}).await.is_ok(), "the old connection still works");
     served.stop().await;
+}
+
+#[test]
+fn a_key_file_that_a_start_would_not_find_is_told_and_the_last_good_one_goes_on() {
+    let place = Place::new();
+    let plugin = place.start();
+    let admin = plugin.admin();
+    let refused = || get(admin, "/metrics").1.contains("keystead_plugin_key_refused 1\n");
+    let until_ready = || {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let (status, text) = get(admin, "/readyz");
+            if status == 200 {
+                return text;
+            }
+            assert!(Instant::now() < end, "{text}");
+            std::thread::yield_now();
+        }
+    };
+    assert!(!until_ready().contains("could not start again") && !refused());
+
+    let (file, away) = (place.key(), place.path("away"));
+    fs::rename(&file, &away).expect("moved");
+    let text = until_ready();
+    assert!(text.contains("could not start again with it: ") && text.contains("key"), "{text}");
+    assert!(refused());
+    assert!(ALERTS.contains("expr: keystead_plugin_key_refused > 0\n"));
+
+    fs::rename(&away, &file).expect("moved back");
+    assert!(!until_ready().contains("could not start again") && !refused());
+    plugin.terminate();
 }

@@ -1,13 +1,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystead_crypto::{MESSAGE_OVERHEAD, OpenError, Purpose, Random, Secret32, open, seal};
 use keystead_model::{ErrorClass, KeyVersion};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
 
 use crate::disk::{DiskError, Loaded, Stamp, load_open, stamp};
-use crate::{KIND, KeyFile};
+use crate::{EditError, KIND, KeyFile};
 
 /// Serves the key file as it is now. Every call looks whether the file was replaced; one that has turned bad is reported
 /// and the last good one is kept, because a typo must not stop a cluster.
@@ -22,8 +22,10 @@ struct Current {
     file: Arc<KeyFile>,
     /// Keeps the stamp of the file in use from being another file's.
     _open: File,
-    /// Of the last file that was looked at, good or bad, so that a bad one is reported once.
+    /// Of the file in use.
     seen: Option<Stamp>,
+    /// Why the file that is there now is not used.
+    refused: Option<String>,
 }
 
 impl LocalProvider {
@@ -33,16 +35,31 @@ impl LocalProvider {
         Ok(Self {
             path: path.to_owned(),
             description: Description { kind: KIND, key_name: file.id() },
-            current: Mutex::new(Current { file: Arc::new(file), _open: open, seen: Some(stamp) }),
+            current: Mutex::new(Current {
+                file: Arc::new(file),
+                _open: open,
+                seen: Some(stamp),
+                refused: None,
+            }),
             random,
         })
     }
 
+    /// Why the key file that is on the disk now is not the one in use, if it is not. A process that starts would have to use
+    /// it, or could not start.
+    pub fn refused(&self) -> Option<String> {
+        self.current();
+        self.lock().refused.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn current(&self) -> Arc<KeyFile> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamp(&self.path).ok();
-        if now != current.seen {
-            current.seen = now;
+        let mut current = self.lock();
+        // One that cannot be used is read again each time: what kept it from being read may be over.
+        if current.refused.is_some() || stamp(&self.path).ok() != current.seen {
             match self.reload(&current.file) {
                 Ok(loaded) => {
                     *current = Current {
@@ -50,12 +67,16 @@ impl LocalProvider {
                         _open: loaded.open,
                         // What was read, which may be newer than what was seen first.
                         seen: Some(loaded.stamp),
+                        refused: None,
                     };
                 }
-                Err(error) => tracing::error!(
-                    error = %error,
-                    "the key file cannot be used; going on with the last good one"
-                ),
+                Err(error) => {
+                    let reason = error.to_string();
+                    if current.refused.as_ref() != Some(&reason) {
+                        tracing::error!(error = %error, "the key file cannot be used; going on with the last good one");
+                    }
+                    current.refused = Some(reason);
+                }
             }
         }
         Arc::clone(&current.file)
@@ -67,7 +88,7 @@ impl LocalProvider {
         if file.id() != self.description.key_name {
             return Err(ReloadError::OtherKey { path: self.path.clone() });
         }
-        file.can_follow(last).map_err(|source| DiskError::Edit { path: self.path.clone(), source })?;
+        file.can_follow(last).map_err(|source| ReloadError::FallsBack { path: self.path.clone(), source })?;
         tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
         Ok(loaded)
     }
@@ -111,6 +132,8 @@ enum ReloadError {
     Disk(#[from] DiskError),
     #[error("key file {} now holds another key; that needs a new provider name in the EncryptionConfiguration and a restart", path.display())]
     OtherKey { path: PathBuf },
+    #[error("key file {} was replaced by one that cannot follow it: {source}; put the newer one back", path.display())]
+    FallsBack { path: PathBuf, source: EditError },
 }
 
 impl Provider for LocalProvider {
