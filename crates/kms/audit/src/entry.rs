@@ -27,8 +27,22 @@ const DESTRUCTION: &str = "keystead/destruction";
 /// What records of the log itself begin with: `@type` of their `jsonPayload`.
 pub(crate) const FOOTER: &str = "keystead.audit.SegmentFooter";
 
-/// One JSON object, without its braces, so that the writer can put sequence and hashes around it.
+/// One JSON object, without its braces, so that the writer can put sequence and hashes around it. Where it would be longer
+/// than [`MAX_CONTENT`], its lists are left out, and if that is not enough, all that it says of request and response.
 pub(crate) fn of_event(event: &Event) -> Vec<u8> {
+    let whole = content(event);
+    if whole.len() <= MAX_CONTENT {
+        return whole;
+    }
+    let (request, response) = (event.request.without_lists(), event.response.without_lists());
+    let shorter = content(&Event { request, response, ..event.clone() });
+    if shorter.len() <= MAX_CONTENT {
+        return shorter;
+    }
+    content(&Event { request: event.request.omitted(), response: event.response.omitted(), ..event.clone() })
+}
+
+fn content(event: &Event) -> Vec<u8> {
     let name = clip(&event.resource, MAX_TEXT);
     let resource = Resource::of(name, event.service, clip(&event.method, MAX_METHOD));
     let severity = match (&event.status, event.kind.is_mutation()) {
@@ -38,7 +52,7 @@ pub(crate) fn of_event(event: &Event) -> Vec<u8> {
     };
     let log_name =
         format!("projects/{}/logs/cloudaudit.googleapis.com%2F{}", resource.project(), event.kind.log());
-    let content = inside(&Entry {
+    inside(&Entry {
         log_name,
         timestamp: event.time,
         severity,
@@ -46,28 +60,7 @@ pub(crate) fn of_event(event: &Event) -> Vec<u8> {
         labels: event.destruction.map(|it| Labels { destruction: it.name() }),
         resource,
         proto_payload: AuditLog(event, name),
-    });
-    if content.len() <= MAX_CONTENT || event.request.is_empty() && event.response.is_empty() {
-        return content;
-    }
-    let (request, response) = (omitted(&event.request), omitted(&event.response));
-    of_event(&Event { request, response, ..event.clone() })
-}
-
-/// What stands for fields that are too long: how long they are, and what they are to be compared with.
-fn omitted(fields: &SafeFields) -> SafeFields {
-    let text = serde_json::to_vec(fields).unwrap_or_default();
-    if fields.is_empty() || text.len() <= MAX_TEXT {
-        return fields.clone();
-    }
-    SafeFields::new()
-        .with("omittedBytes", i64::try_from(text.len()).unwrap_or(i64::MAX))
-        .with("sha256", sha256_hex(&text))
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    })
 }
 
 /// The record with which a segment ends.

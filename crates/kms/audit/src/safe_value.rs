@@ -62,6 +62,21 @@ impl SafeFields {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The same, with the length and the digest of each list in its place. Counts, texts and digests stay.
+    pub(crate) fn without_lists(&self) -> Self {
+        let shorter = |value: &SafeValue| match value {
+            SafeValue::Names(names) => SafeValue::Fields(left_out("omittedCount", names.len(), names)),
+            SafeValue::Fields(fields) => SafeValue::Fields(fields.without_lists()),
+            other => other.clone(),
+        };
+        Self(self.0.iter().map(|(name, value)| (*name, shorter(value))).collect())
+    }
+
+    /// What stands for fields that are too long even so.
+    pub(crate) fn omitted(&self) -> Self {
+        if self.is_empty() { Self::new() } else { left_out("omittedFields", self.0.len(), self) }
+    }
 }
 
 macro_rules! from {
@@ -109,6 +124,15 @@ impl Serialize for SafeFields {
         }
         map.end()
     }
+}
+
+/// How much was left out, and its digest: of JSON, and for names of all of them, whole.
+fn left_out(count: &'static str, number: usize, what: &impl Serialize) -> SafeFields {
+    // Writing to memory fails only when a map's keys are no texts, and these are.
+    let text = serde_json::to_vec(what).unwrap_or_default();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    SafeFields::new().with(count, i64::try_from(number).unwrap_or(i64::MAX)).with("sha256", hex)
 }
 
 /// The longest start of a text that has at most `limit` bytes as JSON, without the quotes around it. A control character has

@@ -13,6 +13,8 @@ use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, 
 
 /// Most permissions of one TestIamPermissions, as Google's services have it.
 const MAX_TESTED: usize = 100;
+/// Expressions that are longer, in bytes, may not fit into the 1,024 of a text in a record, with role, member and escapes.
+const LONG_EXPRESSION: usize = 256;
 
 /// Reads the policy of a resource.
 pub struct GetIamPolicy {
@@ -229,6 +231,13 @@ impl Grant<'_> {
     fn in_words(&self) -> String {
         let Self { role, member, condition } = self;
         match condition {
+            // A record cuts long texts off: the digest tells two of the same beginning apart.
+            Some(expression) if expression.len() > LONG_EXPRESSION => {
+                format!(
+                    "{role} {member} if (sha256 {}) {expression}",
+                    hex::encode(sha256(expression.as_bytes()))
+                )
+            }
             Some(expression) => format!("{role} {member} if {expression}"),
             None => format!("{role} {member}"),
         }

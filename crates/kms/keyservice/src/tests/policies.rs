@@ -154,6 +154,24 @@ async fn p15_a_change_of_a_policy_is_recorded_as_what_it_grants_and_takes() {
     assert_eq!(third["response"]["removed"], serde_json::json!([granted]));
     assert_eq!(third["response"]["addedCount"], 1);
     assert_ne!(third["response"]["sha256After"], second["response"]["sha256After"]);
+
+    // Long expressions that differ at their end only, for many members: the lists do not fit, and nothing else is lost.
+    let long = |end: &str| format!("resource.name == \"{}{end}\"", "x".repeat(1000));
+    let of_many = |year: &str| vec![binding(viewer, viewers(256), Some(&long(year)))];
+    change(of_many("2100")).await;
+    let last = change(of_many("2200")).await;
+    assert_eq!(
+        (&last["response"]["addedCount"], &last["response"]["removedCount"]),
+        (&256.into(), &256.into())
+    );
+    assert_ne!(last["response"]["sha256Before"], last["response"]["sha256After"]);
+    assert_eq!(last["response"]["added"]["omittedCount"], 256);
+    assert_ne!(last["response"]["added"]["sha256"], last["response"]["removed"]["sha256"]);
+
+    // For one member the record shows which is which.
+    change(vec![binding(viewer, mallory(), Some(&long("2100")))]).await;
+    let one = change(vec![binding(viewer, mallory(), Some(&long("2200")))]).await;
+    assert_ne!(one["response"]["added"], one["response"]["removed"]);
 }
 
 #[tokio::test]
