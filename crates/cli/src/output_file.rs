@@ -38,15 +38,20 @@ impl NewSecretFile {
         Ok(Self::Beside { file: beside(target, OWNER_ONLY)?, target: target.to_owned() })
     }
 
-    /// Puts the complete file in its place, and never over one that came in between.
+    /// Puts the complete file in its place, and never over one that came in between. What is complete and cannot be put there
+    /// is kept beside it, and the error names it: nobody can ask for the secret again.
     pub(crate) fn finish(self, data: &[u8]) -> Result<()> {
         match self {
             Self::Stream(mut stream) => stream.write_all(data),
             Self::Beside { mut file, target } => {
                 file.write_all(data)?;
                 file.as_file().sync_all()?;
-                file.persist_noclobber(target)?;
-                Ok(())
+                let Err(refused) = file.persist_noclobber(target) else { return Ok(()) };
+                let (_, kept) = refused.file.keep()?;
+                Err(Error::new(
+                    refused.error.kind(),
+                    format!("{}; the complete file is kept as {}", refused.error, kept.display()),
+                ))
             }
         }
     }
@@ -67,7 +72,7 @@ fn replace(target: &Path, data: &[u8], mode: u32, kept: Option<Permissions>) -> 
     if is_stream(target) {
         return OpenOptions::new().write(true).open(target)?.write_all(data);
     }
-    // A link stays a link: what it leads to is replaced.
+    // A link stays a link: what it leads to is replaced. One that leads nowhere is replaced itself.
     let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
     let mut file = beside(&target, mode)?;
     if let Some(kept) = kept {
@@ -90,4 +95,23 @@ fn beside(target: &Path, mode: u32) -> Result<NamedTempFile> {
 
 fn is_stream(target: &Path) -> bool {
     target.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_whose_place_was_taken_meanwhile_is_kept_beside_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("token");
+        let place = NewSecretFile::prepare(&target).expect("prepared");
+        std::fs::write(&target, b"another").expect("written");
+        let error = place.finish(b"the secret").expect_err("it is taken").to_string();
+        assert_eq!(std::fs::read(&target).expect("read"), b"another");
+        let (_, kept) = error.rsplit_once("is kept as ").expect("it is named");
+        assert_eq!(std::fs::read(kept).expect("read"), b"the secret");
+        let mode = Path::new(kept).metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, OWNER_ONLY);
+    }
 }

@@ -86,14 +86,18 @@ fn create(session: &Session<'_>, body: &Value, file: Option<&Path>) -> Result<()
     };
     let mut secret = Zeroizing::new(secret);
     secret.push('\n');
+    let text = |name: &str| made.pointer(&format!("/token/{name}")).and_then(Value::as_str);
+    let id = text("id").unwrap_or_default();
     match place {
-        Some((file, place)) => place.finish(secret.as_bytes()).map_err(|error| cannot_write(file, &error))?,
+        Some((file, place)) => place.finish(secret.as_bytes()).map_err(|error| {
+            cannot_write(file, &error)
+                .hint(format!("the token works; `keystead iam tokens revoke {id}` ends it"))
+        })?,
         None => print_result(&secret)?,
     }
-    let text = |name: &str| made.pointer(&format!("/token/{name}")).and_then(Value::as_str);
     let end = text("expireTime")
         .map_or_else(|| "works until it is revoked".to_owned(), |it| format!("works until {it}"));
-    say(&format!("Created token [{}]; it {end}. It cannot be shown again.", text("id").unwrap_or_default()));
+    say(&format!("Created token [{id}]; it {end}. It cannot be shown again."));
     Ok(())
 }
 

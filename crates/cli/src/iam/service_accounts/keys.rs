@@ -80,14 +80,18 @@ fn create(session: &Session<'_>, email: &str, file: &Path) -> Result<(), Failure
     let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
     let mut made = session.server().post(&format!("{}/keys", path(email)), &[], &body)?;
     let key = content(&mut made)?;
+    let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
     if let Some(place) = place {
-        place.finish(&key).map_err(|error| cannot_write(file, &error))?;
+        place.finish(&key).map_err(|error| {
+            let ends =
+                format!("keystead iam service-accounts keys delete {} --iam-account {email}", id(name));
+            cannot_write(file, &error).hint(format!("the key works; `{ends}` ends it"))
+        })?;
     } else {
         let text =
             std::str::from_utf8(&key).map_err(|_| Failure::new("the server's key file is not text"))?;
         print_result(text)?;
     }
-    let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
     say(&format!("created key [{}] of type [json] as [{}] for [{email}]", id(name), file.display()));
     Ok(())
 }
