@@ -212,6 +212,10 @@ impl Files {
         &self,
         clock: &Arc<TestClock>,
     ) -> Result<(Arc<KeyService>, Option<String>), OpenError> {
+        // The feed of a service that was dropped holds its store until its task has ended.
+        while self.store.lock().unwrap_or_else(PoisonError::into_inner).upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
         let root = RootDirectory::open(&self.path("root"))?;
         let root_key_path = root.root_key_path();
         if !root_key_path.exists() {

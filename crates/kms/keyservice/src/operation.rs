@@ -131,7 +131,7 @@ impl<'a, C: Operation> Act<'a, C> {
         let event = audit_event::of(self.call, &self.command, &self.outcome, None);
         let record = Record::of(&event);
         let replaces = batch.writes.iter().any(|write| matches!(write.expect, Expect::At(_)));
-        match self.service.commit(batch, Some((self.call.id(), record))).await {
+        match self.service.ledger.commit(batch, Some((self.call.id(), record))).await {
             Ok(committed) => {
                 self.outcome.committed = true;
                 committed.complete()

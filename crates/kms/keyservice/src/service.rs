@@ -1,16 +1,16 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_audit::{AuditLog, Record};
+use keystead_audit::AuditLog;
 use keystead_crypto::Random;
 use keystead_iam::{CompiledPolicy, Permission, Query, decide};
 use keystead_model::ErrorClass;
-use keystead_store::{Batch, Store};
+use keystead_store::Store;
 use serde::de::DeserializeOwned;
 
 use crate::identity::IdentityState;
 use crate::keyring::Sealing;
-use crate::ledger::{Committed, Ledger, Uncommitted};
+use crate::ledger::Ledger;
 use crate::records::{self, Stored};
 use crate::remembered::Remembered;
 use crate::root::RootDirectory;
@@ -151,15 +151,6 @@ impl KeyService {
         record: &str,
     ) -> Result<Option<Stored<T>>, KmsError> {
         records::read(self.store.as_ref(), record).await
-    }
-
-    /// Commits, as [`Ledger::commit`] does it.
-    pub(crate) async fn commit(
-        &self,
-        batch: Batch,
-        recorded: Option<(&str, Record)>,
-    ) -> Result<Committed, Uncommitted> {
-        self.ledger.commit(batch, recorded).await
     }
 
     /// A call that begins now.

@@ -69,21 +69,20 @@ impl Testbed {
         bed.grant("", "roles/owner", "user:owner@example.com").await;
         let record = record_name::service(&PROJECT.parse().unwrap(), "cloudkms.googleapis.com");
         let on = encode(&ServiceState { enabled: true }).unwrap();
-        bed.service.commit(Batch::default().put(record, on), None).await.unwrap().complete().unwrap();
+        bed.service.ledger.commit(Batch::default().put(record, on), None).await.unwrap().complete().unwrap();
         bed
     }
 
     /// Ends the service and opens it again on the same files.
     pub(crate) async fn reopen(self) -> Self {
-        let Self { service, clock, directory } = self;
-        drop(service);
-        let service = open(directory.path(), &clock).await;
-        Self { service, clock, directory }
+        self.reopen_on(|store| store).await
     }
 
     /// The same, with something put before the database.
     pub(crate) async fn reopen_on(self, before: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         let Self { service, clock, directory } = self;
+        // From then on its feed holds the store only while it asks.
+        assert!(service.ledger.agenda_is_read().await);
         drop(service);
         let service = open_on(directory.path(), &clock, before).await;
         Self { service, clock, directory }
@@ -100,7 +99,7 @@ impl Testbed {
             condition: None,
         });
         let batch = Batch::default().put(record_name::policy(holder), encode(&policy).unwrap());
-        self.service.commit(batch, None).await.unwrap().complete().unwrap();
+        self.service.ledger.commit(batch, None).await.unwrap().complete().unwrap();
     }
 
     /// A call of somebody.

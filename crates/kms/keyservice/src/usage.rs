@@ -48,7 +48,7 @@ impl KeyService {
         for (name, at) in self.remembered.last_uses.unwritten(STALE_S) {
             let usage = StoredUsage { last_unwrap: Some(at) };
             let batch = Batch::default().put(record_name::usage(&name), encode(&usage)?);
-            self.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
+            self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
             self.remembered.last_uses.written(&name, at);
         }
         Ok(())

@@ -80,7 +80,7 @@ impl KeyService {
         event.response =
             SafeFields::new().with("reason", "the database lacked it and a backup destination held it");
         let record = Record::of(&event);
-        self.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
+        self.ledger.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "recovered from a backup destination");
         Ok(true)
     }

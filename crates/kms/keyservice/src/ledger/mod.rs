@@ -206,6 +206,11 @@ impl Ledger {
         Ok(Committed { revision, witnessed, recorded })
     }
 
+    /// Whether the agenda knows the time of every record.
+    pub(crate) async fn agenda_is_read(&self) -> bool {
+        self.feed.agenda_is_read().await
+    }
+
     pub(crate) fn witness(&self) -> &Witness {
         &self.witness
     }

@@ -220,7 +220,7 @@ impl KeyService {
         event.response =
             SafeFields::new().with("reason", "it was destroyed before an older database was put back");
         let event = Record::of(&event);
-        self.commit(batch, Some((&event_id, event))).await.map_err(|it| it.error)?.complete()?;
+        self.ledger.commit(batch, Some((&event_id, event))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "destroyed again: an older database had brought it back");
         Ok(())
     }

@@ -30,18 +30,8 @@ pub(crate) enum Due {
 }
 
 impl Agenda {
-    /// Takes the time of a record that was read at start. What a commit has said meanwhile is newer and stays.
-    pub(crate) fn note_read(&self, record: &str, bytes: &[u8]) -> Result<(), KmsError> {
-        let due = due_time(record, bytes)?;
-        let mut inner = self.lock();
-        if !inner.times.contains_key(record) {
-            inner.set(record, due);
-        }
-        Ok(())
-    }
-
-    /// Takes the time of a record that was committed; `None`: the record is gone.
-    pub(super) fn note_written(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
+    /// Takes the time of a record as it is now; `None`: the record is gone.
+    pub(super) fn note(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
         if !wants(record) {
             return Ok(());
         }

@@ -11,11 +11,12 @@ use super::{Changed, Remembered, agenda};
 /// After a failure the store is asked again this much later, or when somebody wants to know more: soon enough for a
 /// person, and no load for a store that is ill.
 const RETRY: Duration = Duration::from_secs(1);
-/// Records that are read at once when the store no longer knows what was changed.
+/// Records that are read at once for the agenda; changes are applied in between.
 const PAGE: usize = 1000;
 
 /// Tells [`Remembered`] what was written, as the store says it. One task of its own asks the store and applies the answer, so
-/// that it goes on whatever becomes of a call. While the store does not answer nothing is remembered.
+/// that it goes on whatever becomes of a call. While the store does not answer nothing is remembered. It begins with all
+/// records that the agenda wants.
 pub(crate) struct Feed {
     wake: Arc<Wake>,
     progress: watch::Receiver<Progress>,
@@ -37,6 +38,8 @@ struct Progress {
     at: Revision,
     /// So many of those who asked had done so before the store was asked.
     heard: u64,
+    /// The agenda knows the time of every record.
+    agenda_is_read: bool,
     /// The store does not say what was written, so nothing is remembered.
     suspended: bool,
 }
@@ -44,7 +47,8 @@ struct Progress {
 impl Feed {
     /// Follows the store from a commit on. It does not keep the store open.
     pub(crate) fn start(store: &Arc<dyn Store>, remembered: Arc<Remembered>, from: Revision) -> Self {
-        let (sender, progress) = watch::channel(Progress { at: from, heard: 0, suspended: false });
+        let (sender, progress) =
+            watch::channel(Progress { at: from, heard: 0, agenda_is_read: false, suspended: false });
         let wake = Arc::new(Wake::default());
         let follower =
             Follower { store: Arc::downgrade(store), remembered, wake: Arc::clone(&wake), progress: sender };
@@ -70,6 +74,13 @@ impl Feed {
         drop(progress.wait_for(|progress| fresh(progress) || progress.heard >= asked).await);
     }
 
+    /// Whether the agenda knows the time of every record; waits while it is being read and the store answers.
+    pub(crate) async fn agenda_is_read(&self) -> bool {
+        let mut progress = self.progress.clone();
+        let known = progress.wait_for(|progress| progress.agenda_is_read || progress.suspended).await;
+        known.is_ok_and(|progress| progress.agenda_is_read)
+    }
+
     /// Has the store asked soon: it may have written something.
     pub(crate) fn refresh(&self) {
         self.wake.arrived.notify_one();
@@ -91,47 +102,82 @@ struct Follower {
 
 impl Follower {
     async fn run(self, mut at: Revision) {
-        let mut failed = false;
+        let (mut unread, mut failed) = (Some(Place::default()), false);
         loop {
             if failed {
                 // Whichever comes first.
                 drop(tokio::time::timeout(RETRY, self.wake.arrived.notified()).await);
-            } else {
+            } else if unread.is_none() {
                 self.wake.arrived.notified().await;
             }
-            let Some(store) = self.store.upgrade() else { return };
             let heard = self.wake.asked.load(Ordering::SeqCst);
-            failed = match self.pass(store.as_ref(), at).await {
-                Ok(up_to) => {
-                    at = up_to;
-                    self.progress.send_replace(Progress { at, heard, suspended: false });
-                    false
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the store does not say what was changed; nothing is remembered until it does");
-                    self.remembered.suspend();
-                    self.progress.send_replace(Progress { at, heard, suspended: true });
-                    true
-                }
+            let result = {
+                // Let go of before anybody hears of it: who closes the store after that must be the last to hold it.
+                let Some(store) = self.store.upgrade() else { return };
+                self.pass(store.as_ref(), &mut at, &mut unread).await
             };
+            failed = result.is_err();
+            if let Err(error) = result {
+                tracing::error!(%error, "the store does not say what was changed; nothing is remembered until it does");
+                self.remembered.suspend();
+            }
+            let agenda_is_read = unread.is_none();
+            self.progress.send_replace(Progress { at, heard, agenda_is_read, suspended: failed });
         }
     }
 
-    /// Applies what was written after `since`. Answers how far that goes.
-    async fn pass(&self, store: &dyn Store, since: Revision) -> Result<Revision, StoreError> {
-        let Changes { up_to, names } = store.changes(since).await?;
-        let changed = match names {
-            Some(names) => changed(store, names).await?,
+    /// Applies what was written after `at`, and then reads one more page for the agenda, if there is more to read. In this
+    /// order, and never both at once, so that what a page says is not older than what was applied.
+    async fn pass(
+        &self,
+        store: &dyn Store,
+        at: &mut Revision,
+        unread: &mut Option<Place>,
+    ) -> Result<(), StoreError> {
+        let Changes { up_to, names } = store.changes(*at).await?;
+        match names {
+            Some(names) => self.remembered.apply(&changed(store, names).await?),
+            // Too long ago: everything may have changed.
             None => {
                 self.remembered.suspend();
-                let everything = everything(store).await?;
                 self.remembered.agenda.clear();
-                everything
+                self.remembered.apply(&[]);
+                *unread = Some(Place::default());
             }
-        };
-        self.remembered.apply(&changed);
-        Ok(up_to)
+        }
+        *at = up_to;
+        if let Some(place) = unread.take() {
+            *unread = match self.read_page(store, &place).await {
+                Ok(next) => next,
+                Err(error) => {
+                    *unread = Some(place);
+                    return Err(error);
+                }
+            };
+        }
+        Ok(())
     }
+
+    /// Has the agenda take the times of some records. Answers where the others begin.
+    async fn read_page(&self, store: &dyn Store, place: &Place) -> Result<Option<Place>, StoreError> {
+        let Some(prefix) = agenda::PREFIXES.get(place.prefix) else { return Ok(None) };
+        let page = store.list(prefix, &place.after, PAGE).await?;
+        for entry in &page {
+            self.remembered.note_time(&entry.name, Some(&entry.value));
+        }
+        Ok(Some(match page.last() {
+            Some(last) if page.len() == PAGE => Place { prefix: place.prefix, after: last.name.clone() },
+            _ => Place { prefix: place.prefix + 1, after: String::new() },
+        }))
+    }
+}
+
+/// How far the agenda has been read.
+#[derive(Default)]
+struct Place {
+    /// Which of [`agenda::PREFIXES`].
+    prefix: usize,
+    after: String,
 }
 
 impl Drop for Follower {
@@ -152,22 +198,4 @@ async fn changed(store: &dyn Store, names: Vec<String>) -> Result<Vec<Changed>, 
         changed.push(Changed { name, value });
     }
     Ok(changed)
-}
-
-/// Every record that the agenda wants, for when the store no longer knows which of them changed.
-async fn everything(store: &dyn Store) -> Result<Vec<Changed>, StoreError> {
-    let mut found = Vec::new();
-    for prefix in agenda::PREFIXES {
-        let mut after = String::new();
-        loop {
-            let page = store.list(prefix, &after, PAGE).await?;
-            let full = page.len() == PAGE;
-            after = page.last().map(|entry| entry.name.clone()).unwrap_or_default();
-            found.extend(page.into_iter().map(|it| Changed { name: it.name, value: Some(it.value) }));
-            if !full {
-                break;
-            }
-        }
-    }
-    Ok(found)
 }

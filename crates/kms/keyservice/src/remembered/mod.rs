@@ -77,10 +77,15 @@ impl Remembered {
         let names: Vec<String> = changed.iter().map(|it| record_name::cached_under(&it.name)).collect();
         self.each_cache(|cache| cache.forget(&names));
         for Changed { name, value } in changed {
-            if self.agenda.note_written(name, value.as_deref()).is_err() {
-                // The record was named in the log when it was read. Whatever it says, it is not carried out.
-                tracing::error!(record = name, "the schedule goes on without a damaged record");
-            }
+            self.note_time(name, value.as_deref());
+        }
+    }
+
+    /// Has the agenda take the time of a record as it is now; `None`: the record is gone.
+    fn note_time(&self, record: &str, bytes: Option<&[u8]>) {
+        if self.agenda.note(record, bytes).is_err() {
+            // The record was named in the log when it was read. Whatever it says, it is not carried out.
+            tracing::error!(record, "the schedule goes on without a damaged record");
         }
     }
 

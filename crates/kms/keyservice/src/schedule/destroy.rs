@@ -13,7 +13,7 @@ pub(super) struct DestroyDueVersion {
 }
 
 /// What became of a version that was due.
-pub(super) enum Fate {
+pub(super) enum Attempt {
     /// Its material is gone.
     Destroyed,
     /// Somebody uses it; the reason says who.
@@ -23,7 +23,7 @@ pub(super) enum Fate {
 }
 
 impl Operation for DestroyDueVersion {
-    type Output = Fate;
+    type Output = Attempt;
 
     fn method(&self) -> Method {
         Method::kms("DestroyDueCryptoKeyVersion", MethodKind::System)
@@ -37,7 +37,7 @@ impl Operation for DestroyDueVersion {
         Resource::CryptoKeyVersion(self.version.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Fate, KmsError> {
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Attempt, KmsError> {
         let service = act.service();
         let name = act.command().version.clone();
         let key = service.read_key(&name.key).await?.value;
@@ -45,13 +45,13 @@ impl Operation for DestroyDueVersion {
         let usage = service.usage(&name).await?;
         let Some(step) = plan(act.now(), &key, &[(stored.value.clone(), usage)]).pop() else {
             act.outcome().unrecorded = true;
-            return Ok(Fate::NotDue);
+            return Ok(Attempt::NotDue);
         };
         act.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
         if step.act == Change::Keep {
             // A record with every tick would fill the audit log.
             act.outcome().unrecorded = true;
-            return Ok(Fate::Kept(step.reason));
+            return Ok(Attempt::Kept(step.reason));
         }
         act.outcome().destruction = Some(Destruction::Destroyed);
         let backups = service.backups_that_hold(&stored.value).await?;
@@ -69,6 +69,6 @@ impl Operation for DestroyDueVersion {
         // Out of every file before the answer, not only out of the table.
         batch.erase = true;
         act.commit(batch).await?;
-        Ok(Fate::Destroyed)
+        Ok(Attempt::Destroyed)
     }
 }

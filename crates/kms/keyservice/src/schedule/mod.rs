@@ -18,14 +18,12 @@ use crate::remembered::Due;
 use crate::{KeyService, KmsError};
 
 use clock_watch::ClockWatch;
-use destroy::{DestroyDueVersion, Fate};
+use destroy::{Attempt, DestroyDueVersion};
 pub(crate) use kept::Kept;
 use rotate::RotateDueKey;
 
 /// A rotation or a destruction is late by this at most, also when the wall clock is set.
 const TICK: Duration = Duration::from_secs(5);
-/// Records that are read at once when the agenda is made.
-const PAGE: usize = 1000;
 /// Whom the audit log names for what nobody asked for.
 const SCHEDULE: &str = "schedule@keystead.local";
 
@@ -48,11 +46,7 @@ impl KeyService {
         let mut stop = std::pin::pin!(stop);
         let mut watch = ClockWatch::default();
         let mut kept = Kept::default();
-        let mut loaded = false;
         loop {
-            if !loaded {
-                loaded = self.load_agenda().await.inspect_err(failed_to("read the schedule")).is_ok();
-            }
             let may_destroy = watch.trusts(self.clock.now(), Instant::now());
             let done = self.tick_after(may_destroy, &mut kept).await;
             if done != Tick::default() {
@@ -84,6 +78,9 @@ impl KeyService {
     /// The same, and says only what earlier ticks have not said of versions that are kept.
     pub(crate) async fn tick_after(&self, may_destroy: bool, kept: &mut Kept) -> Tick {
         let mut done = Tick::default();
+        if !self.ledger.agenda_is_read().await {
+            return done;
+        }
         let due = self.remembered.agenda.due(self.clock.now());
         kept.retain_due(&due);
         for due in due {
@@ -98,14 +95,14 @@ impl KeyService {
                 }
                 Due::Destruction(_) if !may_destroy => continue,
                 Due::Destruction(version) => {
-                    let fate = self.run(&call, DestroyDueVersion { version: version.clone() }).await;
-                    fate.map(|fate| match fate {
-                        Fate::Destroyed => done.destroyed += 1,
-                        Fate::Kept(reason) if kept.is_news(&version, &reason) => {
+                    let attempt = self.run(&call, DestroyDueVersion { version: version.clone() }).await;
+                    attempt.map(|attempt| match attempt {
+                        Attempt::Destroyed => done.destroyed += 1,
+                        Attempt::Kept(reason) if kept.is_news(&version, &reason) => {
                             tracing::warn!(%version, reason, "a version that is due for destruction is kept");
                             done.kept += 1;
                         }
-                        Fate::Kept(_) | Fate::NotDue => {}
+                        Attempt::Kept(_) | Attempt::NotDue => {}
                     })
                 }
             };
@@ -122,24 +119,6 @@ impl KeyService {
             }
         }
         done
-    }
-
-    /// Reads every key and version once, for their times. Later changes come with their commits.
-    pub async fn load_agenda(&self) -> Result<(), KmsError> {
-        for prefix in ["key/", "version/"] {
-            let mut after = String::new();
-            loop {
-                let page = self.store.list(prefix, &after, PAGE).await?;
-                for entry in &page {
-                    self.remembered.agenda.note_read(&entry.name, &entry.value)?;
-                }
-                match page.last() {
-                    Some(last) if page.len() == PAGE => after.clone_from(&last.name),
-                    _ => break,
-                }
-            }
-        }
-        Ok(())
     }
 
     fn schedule_call(&self) -> Result<Call, KmsError> {

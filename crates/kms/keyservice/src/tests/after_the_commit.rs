@@ -27,6 +27,8 @@ struct Faults {
     is_away: AtomicBool,
     /// How far it is can be asked for, and not what was changed.
     is_silent: AtomicBool,
+    /// Once: it is too long ago for the store to know what was changed.
+    has_no_history: AtomicBool,
 }
 
 fn fails<T>() -> Result<T, keystead_store::StoreError> {
@@ -60,6 +62,9 @@ impl Store for Misbehaving {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         if since != Revision(u64::MAX) && self.faults.is_silent.load(Ordering::SeqCst) {
             return Box::pin(async { fails() });
+        }
+        if since != Revision(u64::MAX) && self.faults.has_no_history.swap(false, Ordering::SeqCst) {
+            return Box::pin(async move { Ok(Changes { names: None, ..self.inner.changes(since).await? }) });
         }
         self.inner.changes(since)
     }
@@ -178,4 +183,46 @@ async fn p8_delivered_records_leave_the_store_and_a_batch_stays_small() {
     }
     let left = bed.service.store.count(record_name::OUTBOX).await.unwrap();
     assert_eq!(left, 1, "that of the last commit");
+}
+
+#[tokio::test]
+async fn p8_a_store_without_history_is_read_anew_by_caches_and_agenda() {
+    let (bed, faults, ciphertext) = scene().await;
+    assert_eq!(bed.service.tick(true).await, Tick::default(), "the agenda is read, and nothing is due");
+    faults.has_no_history.store(true, Ordering::SeqCst);
+    bed.run(disable()).await.unwrap();
+    assert_eq!(decrypts(&bed, &ciphertext).await, Err(ErrorClass::FailedPrecondition));
+    let due = bed.clock.now().checked_add(std::time::Duration::from_secs(60)).unwrap();
+    let schedule = UpdateCryptoKey {
+        name: key_name(),
+        labels: None,
+        rotation_period_s: Some(Some(24 * 3600)),
+        next_rotation_time: Some(Some(due)),
+    };
+    faults.has_no_history.store(true, Ordering::SeqCst);
+    bed.run(schedule).await.unwrap();
+    bed.clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(bed.service.tick(true).await.rotated, 1);
+    // Not again: its next time is in the agenda.
+    assert_eq!(bed.service.tick(true).await, Tick::default());
+}
+
+#[tokio::test]
+async fn a_damaged_record_does_not_stop_the_schedule_of_others() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    let due = bed.clock.now().checked_add(std::time::Duration::from_secs(60)).unwrap();
+    let name = format!("{}/cryptoKeys/scheduled", crate::testbed::ring()).parse().unwrap();
+    let scheduled = CreateCryptoKey {
+        name,
+        rotation_period_s: Some(24 * 3600),
+        next_rotation_time: Some(due),
+        ..crate::testbed::create_key()
+    };
+    bed.run(scheduled).await.unwrap();
+    let damaged = Batch::default().put(record_name::key(&key_name()), b"{".to_vec());
+    bed.service.ledger.commit(damaged, None).await.unwrap().complete().unwrap();
+    let bed = bed.reopen().await;
+    bed.clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(bed.service.tick(true).await.rotated, 1);
 }

@@ -192,6 +192,6 @@ async fn what_was_not_decided_is_not_recorded_as_granted() {
     // The policy of the ring cannot be read.
     let holder = record_name::policy(&ring().to_string());
     let damaged = Batch::default().put(holder, b"{".to_vec());
-    bed.service.commit(damaged, None).await.unwrap().complete().unwrap();
+    bed.service.ledger.commit(damaged, None).await.unwrap().complete().unwrap();
     assert_eq!(ask("user:owner@example.com").await, serde_json::Value::Null);
 }

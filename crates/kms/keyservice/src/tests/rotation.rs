@@ -29,7 +29,6 @@ async fn what_was_missed_while_stopped_is_done_once_at_start() {
     let bed = scheduled().await;
     bed.clock.advance(10 * DAY + Duration::from_secs(3600));
     let bed = bed.reopen().await;
-    bed.service.load_agenda().await.unwrap();
     assert_eq!(bed.service.tick(true).await.rotated, 1);
     let key = bed.run(GetCryptoKey { name: key_name() }).await.unwrap().key;
     assert_eq!(key.primary, Some(version(2)));

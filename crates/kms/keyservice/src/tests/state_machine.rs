@@ -214,7 +214,6 @@ async fn run(steps: &[Step]) {
             // As at the end of the process: uses are written.
             bed.service.write_usage().await.unwrap();
             bed = bed.reopen().await;
-            bed.service.load_agenda().await.unwrap();
         } else {
             let (right, found) = do_one(&bed, &mut model, step).await;
             assert_eq!(found, right, "step {place}, {step:?}, of {steps:?}");
