@@ -16,8 +16,10 @@ pub fn run() -> ExitCode {
     let (summary, tested) = test::run_all(false, None, &[]);
     steps.note("test", tested == ExitCode::SUCCESS, started);
     let started = Instant::now();
-    let (_, tested) = test::run_all(true, Some(date::LEAP_DAY), &[]);
-    steps.note("quick tests on 29 February", tested == ExitCode::SUCCESS, started);
+    let tested = date::next_leap_day().map(|date| test::run_all(true, Some(&date), &[]).1);
+    let passed =
+        tested.inspect_err(|error| eprintln!("error: {error:#}")).is_ok_and(|it| it == ExitCode::SUCCESS);
+    steps.note("quick tests on 29 February", passed, started);
     steps.run("quickstart", || {
         process::run(process::cargo().args(["run", "--quiet", "--release", "--", "quickstart", "--check"]))
     });

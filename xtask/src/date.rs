@@ -27,5 +27,39 @@ pub fn environment(date: &str) -> Result<Vec<(&'static str, PathBuf)>> {
     ])
 }
 
-/// The next 29 February: a day that exists in few years, a while ahead.
-pub const LEAP_DAY: &str = "2028-02-29 12:00";
+/// The next 29 February: a day that exists in few years, and at most eight ahead.
+pub fn next_leap_day() -> Result<String> {
+    let today = process::output(Command::new("date").args(["--utc", "+%Y%m%d"]))?;
+    let today: u32 = today.trim().parse().with_context(|| format!("date answered {today}"))?;
+    Ok(leap_day_after(today))
+}
+
+/// `today` as in 20261127.
+fn leap_day_after(today: u32) -> String {
+    let is_leap =
+        |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = today / 10_000;
+    while !is_leap(year) || year * 10_000 + 229 <= today {
+        year += 1;
+    }
+    format!("{year}-02-29 12:00")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_always_a_leap_day_ahead() {
+        for (today, next) in [
+            (20261127, "2028-02-29 12:00"),
+            (20280228, "2028-02-29 12:00"),
+            (20280229, "2032-02-29 12:00"),
+            (20280301, "2032-02-29 12:00"),
+            (20961231, "2104-02-29 12:00"),
+            (23990101, "2400-02-29 12:00"),
+        ] {
+            assert_eq!(leap_day_after(today), next, "{today}");
+        }
+    }
+}
