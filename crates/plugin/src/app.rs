@@ -13,7 +13,7 @@ use crate::grpc::{Handlers, serve};
 use crate::kms::Kms;
 use crate::metrics::{Measured, Metrics};
 use crate::prober::{Prober, ProberSettings};
-use crate::providers::{self, ExpirySource, Opened, RefusedSource, never_refused, no_expiry};
+use crate::providers::{self, ExpirySource, Opened, RefusedSource};
 use crate::settings::Settings;
 use crate::snapshot::Published;
 use crate::transport::{Listener, SocketError};
@@ -44,8 +44,8 @@ impl App {
     /// Opens the provider and binds. `inherited` is a socket that the service manager has passed on.
     pub async fn build(settings: Settings, inherited: Option<UnixListener>) -> Result<Self, Failure> {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let Opened { provider, expiry, refused } = providers::open(&settings.provider, &random)?;
-        Self::assemble(settings, inherited, provider, (expiry, refused), random).await
+        let opened = providers::open(&settings.provider, &random)?;
+        Self::assemble(settings, inherited, opened, random).await
     }
 
     /// The same with a provider that is open already, for tests.
@@ -55,14 +55,13 @@ impl App {
         provider: impl Provider + 'static,
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
-        Self::assemble(settings, inherited, provider, (no_expiry(), never_refused()), random).await
+        Self::assemble(settings, inherited, Opened::silent(provider), random).await
     }
 
     async fn assemble(
         settings: Settings,
         inherited: Option<UnixListener>,
-        provider: impl Provider + 'static,
-        (expiry, refused): (ExpirySource, RefusedSource),
+        Opened { provider, expiry, refused }: Opened,
         random: Arc<dyn Random>,
     ) -> Result<Self, Failure> {
         let listener = Listener::bind(&settings.socket, inherited).map_err(|error| refused_socket(&error))?;

@@ -11,7 +11,7 @@ use keystead_runtime::Failure;
 
 use crate::settings::ProviderSettings;
 
-/// A provider, and what is known about the end of its credentials.
+/// A provider, and what it says beyond its three methods.
 pub(crate) struct Opened {
     pub(crate) provider: Box<dyn Provider>,
     pub(crate) expiry: ExpirySource,
@@ -21,18 +21,15 @@ pub(crate) struct Opened {
 /// Says why what the provider would start with now is not what it goes on with, where that is so.
 pub(crate) type RefusedSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
+impl Opened {
+    /// One that says nothing more.
+    pub(crate) fn silent(provider: impl Provider + 'static) -> Self {
+        Self { provider: Box::new(provider), expiry: Arc::new(|| None), refused: Arc::new(|| None) }
+    }
+}
+
 /// Says what ends first of the credentials in use, and when, where there is an end.
 pub(crate) type ExpirySource = Arc<dyn Fn() -> Option<(String, SystemTime)> + Send + Sync>;
-
-/// For backends whose credentials do not end.
-pub(crate) fn no_expiry() -> ExpirySource {
-    Arc::new(|| None)
-}
-
-/// For backends that do not say it.
-pub(crate) fn never_refused() -> RefusedSource {
-    Arc::new(|| None)
-}
 
 /// Opens the provider of the settings.
 pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Result<Opened, Failure> {
@@ -45,7 +42,7 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
             let provider = Arc::new(provider);
             let asked = Arc::clone(&provider);
             let refused = Arc::new(move || asked.refused());
-            Ok(Opened { provider: Box::new(provider), expiry: no_expiry(), refused })
+            Ok(Opened { refused, ..Opened::silent(provider) })
         }
         ProviderSettings::CloudKms(settings) => {
             let provider = CloudKmsProvider::open(settings.as_ref().clone()).map_err(|error| {
@@ -55,7 +52,7 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
             let provider = Arc::new(provider);
             let asked = Arc::clone(&provider);
             let expiry = move || asked.expiry().map(|expiry| (expiry.what, expiry.at));
-            Ok(Opened { provider: Box::new(provider), expiry: Arc::new(expiry), refused: never_refused() })
+            Ok(Opened { expiry: Arc::new(expiry), ..Opened::silent(provider) })
         }
     }
 }

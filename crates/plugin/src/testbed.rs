@@ -16,7 +16,6 @@ use crate::admin::PluginReport;
 use crate::kms::Kms;
 use crate::metrics::Metrics;
 use crate::prober::{Prober, ProberSettings};
-use crate::providers::{never_refused, no_expiry};
 use crate::snapshot::Published;
 use crate::unwrap_cache::UnwrapCache;
 
@@ -109,8 +108,8 @@ impl Testbed {
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.kms.metrics),
             socket: Arc::default(),
-            expiry: no_expiry(),
-            refused: never_refused(),
+            expiry: Arc::new(|| None),
+            refused: Arc::new(|| None),
         }
     }
 
