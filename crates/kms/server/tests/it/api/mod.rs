@@ -3,6 +3,7 @@
 mod authentication;
 mod cloud_kms;
 mod coverage;
+mod gone_callers;
 mod grpc;
 mod keystead;
 mod policies;
@@ -21,6 +22,7 @@ use keystead_provider_local::{KeyFile, LocalProvider};
 use keystead_server::BackupFolder;
 use keystead_server::grpc::Api;
 use keystead_server::pki::Pki;
+use keystead_store::Store;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 use serde_json::{Value, json};
 use tonic::body::Body;
@@ -49,6 +51,11 @@ pub(crate) struct Answered {
 impl Server {
     /// As on its first start.
     pub(crate) async fn new() -> Self {
+        Self::on(|store| store).await
+    }
+
+    /// The same, with something put before the database.
+    async fn on(before: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let path = |name: &str| directory.path().join(name);
         let root = RootDirectory::open(&path("root")).expect("root");
@@ -60,7 +67,7 @@ impl Server {
         let store = SqliteStore::open(&path("store/records.db"), SqliteSettings::default()).expect("store");
         let store = Arc::new(store);
         let parts = Parts {
-            store: Arc::<SqliteStore>::clone(&store),
+            store: before(Arc::<SqliteStore>::clone(&store)),
             audit: Arc::new(AuditLog::open(&path("audit"), AuditSettings::default()).expect("audit log")),
             root_key: Arc::new(LocalProvider::open(&root_key, Arc::new(SystemRandom)).expect("provider")),
             root,
@@ -93,7 +100,11 @@ impl Server {
 
     /// With a project in which Cloud KMS is on.
     async fn with_project() -> Self {
-        let server = Self::new().await;
+        Self::new().await.and_project().await
+    }
+
+    async fn and_project(self) -> Self {
+        let server = self;
         server.post("/v1/projects", json!({ "projectId": PROJECT, "name": "Keys" })).await.ok();
         server
             .post(&format!("/v1/projects/{PROJECT}/services/cloudkms.googleapis.com:enable"), json!({}))
@@ -104,7 +115,11 @@ impl Server {
 
     /// With a key that the administrator may use.
     pub(crate) async fn with_key() -> Self {
-        let server = Self::with_project().await;
+        Self::new().await.and_key().await
+    }
+
+    async fn and_key(self) -> Self {
+        let server = self.and_project().await;
         server.post(&format!("/v1/{LOCATION}/keyRings?keyRingId=ring-1"), json!({})).await.ok();
         let body = json!({ "purpose": "ENCRYPT_DECRYPT" });
         server.post(&format!("/v1/{RING}/cryptoKeys?cryptoKeyId=key-1"), body).await.ok();
