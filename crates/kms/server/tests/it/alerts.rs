@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 10] = [
+const SHOWN_BY: [(&str, &str, &str); 11] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -38,6 +38,11 @@ const SHOWN_BY: [(&str, &str, &str); 10] = [
         "KeysteadAuditExportLost",
         "crates/kms/audit/tests/it/exports.rs",
         "records_whose_time_was_over_are_counted_as_lost",
+    ),
+    (
+        "KeysteadServerLogLinesDropped",
+        "crates/kms/server/tests/it/process_life.rs",
+        "a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end",
     ),
 ];
 const HERE: &str = "crates/kms/server/tests/it/alerts.rs";

@@ -3,12 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use keystead_testkit::process::clock_environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::server_process::Place;
+use crate::server_process::{BINARY, Place};
 
 #[tokio::test]
 async fn a_data_directory_is_all_that_is_needed() {
@@ -25,6 +28,7 @@ async fn a_data_directory_is_all_that_is_needed() {
         ("root", 0o700),
         ("root/audit-signing-key", 0o600),
         ("root/root-key", 0o600),
+        ("root/server-id", 0o600),
         ("tls", 0o700),
         ("tls/authority.pem", 0o600),
         ("tls/ca.pem", 0o644),
@@ -172,4 +176,65 @@ async fn what_is_configured_is_used() {
     let response = client.get(format!("{name}/livez")).send().await.expect("answered");
     assert_eq!(response.status(), 200);
     assert_eq!(process.stop(Duration::from_secs(20)).await.expect("ended"), 0);
+}
+
+/// A process that ends with its test, however that ends.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Not there any more when the test went well.
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
+    let place = Place::new();
+    let data = place.path("data");
+    let (unread, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0", "--plain-http", "127.0.0.1:0", "--log-level", "debug"]);
+    command.arg("--data-dir").arg(&data).env_clear().envs(clock_environment());
+    let mut server = Guarded(command.stdout(Stdio::null()).stderr(writer).spawn().expect("started"));
+    // The command holds the other end of the pipe too.
+    drop(command);
+    let endpoint = data.join("endpoint.json");
+    crate::polite::until(|| endpoint.exists()).await;
+    let endpoint: serde_json::Value =
+        serde_json::from_slice(&fs::read(&endpoint).expect("read")).expect("JSON");
+    let address = endpoint["addresses"][0].as_str().expect("an address").to_owned();
+    let metrics = format!("http://{}/metrics", endpoint["plainHttp"][0].as_str().expect("an address"));
+
+    // Each connection that speaks no TLS is a line of the log.
+    let client = reqwest::Client::new();
+    let dropped = async {
+        loop {
+            for _ in 0..100 {
+                let mut stream = TcpStream::connect(&address).await.expect("it listens");
+                stream.write_all(b"this is no TLS\r\n\r\n").await.expect("sent");
+                let mut answer = Vec::new();
+                // The server closes it, in whichever way.
+                drop(stream.read_to_end(&mut answer).await);
+            }
+            let page = client.get(&metrics).send().await.expect("answered").text().await.expect("text");
+            let series = "keystead_server_log_lines_dropped_total ";
+            let value = page.lines().find_map(|line| line.strip_prefix(series)).expect("the metric");
+            if value != "0" {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), dropped).await.expect("lines are dropped");
+
+    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("still running");
+    let mut code = None;
+    crate::polite::until(|| {
+        code = server.0.try_wait().expect("its state").and_then(|status| status.code());
+        code.is_some()
+    })
+    .await;
+    assert_eq!(code, Some(0));
+    drop(unread);
 }
