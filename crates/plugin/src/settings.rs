@@ -23,6 +23,8 @@ const DEFAULT_ADMIN: SocketAddr =
 /// Rotation is seen within it.
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_OUTAGE_BOUND: Duration = Duration::from_secs(60 * 60);
+/// Ten wraps a second are no load for any backend, and more would only be a slip of the unit.
+const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// A revocation is noticed within it, so more than an hour protects nobody.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// A week without the backend is no outage any more; a longer time would only hide that nobody looks.
@@ -182,8 +184,11 @@ impl GivenSettings {
         let provider = self.provider()?;
         let probe_interval = self.probe_interval.map_or(DEFAULT_PROBE_INTERVAL, Span::get);
         let outage_bound = self.outage_bound.map_or(DEFAULT_OUTAGE_BOUND, Span::get);
-        if probe_interval.is_zero() {
-            return Err(Failure::new("the probe interval is 0s").usage().hint("give 1s or more".to_owned()));
+        if probe_interval < MIN_PROBE_INTERVAL {
+            let text = format!(
+                "the probe interval is {probe_interval:?}, and must be {MIN_PROBE_INTERVAL:?} at least"
+            );
+            return Err(Failure::new(text).usage().hint("leave it out for the default".to_owned()));
         }
         for (what, given, most) in [
             ("probe interval", probe_interval, MAX_PROBE_INTERVAL),
