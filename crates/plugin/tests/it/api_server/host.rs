@@ -74,7 +74,7 @@ impl Host {
     /// Starts it and waits until it encrypts.
     pub(crate) async fn start_ready(&mut self) -> Result<()> {
         self.start().await?;
-        eventually("the plugin's Status is good", Duration::from_secs(10), async || {
+        eventually("the plugin's Status is good", Duration::from_mins(1), async || {
             Ok(self.status().await.is_ok())
         })
         .await
@@ -121,7 +121,7 @@ impl Host {
 
     /// Waits until the plugin shows another key id than `old`; the new one.
     pub(crate) async fn key_id_after(&self, old: &str) -> Result<String> {
-        eventually("the plugin shows a new key id", Duration::from_secs(10), async || {
+        eventually("the plugin shows a new key id", Duration::from_mins(1), async || {
             Ok(self.key_id().await? != old)
         })
         .await?;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use keystead_testkit::api::{Kind, Object};
 use keystead_testkit::control_plane::{
     Binaries, ControlPlane, DEFAULT_VERSION, EncryptionProvider, Options, encryption_config,
@@ -115,9 +117,18 @@ async fn an_encryption_configuration_takes_effect_at_restart() -> anyhow::Result
     server.set_automatic_reload(true);
     server.stop().await?;
     server.spawn().await?;
-    // With a plugin that is not there, this API server runs but is not ready, and says which check fails.
-    let error = server.wait_ready(std::time::Duration::from_secs(8)).await.unwrap_err();
-    assert!(format!("{error:#}").contains("kms-providers"), "{error:#}");
+    // With a plugin that is not there, this API server runs but is not ready, and says which check fails. Until it
+    // listens, nothing says anything.
+    let not_ready = async {
+        loop {
+            match server.readyz(true).await {
+                Ok(readyz) if readyz.text.contains("kms-providers") => break readyz,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let readyz = tokio::time::timeout(Duration::from_mins(2), not_ready).await?;
+    assert!(!readyz.ok && readyz.text.contains("[-]kms-providers failed"), "{}", readyz.text);
 
     server.set_encryption(None)?;
     server.restart().await
