@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use keystead_audit::{Head, HeadError, PublicKey, Reader, SignedHead, Verified, VerifyError};
+use keystead_audit::{Head, HeadError, Problems, PublicKey, Reader, SignedHead, Verified, VerifyError};
 use keystead_runtime::{Failure, print_result};
 use serde_json::{Value, json};
 
+use crate::output::say;
 use crate::plugin::ReportFormat;
 
 /// How often `--follow` looks for more.
@@ -73,7 +74,7 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
         (None, _) => None,
     };
     let verified = keystead_audit::verify(&args.dir, head.as_ref()).map_err(|error| match error {
-        VerifyError::Problem(_) => Failure::from_error(&error).exit_code(PROBLEM),
+        VerifyError::Problems(problems) => found(&problems),
         VerifyError::Unreadable(_) => Failure::from_error(&error),
     })?;
     if verified.segments == 0 {
@@ -93,6 +94,19 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
             format!("{object}\n")
         }
     })
+}
+
+/// All problems, one a line, and how much is good beside them.
+fn found(problems: &Problems) -> Failure {
+    let Problems { problems: kept, others, verified } = problems;
+    let count = kept.len() as u64 + others;
+    let text = match count {
+        1 => format!("the log has a problem; {} records are good", verified.records),
+        _ => format!("the log has {count} problems; {} records are good", verified.records),
+    };
+    let failure = kept.iter().fold(Failure::new(text), |it, problem| it.caused_by(problem.to_string()));
+    let more = (*others > 0).then(|| format!("{others} more problems are not shown"));
+    failure.hint(more).exit_code(PROBLEM)
 }
 
 fn report(verified: &Verified, kept: Option<&Head>, signature: bool) -> String {
@@ -134,6 +148,7 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     loop {
         while let Some(record) = reader.next_record().map_err(failure)? {
+            warn(&mut reader);
             let line = match args.format {
                 ReportFormat::Json => record.text,
                 ReportFormat::Table => row(&record.text),
@@ -143,10 +158,18 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
                 return Ok(());
             }
         }
+        warn(&mut reader);
         if out.flush().is_err() || !args.follow {
             return Ok(());
         }
         std::thread::sleep(POLL);
+    }
+}
+
+/// Names what was stepped over.
+fn warn(reader: &mut Reader) {
+    for problem in reader.take_problems() {
+        say(&format!("warning: {problem}"));
     }
 }
 

@@ -68,7 +68,10 @@ fn verify_says_what_is_there_and_ends_with_6_when_it_is_not_what_it_was() {
     fs::write(&segment, good.replacen("ann@", "bob@", 3)).expect("writable");
     let (code, _, err) = verify(&[]);
     assert_eq!(code, Some(6), "{err}");
-    assert!(err.contains(&format!("{}:1: ", segment.display())), "{err}");
+    for line in 1..=3 {
+        assert!(err.contains(&format!("caused by: {}:{line}: ", segment.display())), "{err}");
+    }
+    assert!(err.contains("3 problems; 4 records are good"), "{err}");
     let cut: String = good.split_inclusive('\n').take(4).collect();
     fs::write(&segment, cut).expect("writable");
     assert_eq!(verify(&[]).0, Some(0), "without a head nobody can know");
@@ -113,4 +116,13 @@ fn tail_shows_the_newest_and_follows() {
     assert_eq!((next()["insertId"].clone(), next()["sequence"].clone()), ("id-21".into(), 22.into()));
     child.kill().expect("it can be killed");
     child.wait().expect("it ends");
+
+    log.close();
+    let segment = dir.path().join("audit-00000000000000000001.jsonl");
+    let good = fs::read_to_string(&segment).expect("readable");
+    fs::write(&segment, good.replacen("id-21", "id-12", 1)).expect("writable");
+    let shown = keystead().args(["audit", "tail", "-n", "3"]).arg(dir.path()).output().expect("runs");
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    assert_eq!(stdout(&shown), line.repeat(2));
+    assert!(stderr(&shown).contains(&format!("warning: {}:21: ", segment.display())), "{}", stderr(&shown));
 }

@@ -45,16 +45,6 @@ pub enum AuditError {
         /// Its directory.
         path: PathBuf,
     },
-    /// What is in the directory is not what was once written.
-    #[error("the audit log is damaged: {}:{line}: {problem}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong.
-        problem: String,
-    },
     /// The thread of the writer cannot be started.
     #[error("the audit log cannot start its writer: {0}")]
     Start(String),
@@ -74,17 +64,12 @@ impl AuditError {
             | Self::Closed
             | Self::Start(_) => ErrorClass::Unavailable,
             Self::InUse { .. } | Self::Setting(_) => ErrorClass::Misconfigured,
-            Self::Damaged { .. } => ErrorClass::Corrupt,
         }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let failed = Failed::to(action, path);
         move |error| failed(error).into()
-    }
-
-    pub(crate) fn damaged(path: &Path, line: u64, problem: impl ToString) -> Self {
-        Self::Damaged { path: path.to_owned(), line, problem: problem.to_string() }
     }
 }
 

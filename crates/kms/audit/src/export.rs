@@ -182,6 +182,9 @@ impl Worker {
                     continue;
                 }
             };
+            for problem in reader.take_problems() {
+                tracing::error!(export = self.name, %problem, "a damaged line is not exported");
+            }
             let Some(last) = batch.last().map(|it| it.sequence) else {
                 // What the head names is not there to be read: it was deleted, or the directory was.
                 self.failed("the records cannot be found", &mut pause).await;

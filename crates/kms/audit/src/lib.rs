@@ -5,6 +5,7 @@
 //! [`AuditLog::admits`] first. Read [`AuditLog`] first, then `writer.rs`; `docs/formats/audit-log.md` has the bytes.
 
 mod active;
+mod chain;
 mod entry;
 mod error;
 mod event;
@@ -14,6 +15,7 @@ mod head;
 mod line;
 mod log;
 mod metrics;
+mod problem;
 mod queue;
 mod reader;
 mod record;
@@ -35,10 +37,11 @@ pub use event::{Checked, Destruction, Event, EventKind, Status};
 pub use export::{Export, ExportSettings, OtlpSettings, SyslogAddress};
 pub use head::{Hash, Head};
 pub use log::{AuditLog, Position, Recovered};
+pub use problem::{Problem, ProblemKind};
 pub use reader::{Reader, RecordLine};
 pub use record::Record;
 pub use safe_value::{SafeFields, SafeValue};
 pub use settings::{AuditSettings, Clock, SignedHeads};
 pub use signed_head::{HeadError, HeadSigner, PublicKey, SignedHead};
 pub use state::LogState;
-pub use verify::{Problem, ProblemKind, Verified, VerifyError, verify};
+pub use verify::{Problems, Verified, VerifyError, verify};

@@ -21,6 +21,8 @@ const TAIL: usize = HASH.len() + HEX + END.len();
 /// A line that was read and whose own hash is right.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
+    /// All of it, without its line feed.
+    pub text: &'a [u8],
     pub sequence: u64,
     pub previous: Hash,
     /// The record's fields, without braces.
@@ -35,6 +37,8 @@ pub(crate) enum LineError {
     Form,
     #[error("does not have the hash that stands in it: it was altered or damaged")]
     Hash,
+    #[error("is longer than any record")]
+    Long,
 }
 
 /// Appends a line with its line feed to `out`, and returns its hash.
@@ -65,7 +69,7 @@ pub(crate) fn read(line: &[u8]) -> Result<Line<'_>, LineError> {
     if hash(covered) != written {
         return Err(LineError::Hash);
     }
-    Ok(Line { sequence, previous, content, hash: written })
+    Ok(Line { text: line, sequence, previous, content, hash: written })
 }
 
 /// Sequence and previous hash of a line of which only the beginning is there.
@@ -102,7 +106,7 @@ mod tests {
             let hash = write(&mut out, sequence, Hash(previous), content.as_bytes());
             let line = out[6..].strip_suffix(b"\n").expect("ends in a line feed");
             let read = read(line).expect("a good line");
-            prop_assert_eq!(read, Line { sequence, previous: Hash(previous), content: content.as_bytes(), hash });
+            prop_assert_eq!(read, Line { text: line, sequence, previous: Hash(previous), content: content.as_bytes(), hash });
         }
 
         #[test]

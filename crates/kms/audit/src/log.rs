@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,15 @@ use crate::segment::{Lines, Next};
 use crate::state::Admission;
 use crate::writer::Writer;
 use crate::{
-    AuditError, AuditSettings, Event, EventKind, Head, LogState, Reader, Record, SignedHeads, entry, files,
-    line, recover,
+    AuditError, AuditSettings, Event, EventKind, Head, LogState, Problem, Reader, Record, SignedHeads, entry,
+    files, line, recover,
 };
 
 /// An open log. There is one writer; callers share a reference.
 pub struct AuditLog {
     shared: Arc<Shared>,
     recovered: Option<Recovered>,
+    problems: Vec<Problem>,
     writer: Option<JoinHandle<()>>,
     exports: Vec<Running>,
 }
@@ -65,8 +67,8 @@ pub(crate) struct Durable {
 }
 
 impl AuditLog {
-    /// Opens the log in `dir`, or begins one. A torn record at its end is cut off, as it was never acknowledged; any other
-    /// damage is an error that names file and line.
+    /// Opens the log in `dir`, or begins one. A torn record at its end is cut off, as it was never acknowledged. Any other
+    /// damage is named in [`AuditLog::problems`], and the log goes on behind it.
     pub fn open(dir: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
         files::prepare(dir)?;
         let lock = files::lock(dir)?;
@@ -74,6 +76,9 @@ impl AuditLog {
         if let Some(Recovered { path, bytes }) = &found.recovered {
             let path = path.display();
             tracing::warn!(%path, bytes, "cut off a record that was never written whole, and never acknowledged");
+        }
+        for problem in &found.problems {
+            tracing::error!(%problem, "the audit log is damaged; it goes on behind the damage");
         }
         let segment = found.active.as_ref().map(|it| (it.first, it.len));
         let durable = watch::Sender::new(Durable { head: found.head, segment });
@@ -87,6 +92,7 @@ impl AuditLog {
             durable,
         });
         shared.metrics.head(found.head.sequence, &[]);
+        shared.metrics.damaged(found.problems.len());
         if let Some(SignedHeads { signer, file }) = &settings.signed_heads {
             let mut key = file.as_os_str().to_owned();
             key.push(".pem");
@@ -108,6 +114,7 @@ impl AuditLog {
             exports: settings.exports.iter().map(|it| it.name.clone()).collect(),
             settings,
             head: found.head,
+            stepped_over: found.stepped_over,
             active: found.active,
             reserve,
             buffer: Vec::new(),
@@ -124,7 +131,8 @@ impl AuditLog {
             .name("audit-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| AuditError::Start(error.to_string()))?;
-        Ok(Self { shared, recovered: found.recovered, writer: Some(writer), exports })
+        let (recovered, problems) = (found.recovered, found.problems);
+        Ok(Self { shared, recovered, problems, writer: Some(writer), exports })
     }
 
     /// Whether a call of this kind may begin. Ask before acting: a record that cannot be written must not be needed.
@@ -191,12 +199,14 @@ impl AuditLog {
                 _ => u64::MAX,
             };
             let mut lines = Lines::open(&segment.path, limit)?;
-            while let Next::Line(text) = lines.next()? {
-                let content = line::read(text).map(|it| it.content);
-                if let Some(id) = content.ok().and_then(entry::insert_id)
-                    && insert_ids.contains(&&*id)
-                {
-                    found.insert(id.into_owned());
+            loop {
+                match lines.next()? {
+                    Next::Record(line) => {
+                        let id = entry::insert_id(line.content).filter(|it| insert_ids.contains(&&**it));
+                        found.extend(id.map(Cow::into_owned));
+                    }
+                    Next::Damaged(_) => {}
+                    Next::Torn(_) | Next::End => break,
                 }
             }
             if segment.first <= after.saturating_add(1) {
@@ -207,7 +217,7 @@ impl AuditLog {
     }
 
     /// Whether a head that was kept elsewhere is still in the log, as it was. A log that does not extend it lost its end, or
-    /// was rewritten; one whose time is over cannot be told and counts as extended.
+    /// was rewritten; one whose time is over, or that is damaged, cannot be told and counts as extended.
     pub fn extends(&self, kept: &Head) -> Result<bool, AuditError> {
         if kept.sequence == 0 {
             return Ok(true);
@@ -216,7 +226,7 @@ impl AuditLog {
             return Ok(false);
         }
         let record = Reader::after(&self.shared.dir, kept.sequence - 1).next_record()?;
-        Ok(record.is_some_and(|it| {
+        Ok(record.is_none_or(|it| {
             it.sequence > kept.sequence || line::read(it.text.as_bytes()).is_ok_and(|it| it.hash == kept.hash)
         }))
     }
@@ -224,6 +234,11 @@ impl AuditLog {
     /// What was cut off when the log was opened.
     pub fn recovered(&self) -> Option<&Recovered> {
         self.recovered.as_ref()
+    }
+
+    /// What was damaged when the log was opened; at most 16 of it. [`crate::verify`] finds all.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// Writes what is left and ends the writer. Dropping the log does the same.

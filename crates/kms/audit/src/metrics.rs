@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     reserve: Gauge,
     reserve_used: Gauge,
     state: Gauge,
+    damaged: Gauge,
     destructions: Family<DestructionLabels, Counter>,
     head: Gauge,
     exported: Family<ExportLabels, Gauge>,
@@ -63,6 +64,7 @@ impl Metrics {
             reserve: Gauge::default(),
             reserve_used: Gauge::default(),
             state: Gauge::default(),
+            damaged: Gauge::default(),
             destructions,
             head: Gauge::default(),
             exported: Family::default(),
@@ -91,6 +93,11 @@ impl Metrics {
             self.state.clone(),
         );
         registry.register(
+            "audit_damaged",
+            "Damaged places that were found in the audit log when it was opened, at most 16",
+            self.damaged.clone(),
+        );
+        registry.register(
             "key_destructions",
             "Key versions whose destruction was scheduled or done",
             self.destructions.clone(),
@@ -113,7 +120,7 @@ impl Metrics {
         );
         registry.register(
             "audit_export_lost",
-            "Records whose time was over before they were exported",
+            "Records that were damaged, or whose time was over, before they were exported",
             self.export_lost.clone(),
         );
     }
@@ -147,6 +154,10 @@ impl Metrics {
         self.state.set(state as i64);
         self.reserve.set(i64::try_from(reserve).unwrap_or(i64::MAX));
         self.reserve_used.set(i64::try_from(used).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn damaged(&self, places: usize) {
+        self.damaged.set(i64::try_from(places).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn destruction(&self, step: Destruction) {

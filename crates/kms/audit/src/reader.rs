@@ -1,25 +1,27 @@
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, SegmentFile};
-use crate::segment::{Lines, MAX_LINE, Next, READ_BUFFER};
-use crate::{AuditError, line};
+use crate::segment::{At, Lines, Next};
+use crate::{AuditError, Problem, ProblemKind};
 
-/// Reads a log in order while it grows, from any record on. It takes no lock and may run in another process.
+/// Problems that a reader keeps until it is asked for them.
+const MOST_PROBLEMS: usize = 16;
+
+/// Reads a log in order while it grows, from any record on. It takes no lock and may run in another process. It steps over what
+/// is damaged.
 pub struct Reader {
     dir: PathBuf,
     /// The record that was read last.
     after: u64,
     place: Option<Place>,
     lost: u64,
+    problems: Vec<Problem>,
 }
 
-/// Where the next line begins.
+/// An open segment.
 struct Place {
-    path: PathBuf,
-    reader: BufReader<File>,
-    offset: u64,
+    segment: SegmentFile,
+    lines: Lines,
 }
 
 /// A record as it stands in the log.
@@ -34,7 +36,7 @@ pub struct RecordLine {
 impl Reader {
     /// Reads what comes after a record; 0 for all.
     pub fn after(dir: &Path, sequence: u64) -> Self {
-        Self { dir: dir.to_owned(), after: sequence, place: None, lost: 0 }
+        Self { dir: dir.to_owned(), after: sequence, place: None, lost: 0, problems: Vec::new() }
     }
 
     /// Reads the newest `count` records and what comes after them.
@@ -43,93 +45,106 @@ impl Reader {
         if let Some(SegmentFile { first, path }) = files::segments(dir)?.last() {
             newest = first.saturating_sub(1);
             let mut lines = Lines::open(path, u64::MAX)?;
-            while let Next::Line(_) = lines.next()? {
-                newest += 1;
+            loop {
+                match lines.next()? {
+                    Next::Record(line) => newest = newest.max(line.sequence),
+                    Next::Damaged(_) => {}
+                    Next::Torn(_) | Next::End => break,
+                }
             }
         }
         let reader = Self::after(dir, newest.saturating_sub(count));
         Ok(reader)
     }
 
-    /// The next record; none: there is none yet. Records that were deleted before they were read are skipped.
+    /// The next record; none: there is none yet. Records that were deleted before they were read, and damaged ones, are skipped.
     pub fn next_record(&mut self) -> Result<Option<RecordLine>, AuditError> {
-        loop {
-            let Some(place) = &mut self.place else {
-                if !self.find()? {
+        if self.place.is_none() && !self.find()? {
+            return Ok(None);
+        }
+        while let Some(place) = &mut self.place {
+            let line = place.lines.at().lines + 1;
+            let kind = match place.lines.next()? {
+                Next::Record(line) if line.sequence <= self.after => continue,
+                Next::Record(line) => match str::from_utf8(line.text) {
+                    Ok(text) => {
+                        self.lost += line.sequence - self.after - 1;
+                        self.after = line.sequence;
+                        return Ok(Some(RecordLine { sequence: line.sequence, text: text.to_owned() }));
+                    }
+                    Err(_) => ProblemKind::Altered("is no text".to_owned()),
+                },
+                Next::Damaged(error) => ProblemKind::Altered(error.to_string()),
+                Next::Torn(_) | Next::End => {
+                    if self.go_on()? {
+                        continue;
+                    }
                     return Ok(None);
                 }
-                continue;
             };
-            let Some(text) = place.line()? else {
-                // This segment has no more. Either it grows, or the next one begins with the next record.
-                let next = files::segment_path(&self.dir, self.after + 1);
-                if next == place.path || !next.exists() {
-                    // Opened again, because what was half a record may be another one next time.
-                    self.place = Some(Place::open(place.path.clone(), place.offset)?);
-                    return Ok(None);
-                }
-                self.place = Some(Place::open(next, 0)?);
-                continue;
-            };
-            let (sequence, _) = line::start(text.as_bytes())
-                .ok_or_else(|| AuditError::damaged(&place.path, 0, "holds a line that is not a record"))?;
-            if sequence > self.after {
-                self.lost += sequence - self.after - 1;
-                self.after = sequence;
-                return Ok(Some(RecordLine { sequence, text }));
+            if self.problems.len() < MOST_PROBLEMS {
+                self.problems.push(Problem { path: place.segment.path.clone(), line, kind });
             }
         }
+        Ok(None)
     }
 
-    /// How many records were deleted before they were read.
+    /// How many records were skipped.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// What was damaged since this was asked last; at most 16 of it.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
     }
 
     /// Looks for the segment with the next record. False when there is none.
     fn find(&mut self) -> Result<bool, AuditError> {
         let segments = files::segments(&self.dir)?;
-        let wanted = self.after + 1;
+        let wanted = self.after.saturating_add(1);
         let at = segments.partition_point(|it| it.first <= wanted);
         // Where the oldest is later than what is wanted, the time of the records between was over.
-        let Some(SegmentFile { path, .. }) = segments.get(at.saturating_sub(1)) else {
+        let Some(segment) = segments.get(at.saturating_sub(1)) else {
             return Ok(false);
         };
-        let mut place = Place::open(path.clone(), 0)?;
+        let mut lines = Lines::open(&segment.path, u64::MAX)?;
+        let mut behind = At::default();
         // Up to the record that was read last.
         loop {
-            let before = place.offset;
-            let text = place.line()?;
-            let read = text.and_then(|it| line::start(it.as_bytes())).is_some_and(|it| it.0 <= self.after);
-            if !read {
-                self.place = Some(Place::open(path.clone(), before)?);
-                return Ok(true);
+            match lines.next()? {
+                Next::Record(line) if line.sequence <= self.after => behind = lines.at(),
+                Next::Damaged(_) => {}
+                Next::Record(_) | Next::Torn(_) | Next::End => break,
             }
         }
+        self.place = Some(Place::open(segment.clone(), behind)?);
+        Ok(true)
+    }
+
+    /// The open segment has no more to read. Opens the next one; false when there is none yet.
+    fn go_on(&mut self) -> Result<bool, AuditError> {
+        let Some(Place { segment, lines }) = self.place.take() else {
+            return Ok(false);
+        };
+        let next = files::segments(&self.dir)?.into_iter().find(|it| it.first > segment.first);
+        // Opened again, because what was half a record may be another one next time.
+        let mut again = Place::open(segment, lines.at())?;
+        let Some(next) = next else {
+            self.place = Some(again);
+            return Ok(false);
+        };
+        // It may have grown until the next one was begun.
+        let grown = !matches!(again.lines.next()?, Next::Torn(_) | Next::End);
+        let place = if grown { (again.segment, lines.at()) } else { (next, At::default()) };
+        self.place = Some(Place::open(place.0, place.1)?);
+        Ok(true)
     }
 }
 
 impl Place {
-    fn open(path: PathBuf, offset: u64) -> Result<Self, AuditError> {
-        let open = || {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(offset))?;
-            io::Result::Ok(BufReader::with_capacity(READ_BUFFER, file))
-        };
-        let reader = open().map_err(AuditError::io("open", &path))?;
-        Ok(Self { path, reader, offset })
-    }
-
-    /// The next whole line.
-    fn line(&mut self) -> Result<Option<String>, AuditError> {
-        let mut line = Vec::new();
-        let mut part = io::Read::take(&mut self.reader, MAX_LINE);
-        let read = part.read_until(b'\n', &mut line).map_err(AuditError::io("read", &self.path))?;
-        if line.pop() != Some(b'\n') {
-            return Ok(None);
-        }
-        self.offset += read as u64;
-        let text = String::from_utf8(line);
-        text.map(Some).map_err(|_| AuditError::damaged(&self.path, 0, "holds a line that is no text"))
+    fn open(segment: SegmentFile, at: At) -> Result<Self, AuditError> {
+        let lines = Lines::open_at(&segment.path, at)?;
+        Ok(Self { segment, lines })
     }
 }

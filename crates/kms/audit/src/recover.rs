@@ -1,4 +1,6 @@
-//! Finds the end of a log at start. Sealed segments are looked at only where they meet; the newest is read whole.
+//! Finds the end of a log at start. Only the end must be good: what is damaged is named, and the log goes on behind it.
+//!
+//! Of sealed segments only the ends are looked at; the newest is read whole.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,9 +9,13 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::active::{Active, SEALED_MODE};
+use crate::chain::Chain;
 use crate::files::{self, SegmentFile};
-use crate::segment::{self, Lines, Next};
-use crate::{AuditError, Head, Recovered, entry, line};
+use crate::segment::{self, Ends, Lines, Next};
+use crate::{AuditError, Hash, Head, Problem, ProblemKind, Recovered, entry};
+
+/// Problems that are kept. Whoever wants all of them verifies the log.
+const MOST_PROBLEMS: usize = 16;
 
 /// The end of a log as it was found.
 pub(crate) struct Found {
@@ -18,108 +24,160 @@ pub(crate) struct Found {
     pub active: Option<Active>,
     /// What was cut off.
     pub recovered: Option<Recovered>,
+    /// What is damaged.
+    pub problems: Vec<Problem>,
+    /// Lines behind the newest record that are no records. The head counts them: each may have been one.
+    pub stepped_over: u64,
 }
 
 /// Reads the log in `dir`, and cuts off a record that was never written whole.
 pub(crate) fn find(dir: &Path) -> Result<Found, AuditError> {
     let segments = files::segments(dir)?;
     let Some((newest, sealed)) = segments.split_last() else {
-        return Ok(Found { head: Head::NONE, active: None, recovered: None });
+        return Ok(Found {
+            head: Head::NONE,
+            active: None,
+            recovered: None,
+            problems: Vec::new(),
+            stepped_over: 0,
+        });
     };
-    let mut before: Option<Head> = None;
+    let mut problems = Vec::new();
+    let before = meet(sealed, newest, &mut problems);
+    let mut found = read_newest(newest, before.as_ref(), problems)?;
+    if found.head.hash == Hash::NONE && found.head.sequence > 0 {
+        found.head.hash = newest_hash(sealed)?;
+    }
+    found.problems.truncate(MOST_PROBLEMS);
+    Ok(found)
+}
+
+/// Looks at the places where segments meet. The end of the last sealed one, where it can be read.
+fn meet(sealed: &[SegmentFile], newest: &SegmentFile, problems: &mut Vec<Problem>) -> Option<Ends> {
+    let mut before: Option<Ends> = None;
     for segment in sealed {
-        let ends = segment::ends(segment)?;
-        follows(segment, before.as_ref(), ends.previous)?;
-        before = Some(Head { sequence: ends.last, hash: ends.hash, time: Timestamp::UNIX_EPOCH });
+        let ends = match segment::ends(segment) {
+            Ok(ends) => ends,
+            Err(problem) => {
+                problems.push(problem);
+                before = None;
+                continue;
+            }
+        };
+        let kind = match &before {
+            Some(before) if segment.first != before.last + 1 => Some(gap(before, segment)),
+            Some(before) if before.hash != ends.previous => Some(ProblemKind::Replaced),
+            _ => None,
+        };
+        problems.extend(kind.map(|kind| Problem { path: segment.path.clone(), line: 1, kind }));
+        before = Some(ends);
     }
-    read_newest(newest, before)
+    if let Some(before) = before.take_if(|it| it.last + 1 != newest.first) {
+        let kind = gap(&before, newest);
+        problems.push(Problem { path: newest.path.clone(), line: 1, kind });
+    }
+    before
 }
 
-fn follows(segment: &SegmentFile, before: Option<&Head>, previous: crate::Hash) -> Result<(), AuditError> {
-    let Some(before) = before else {
-        return Ok(());
-    };
-    if segment.first != before.sequence + 1 || previous != before.hash {
-        let problem =
-            format!("does not follow record {}, with which the segment before it ends", before.sequence);
-        return Err(AuditError::damaged(&segment.path, 1, problem));
+fn gap(before: &Ends, segment: &SegmentFile) -> ProblemKind {
+    if segment.first <= before.last {
+        return ProblemKind::Repeated { sequence: segment.first };
     }
-    Ok(())
+    ProblemKind::Missing { first: before.last + 1, last: segment.first - 1 }
 }
 
-fn read_newest(segment: &SegmentFile, before: Option<Head>) -> Result<Found, AuditError> {
+fn read_newest(
+    segment: &SegmentFile,
+    before: Option<&Ends>,
+    mut problems: Vec<Problem>,
+) -> Result<Found, AuditError> {
     let path = segment.path.as_path();
     let mut lines = Lines::open(path, u64::MAX)?;
-    let mut head = None;
+    let known = before.map(|it| it.hash).or((segment.first <= 1).then_some(Hash::NONE));
+    let mut chain = Chain::after(segment.first.saturating_sub(1), known);
     let mut started = None;
     let mut sealed = false;
     let mut torn = 0;
     let mut content = Vec::new();
     loop {
-        let at = lines.number() + 1;
-        let text = match lines.next()? {
-            Next::Line(text) => text,
+        let line = lines.at().lines + 1;
+        let mut problem = |kind| {
+            if problems.len() < MOST_PROBLEMS {
+                problems.push(Problem { path: path.to_owned(), line, kind });
+            }
+        };
+        match lines.next()? {
+            Next::End => break,
             Next::Torn(bytes) => {
                 torn = bytes;
                 break;
             }
-            Next::End => break,
-        };
-        let damaged = |problem: String| AuditError::damaged(path, at, problem);
-        let line = line::read(text).map_err(|error| damaged(error.to_string()))?;
-        let newest: Option<Head> = head.or(before);
-        if sealed {
-            return Err(damaged("follows the footer, with which a segment ends".into()));
+            Next::Damaged(error) => {
+                problem(ProblemKind::Altered(error.to_string()));
+                chain.step_over();
+            }
+            Next::Record(line) => {
+                if sealed {
+                    problem(ProblemKind::Footer);
+                }
+                if let Some(kind) = chain.follow(&line) {
+                    problem(kind);
+                }
+                sealed |= entry::footer(line.content).is_some();
+                started = started.or_else(|| entry::timestamp(line.content));
+                content.clear();
+                content.extend_from_slice(line.content);
+            }
         }
-        let expected = head.map_or(segment.first, |it| it.sequence + 1);
-        if line.sequence != expected {
-            return Err(damaged(format!("has sequence {}, and {expected} was to come", line.sequence)));
-        }
-        if newest.is_some_and(|it| it.hash != line.previous || it.sequence + 1 != line.sequence) {
-            return Err(damaged("does not follow the record before it".into()));
-        }
-        sealed = entry::footer(line.content).is_some();
-        if started.is_none() {
-            started = entry::timestamp(line.content);
-        }
-        content.clear();
-        content.extend_from_slice(line.content);
-        head = Some(Head { sequence: line.sequence, hash: line.hash, time: Timestamp::UNIX_EPOCH });
     }
-    let (len, last) = (lines.offset(), lines.number());
-    let mut head = match (head, before) {
-        (Some(head), _) | (None, Some(head)) => head,
-        (None, None) if segment.first == 1 => Head::NONE,
-        (None, None) => return Err(AuditError::damaged(path, 1, "is empty, and nothing is before it")),
+    let head = Head {
+        sequence: chain.newest(),
+        hash: chain.hash().unwrap_or(Hash::NONE),
+        time: entry::timestamp(&content).unwrap_or(Timestamp::UNIX_EPOCH),
     };
-    if segment.first > head.sequence + 1 {
-        return Err(AuditError::damaged(path, 1, format!("record {} is missing", head.sequence + 1)));
-    }
-    head.time = entry::timestamp(&content).unwrap_or(head.time);
+    let found = Found { head, active: None, recovered: None, problems, stepped_over: chain.damaged() };
     if sealed {
         // The process may have ended between the footer and this.
         fs::set_permissions(path, Permissions::from_mode(SEALED_MODE))
             .map_err(AuditError::io("set the mode of", path))?;
-        if torn > 0 {
-            return Err(AuditError::damaged(path, last, "follows the footer, with which a segment ends"));
-        }
-        return Ok(Found { head, active: None, recovered: None });
+        // Whatever follows a footer stays where it is; the next record begins a segment.
+        return Ok(found);
     }
     let recovered = (torn > 0).then(|| Recovered { path: path.to_owned(), bytes: torn });
-    let active = Active::resume(path, segment.first, len, started)?;
-    Ok(Found { head, active: Some(active), recovered })
+    let active = Active::resume(path, segment.first, lines.at().offset, started)?;
+    Ok(Found { active: Some(active), recovered, ..found })
+}
+
+/// The hash of the newest record that can be read.
+fn newest_hash(segments: &[SegmentFile]) -> Result<Hash, AuditError> {
+    for segment in segments.iter().rev() {
+        let mut hash = None;
+        let mut lines = Lines::open(&segment.path, u64::MAX)?;
+        loop {
+            match lines.next()? {
+                Next::Record(line) => hash = Some(line.hash),
+                Next::Damaged(_) => {}
+                Next::Torn(_) | Next::End => break,
+            }
+        }
+        if let Some(hash) = hash {
+            return Ok(hash);
+        }
+    }
+    Ok(Hash::NONE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line;
 
     #[test]
     fn a_log_with_a_line_of_megabytes_opens() {
         let dir = tempfile::tempdir().expect("a directory");
         files::prepare(dir.path()).expect("made");
         let mut segment = Vec::new();
-        let mut previous = crate::Hash::NONE;
+        let mut previous = Hash::NONE;
         // As a server wrote it that bounded texts before they were escaped.
         for (sequence, len) in [(1, 10), (2, 1_500_000), (3, 10)] {
             let text = "\\u0001".repeat(len / 6);
@@ -130,5 +188,6 @@ mod tests {
         fs::write(files::segment_path(dir.path(), 1), &segment).expect("written");
         let found = find(dir.path()).expect("it opens");
         assert_eq!((found.head.sequence, found.head.hash), (3, previous));
+        assert_eq!(found.problems, []);
     }
 }

@@ -22,18 +22,23 @@ pub(crate) struct Expired {
 }
 
 /// The oldest segments, as far as their footers were written before `before`. Never one that is not sealed, and never the
-/// newest sealed one: the log's head is in it until the next record.
+/// newest sealed one: the log's head is in it until the next record. A damaged one goes with the next whose end can be read.
 pub(crate) fn expired(dir: &Path, before: Timestamp) -> Result<Option<Expired>, AuditError> {
     let mut segments = files::segments(dir)?;
     segments.pop();
     let mut found: Option<Expired> = None;
+    let mut waiting = Vec::new();
     for file in segments {
-        let ends = segment::ends(&file)?;
+        let ends = segment::ends(&file);
+        waiting.push(file);
+        let Ok(ends) = ends else {
+            continue;
+        };
         if ends.time.is_none_or(|time| time >= before) {
             break;
         }
         let mut segments = found.map(|it| it.segments).unwrap_or_default();
-        segments.push(file);
+        segments.append(&mut waiting);
         found = Some(Expired { segments, through: ends.last, hash: ends.hash });
     }
     Ok(found)

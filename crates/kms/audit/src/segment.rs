@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use crate::entry;
 use crate::files::SegmentFile;
-use crate::line::{self, Line};
-use crate::{AuditError, Hash};
+use crate::line::{self, Line, LineError};
+use crate::{AuditError, Hash, Problem, ProblemKind};
 
-/// Longest line that is read, in bytes. What is written is much shorter ([`entry::MAX_CONTENT`]); before that was so, one call
+/// Longest line that is read, in bytes; a longer one is damaged. What is written is much shorter ([`entry::MAX_CONTENT`]); before that was so, one call
 /// could make a line of some megabytes, and a log with such a line must open.
 pub(crate) const MAX_LINE: u64 = 16 << 20;
 /// Larger than a footer's line and than the start of any line up to its previous hash.
@@ -24,16 +24,24 @@ pub(crate) struct Lines {
     path: PathBuf,
     reader: BufReader<io::Take<File>>,
     line: Vec<u8>,
-    /// The number of the line that was read last, from 1.
-    number: u64,
-    /// Where the line after it begins.
-    offset: u64,
+    at: At,
+}
+
+/// A place between two lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct At {
+    /// How many bytes are before it.
+    pub offset: u64,
+    /// How many lines are before it.
+    pub lines: u64,
 }
 
 /// What was found where a line should be.
 pub(crate) enum Next<'a> {
-    /// A line.
-    Line(&'a [u8]),
+    /// A record.
+    Record(Line<'a>),
+    /// A line that is none. The next one begins behind its line feed.
+    Damaged(LineError),
     /// The file ends without a line feed after so many bytes: a write that was cut off.
     Torn(u64),
     /// The file ends.
@@ -45,39 +53,53 @@ impl Lines {
     pub(crate) fn open(path: &Path, limit: u64) -> Result<Self, AuditError> {
         let file = File::open(path).map_err(AuditError::io("open", path))?;
         let reader = BufReader::with_capacity(READ_BUFFER, file.take(limit));
-        Ok(Self { path: path.to_owned(), reader, line: Vec::new(), number: 0, offset: 0 })
+        Ok(Self { path: path.to_owned(), reader, line: Vec::new(), at: At::default() })
     }
 
-    /// The next line.
+    /// Reads a file from a place on where a line begins.
+    pub(crate) fn open_at(path: &Path, at: At) -> Result<Self, AuditError> {
+        let mut lines = Self::open(path, u64::MAX)?;
+        let moved = lines.reader.get_mut().get_mut().seek(SeekFrom::Start(at.offset));
+        moved.map_err(AuditError::io("read", path))?;
+        lines.at = at;
+        Ok(lines)
+    }
+
+    /// The next line. One that is damaged is no error, so that whoever reads can go on behind it.
     pub(crate) fn next(&mut self) -> Result<Next<'_>, AuditError> {
         self.line.clear();
-        let mut part = (&mut self.reader).take(MAX_LINE);
-        let read = part.read_until(b'\n', &mut self.line).map_err(AuditError::io("read", &self.path))?;
-        let len = read as u64;
+        let read = self.read_line().map_err(AuditError::io("read", &self.path))?;
         if read == 0 {
             return Ok(Next::End);
         }
-        self.number += 1;
-        match self.line.strip_suffix(b"\n") {
-            Some(line) => {
-                self.offset += len;
-                Ok(Next::Line(line))
-            }
-            None if len == MAX_LINE => {
-                Err(AuditError::damaged(&self.path, self.number, "is longer than any record"))
-            }
-            None => Ok(Next::Torn(len)),
+        let Some(line) = self.line.strip_suffix(b"\n") else {
+            return Ok(Next::Torn(read));
+        };
+        self.at.lines += 1;
+        self.at.offset += read;
+        if read > MAX_LINE {
+            return Ok(Next::Damaged(LineError::Long));
         }
+        Ok(line::read(line).map_or_else(Next::Damaged, Next::Record))
     }
 
-    /// The number of the line that was read last, from 1.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    /// Reads up to and with the line feed; how many bytes that were. Of a line that is too long it keeps only the line feed.
+    fn read_line(&mut self) -> io::Result<u64> {
+        let mut read = (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut self.line)? as u64;
+        while read >= MAX_LINE && !self.line.ends_with(b"\n") {
+            self.line.clear();
+            let more = (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut self.line)? as u64;
+            if more == 0 {
+                break;
+            }
+            read += more;
+        }
+        Ok(read)
     }
 
-    /// How many bytes the lines have that were read so far.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    /// Behind the line that was read last.
+    pub(crate) fn at(&self) -> At {
+        self.at
     }
 }
 
@@ -93,33 +115,33 @@ pub(crate) struct Ends {
 }
 
 /// Reads only the ends of a segment that should be sealed, and checks what they say of each other.
-pub(crate) fn ends(segment: &SegmentFile) -> Result<Ends, AuditError> {
+pub(crate) fn ends(segment: &SegmentFile) -> Result<Ends, Problem> {
     let path = segment.path.as_path();
-    let mut file = File::open(path).map_err(AuditError::io("open", path))?;
-    let len = file.metadata().map_err(AuditError::io("examine", path))?.len();
-    let mut start = Vec::new();
-    (&mut file).take(ENDS).read_to_end(&mut start).map_err(AuditError::io("read", path))?;
-    let mut end = Vec::new();
-    file.seek(SeekFrom::Start(len.saturating_sub(ENDS)))
-        .and_then(|_| file.read_to_end(&mut end))
-        .map_err(AuditError::io("read", path))?;
-
+    let problem = |line, kind| Problem { path: path.to_owned(), line, kind };
+    let (start, end) =
+        both_ends(path).map_err(|error| problem(0, ProblemKind::Unreadable(error.to_string())))?;
     let (first, previous) =
-        line::start(&start).ok_or_else(|| AuditError::damaged(path, 1, "is not a record"))?;
+        line::start(&start).ok_or_else(|| problem(1, ProblemKind::Altered(LineError::Form.to_string())))?;
     if first != segment.first {
-        return Err(AuditError::damaged(
-            path,
-            1,
-            format!("has sequence {first}, not that of the file's name"),
-        ));
+        return Err(problem(1, ProblemKind::misnamed(first)));
     }
-    let unsealed = || AuditError::damaged(path, 0, "does not end with a footer, though a segment follows");
+    let unsealed = || problem(0, ProblemKind::NotSealed);
     let text = end.strip_suffix(b"\n").ok_or_else(unsealed)?;
     let text = text.rsplit(|it| *it == b'\n').next().unwrap_or_default();
     let Line { sequence, hash, content, .. } = line::read(text).map_err(|_| unsealed())?;
     let footer = entry::footer(content).ok_or_else(unsealed)?;
     if sequence == 0 || !footer.describes(first, sequence - 1) {
-        return Err(AuditError::damaged(path, footer.records + 1, "a footer that is not this segment's"));
+        return Err(problem(0, ProblemKind::Footer));
     }
     Ok(Ends { previous, last: sequence, hash, time: entry::timestamp(content) })
+}
+
+fn both_ends(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let (mut start, mut end) = (Vec::new(), Vec::new());
+    (&mut file).take(ENDS).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(len.saturating_sub(ENDS)))?;
+    file.read_to_end(&mut end)?;
+    Ok((start, end))
 }

@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     pub shared: Arc<Shared>,
     pub settings: AuditSettings,
     pub head: Head,
+    /// Lines behind the newest record that are no records, until a record says so.
+    pub stepped_over: u64,
     pub active: Option<Active>,
     pub reserve: Reserve,
     /// Their names.
@@ -58,6 +60,7 @@ pub(crate) struct Failing {
 impl Writer {
     /// Until the log is closed and everything that was left is written.
     pub(crate) fn run(mut self) {
+        self.record_damage();
         let (mut wanted, mut patience) = (0, Duration::ZERO);
         loop {
             let taken = self.shared.queue.take(TICK, wanted, patience);
@@ -198,6 +201,28 @@ impl Writer {
         } else if let Some(failing) = &mut self.failing {
             // The attempt itself is no call that failed.
             failing.records = records;
+        }
+    }
+
+    /// Says once that lines at the end of the log are no records, so that a record follows them and the next start finds one.
+    fn record_damage(&mut self) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Damaged {
+            #[serde(rename = "@type")]
+            kind: &'static str,
+            lines: u64,
+            through: u64,
+        }
+        if self.stepped_over == 0 {
+            return;
+        }
+        let (lines, through) = (self.stepped_over, self.head.sequence);
+        let payload = Damaged { kind: "keystead.audit.Damaged", lines, through };
+        let content = entry::of_log_itself(&payload, (self.settings.clock)(), "ERROR", None);
+        match self.write(std::iter::once(content.as_slice())) {
+            Ok(()) => self.stepped_over = 0,
+            Err(error) => tracing::warn!(%error, "the damage of the audit log is not recorded"),
         }
     }
 

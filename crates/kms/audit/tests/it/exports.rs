@@ -348,6 +348,39 @@ fn records_whose_time_was_over_are_counted_as_lost() {
 }
 
 #[test]
+fn damaged_lines_are_stepped_over_and_counted_as_lost() {
+    let dir = scene::directory();
+    let (log_dir, copy) = (dir.path().join("log"), dir.path().join("copy"));
+    let small = || AuditSettings { segment_bytes: 2000, ..scene::settings() };
+    let log = AuditLog::open(&log_dir, small()).expect("opens");
+    scene::append(&log, 1..=8);
+    log.close();
+    let segments = scene::segments(&log_dir);
+    assert!(segments.len() >= 3, "{segments:?}");
+    // Of each segment the first line, and of the first two the last one too.
+    let mut damaged = 0;
+    for (index, path) in segments.iter().enumerate() {
+        let mut lines: Vec<Vec<u8>> =
+            fs::read(path).expect("readable").split(|it| *it == b'\n').map(Vec::from).collect();
+        let last = lines.len() - 2;
+        for at in [Some(0), (index < 2).then_some(last)].into_iter().flatten() {
+            lines[at] = b"\xff\xfe".repeat(9);
+            damaged += 1;
+        }
+        fs::write(path, lines.join(&b'\n')).expect("writable");
+    }
+    let log = open(&log_dir, [Export::File(copy.clone())]);
+    let page = metrics(&log);
+    scene::append(&log, ["last"]);
+    let copied = || fs::read_to_string(&copy).unwrap_or_default();
+    scene::wait_until("the newest record", || copied().contains("\"last\""));
+    let line = format!("keystead_audit_export_lost_total{{export=\"to-1\"}} {damaged}\n");
+    scene::wait_until("the count", || page().contains(&line));
+    let head = log.head().sequence;
+    assert_eq!(copied().lines().count() as u64, head - damaged);
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused_at_start() {
     let dir = scene::directory();
     for (name, to) in [

@@ -1,9 +1,8 @@
-//! What is found at start: torn ends are cut off, damage is named, a second writer is refused.
+//! What is found at start: torn ends are cut off, damage is named and stepped over, a second writer is refused.
 
 use std::fs;
 
-use keystead_audit::{AuditError, AuditLog, AuditSettings};
-use keystead_model::ErrorClass;
+use keystead_audit::{AuditError, AuditLog, AuditSettings, ProblemKind, Reader, VerifyError, verify};
 
 use crate::scene;
 
@@ -57,7 +56,7 @@ fn an_empty_log_after_a_crash_begins_again() {
 }
 
 #[test]
-fn damage_is_an_error_that_names_file_and_line() {
+fn damage_is_named_and_the_log_goes_on_behind_it() {
     let dir = scene::directory();
     let log = scene::open(dir.path());
     scene::append(&log, 1..=5);
@@ -65,31 +64,48 @@ fn damage_is_an_error_that_names_file_and_line() {
     let segment = &scene::segments(dir.path())[0];
     let good = fs::read(segment).expect("readable");
     let lines: Vec<&[u8]> = good.split_inclusive(|it| *it == b'\n').collect();
-    for (what, bytes, line) in [
-        (
-            "a byte of record 3",
-            [lines[0], lines[1], &lines[2].to_ascii_uppercase(), lines[3], lines[4]].concat(),
-            3,
-        ),
-        ("record 2 is gone", [lines[0], lines[2], lines[3], lines[4]].concat(), 2),
-        ("records 2 and 3 change places", [lines[0], lines[2], lines[1], lines[3], lines[4]].concat(), 2),
-        ("record 4 twice", [lines[0], lines[1], lines[2], lines[3], lines[3], lines[4]].concat(), 5),
-        ("a line that is none", [lines[0], b"\n", lines[1]].concat(), 2),
-        ("record 1 is gone", lines[1..].concat(), 1),
+    let other = |line: &[u8]| line.to_ascii_uppercase();
+    let long = [vec![b'x'; 17 << 20], b"\n".to_vec()].concat();
+    for (what, bytes, line, next) in [
+        ("a byte of record 3", [lines[0], lines[1], &other(lines[2]), lines[3], lines[4]].concat(), 3, 6),
+        ("record 2 is gone", [lines[0], lines[2], lines[3], lines[4]].concat(), 2, 6),
+        ("2 and 3 change places", [lines[0], lines[2], lines[1], lines[3], lines[4]].concat(), 2, 6),
+        ("record 4 twice", [lines[0], lines[1], lines[2], lines[3], lines[3], lines[4]].concat(), 5, 6),
+        ("a line that is none", [lines[0], b"\n", lines[1]].concat(), 2, 3),
+        ("record 1 is gone", lines[1..].concat(), 1, 6),
+        ("a line of 17 MiB", [lines[0], &long, lines[1], lines[2]].concat(), 2, 4),
+        // A record says so, and what is under that number already may be known elsewhere.
+        ("a byte of the last", [lines[0], lines[1], &other(lines[2])].concat(), 3, 5),
+        ("a byte of all", [other(lines[0]), other(lines[1])].concat(), 1, 4),
+        ("no record at all", b"\xff\xff\n\0\n\n".to_vec(), 1, 5),
     ] {
         fs::write(segment, bytes).expect("writable");
-        let error = AuditLog::open(dir.path(), scene::settings()).err().expect(what);
-        assert_eq!(error.class(), ErrorClass::Corrupt, "{what}");
-        let AuditError::Damaged { path, line: found, .. } = &error else { panic!("{what}: {error}") };
-        assert_eq!((path, *found), (segment, line), "{what}: {error}");
-        assert!(error.to_string().contains(&format!("{}:{line}: ", segment.display())), "{error}");
+        let log = scene::open(dir.path());
+        let problem = log.problems().first().expect(what).to_string();
+        assert!(problem.starts_with(&format!("{}:{line}: ", segment.display())), "{what}: {problem}");
+        scene::append(&log, [6]);
+        assert_eq!(log.head().sequence, next, "{what}");
+        log.close();
+
+        let log = scene::open(dir.path());
+        scene::append(&log, [7]);
+        assert_eq!(log.head().sequence, next + 1, "{what}: a good end is nothing to step over");
+        assert!(log.contained(&["7"], 0).expect("readable").contains("7"), "{what}");
+        log.close();
+        let mut reader = Reader::after(dir.path(), 0);
+        let read = std::iter::from_fn(|| reader.next_record().expect("readable"));
+        assert_eq!(read.last().map(|it| it.sequence), Some(next + 1), "{what}");
+        let Err(VerifyError::Problems(found)) = verify(dir.path(), None) else { panic!("{what}") };
+        let first = &found.problems[0];
+        assert!(first.line == line || matches!(first.kind, ProblemKind::Beheaded { .. }), "{what}: {found}");
+        assert_eq!(found.verified.head.sequence, next + 1, "{what}");
     }
     fs::write(segment, good).expect("writable");
     scene::open(dir.path()).close();
 }
 
 #[test]
-fn sealed_segments_that_do_not_meet_are_found() {
+fn sealed_segments_that_do_not_meet_are_named() {
     let dir = scene::directory();
     let settings = AuditSettings { segment_bytes: 2000, ..scene::settings() };
     let log = AuditLog::open(dir.path(), settings.clone()).expect("opens");
@@ -99,21 +115,20 @@ fn sealed_segments_that_do_not_meet_are_found() {
     assert!(segments.len() >= 4, "{segments:?}");
     let good = fs::read(&segments[1]).expect("readable");
 
-    let damaged = || {
-        let error = AuditLog::open(dir.path(), settings.clone()).err().expect("it is damaged");
-        assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
-        error.to_string()
+    let problem = || {
+        let log = AuditLog::open(dir.path(), settings.clone()).expect("opens");
+        log.problems().first().map(ToString::to_string).expect("it is damaged")
     };
     fs::remove_file(&segments[1]).expect("removable");
-    assert!(damaged().contains(&*segments[2].to_string_lossy()));
+    assert!(problem().starts_with(&format!("{}:1: records ", segments[2].display())));
     let footer = good[..good.len() - 1].iter().rposition(|it| *it == b'\n').expect("lines") + 1;
     fs::write(&segments[1], &good[..footer]).expect("writable");
-    assert!(damaged().contains("footer"));
+    assert!(problem().contains("footer"));
     fs::write(&segments[1], [&good[..footer], &good[footer..].to_ascii_uppercase()].concat())
         .expect("writable");
-    assert!(damaged().contains("footer"));
+    assert!(problem().contains("footer"));
     fs::write(&segments[1], good).expect("writable");
-    AuditLog::open(dir.path(), settings.clone()).expect("whole again");
+    assert_eq!(AuditLog::open(dir.path(), settings.clone()).expect("opens").problems(), []);
 }
 
 #[test]
@@ -132,8 +147,13 @@ fn nothing_follows_a_footer() {
         fs::remove_file(gone).expect("removable");
     }
     fs::write(&segments[0], [first, next].concat()).expect("writable");
-    let error = AuditLog::open(dir.path(), scene::settings()).err().expect("damaged");
-    assert!(matches!(error, AuditError::Damaged { line, .. } if line == lines + 1), "{error}");
+    let log = scene::open(dir.path());
+    assert_eq!(log.problems()[0].line, lines + 1);
+    assert_eq!(log.problems()[0].kind, ProblemKind::Footer);
+    // The next record begins a segment.
+    scene::append(&log, [7]);
+    let newest = segments[0].with_file_name(format!("audit-{:020}.jsonl", log.head().sequence));
+    assert!(newest.exists(), "{}", newest.display());
 }
 
 #[test]

@@ -46,7 +46,8 @@ fn sealed_segments_go_when_their_time_is_over_and_the_rest_verifies() {
     let segments = scene::segments(dir.path());
     fs::remove_file(&segments[0]).expect("removable");
     match verify(dir.path(), None).expect_err("a segment is gone") {
-        VerifyError::Problem(problem) => {
+        VerifyError::Problems(found) => {
+            let problem = &found.problems[0];
             assert!(matches!(problem.kind, ProblemKind::Beheaded { .. }), "{problem}");
             assert_eq!(problem.path, segments[1]);
         }
@@ -65,4 +66,21 @@ fn what_is_not_sealed_stays_however_old() {
     scene::append(&log, 4..=5);
     log.close();
     assert_eq!(verify(dir.path(), None).expect("good").records, 5);
+}
+
+#[test]
+fn a_damaged_segment_goes_with_the_next_that_is_good() {
+    let dir = scene::directory();
+    let log = AuditLog::open(dir.path(), settings(0)).expect("opens");
+    scene::append(&log, 1..=12);
+    log.close();
+    let segments = scene::segments(dir.path());
+    assert!(segments.len() >= 4, "{segments:?}");
+    fs::write(&segments[1], "nothing\n").expect("writable");
+    let log = AuditLog::open(dir.path(), settings(40)).expect("opens");
+    scene::append(&log, [13]);
+    log.close();
+    let left = scene::segments(dir.path());
+    assert!(!left.contains(&segments[1]) && !left.contains(&segments[2]), "{left:?}");
+    verify(dir.path(), None).expect("what is left is good");
 }

@@ -1,4 +1,4 @@
-//! Whoever changes a log is found, whatever they change. A log of 2,000 records, each of which is changed in turn.
+//! Whoever changes a log is found, whatever they change. A log of 1,000 records, each of which is changed in turn.
 
 use std::fs;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use keystead_audit::{AuditLog, AuditSettings, Head, ProblemKind, VerifyError, ve
 
 use crate::scene;
 
-const RECORDS: usize = 2000;
+const RECORDS: usize = 1000;
 
 /// A log, as the lines of its segments.
 struct Log {
@@ -83,7 +83,8 @@ impl Log {
             fs::write(copy(path), lines.concat()).expect("writable");
             // On the line itself, on the next, or, past the end of a segment, on the first of the one after it.
             let near = match found {
-                Err(VerifyError::Problem(problem)) => {
+                Err(VerifyError::Problems(found)) => {
+                    let problem = &found.problems[0];
                     let after = self.segments.get(segment + 1).map(|(path, _)| copy(path));
                     let here = problem.path == copy(path) && problem.line.abs_diff(line as u64 + 1) <= 1;
                     here || (Some(&problem.path) == after.as_ref() && problem.line == 1)
@@ -136,8 +137,9 @@ fn a_problem_says_what_it_is() {
     let problem = |bytes: Vec<u8>, kept: Option<&Head>| {
         fs::write(segment, bytes).expect("writable");
         match verify(dir.path(), kept).expect_err("there is a problem") {
-            VerifyError::Problem(problem) => {
-                let text = problem.to_string();
+            VerifyError::Problems(found) => {
+                let text = found.to_string();
+                let problem = found.problems.into_iter().next().expect("one at least");
                 assert!(text.starts_with(&format!("{}:{}: ", segment.display(), problem.line)), "{text}");
                 (problem.line, problem.kind)
             }
@@ -157,8 +159,8 @@ fn a_problem_says_what_it_is() {
     assert!(verify(dir.path(), Some(&early)).expect("the early head is there").head_found);
     fs::remove_file(segment).expect("removable");
     match verify(dir.path(), Some(&head)).expect_err("nothing is left") {
-        VerifyError::Problem(problem) => {
-            assert_eq!(problem.kind, ProblemKind::Truncated { last: 0, kept: 6 })
+        VerifyError::Problems(found) => {
+            assert_eq!(found.problems[0].kind, ProblemKind::Truncated { last: 0, kept: 6 })
         }
         other => panic!("{other}"),
     }

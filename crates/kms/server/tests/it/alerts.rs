@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 11] = [
+const SHOWN_BY: [(&str, &str, &str); 12] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -39,6 +39,7 @@ const SHOWN_BY: [(&str, &str, &str); 11] = [
         "crates/kms/audit/tests/it/exports.rs",
         "records_whose_time_was_over_are_counted_as_lost",
     ),
+    ("KeysteadAuditDamaged", HERE, "a_server_starts_with_a_damaged_audit_log_and_shows_it"),
     (
         "KeysteadServerLogLinesDropped",
         "crates/kms/server/tests/it/process_life.rs",
@@ -243,6 +244,32 @@ async fn the_end_of_a_given_certificate_is_shown() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
     assert!(shown - now < 14.0 * 86_400.0 && shown - now > 12.0 * 86_400.0, "{shown}");
     assert_eq!(process.stop(PATIENCE).await.expect("ended"), 0);
+}
+
+/// `KeysteadAuditDamaged`: the newest record, which the root directory may know, and one before it are no records any more.
+#[tokio::test]
+async fn a_server_starts_with_a_damaged_audit_log_and_shows_it() {
+    let place = Place::new();
+    let data = place.path("data");
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    server.create_project("alert-project").await.expect("a project");
+    assert_eq!(value(&server, "keystead_audit_damaged").await, 0.0);
+    assert_eq!(server.stop().await.expect("stopped"), 0);
+    let segment = data.join("audit/audit-00000000000000000001.jsonl");
+    let text = std::fs::read_to_string(&segment).expect("readable");
+    let mut lines: Vec<&str> = text.lines().collect();
+    let newest = lines.pop().expect("a record").to_uppercase();
+    assert!(lines.len() > 1, "{text}");
+    lines.push(&newest);
+    lines[0] = "{\"sequence\":1,";
+    std::fs::write(&segment, format!("{}\n", lines.join("\n"))).expect("writable");
+
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    assert_eq!(value(&server, "keystead_audit_damaged").await, 2.0);
+    shows(&server, "keystead_server_ready", |it| it == 1.0).await;
+    assert_eq!(server.stop().await.expect("stopped"), 0);
+    let text = std::fs::read_to_string(&segment).expect("readable");
+    assert!(text.contains("\"@type\":\"keystead.audit.Damaged\",\"lines\":1,"), "{text}");
 }
 
 /// `KeysteadAuditExportBehind`: the directory of an export is missing, and then it is there.

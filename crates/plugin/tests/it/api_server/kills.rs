@@ -51,7 +51,9 @@ async fn k1_k2_kills_fail_no_v2_call_and_only_v1_calls_in_flight_and_restarts_fa
     let unexplained: Vec<_> = failed(&killed.config_maps)
         .into_iter()
         // The API server may still send on the old connection after the death, until it reads that it was reset.
-        .filter(|call| !kills.iter().any(|(death, again)| call.began <= *again && call.ended >= death.signalled))
+        .filter(|call| {
+            !kills.iter().any(|(death, again)| call.began <= *again && call.ended >= death.signalled)
+        })
         .collect();
     assert!(unexplained.is_empty(), "failed without a kill: {unexplained:?}");
     assert!(
