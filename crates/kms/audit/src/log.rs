@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::export::Running;
 use crate::metrics::Metrics;
 use crate::queue::{Job, Queue};
-use crate::refusals::Refusals;
+use crate::refusals::{Refusals, Source};
 use crate::reserve::Reserve;
 use crate::segment::{Lines, Next};
 use crate::state::Admission;
@@ -146,9 +145,9 @@ impl AuditLog {
         self.shared.admission.state()
     }
 
-    /// Counts a refusal of a caller that nobody knows. Each source has one record a minute, once the minute is over.
-    /// `reason` is one of few names that are part of the program, such as `expired_token`.
-    pub fn count_refusal(&self, source: IpAddr, time: Timestamp, reason: &'static str) {
+    /// Counts a call that is not recorded by itself. Each source has one record a minute, once the minute is over. `reason` is
+    /// one of few names that are part of the program, such as `expired_token`.
+    pub fn count_refusal(&self, source: Source, time: Timestamp, reason: &'static str) {
         self.shared.metrics.refusals.inc();
         self.shared.refusals.count(source, time, reason);
     }

@@ -83,7 +83,11 @@ impl Metrics {
             "Records that could not be written; their calls failed",
             self.failed.clone(),
         );
-        registry.register("audit_refusals", "Refusals of unknown callers", self.refusals.clone());
+        registry.register(
+            "audit_refusals",
+            "Calls of unknown callers, and malformed ones of known callers",
+            self.refusals.clone(),
+        );
         registry.register("audit_sync_seconds", "One write and sync of the audit log", self.sync.clone());
         registry.register("audit_reserve_bytes", "Space that is reserved for records", self.reserve.clone());
         registry.register("audit_reserve_used_bytes", "How much of it is used", self.reserve_used.clone());

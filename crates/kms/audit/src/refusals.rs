@@ -1,4 +1,5 @@
-//! Refusals of callers that nobody knows: counted, so that a flood of them is a few records and not a full disk.
+//! Calls that are counted and not recorded one by one, so that a flood of them is a few records and not a full disk: those of
+//! callers that nobody knows, and malformed ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,23 +10,35 @@ use serde::Serialize;
 
 use crate::entry;
 
-/// Sources that are told apart within a minute; all others are one. Their records are half a mebibyte a minute at most.
+/// Sources that are told apart within a minute; all others are one. Their records are a mebibyte a minute at most.
 const MOST_SOURCES: usize = 1024;
+/// Longest name of a principal that is told apart, in bytes.
+const MAX_PRINCIPAL: usize = 320;
 /// Minutes that are kept when they cannot be written; later refusals are added to the last one.
 const MOST_MINUTES: usize = 60;
 const MINUTE: i64 = 60;
 
+/// Whose calls are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Nobody that is known: the address at the other end of the connection.
+    Address(IpAddr),
+    /// Somebody who is known, by email or subject.
+    Principal(String),
+}
+
 /// Seconds of the minute's start, and the source; none: all those that were too many.
-type Key = (i64, Option<IpAddr>);
+type Key = (i64, Option<Source>);
 type Counts = BTreeMap<&'static str, u64>;
 
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeMap<i64, HashMap<Option<IpAddr>, Counts>>>);
+pub(crate) struct Refusals(Mutex<BTreeMap<i64, HashMap<Option<Source>, Counts>>>);
 
 impl Refusals {
-    pub(crate) fn count(&self, source: IpAddr, time: Timestamp, reason: &'static str) {
+    pub(crate) fn count(&self, source: Source, time: Timestamp, reason: &'static str) {
         let minute = time.as_second().div_euclid(MINUTE) * MINUTE;
-        self.add((minute, Some(source)), reason, 1);
+        let short = |it: &Source| !matches!(it, Source::Principal(name) if name.len() > MAX_PRINCIPAL);
+        self.add((minute, Some(source).filter(short)), reason, 1);
     }
 
     /// Counts of all minutes that are over, or of all, with the content of their records.
@@ -49,7 +62,7 @@ impl Refusals {
     pub(crate) fn put_back(&self, taken: Vec<(Key, Counts)>) {
         for (key, counts) in taken {
             for (reason, count) in counts {
-                self.add(key, reason, count);
+                self.add(key.clone(), reason, count);
             }
         }
     }
@@ -67,7 +80,7 @@ impl Refusals {
     }
 
     /// Nothing panics while it is held, so a poisoned lock has good content.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Option<IpAddr>, Counts>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Option<Source>, Counts>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,15 +92,26 @@ pub(crate) fn content((minute, source): &Key, counts: &Counts, now: Timestamp) -
     struct Payload<'a> {
         #[serde(rename = "@type")]
         kind: &'static str,
-        caller_ip: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        principal: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        caller_ip: Option<&'a str>,
         minute: String,
         counts: &'a Counts,
     }
-    let source = source.map_or_else(|| "others".to_owned(), |it| it.to_string());
+    let known = matches!(source, Some(Source::Principal(_)));
+    let source = match source {
+        Some(Source::Address(address)) => address.to_string(),
+        Some(Source::Principal(name)) => name.clone(),
+        None => "others".to_owned(),
+    };
     let start = Timestamp::from_second(*minute).unwrap_or(now);
-    let payload =
-        Payload { kind: "keystead.audit.Refusals", caller_ip: &source, minute: start.to_string(), counts };
-    entry::of_log_itself(&payload, now, "WARNING", Some(&format!("refusals-{minute}-{source}")))
+    let (kind, minute) = ("keystead.audit.Refusals", start.to_string());
+    let payload = match known {
+        true => Payload { kind, principal: Some(&source), caller_ip: None, minute, counts },
+        false => Payload { kind, principal: None, caller_ip: Some(&source), minute, counts },
+    };
+    entry::of_log_itself(&payload, now, "WARNING", Some(&format!("refusals-{}-{source}", start.as_second())))
 }
 
 #[cfg(test)]
@@ -98,8 +122,8 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
-    fn source(n: u32) -> IpAddr {
-        IpAddr::from(n.to_be_bytes())
+    fn source(n: u32) -> Source {
+        Source::Address(n.to_be_bytes().into())
     }
 
     #[test]

@@ -53,6 +53,15 @@ impl SafeFields {
         self
     }
 
+    /// The fields with one more, if there is a value for it.
+    #[must_use]
+    pub fn with_some(mut self, name: &'static str, value: Option<impl Into<SafeValue>>) -> Self {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+        self
+    }
+
     /// Adds a field.
     pub fn add(&mut self, name: &'static str, value: impl Into<SafeValue>) {
         self.0.push((name, value.into()));

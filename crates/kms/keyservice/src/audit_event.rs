@@ -6,6 +6,9 @@ use keystead_iam::Permission;
 use crate::operation::Outcome;
 use crate::{Call, Credential, KmsError, Method, MethodKind, Operation};
 
+/// Longest name that is repeated, in bytes; a version's has at most 291.
+const MAX_NAME: usize = 512;
+
 /// A call that became a command.
 pub(crate) fn of<C: Operation>(
     call: &Call,
@@ -38,9 +41,16 @@ pub(crate) fn of<C: Operation>(
     event
 }
 
-/// A call that was refused before it became a command.
+/// A call that was refused before it became a command. `resource` is as the caller sent it.
 pub(crate) fn refused(call: &Call, method: Method, resource: &str, error: &KmsError) -> Event {
-    begin(call, method, resource, Some(error))
+    let name = if may_be_name(resource) { resource } else { "" };
+    begin(call, method, name, Some(error))
+}
+
+/// Whether a text has the characters and the length of a resource name, of whatever kind.
+fn may_be_name(text: &str) -> bool {
+    let of_name = |it: char| it.is_ascii_alphanumeric() || "/-_.:@~%+".contains(it);
+    text.len() <= MAX_NAME && text.chars().all(of_name)
 }
 
 pub(crate) fn kind(kind: MethodKind) -> EventKind {

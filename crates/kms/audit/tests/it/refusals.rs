@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use keystead_audit::{AuditLog, AuditSettings};
+use keystead_audit::{AuditLog, AuditSettings, Source};
 use serde_json::json;
 
 use crate::scene;
@@ -20,12 +20,13 @@ fn refusals_are_one_record_for_each_source_and_minute() {
     };
     let log = AuditLog::open(dir.path(), AuditSettings { clock, ..scene::settings() }).expect("opens");
     let at = |second| Timestamp::from_second(start + second).expect("a time");
-    let source = |last| [10, 0, 0, last].into();
+    let source = |last| Source::Address([10, 0, 0, last].into());
     for _ in 0..1000 {
         log.count_refusal(source(1), at(1), "no_credential");
     }
     log.count_refusal(source(1), at(59), "expired_token");
     log.count_refusal(source(2), at(60), "no_credential");
+    log.count_refusal(Source::Principal("ann@example.com".into()), at(61), "malformed");
     now.store(start + 60, Ordering::Relaxed);
     scene::wait_until("the record of the first minute", || log.head().sequence == 1);
     let first = scene::records(dir.path()).remove(0);
@@ -45,7 +46,11 @@ fn refusals_are_one_record_for_each_source_and_minute() {
     // What is left is written at the end.
     log.close();
     let records = scene::records(dir.path());
-    assert_eq!(records.len(), 2);
-    assert_eq!(records[1]["jsonPayload"]["callerIp"], "10.0.0.2");
+    assert_eq!(records.len(), 3);
+    let payloads: Vec<_> = records[1..].iter().map(|it| &it["jsonPayload"]).collect();
+    assert!(payloads.iter().any(|it| it["callerIp"] == "10.0.0.2"), "{payloads:?}");
+    let known = |it: &&&serde_json::Value| it["principal"] == "ann@example.com";
+    let known = payloads.iter().find(known).expect("a record of ann");
+    assert_eq!((&known["counts"], known.get("callerIp")), (&json!({"malformed": 1}), None));
     keystead_audit::verify(dir.path(), None).expect("the chain is good");
 }

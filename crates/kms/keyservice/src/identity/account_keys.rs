@@ -99,7 +99,7 @@ impl Operation for DeleteServiceAccountKey {
     }
 
     fn describe(&self) -> SafeFields {
-        SafeFields::new().with("keyId", self.key_id.as_str())
+        SafeFields::new().with_some("keyId", Some(self.key_id.as_str()).filter(|it| is_key_id(it)))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {

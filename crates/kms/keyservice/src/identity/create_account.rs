@@ -39,7 +39,8 @@ impl Operation for CreateServiceAccount {
     }
 
     fn describe(&self) -> SafeFields {
-        SafeFields::new().with("accountId", self.account_id.as_str())
+        let id = Some(self.account_id.as_str()).filter(|it| is_account_id(it));
+        SafeFields::new().with_some("accountId", id)
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {

@@ -102,10 +102,8 @@ impl Operation for ExchangeToken {
     }
 
     fn describe(&self) -> SafeFields {
-        match &self.signed.claims.target_audience {
-            Some(audience) => SafeFields::new().with("targetAudience", audience.as_str()),
-            None => SafeFields::new(),
-        }
+        let audience = self.signed.claims.target_audience.as_deref().filter(|it| is_audience(it));
+        SafeFields::new().with_some("targetAudience", audience)
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<TokenAnswer, KmsError> {
@@ -121,8 +119,10 @@ impl Operation for ExchangeToken {
             let issued = service.identity.access_tokens.issue(&signed.claims.iss, &signed.key_id, now);
             return Ok(answer(Some(issued.ok_or_else(failed)?), None));
         };
-        if audience.is_empty() || audience.len() > MAX_AUDIENCE_LEN {
-            return Err(KmsError::invalid(format!("target_audience has 1 to {MAX_AUDIENCE_LEN} bytes.")));
+        if !is_audience(audience) {
+            return Err(KmsError::invalid(format!(
+                "target_audience has 1 to {MAX_AUDIENCE_LEN} bytes, and no control characters."
+            )));
         }
         let account = service.enabled_account(&signed.claims.iss).await?;
         let claims = json!({
@@ -172,6 +172,11 @@ impl IdTokens {
         let signature = BASE64URL.encode(self.0.try_sign(signed.as_bytes()).ok()?);
         Some(format!("{signed}.{signature}"))
     }
+}
+
+/// Whether a text can be the audience of an id token: without control characters, at most as long as is allowed.
+fn is_audience(text: &str) -> bool {
+    (1..=MAX_AUDIENCE_LEN).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -59,10 +59,7 @@ impl Operation for ListTokens {
     }
 
     fn describe(&self) -> SafeFields {
-        match &self.principal {
-            Some(principal) => SafeFields::new().with("principal", principal.to_string()),
-            None => SafeFields::new(),
-        }
+        SafeFields::new().with_some("principal", self.principal.as_ref().map(ToString::to_string))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<TokenPage, KmsError> {

@@ -48,7 +48,7 @@ impl Operation for RevokeToken {
 
     fn describe(&self) -> SafeFields {
         // Whatever was sent may be a whole token, in the wrong place.
-        if is_id(&self.id) { SafeFields::new().with("id", self.id.as_str()) } else { SafeFields::new() }
+        SafeFields::new().with_some("id", Some(self.id.as_str()).filter(|it| is_id(it)))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {

@@ -82,7 +82,7 @@ impl Operation for RegisterInventory {
     }
 
     fn describe(&self) -> SafeFields {
-        SafeFields::new().with("source", self.inventory.source.as_str())
+        SafeFields::new().with_some("source", recorded(&self.inventory.source))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<Inventory, KmsError> {
@@ -135,11 +135,12 @@ impl Operation for DeleteInventory {
     }
 
     fn describe(&self) -> SafeFields {
-        SafeFields::new().with("source", self.source.as_str())
+        SafeFields::new().with_some("source", recorded(&self.source))
     }
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
         let Self { key, source } = act.command();
+        check_source(source)?;
         let record = record_name::inventory(key, source);
         let Some(entry) = act.service().store.get(&record).await? else {
             return Err(KmsError::not_found("Inventory", format!("{key}/inventories/{source}")));
@@ -190,14 +191,7 @@ fn method(name: &'static str, kind: MethodKind) -> Method {
 }
 
 fn check(inventory: &Inventory) -> Result<(), KmsError> {
-    let source = &inventory.source;
-    let printable = source.chars().all(|it| it.is_ascii_graphic());
-    if source.is_empty() || source.len() > MAX_SOURCE || !printable || source.contains('/') {
-        let shown: String = source.chars().take(MAX_SOURCE).collect();
-        return Err(KmsError::invalid(format!(
-            "source {shown:?} must be 1 to {MAX_SOURCE} printable ASCII characters without spaces and slashes."
-        )));
-    }
+    check_source(&inventory.source)?;
     if inventory.counts.len() > MAX_COUNTS {
         return Err(KmsError::invalid(format!(
             "counts must name at most {MAX_COUNTS} versions, not {}.",
@@ -205,4 +199,23 @@ fn check(inventory: &Inventory) -> Result<(), KmsError> {
         )));
     }
     Ok(())
+}
+
+fn check_source(source: &str) -> Result<(), KmsError> {
+    if is_source(source) {
+        return Ok(());
+    }
+    let shown: String = source.chars().take(MAX_SOURCE).collect();
+    Err(KmsError::invalid(format!(
+        "source {shown:?} must be 1 to {MAX_SOURCE} printable ASCII characters without spaces and slashes."
+    )))
+}
+
+fn is_source(text: &str) -> bool {
+    (1..=MAX_SOURCE).contains(&text.len()) && text.chars().all(|it| it.is_ascii_graphic() && it != '/')
+}
+
+/// What the audit log says of a source: nothing of what is none.
+fn recorded(source: &str) -> Option<&str> {
+    Some(source).filter(|it| is_source(it))
 }

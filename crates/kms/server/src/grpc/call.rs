@@ -40,6 +40,22 @@ impl Adapter {
         extensions: &Extensions,
         method: Method,
     ) -> Result<Begun<'_>, Status> {
+        let call = self.identify(headers, extensions).await;
+        if let Some(id) = extensions.get::<CallId>() {
+            id.set(call.as_ref().ok().map(Call::id));
+        }
+        Ok(Begun { keyservice: &self.keyservice, call: call?, method })
+    }
+
+    /// Counts a request of a known caller that nobody could read, so that nothing was asked of the key service.
+    pub(super) async fn count_unread(&self, headers: &HeaderMap, extensions: &Extensions) {
+        // A caller that is not known is counted on the way.
+        if let Ok(call) = self.identify(headers, extensions).await {
+            self.keyservice.count_malformed(&call);
+        }
+    }
+
+    async fn identify(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Call, Status> {
         let peer = extensions.get::<Arc<Peer>>();
         let certificate = peer.and_then(|peer| peer.certificate.as_ref());
         // One that names nobody is no credential. Whoever has no other is told so.
@@ -49,12 +65,7 @@ impl Adapter {
             certificate: certificate.and_then(|identity| identity.as_ref().ok()),
         };
         let origin = origin(headers.get(USER_AGENT), extensions);
-        let keyservice = &*self.keyservice;
-        let call = keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))?;
-        if let Some(id) = extensions.get::<CallId>() {
-            id.set(call.id());
-        }
-        Ok(Begun { keyservice, call, method })
+        self.keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))
     }
 }
 

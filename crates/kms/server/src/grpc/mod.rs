@@ -24,8 +24,8 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
-use http::{Request, Response};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Extensions, HeaderMap, Request, Response};
 use keystead_keyservice::{BackupStore, KeyService};
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
@@ -43,6 +43,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
+use crate::listener::Peer;
 use crate::metrics::Served;
 use crate::pki::Pki;
 use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name, token};
@@ -108,12 +109,25 @@ impl Api {
     async fn answer(self, mut request: Request<Body>) -> Response<Body> {
         let id = CallId::default();
         request.extensions_mut().insert(id.clone());
-        let mut response = self.route(request).await;
+        let mut response = self.route(request, &id).await;
         id.add_to(response.headers_mut());
         response
     }
 
-    async fn route(self, request: Request<Body>) -> Response<Body> {
+    async fn route(self, request: Request<Body>, id: &CallId) -> Response<Body> {
+        if request.uri().path() == token::PATH {
+            return token::exchange(&self.adapter.keyservice, request).await;
+        }
+        let (headers, extensions) = credentials(&request);
+        let adapter = Arc::clone(&self.adapter);
+        let response = self.transport(request).await;
+        if !id.is_set() {
+            adapter.count_unread(&headers, &extensions).await;
+        }
+        response
+    }
+
+    async fn transport(self, request: Request<Body>) -> Response<Body> {
         let is_grpc = request
             .headers()
             .get(CONTENT_TYPE)
@@ -121,13 +135,23 @@ impl Api {
         if is_grpc {
             return self.adapter.answer(request).await;
         }
-        if request.uri().path() == token::PATH {
-            return token::exchange(&self.adapter.keyservice, request).await;
-        }
         let adapter = self.adapter;
         let grpc = tower::service_fn(move |request| adapter.clone().answer(request).map(Ok));
         self.gateway.call(request, grpc).await
     }
+}
+
+/// What of a request says who calls.
+fn credentials(request: &Request<Body>) -> (HeaderMap, Extensions) {
+    let mut headers = HeaderMap::new();
+    for value in request.headers().get_all(AUTHORIZATION) {
+        headers.append(AUTHORIZATION, value.clone());
+    }
+    let mut extensions = Extensions::new();
+    if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
+        extensions.insert(Arc::clone(peer));
+    }
+    (headers, extensions)
 }
 
 impl Service<Request<Body>> for Api {

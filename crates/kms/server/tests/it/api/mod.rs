@@ -5,6 +5,7 @@ mod cloud_kms;
 mod coverage;
 mod gone_callers;
 mod grpc;
+mod hostile_texts;
 mod keystead;
 mod policies;
 mod projects;
