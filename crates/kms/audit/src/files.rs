@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::AuditError;
 
 /// Only the server reads and writes here.
@@ -56,6 +58,19 @@ pub(crate) fn lock(dir: &Path) -> Result<File, AuditError> {
             Err(fs::TryLockError::WouldBlock) => return Err(AuditError::InUse { path: dir.to_owned() }),
             Err(fs::TryLockError::Error(error)) => return Err(AuditError::io("lock", &path)(error)),
         }
+    }
+}
+
+/// When the writer that held the lock last said that it was alive, by its own clock; none: nobody did.
+pub(crate) fn last_alive(dir: &Path) -> Option<Timestamp> {
+    let modified = fs::metadata(dir.join(LOCK)).and_then(|it| it.modified()).ok()?;
+    Timestamp::try_from(modified).ok()
+}
+
+/// Says that the writer is alive. Whoever cannot is missed by nobody.
+pub(crate) fn say_alive(lock: &File, now: Timestamp) {
+    if let Err(error) = lock.set_modified(now.into()) {
+        tracing::debug!(%error, "cannot date the lock of the audit log");
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod active;
 mod chain;
+mod clock_watch;
 mod entry;
 mod error;
 mod event;
@@ -32,6 +33,7 @@ mod state;
 mod verify;
 mod writer;
 
+pub use clock_watch::{ClockLook, ClockWatch};
 pub use error::AuditError;
 pub use event::{Checked, Destruction, Event, EventKind, Status};
 pub use export::{Export, ExportSettings, OtlpSettings, SyslogAddress};

@@ -18,13 +18,14 @@ use crate::segment::{Lines, Next};
 use crate::state::Admission;
 use crate::writer::Writer;
 use crate::{
-    AuditError, AuditSettings, Event, EventKind, Head, LogState, Problem, Reader, Record, SignedHeads, entry,
-    files, line, recover,
+    AuditError, AuditSettings, ClockWatch, Event, EventKind, Head, LogState, Problem, Reader, Record,
+    SignedHeads, entry, files, line, recover,
 };
 
 /// An open log. There is one writer; callers share a reference.
 pub struct AuditLog {
     shared: Arc<Shared>,
+    last_alive: Option<Timestamp>,
     recovered: Option<Recovered>,
     problems: Vec<Problem>,
     writer: Option<JoinHandle<()>>,
@@ -70,7 +71,9 @@ impl AuditLog {
     /// damage is named in [`AuditLog::problems`], and the log goes on behind it.
     pub fn open(dir: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
         files::prepare(dir)?;
+        let last_alive = files::last_alive(dir);
         let lock = files::lock(dir)?;
+        files::say_alive(&lock, (settings.clock)());
         let found = recover::find(dir)?;
         if let Some(Recovered { path, bytes }) = &found.recovered {
             let path = path.display();
@@ -122,7 +125,8 @@ impl AuditLog {
             next_retention: Instant::now(),
             next_head: Instant::now(),
             signed: 0,
-            _lock: lock,
+            watch: ClockWatch::new(last_alive, Instant::now()),
+            lock,
         };
         // Before anybody asks.
         writer.publish_state();
@@ -131,7 +135,7 @@ impl AuditLog {
             .spawn(move || writer.run())
             .map_err(|error| AuditError::Start(error.to_string()))?;
         let (recovered, problems) = (found.recovered, found.problems);
-        Ok(Self { shared, recovered, problems, writer: Some(writer), exports })
+        Ok(Self { shared, last_alive, recovered, problems, writer: Some(writer), exports })
     }
 
     /// Whether a call of this kind may begin. Ask before acting: a record that cannot be written must not be needed.
@@ -228,6 +232,11 @@ impl AuditLog {
         Ok(record.is_none_or(|it| {
             it.sequence > kept.sequence || line::read(it.text.as_bytes()).is_ok_and(|it| it.hash == kept.hash)
         }))
+    }
+
+    /// When the process before this one was last alive, to a minute and by its clock; none: there was none.
+    pub fn last_alive(&self) -> Option<Timestamp> {
+        self.last_alive
     }
 
     /// What was cut off when the log was opened.

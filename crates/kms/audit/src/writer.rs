@@ -13,7 +13,8 @@ use crate::log::{Durable, Shared};
 use crate::queue::Job;
 use crate::reserve::{Reserve, is_no_space};
 use crate::{
-    AuditError, AuditSettings, Head, LogState, Position, SignedHeads, entry, files, line, refusals, retention,
+    AuditError, AuditSettings, ClockWatch, Head, LogState, Position, SignedHeads, entry, files, line,
+    refusals, retention,
 };
 
 /// How often the writer looks at ages and at free space.
@@ -23,7 +24,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The share of a sync's time that is spent on waiting for callers who are about to come back: little to lose, and up to
 /// twice the records for each sync.
 const PATIENCE: u32 = 8;
-/// How often a head is signed: whoever cuts off what is newer is not found by it.
+/// How often a head is signed, and how often the writer says that it is alive: whoever cuts off what is newer is not found by it.
 const HEAD_EVERY: Duration = Duration::from_secs(60);
 /// What a write may need beyond its bytes: blocks of the directory and of the file system's own records.
 const OVERHEAD: u64 = 64 * 1024;
@@ -46,8 +47,9 @@ pub(crate) struct Writer {
     pub next_head: Instant,
     /// The sequence of the head that was signed last.
     pub signed: u64,
-    /// Open as long as the thread runs.
-    pub _lock: File,
+    pub watch: ClockWatch,
+    /// Open as long as the thread runs. Its date says when that was.
+    pub lock: File,
 }
 
 /// Since when nothing can be written.
@@ -74,6 +76,7 @@ impl Writer {
         }
         self.record_refusals(None);
         self.sign_head();
+        files::say_alive(&self.lock, (self.settings.clock)());
     }
 
     /// Writes one group and tells everyone who waits for a part of it. Says how many callers there seem to be.
@@ -166,8 +169,11 @@ impl Writer {
         if Instant::now() >= self.next_head {
             self.next_head = Instant::now() + HEAD_EVERY;
             self.sign_head();
+            files::say_alive(&self.lock, (self.settings.clock)());
         }
-        if Instant::now() >= self.next_retention {
+        // A clock that jumped must not end the time of records.
+        let trusted = self.watch.look((self.settings.clock)(), Instant::now()).trusted;
+        if trusted && Instant::now() >= self.next_retention {
             self.next_retention = Instant::now() + RETENTION_EVERY;
             if let Err(error) = self.delete_expired() {
                 tracing::warn!(%error, "cannot delete segments whose time is over");

@@ -22,11 +22,20 @@ fn settings(days: i64) -> AuditSettings {
     }
 }
 
+/// Opens a log as a server does that ran until then: a longer time without one counts as a jump of the clock.
+fn open_after(dir: &std::path::Path, days: i64) -> AuditLog {
+    let settings = settings(days);
+    if let Ok(lock) = fs::File::options().write(true).open(dir.join("lock")) {
+        lock.set_modified((settings.clock)().into()).expect("dated");
+    }
+    AuditLog::open(dir, settings).expect("opens")
+}
+
 #[test]
 fn sealed_segments_go_when_their_time_is_over_and_the_rest_verifies() {
     let dir = scene::directory();
     for day in [0, 20, 40] {
-        let log = AuditLog::open(dir.path(), settings(day)).expect("opens");
+        let log = open_after(dir.path(), day);
         scene::append(&log, (1..=8).map(|n| format!("{day}-{n}")));
         log.close();
     }
@@ -77,10 +86,30 @@ fn a_damaged_segment_goes_with_the_next_that_is_good() {
     let segments = scene::segments(dir.path());
     assert!(segments.len() >= 4, "{segments:?}");
     fs::write(&segments[1], "nothing\n").expect("writable");
-    let log = AuditLog::open(dir.path(), settings(40)).expect("opens");
+    let log = open_after(dir.path(), 40);
     scene::append(&log, [13]);
     log.close();
     let left = scene::segments(dir.path());
     assert!(!left.contains(&segments[1]) && !left.contains(&segments[2]), "{left:?}");
     verify(dir.path(), None).expect("what is left is good");
+}
+
+#[test]
+fn a_clock_that_jumped_ends_no_records_time() {
+    let dir = scene::directory();
+    let log = AuditLog::open(dir.path(), settings(0)).expect("opens");
+    scene::append(&log, 1..=12);
+    log.close();
+    let before = scene::segments(dir.path());
+    // To the process that starts it is 40 days later than the one before it left.
+    let log = AuditLog::open(dir.path(), settings(40)).expect("opens");
+    scene::append(&log, [13]);
+    assert_eq!(log.last_alive(), Some(scene::time()));
+    log.close();
+    let after = scene::segments(dir.path());
+    assert!(before.iter().all(|it| after.contains(it)), "{after:?}");
+    let log = open_after(dir.path(), 40);
+    scene::append(&log, [14]);
+    log.close();
+    assert!(!scene::segments(dir.path()).contains(&before[0]), "the control");
 }

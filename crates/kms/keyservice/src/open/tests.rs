@@ -158,7 +158,7 @@ async fn a_rollback_names_both_commits_and_the_missing_versions_and_destroys_aga
     };
     server.run_as(&admin, DestroyCryptoKeyVersion { name: version(1) }).await.expect("scheduled");
     server.clock.advance(std::time::Duration::from_secs(24 * 3600));
-    assert_eq!(server.service.tick(true).await.destroyed, 1);
+    assert_eq!(server.service.tick().await.destroyed, 1);
     let new_commit =
         server.service.store.changes(keystead_store::Revision(u64::MAX)).await.expect("known").up_to.0;
     let (clock, mut files) = server.close();

@@ -50,6 +50,13 @@ impl Agenda {
             .collect()
     }
 
+    /// Every key with a next rotation, however far away it is.
+    pub(crate) fn rotations(&self) -> Vec<Due> {
+        let inner = self.lock();
+        let due = inner.times.keys().filter_map(|record| parse(record));
+        due.filter(|due| matches!(due, Due::Rotation(_))).collect()
+    }
+
     /// Forgets every time, before all of them are taken again.
     pub(super) fn clear(&self) {
         *self.lock() = Inner::default();

@@ -1,9 +1,8 @@
 //! What happens by itself: rotations and destructions whose time has come.
 //!
-//! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done at the
-//! first tick. Two servers on one store cannot both act, because each commit expects the records as they were read.
+//! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done once, when
+//! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
-mod clock_watch;
 mod destroy;
 mod kept;
 mod rotate;
@@ -11,13 +10,14 @@ mod rotate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use keystead_audit::ClockWatch;
 use keystead_model::{ErrorClass, Principal};
 
 use crate::caller::{Call, Caller, Credential, Origin};
 use crate::remembered::Due;
 use crate::{KeyService, KmsError};
 
-use clock_watch::ClockWatch;
 use destroy::{Attempt, DestroyDueVersion};
 pub(crate) use kept::Kept;
 use rotate::RotateDueKey;
@@ -40,15 +40,58 @@ pub struct Tick {
     pub failed: usize,
 }
 
+/// What one process knows of its looks at the agenda.
+pub(crate) struct Schedule {
+    watch: ClockWatch,
+    kept: Kept,
+}
+
+impl Schedule {
+    /// Nothing was looked at yet. `last_alive`: when the process before this one was.
+    pub(crate) fn new(last_alive: Option<Timestamp>, now: Instant) -> Self {
+        Self { watch: ClockWatch::new(last_alive, now), kept: Kept::default() }
+    }
+
+    /// Does what is due, as far as the clock is trusted, and says only what earlier looks have not said. `counted` is the clock
+    /// that nobody sets.
+    pub(crate) async fn look(&mut self, service: &KeyService, counted: Instant) -> Tick {
+        let clock = self.watch.look(service.clock.now(), counted);
+        if !service.ledger.agenda_is_read().await {
+            return Tick::default();
+        }
+        let mut done = Tick::default();
+        if clock.went_back {
+            // Next times may be as far away as the clock was.
+            let all = service.remembered.agenda.rotations();
+            done = service.carry_out(all, &mut self.kept).await;
+        }
+        if !clock.trusted {
+            return done;
+        }
+        let due = service.remembered.agenda.due(service.clock.now());
+        self.kept.retain_due(&due);
+        done.plus(service.carry_out(due, &mut self.kept).await)
+    }
+}
+
+impl Tick {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            rotated: self.rotated + other.rotated,
+            destroyed: self.destroyed + other.destroyed,
+            kept: self.kept + other.kept,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
 impl KeyService {
-    /// Ticks until it is told to stop, and writes last uses. A failure is logged and tried again with the next tick.
+    /// Looks at the agenda until it is told to stop, and writes last uses. A failure is logged and tried again.
     pub async fn run_schedule(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
-        let mut watch = ClockWatch::default();
-        let mut kept = Kept::default();
+        let mut schedule = Schedule::new(self.audit.last_alive(), Instant::now());
         loop {
-            let may_destroy = watch.trusts(self.clock.now(), Instant::now());
-            let done = self.tick_after(may_destroy, &mut kept).await;
+            let done = schedule.look(&self, Instant::now()).await;
             if done != Tick::default() {
                 tracing::info!(
                     rotated = done.rotated,
@@ -70,19 +113,13 @@ impl KeyService {
         drop(self.write_usage().await.inspect_err(failed_to("write last uses")));
     }
 
-    /// Does what is due now. Destruction waits while the clock is not trusted.
-    pub async fn tick(&self, may_destroy: bool) -> Tick {
-        self.tick_after(may_destroy, &mut Kept::default()).await
+    /// Does what is due by the wall clock.
+    pub async fn tick(&self) -> Tick {
+        Schedule::new(None, Instant::now()).look(self, Instant::now()).await
     }
 
-    /// The same, and says only what earlier ticks have not said of versions that are kept.
-    pub(crate) async fn tick_after(&self, may_destroy: bool, kept: &mut Kept) -> Tick {
+    async fn carry_out(&self, due: Vec<Due>, kept: &mut Kept) -> Tick {
         let mut done = Tick::default();
-        if !self.ledger.agenda_is_read().await {
-            return done;
-        }
-        let due = self.remembered.agenda.due(self.clock.now());
-        kept.retain_due(&due);
         for due in due {
             // One call for each: its id names one audit record.
             let Ok(call) = self.schedule_call().inspect_err(failed_to("begin what is due")) else {
@@ -93,7 +130,6 @@ impl KeyService {
                     let rotated = self.run(&call, RotateDueKey { key }).await;
                     rotated.map(|rotated| done.rotated += usize::from(rotated))
                 }
-                Due::Destruction(_) if !may_destroy => continue,
                 Due::Destruction(version) => {
                     let attempt = self.run(&call, DestroyDueVersion { version: version.clone() }).await;
                     attempt.map(|attempt| match attempt {
@@ -109,7 +145,7 @@ impl KeyService {
             match outcome {
                 // Its state changed meanwhile; that is no failure, and is asked again.
                 Err(error) if error.class() == ErrorClass::FailedPrecondition => {
-                    tracing::warn!(%error, "kept");
+                    tracing::debug!(%error, "what was due is not any more");
                 }
                 Err(error) => {
                     tracing::error!(%error, "the schedule could not do what is due; it tries again");

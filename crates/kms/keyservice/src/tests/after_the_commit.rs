@@ -188,7 +188,7 @@ async fn p8_delivered_records_leave_the_store_and_a_batch_stays_small() {
 #[tokio::test]
 async fn p8_a_store_without_history_is_read_anew_by_caches_and_agenda() {
     let (bed, faults, ciphertext) = scene().await;
-    assert_eq!(bed.service.tick(true).await, Tick::default(), "the agenda is read, and nothing is due");
+    assert_eq!(bed.service.tick().await, Tick::default(), "the agenda is read, and nothing is due");
     faults.has_no_history.store(true, Ordering::SeqCst);
     bed.run(disable()).await.unwrap();
     assert_eq!(decrypts(&bed, &ciphertext).await, Err(ErrorClass::FailedPrecondition));
@@ -202,9 +202,9 @@ async fn p8_a_store_without_history_is_read_anew_by_caches_and_agenda() {
     faults.has_no_history.store(true, Ordering::SeqCst);
     bed.run(schedule).await.unwrap();
     bed.clock.advance(std::time::Duration::from_secs(61));
-    assert_eq!(bed.service.tick(true).await.rotated, 1);
+    assert_eq!(bed.service.tick().await.rotated, 1);
     // Not again: its next time is in the agenda.
-    assert_eq!(bed.service.tick(true).await, Tick::default());
+    assert_eq!(bed.service.tick().await, Tick::default());
 }
 
 #[tokio::test]
@@ -224,5 +224,5 @@ async fn a_damaged_record_does_not_stop_the_schedule_of_others() {
     bed.service.ledger.commit(damaged, None).await.unwrap().complete().unwrap();
     let bed = bed.reopen().await;
     bed.clock.advance(std::time::Duration::from_secs(61));
-    assert_eq!(bed.service.tick(true).await.rotated, 1);
+    assert_eq!(bed.service.tick().await.rotated, 1);
 }

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystead_audit::Destruction;
 use keystead_model::{ErrorClass, VersionState};
@@ -7,7 +7,7 @@ use keystead_model::{ErrorClass, VersionState};
 use super::keys::{decrypts, encrypt};
 use crate::operation::Outcome;
 use crate::operations::*;
-use crate::schedule::Kept;
+use crate::schedule::Schedule;
 use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
 use crate::{KmsError, Tick, audit_event, record_name};
 
@@ -23,14 +23,13 @@ async fn p9_destruction_waits_can_be_taken_back_and_is_final() {
     let restored = bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     assert_eq!((restored.state, restored.destroy_time), (VersionState::Disabled, None));
     bed.clock.advance(31 * DAY);
-    assert_eq!(bed.service.tick(true).await, Tick::default(), "it was taken back");
+    assert_eq!(bed.service.tick().await, Tick::default(), "it was taken back");
 
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.clock.advance(29 * DAY);
-    assert_eq!(bed.service.tick(true).await, Tick::default(), "never early");
+    assert_eq!(bed.service.tick().await, Tick::default(), "never early");
     bed.clock.advance(DAY);
-    assert_eq!(bed.service.tick(false).await, Tick::default(), "not while the clock is not trusted");
-    assert_eq!(bed.service.tick(true).await, Tick { destroyed: 1, ..Tick::default() });
+    assert_eq!(bed.service.tick().await, Tick { destroyed: 1, ..Tick::default() });
     let gone = bed.run(GetCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     assert_eq!(gone.state, VersionState::Destroyed);
     assert_eq!(
@@ -57,7 +56,7 @@ async fn p12_only_a_step_that_was_taken_is_recorded_as_a_step() {
     };
     assert_eq!((labelled("scheduled"), labelled("destroyed")), (1, 0));
     bed.clock.advance(30 * DAY);
-    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert_eq!(bed.service.tick().await.destroyed, 1);
     assert_eq!((labelled("scheduled"), labelled("destroyed")), (1, 1));
 
     // The commit failed after the step was noted.
@@ -113,22 +112,24 @@ async fn p12_a_version_that_a_cluster_holds_is_not_destroyed() {
     // Asked again when the time has come: a cluster that shows up meanwhile keeps it.
     bed.run(RegisterInventory { key: key_name(), inventory: inventory(1) }).await.unwrap();
     bed.clock.advance(40 * DAY);
-    let mut kept = Kept::default();
+    let mut counted = Instant::now();
+    let mut schedule = Schedule::new(None, counted);
     let said = Tick { kept: 1, ..Tick::default() };
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, said);
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default(), "it is said once");
+    assert_eq!(schedule.look(&bed.service, counted).await, said);
+    assert_eq!(schedule.look(&bed.service, counted).await, Tick::default(), "it is said once");
     bed.run(RegisterInventory { key: key_name(), inventory: inventory(2) }).await.unwrap();
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, said, "and again when it changes");
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default());
+    assert_eq!(schedule.look(&bed.service, counted).await, said, "and again when it changes");
+    assert_eq!(schedule.look(&bed.service, counted).await, Tick::default());
     bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.unwrap();
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, Tick::default());
+    assert_eq!(schedule.look(&bed.service, counted).await, Tick::default());
     bed.run(RegisterInventory { key: key_name(), inventory: inventory(0) }).await.unwrap();
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.run(RegisterInventory { key: key_name(), inventory: inventory(2) }).await.unwrap();
     bed.clock.advance(40 * DAY);
-    assert_eq!(bed.service.tick_after(true, &mut kept).await, said, "a new destruction is news");
+    counted += 40 * DAY;
+    assert_eq!(schedule.look(&bed.service, counted).await, said, "a new destruction is news");
     bed.run(DeleteInventory { key: key_name(), source: "prod-a".to_owned() }).await.unwrap();
-    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert_eq!(bed.service.tick().await.destroyed, 1);
 }
 
 #[tokio::test]
@@ -139,7 +140,7 @@ async fn the_sealed_material_is_out_of_every_file() {
     assert!(found(bed.directory.path(), &entry.value), "the control: before, it is there");
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.clock.advance(30 * DAY);
-    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert_eq!(bed.service.tick().await.destroyed, 1);
     assert!(!found(bed.directory.path(), &entry.value));
     assert!(found(bed.directory.path(), &kept.value), "the control: the other one is still there");
 }
@@ -153,7 +154,7 @@ async fn only_a_destroyed_version_can_be_deleted_and_only_an_empty_key() {
         bed.run(DestroyCryptoKeyVersion { name: version_name(number) }).await.unwrap();
     }
     bed.clock.advance(30 * DAY);
-    assert_eq!(bed.service.tick(true).await.destroyed, 2);
+    assert_eq!(bed.service.tick().await.destroyed, 2);
     assert!(bed.run(DeleteCryptoKey { name: key_name() }).await.is_err(), "it has versions");
     for number in [1, 2] {
         bed.run(DeleteCryptoKeyVersion { name: version_name(number) }).await.unwrap();

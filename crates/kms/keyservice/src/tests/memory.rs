@@ -167,7 +167,7 @@ async fn be_searched() {
     bed.clock.advance(Duration::from_secs(8 * 86_400));
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.clock.advance(Duration::from_secs(30 * 86_400));
-    assert_eq!(bed.service.tick(true).await.destroyed, 1);
+    assert_eq!(bed.service.tick().await.destroyed, 1);
     say(&json!("destroyed"));
 }
 

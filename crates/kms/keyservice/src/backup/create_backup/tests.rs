@@ -202,7 +202,7 @@ async fn a_destroyed_version_leaves_the_destinations_and_the_backups_that_hold_i
     let name: CryptoKeyVersionName = format!("{key}/cryptoKeyVersions/1").parse().expect("a name");
     server.run_as(&server.admin().await, DestroyCryptoKeyVersion { name }).await.expect("scheduled");
     server.clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(server.service.tick(true).await.destroyed, 1);
+    assert_eq!(server.service.tick().await.destroyed, 1);
     assert_eq!(kept_files(destination.path()), Vec::<PathBuf>::new());
     let audit = server.audit_text();
     let record = audit.lines().find(|line| line.contains("backupsThatHoldIt")).expect("a record");
