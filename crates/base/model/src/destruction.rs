@@ -13,17 +13,43 @@ use crate::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, Versi
 pub const OVERRIDE_LABEL: &str = "keystead-destroy";
 /// Every version may go: programs that destroy a key's versions one after the other cannot set a label for each.
 pub const OVERRIDE_ALL: &str = "all";
-/// A version that unwrapped something within this time is in use: a plugin re-checks every 5 minutes what it holds, but a
-/// cluster may be off over a weekend and a holiday.
+/// With [`InUseRule::Recent`], a version that decrypted something within this time is in use: a plugin re-checks every 5
+/// minutes what it holds, but a cluster may be off over a weekend and a holiday.
 pub const QUIET_DAYS: i64 = 7;
+
+/// Which versions are in use besides those that an inventory names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InUseRule {
+    /// Those that ever encrypted or decrypted something, until every registered inventory is newer than that and none names
+    /// the version. Whoever unseals a store or opens a state decrypts with an old version only at the next start, months later.
+    #[default]
+    Used,
+    /// Those that decrypted something within [`QUIET_DAYS`].
+    Recent,
+    /// None.
+    Off,
+}
+
+/// How often a version did one thing, as far as the server counted, and when it did last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// How often.
+    pub count: u64,
+    /// When last; none: never.
+    pub last: Option<Timestamp>,
+}
 
 /// Who uses a version, as far as the server knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// When it last decrypted something.
-    pub last_unwrap: Option<Timestamp>,
+    /// Encrypt.
+    pub encrypts: Uses,
+    /// Decrypt.
+    pub decrypts: Uses,
     /// Registered inventories that name it, in words for a person, such as `cluster prod-a: 41 Secrets`.
     pub inventories: Vec<String>,
+    /// When the oldest of the key's registered inventories was taken; none: nothing is registered.
+    pub inventories_since: Option<Timestamp>,
 }
 
 /// What to do with a version whose time has come, and why.
@@ -47,16 +73,27 @@ pub enum Act {
 }
 
 /// Which of the versions of `key` are due.
-pub fn plan(now: Timestamp, key: &CryptoKey, versions: &[(CryptoKeyVersion, Usage)]) -> Vec<Step> {
-    versions.iter().filter_map(|(version, usage)| step(now, key, version, usage)).collect()
+pub fn plan(
+    now: Timestamp,
+    rule: InUseRule,
+    key: &CryptoKey,
+    versions: &[(CryptoKeyVersion, Usage)],
+) -> Vec<Step> {
+    versions.iter().filter_map(|(version, usage)| step(now, rule, key, version, usage)).collect()
 }
 
-fn step(now: Timestamp, key: &CryptoKey, version: &CryptoKeyVersion, usage: &Usage) -> Option<Step> {
+fn step(
+    now: Timestamp,
+    rule: InUseRule,
+    key: &CryptoKey,
+    version: &CryptoKeyVersion,
+    usage: &Usage,
+) -> Option<Step> {
     let due = version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled)?;
     if due > now {
         return None;
     }
-    let (act, reason) = match check_unused(now, key, &version.name, usage) {
+    let (act, reason) = match check_unused(now, rule, key, &version.name, usage) {
         Ok(Permit::Unused) => {
             (Act::Destroy, format!("destruction was due at {due} and nothing uses the version"))
         }
@@ -71,11 +108,12 @@ fn step(now: Timestamp, key: &CryptoKey, version: &CryptoKeyVersion, usage: &Usa
 /// Whether `version` may be scheduled for destruction, and go when its time has come.
 pub fn check_unused(
     now: Timestamp,
+    rule: InUseRule,
     key: &CryptoKey,
     version: &CryptoKeyVersionName,
     usage: &Usage,
 ) -> Result<Permit, InUse> {
-    let users = users(now, usage);
+    let users = users(now, rule, usage);
     if users.is_empty() {
         return Ok(Permit::Unused);
     }
@@ -83,7 +121,7 @@ pub fn check_unused(
     if key.labels.get(OVERRIDE_LABEL).is_some_and(named) {
         return Ok(Permit::Overridden);
     }
-    Err(InUse { version: Box::new(version.clone()), users, last_decrypt: usage.last_unwrap })
+    Err(InUse { version: Box::new(version.clone()), users, uses: [usage.encrypts, usage.decrypts] })
 }
 
 /// Why a destruction may go on; the audit record says which.
@@ -95,12 +133,31 @@ pub enum Permit {
     Overridden,
 }
 
-fn users(now: Timestamp, usage: &Usage) -> Vec<String> {
+fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
     let mut users = usage.inventories.clone();
-    // A time in the future is of a clock that went back: it counts as recent.
-    let recent = |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_hours(24 * QUIET_DAYS);
-    if let Some(at) = usage.last_unwrap.filter(recent) {
-        users.push(format!("it decrypted something at {at}, less than {QUIET_DAYS} days ago"));
+    let Usage { encrypts, decrypts, inventories_since, .. } = usage;
+    match rule {
+        InUseRule::Used => {
+            let last = encrypts.last.max(decrypts.last);
+            // An inventory of the same time may have been taken before it.
+            if last.is_some() && *inventories_since <= last {
+                users.push(match inventories_since {
+                    None => "it was used, and no inventory says what is left under it".to_owned(),
+                    Some(since) => {
+                        format!("it was used after {since}, when the oldest registered inventory was taken")
+                    }
+                });
+            }
+        }
+        InUseRule::Recent => {
+            // A time in the future is of a clock that went back: it counts as recent.
+            let recent =
+                |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_hours(24 * QUIET_DAYS);
+            if let Some(at) = decrypts.last.filter(recent) {
+                users.push(format!("it decrypted something at {at}, less than {QUIET_DAYS} days ago"));
+            }
+        }
+        InUseRule::Off => {}
     }
     users
 }
@@ -112,8 +169,8 @@ pub struct InUse {
     pub version: Box<CryptoKeyVersionName>,
     /// Who uses it, in words; never empty.
     pub users: Vec<String>,
-    /// When it last decrypted something, as far as the server knows, however long ago.
-    pub last_decrypt: Option<Timestamp>,
+    /// Encrypt and Decrypt, as far as the server knows, however long ago.
+    pub uses: [Uses; 2],
 }
 
 impl InUse {
@@ -133,9 +190,11 @@ impl fmt::Display for InUse {
         let (key, id) = (&self.version.key, self.version.version);
         let (ring, key) = (&key.ring, &key.key);
         write!(f, "{} is still in use: {}. ", self.version, self.users.join("; "))?;
-        match self.last_decrypt {
-            Some(at) => write!(f, "Its last Decrypt was at {at}. ")?,
-            None => f.write_str("No Decrypt with it is known. ")?,
+        for (name, Uses { count, last }) in ["Encrypt", "Decrypt"].into_iter().zip(self.uses) {
+            match last {
+                Some(at) => write!(f, "Its last {name} was at {at} (of {count}). ")?,
+                None => write!(f, "No {name} with it is known. ")?,
+            }
         }
         // The same words for `gcloud` and for `keystead`.
         let command = format!(
@@ -144,7 +203,7 @@ impl fmt::Display for InUse {
         );
         write!(
             f,
-            "Re-encrypt first; disable the version to test what would break. To destroy it all the same, run `keystead \
+            "Re-encrypt, then register an inventory; disable the version to test what would break. To destroy it all the same, run `keystead \
              {command}` or `gcloud {command}` and ask again ({OVERRIDE_LABEL}={OVERRIDE_ALL} is for every version)."
         )
     }

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use keystead_model::destruction::InUseRule;
 use keystead_model::{ErrorClass, LocationId, LocationName};
 
 use crate::{KeyService, KmsError};
@@ -15,6 +16,8 @@ pub struct Settings {
     pub backup_destinations: Vec<PathBuf>,
     /// The address of `POST /token`, as it stands in key files of service accounts.
     pub token_uri: String,
+    /// Which versions are in use, so that they are not destroyed.
+    pub in_use: InUseRule,
     /// For whom, besides the names of Google's APIs, keys of service accounts may sign bearer tokens.
     pub audiences: Vec<String>,
 }

@@ -12,7 +12,7 @@ use keystead_provider_local::{KeyFile, LocalProvider, create};
 use keystead_store::{Batch, Store};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
-use crate::operations::{CreateCryptoKey, CreateKeyRing, KeyAndPrimary};
+use crate::operations::{CreateCryptoKey, CreateKeyRing, Inventory, KeyAndPrimary, RegisterInventory};
 use crate::projects::ServiceState;
 use crate::records::encode;
 use crate::{
@@ -113,6 +113,13 @@ impl Testbed {
     /// Has the owner do something.
     pub(crate) async fn run<C: Operation>(&self, command: C) -> Result<C::Output, KmsError> {
         self.service.run(&self.call_of("user:owner@example.com"), command).await
+    }
+
+    /// A cluster says, after every use so far, that it holds nothing under any version of `k`.
+    pub(crate) async fn nothing_is_left(&self) {
+        let observe_time = self.clock.now() + Duration::from_micros(1);
+        let inventory = Inventory { source: "cluster".to_owned(), observe_time, counts: [].into() };
+        self.run(RegisterInventory { key: key_name(), inventory }).await.unwrap();
     }
 
     /// A key `k` in a ring `r`.

@@ -126,6 +126,7 @@ impl App {
                 locations: settings.locations.clone(),
                 groups_file: settings.groups_file.clone(),
                 backup_destinations: settings.backup_destinations.clone(),
+                in_use: settings.in_use,
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
             },

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use keystead_audit::AuditSettings;
 use keystead_keyservice::Location;
+use keystead_model::destruction::InUseRule;
 use keystead_provider_cloudkms::CloudKmsSettings;
 use keystead_runtime::{ConfigFileError, Failure, LogFormat, LogLevel, read_config};
 use schemars::JsonSchema;
@@ -28,7 +29,7 @@ use limits::GivenLimits;
 use locations::GivenLocation;
 use root_key::GivenRootKey;
 use tls::GivenTls;
-use values::{AdminAddress, HostName, LoopbackAddress, Span};
+use values::{AdminAddress, GivenInUse, HostName, LoopbackAddress, Span};
 
 /// Where a server without settings listens.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -84,6 +85,9 @@ pub struct GivenSettings {
     /// for more
     #[arg(long = "audience", env = "KEYSTEAD_SERVER_AUDIENCES", value_name = "URL", value_delimiter = ',')]
     audiences: Option<Vec<String>>,
+    /// Which key versions count as in use, and are not destroyed, besides those that an inventory names
+    #[arg(long, env = "KEYSTEAD_SERVER_IN_USE", value_enum, value_name = "RULE")]
+    in_use: Option<GivenInUse>,
     /// How long calls under way may take when the server stops
     #[arg(long, env = "KEYSTEAD_SERVER_DRAIN_DEADLINE", value_name = "TIME")]
     drain_deadline: Option<Span>,
@@ -147,6 +151,8 @@ pub struct Settings {
     pub backup_destinations: Vec<PathBuf>,
     /// For whom keys of service accounts may sign bearer tokens, besides Google's APIs and our own address.
     pub audiences: Vec<String>,
+    /// Which key versions count as in use besides those that an inventory names.
+    pub in_use: InUseRule,
     /// The commit of a database that is older than its witness, to go on from there.
     pub confirm_rollback: Option<u64>,
     /// How long calls under way may take at the end.
@@ -187,6 +193,7 @@ impl GivenSettings {
             groups_file: self.groups_file.or(other.groups_file),
             backup_destinations: self.backup_destinations.or(other.backup_destinations),
             audiences: self.audiences.or(other.audiences),
+            in_use: self.in_use.or(other.in_use),
             drain_deadline: self.drain_deadline.or(other.drain_deadline),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),
@@ -226,6 +233,7 @@ impl GivenSettings {
             groups_file: self.groups_file,
             backup_destinations: self.backup_destinations.unwrap_or_default(),
             audiences: self.audiences.unwrap_or_default(),
+            in_use: self.in_use.unwrap_or_default().into(),
             confirm_rollback: None,
             drain_deadline: self.drain_deadline.map_or(DEFAULT_DRAIN_DEADLINE, Span::get),
             log_level: self.log_level.unwrap_or_default(),

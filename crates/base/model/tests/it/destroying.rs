@@ -1,27 +1,36 @@
 use jiff::{SignedDuration, Timestamp};
-use keystead_model::destruction::{Act, Permit, Step, Usage, check_unused, plan};
+use keystead_model::destruction::{Act, InUseRule, Permit, Step, Usage, Uses, check_unused, plan};
 use keystead_model::{ErrorClass, VersionState};
 use proptest::prelude::*;
 
 use crate::samples::{at, key, version, version_name};
 
 const DUE: &str = "2026-07-01T00:00:00Z";
+const RULES: [InUseRule; 3] = [InUseRule::Used, InUseRule::Recent, InUseRule::Off];
+
+fn once(time: &str) -> Uses {
+    Uses { count: 1, last: Some(at(time)) }
+}
 
 fn in_use() -> Usage {
     Usage {
-        last_unwrap: Some(at("2026-06-30T12:00:00Z")),
+        encrypts: Uses { count: 7, last: Some(at("2026-05-01T00:00:00Z")) },
+        decrypts: once("2026-06-30T12:00:00Z"),
         inventories: vec!["cluster prod-a: 41 Secrets".into(), "cluster prod-b: 1 Secret".into()],
+        inventories_since: Some(at("2026-06-01T00:00:00Z")),
     }
 }
 
 #[test]
 fn p12_a_version_in_use_is_not_scheduled_and_its_users_are_named() {
-    let error = check_unused(at(DUE), &key(&[]), &version_name(3), &in_use()).expect_err("in use");
+    let rule = InUseRule::Used;
+    let error = check_unused(at(DUE), rule, &key(&[]), &version_name(3), &in_use()).expect_err("in use");
     assert_eq!(
         error.to_string(),
         "projects/key-project/locations/us/keyRings/prod/cryptoKeys/k/cryptoKeyVersions/3 is still in use: cluster \
-         prod-a: 41 Secrets; cluster prod-b: 1 Secret; it decrypted something at 2026-06-30T12:00:00Z, less than 7 days \
-         ago. Its last Decrypt was at 2026-06-30T12:00:00Z. Re-encrypt first; disable the version to test what would break. \
+         prod-a: 41 Secrets; cluster prod-b: 1 Secret; it was used after 2026-06-01T00:00:00Z, when the oldest registered \
+         inventory was taken. Its last Encrypt was at 2026-05-01T00:00:00Z (of 7). Its last Decrypt was at \
+         2026-06-30T12:00:00Z (of 1). Re-encrypt, then register an inventory; disable the version to test what would break. \
          To destroy it all the same, run `keystead kms keys update k --keyring=prod --location=us --project=key-project \
          --update-labels=keystead-destroy=3` or `gcloud kms keys update k --keyring=prod --location=us \
          --project=key-project --update-labels=keystead-destroy=3` and ask again (keystead-destroy=all is for every version)."
@@ -30,26 +39,44 @@ fn p12_a_version_in_use_is_not_scheduled_and_its_users_are_named() {
 }
 
 #[test]
-fn a_refusal_names_the_last_decrypt_however_long_ago() {
-    let users = vec!["cluster prod-a: 41 Secrets".to_owned()];
-    for (last_unwrap, said) in [
-        (Some(at("2025-01-01T00:00:00Z")), "Its last Decrypt was at 2025-01-01T00:00:00Z. "),
-        (None, "No Decrypt with it is known. "),
-    ] {
-        let usage = Usage { last_unwrap, inventories: users.clone() };
-        let error = check_unused(at(DUE), &key(&[]), &version_name(3), &usage).expect_err("in use");
-        assert!(error.to_string().contains(said), "{error}");
+fn an_inventory_that_names_it_is_enough_under_every_rule() {
+    for rule in RULES {
+        let ask = |usage: &Usage| check_unused(at(DUE), rule, &key(&[]), &version_name(3), usage);
+        assert_eq!(ask(&Usage::default()), Ok(Permit::Unused));
+        let error = ask(&Usage { inventories: vec!["cluster a: 1 Secret".into()], ..Usage::default() });
+        let error = error.expect_err("in use").to_string();
+        assert!(error.contains("No Encrypt with it is known. No Decrypt with it is known."), "{error}");
     }
 }
 
 #[test]
-fn each_use_alone_is_enough() {
+fn what_ever_encrypted_or_decrypted_is_in_use_until_every_inventory_is_newer() {
+    let ask = |usage: &Usage| check_unused(at(DUE), InUseRule::Used, &key(&[]), &version_name(3), usage);
+    let use_time = "2024-01-01T00:00:00Z";
+    for usage in [
+        Usage { encrypts: once(use_time), ..Usage::default() },
+        Usage { decrypts: once(use_time), ..Usage::default() },
+        Usage { encrypts: once("2020-01-01T00:00:00Z"), decrypts: once(use_time), ..Usage::default() },
+    ] {
+        for (since, refused) in [
+            (None, true),
+            (Some("2023-12-31T00:00:00Z"), true),
+            (Some(use_time), true),
+            (Some("2024-01-01T00:00:00.000001Z"), false),
+        ] {
+            let usage = Usage { inventories_since: since.map(at), ..usage.clone() };
+            assert_eq!(ask(&usage).is_err(), refused, "{usage:?}");
+        }
+        for rule in [InUseRule::Recent, InUseRule::Off] {
+            assert!(check_unused(at(DUE), rule, &key(&[]), &version_name(3), &usage).is_ok(), "{rule:?}");
+        }
+    }
+}
+
+#[test]
+fn what_decrypted_of_late_is_in_use_where_that_is_the_rule() {
     let now = at("2026-06-30T00:00:00Z");
-    let unused = Usage::default();
-    let ask = |usage: &Usage| check_unused(now, &key(&[]), &version_name(3), usage);
-    assert_eq!(ask(&unused), Ok(Permit::Unused));
-    assert!(ask(&Usage { inventories: vec!["cluster a: 1 Secret".into()], ..unused.clone() }).is_err());
-    for (last_unwrap, refused) in [
+    for (last, refused) in [
         ("2026-06-29T00:00:00Z", true),
         ("2026-06-23T00:00:00.000001Z", true),
         ("2026-06-23T00:00:00Z", false),
@@ -57,8 +84,10 @@ fn each_use_alone_is_enough() {
         // Of a clock that went back.
         ("2027-01-01T00:00:00Z", true),
     ] {
-        let usage = Usage { last_unwrap: Some(at(last_unwrap)), ..unused.clone() };
-        assert_eq!(ask(&usage).is_err(), refused, "{last_unwrap}");
+        let usage = Usage { decrypts: once(last), encrypts: once(last), ..Usage::default() };
+        let ask = |rule| check_unused(now, rule, &key(&[]), &version_name(3), &usage);
+        assert_eq!(ask(InUseRule::Recent).is_err(), refused, "{last}");
+        assert_eq!(ask(InUseRule::Off), Ok(Permit::Unused), "{last}");
     }
 }
 
@@ -66,15 +95,24 @@ fn each_use_alone_is_enough() {
 fn the_label_lets_one_version_go_or_all() {
     let now = at(DUE);
     let labelled = key(&[("keystead-destroy", "3")]);
-    assert_eq!(check_unused(now, &labelled, &version_name(3), &in_use()), Ok(Permit::Overridden));
-    assert!(check_unused(now, &labelled, &version_name(30), &in_use()).is_err());
+    assert_eq!(
+        check_unused(now, InUseRule::Used, &labelled, &version_name(3), &in_use()),
+        Ok(Permit::Overridden)
+    );
+    assert!(check_unused(now, InUseRule::Used, &labelled, &version_name(30), &in_use()).is_err());
     let all = key(&[("keystead-destroy", "all")]);
     for version in [3, 30] {
-        assert_eq!(check_unused(now, &all, &version_name(version), &in_use()), Ok(Permit::Overridden));
+        assert_eq!(
+            check_unused(now, InUseRule::Used, &all, &version_name(version), &in_use()),
+            Ok(Permit::Overridden)
+        );
     }
     for other in ["", "03", "All", "all ", "3 "] {
         let labelled = key(&[("keystead-destroy", other)]);
-        assert!(check_unused(now, &labelled, &version_name(3), &in_use()).is_err(), "{other:?}");
+        assert!(
+            check_unused(now, InUseRule::Used, &labelled, &version_name(3), &in_use()).is_err(),
+            "{other:?}"
+        );
     }
 }
 
@@ -86,9 +124,9 @@ fn only_what_is_scheduled_and_due_goes() {
         (version(3, VersionState::DestroyScheduled), Usage::default()),
         (version(4, VersionState::Destroyed), Usage::default()),
     ];
-    assert_eq!(plan(at("2026-06-30T23:59:59.999999Z"), &key(&[]), &versions), []);
+    assert_eq!(plan(at("2026-06-30T23:59:59.999999Z"), InUseRule::Used, &key(&[]), &versions), []);
     assert_eq!(
-        plan(at(DUE), &key(&[]), &versions),
+        plan(at(DUE), InUseRule::Used, &key(&[]), &versions),
         [Step {
             version: version_name(3),
             act: Act::Destroy,
@@ -100,11 +138,11 @@ fn only_what_is_scheduled_and_due_goes() {
 #[test]
 fn when_the_time_has_come_it_is_asked_again() {
     let versions = [(version(3, VersionState::DestroyScheduled), in_use())];
-    let steps = plan(at(DUE), &key(&[]), &versions);
+    let steps = plan(at(DUE), InUseRule::Used, &key(&[]), &versions);
     assert_eq!((steps.len(), steps[0].act), (1, Act::Keep));
     assert!(steps[0].reason.contains("cluster prod-a: 41 Secrets"), "{}", steps[0].reason);
 
-    let steps = plan(at(DUE), &key(&[("keystead-destroy", "3")]), &versions);
+    let steps = plan(at(DUE), InUseRule::Used, &key(&[("keystead-destroy", "3")]), &versions);
     assert_eq!(steps[0].act, Act::Destroy);
     assert_eq!(
         steps[0].reason,
@@ -121,28 +159,35 @@ proptest! {
         state in 0..4_usize,
         unwrap_s in proptest::option::of(1_700_000_000..1_900_000_000_i64),
         named in 0..2_usize,
+        rule in 0..3_usize,
         label in proptest::option::of(1..4_u32),
     ) {
         use VersionState::{DestroyScheduled, Destroyed, Disabled, Enabled};
         let now = Timestamp::from_second(now_s).expect("a time");
         let state = [Enabled, Disabled, DestroyScheduled, Destroyed][state];
         let usage = Usage {
-            last_unwrap: unwrap_s.map(|it| Timestamp::from_second(it).expect("a time")),
+            decrypts: Uses { count: 1, last: unwrap_s.map(|it| Timestamp::from_second(it).expect("a time")) },
             inventories: vec!["cluster a: 1 Secret".into(); named],
+            ..Usage::default()
         };
+        let rule = RULES[rule];
         let label = label.map(|it| it.to_string());
         let labels: Vec<_> = label.iter().map(|it| ("keystead-destroy", it.as_str())).collect();
         let it = version(2, state);
-        let steps = plan(now, &key(&labels), &[(it.clone(), usage)]);
+        let steps = plan(now, rule, &key(&labels), &[(it.clone(), usage)]);
         let due = state == DestroyScheduled && now >= at(DUE);
-        let recent = unwrap_s.is_some_and(|unwrap_s| now_s - unwrap_s < 7 * 86_400);
-        let may_go = (named == 0 && !recent) || label.as_deref() == Some("2");
+        let used = match rule {
+            InUseRule::Used => unwrap_s.is_some(),
+            InUseRule::Recent => unwrap_s.is_some_and(|unwrap_s| now_s - unwrap_s < 7 * 86_400),
+            InUseRule::Off => false,
+        };
+        let may_go = (named == 0 && !used) || label.as_deref() == Some("2");
         prop_assert_eq!(steps.len(), usize::from(due));
         for step in steps {
             prop_assert_eq!(step.act == Act::Destroy, may_go);
             prop_assert!(it.destroyed(now).is_ok());
             let gone = it.destroyed(now).expect("due");
-            prop_assert_eq!(plan(now + SignedDuration::from_hours(1), &key(&labels), &[(gone, Usage::default())]), []);
+            prop_assert_eq!(plan(now + SignedDuration::from_hours(1), rule, &key(&labels), &[(gone, Usage::default())]), []);
         }
     }
 }

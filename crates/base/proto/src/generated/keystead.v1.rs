@@ -167,6 +167,13 @@ pub struct VersionUsage {
     pub last_decrypt_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, repeated, tag = "3")]
     pub users: ::prost::alloc::vec::Vec<version_usage::User>,
+    /// Absent: never. Counts are exact until a server is killed, which may lose an hour of them.
+    #[prost(message, optional, tag = "4")]
+    pub last_encrypt_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(int64, tag = "5")]
+    pub encrypt_count: i64,
+    #[prost(int64, tag = "6")]
+    pub decrypt_count: i64,
 }
 /// Nested message and enum types in `VersionUsage`.
 pub mod version_usage {

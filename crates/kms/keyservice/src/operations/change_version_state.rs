@@ -80,7 +80,7 @@ impl Operation for DestroyCryptoKeyVersion {
         let stored = service.read_version(&name.key, name.version).await?;
         let scheduled = stored.value.schedule_destruction(act.now(), key.destroy_scheduled_duration_s)?;
         let usage = service.usage(&name).await?;
-        if check_unused(act.now(), &key, &name, &usage)? == Permit::Overridden {
+        if check_unused(act.now(), service.settings.in_use, &key, &name, &usage)? == Permit::Overridden {
             act.outcome().response = SafeFields::new().with("override", "keystead-destroy");
         }
         // Before the commit, because the record is committed with the change.

@@ -4,6 +4,7 @@ use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, VersionNumber};
 
 use super::encrypt::check_len;
+use crate::usage::UseKind;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Decrypts with the version that the ciphertext names.
@@ -61,7 +62,7 @@ impl Operation for Decrypt {
             caller_data: &command.caller_data,
         };
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
-        service.remembered.last_uses.note(&version.record.name, act.now());
+        service.note_use(&version.record.name, UseKind::Decrypt, act.now()).await?;
         let used_primary = key.primary == Some(number);
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Decrypted { plaintext, used_primary })

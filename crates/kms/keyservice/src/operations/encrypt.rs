@@ -3,6 +3,7 @@ use keystead_crypto::{KmsBinding, KmsCiphertext, SecretBytes};
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber};
 
+use crate::usage::UseKind;
 use crate::{Act, Detail, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest plaintext and longest additional authenticated data of a software key, in bytes: `EncryptRequest`.
@@ -67,6 +68,7 @@ impl Operation for Encrypt {
             KmsCiphertext::seal(material, &binding, command.plaintext.expose(), service.random.as_ref());
         let ciphertext = sealed.map_err(|_| KmsError::new(ErrorClass::Bug, "encryption failed"))?;
         let name = version.record.name.clone();
+        service.note_use(&name, UseKind::Encrypt, act.now()).await?;
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Encrypted { version: name, ciphertext, activation: key.activations })
     }

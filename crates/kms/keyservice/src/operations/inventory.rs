@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
+use keystead_model::destruction::Uses;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
@@ -59,10 +60,14 @@ pub struct GetVersionUsage {
 /// Who uses a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionUsage {
-    /// When it last decrypted something; none: not since the server began to count.
-    pub last_decrypt_time: Option<Timestamp>,
+    /// Encrypt, since the server began to count.
+    pub encrypts: Uses,
+    /// Decrypt.
+    pub decrypts: Uses,
     /// Inventories that name it.
     pub inventories: Vec<Inventory>,
+    /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
+    pub inventories_since: Option<Timestamp>,
 }
 
 impl Operation for RegisterInventory {
@@ -174,15 +179,15 @@ impl Operation for GetVersionUsage {
 }
 
 impl KeyService {
-    /// Who uses a version: what sources registered, and when it last decrypted something.
+    /// Who uses a version: what sources registered, and what it encrypted and decrypted.
     pub(crate) async fn version_usage(&self, name: &CryptoKeyVersionName) -> Result<VersionUsage, KmsError> {
         let all: Vec<Inventory> = self.read_all(&record_name::inventories(&name.key)).await?;
         let names_it =
             |inventory: &Inventory| inventory.counts.get(&name.version).is_some_and(|count| *count > 0);
-        Ok(VersionUsage {
-            last_decrypt_time: self.last_unwrap(name).await?,
-            inventories: all.into_iter().filter(names_it).collect(),
-        })
+        let [encrypts, decrypts] = self.uses(name).await?;
+        let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
+        let inventories = all.into_iter().filter(names_it).collect();
+        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since })
     }
 }
 

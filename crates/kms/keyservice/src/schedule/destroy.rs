@@ -43,7 +43,9 @@ impl Operation for DestroyDueVersion {
         let key = service.read_key(&name.key).await?.value;
         let stored = service.read_version(&name.key, name.version).await?;
         let usage = service.usage(&name).await?;
-        let Some(step) = plan(act.now(), &key, &[(stored.value.clone(), usage)]).pop() else {
+        let Some(step) =
+            plan(act.now(), service.settings.in_use, &key, &[(stored.value.clone(), usage)]).pop()
+        else {
             act.outcome().unrecorded = true;
             return Ok(Attempt::NotDue);
         };

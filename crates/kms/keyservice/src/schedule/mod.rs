@@ -110,7 +110,7 @@ impl KeyService {
                 () = &mut stop => break,
             }
         }
-        drop(self.write_usage().await.inspect_err(failed_to("write last uses")));
+        drop(self.write_all_usage().await.inspect_err(failed_to("write last uses")));
     }
 
     /// Does what is due by the wall clock.

@@ -17,6 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 async fn p9_destruction_waits_can_be_taken_back_and_is_final() {
     let bed = two_versions().await;
     let sealed = encrypt(&bed, key_name(), None).await.ciphertext;
+    bed.nothing_is_left().await;
     let scheduled = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     assert_eq!(scheduled.destroy_time, Some("2026-01-31T00:00:00Z".parse().unwrap()));
     assert_eq!(decrypts(&bed, &sealed).await, Err(ErrorClass::FailedPrecondition));
@@ -71,15 +72,14 @@ async fn p12_only_a_step_that_was_taken_is_recorded_as_a_step() {
 #[tokio::test]
 async fn p12_a_version_in_use_is_not_scheduled_unless_its_owner_says_so() {
     let bed = two_versions().await;
-    let sealed = encrypt(&bed, key_name(), Some(version(1))).await.ciphertext;
-    decrypts(&bed, &sealed).await.unwrap();
+    encrypt(&bed, key_name(), Some(version(1))).await;
     let refused = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
     assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
-    assert!(refused.message().contains("decrypted something"), "{refused}");
+    assert!(refused.message().contains("Its last Encrypt was at 2026-01-01T00:00:00Z (of 1)"), "{refused}");
     // Disabling is the emergency brake and never refused.
     bed.run(UpdateCryptoKeyVersion { name: version_name(1), enabled: false }).await.unwrap();
-    // The use is remembered across a restart, once it is written.
-    bed.service.write_usage().await.unwrap();
+    // A process that is killed had no time to write: the first use was written before its answer.
+    bed.clock.advance(400 * DAY);
     let bed = bed.reopen().await;
     assert!(bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.is_err());
     let labels = [("keystead-destroy".to_owned(), "1".to_owned())].into();
@@ -92,6 +92,31 @@ async fn p12_a_version_in_use_is_not_scheduled_unless_its_owner_says_so() {
     bed.run(update).await.unwrap();
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.run(DestroyCryptoKeyVersion { name: version_name(2) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn p12_uses_are_counted_over_restarts() {
+    let bed = two_versions().await;
+    let usage = async |bed: &Testbed| {
+        let usage = bed.run(GetVersionUsage { name: version_name(1) }).await.unwrap();
+        (usage.encrypts.count, usage.decrypts.count, usage.decrypts.last)
+    };
+    assert_eq!(usage(&bed).await, (0, 0, None));
+    let sealed = encrypt(&bed, key_name(), Some(version(1))).await.ciphertext;
+    for _ in 0..3 {
+        bed.clock.advance(DAY / 24);
+        decrypts(&bed, &sealed).await.unwrap();
+        bed.service.write_usage().await.unwrap();
+    }
+    let last = Some("2026-01-01T03:00:00Z".parse().unwrap());
+    assert_eq!(usage(&bed).await, (1, 3, last));
+    let bed = bed.reopen().await;
+    assert_eq!(usage(&bed).await, (1, 3, last));
+    encrypt(&bed, key_name(), Some(version(1))).await;
+    assert_eq!(usage(&bed).await, (2, 3, last));
+    bed.service.write_all_usage().await.unwrap();
+    let bed = bed.reopen().await;
+    assert_eq!(usage(&bed).await, (2, 3, last));
 }
 
 #[tokio::test]

@@ -163,8 +163,7 @@ async fn be_searched() {
     });
     say(&about);
 
-    // It decrypted something a moment ago, which would keep it.
-    bed.clock.advance(Duration::from_secs(8 * 86_400));
+    bed.nothing_is_left().await;
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.clock.advance(Duration::from_secs(30 * 86_400));
     assert_eq!(bed.service.tick().await.destroyed, 1);

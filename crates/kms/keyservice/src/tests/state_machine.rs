@@ -15,8 +15,6 @@ use crate::{KmsError, Resource};
 const DAY_S: i64 = 86_400;
 /// What a key has that says nothing else.
 const DESTROY_AFTER_DAYS: i64 = 30;
-/// A version that decrypted something so lately is not destroyed.
-const QUIET_DAYS: i64 = 7;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -41,6 +39,8 @@ enum Step {
     },
     Encrypt(Option<u32>),
     Decrypt(usize),
+    /// A cluster says that it holds nothing under any version.
+    Inventory,
     Restart,
 }
 
@@ -67,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0_u8..4, etag).prop_map(|(member, etag)| Step::SetPolicy { member, etag }),
         5 => proptest::option::of(number).prop_map(Step::Encrypt),
         4 => (0_usize..64).prop_map(Step::Decrypt),
+        4 => Just(Step::Inventory),
         1 => Just(Step::Restart),
     ];
     vec(step, 1..50)
@@ -81,6 +82,7 @@ struct Model {
     period_s: Option<i64>,
     next: Option<Timestamp>,
     member: Option<u8>,
+    inventory: Option<Timestamp>,
     /// Each that the policy ever had; the last is the one it has.
     etags: Vec<Vec<u8>>,
     sealed: Vec<(u32, Vec<u8>)>,
@@ -90,21 +92,16 @@ struct Version {
     state: VersionState,
     destroy_time: Option<Timestamp>,
     destroy_event_time: Option<Timestamp>,
-    last_decrypt: Option<Timestamp>,
+    last_use: Option<Timestamp>,
 }
 
 impl Version {
     const fn new() -> Self {
-        Self {
-            state: VersionState::Enabled,
-            destroy_time: None,
-            destroy_event_time: None,
-            last_decrypt: None,
-        }
+        Self { state: VersionState::Enabled, destroy_time: None, destroy_event_time: None, last_use: None }
     }
 
-    fn is_used(&self, now: Timestamp) -> bool {
-        self.last_decrypt.is_some_and(|at| now.duration_since(at) < days(QUIET_DAYS))
+    fn is_used(&self, inventory: Option<Timestamp>) -> bool {
+        self.last_use.is_some() && inventory <= self.last_use
     }
 }
 
@@ -138,9 +135,9 @@ impl Model {
     }
 
     fn destroy(&mut self, number: u32) -> Result<(), ErrorClass> {
-        let now = self.now;
+        let (now, inventory) = (self.now, self.inventory);
         let version = self.version(number)?;
-        if version.is_used(now) {
+        if version.is_used(inventory) {
             // Whatever its state is.
             return Err(REFUSED);
         }
@@ -177,7 +174,7 @@ impl Model {
             });
         }
         for version in &mut self.versions {
-            if version.destroy_time.is_some_and(|due| due <= now) && !version.is_used(now) {
+            if version.destroy_time.is_some_and(|due| due <= now) && !version.is_used(self.inventory) {
                 version.state = VersionState::Destroyed;
                 (version.destroy_time, version.destroy_event_time) = (None, Some(now));
             }
@@ -206,13 +203,14 @@ async fn run(steps: &[Step]) {
         period_s: None,
         next: None,
         member: None,
+        inventory: None,
         etags: vec![first.etag],
         sealed: Vec::new(),
     };
     for (place, step) in steps.iter().enumerate() {
         if matches!(step, Step::Restart) {
             // As at the end of the process: uses are written.
-            bed.service.write_usage().await.unwrap();
+            bed.service.write_all_usage().await.unwrap();
             bed = bed.reopen().await;
         } else {
             let (right, found) = do_one(&bed, &mut model, step).await;
@@ -280,6 +278,16 @@ async fn do_one(
         Step::SetPolicy { member, etag } => set_policy(bed, model, member, etag).await,
         Step::Encrypt(number) => encrypt(bed, model, number).await,
         Step::Decrypt(place) => decrypt(bed, model, place).await,
+        Step::Inventory => {
+            let inventory = Inventory {
+                source: "cluster".to_owned(),
+                observe_time: model.now,
+                counts: Default::default(),
+            };
+            model.inventory = Some(model.now);
+            let command = RegisterInventory { key: key_name(), inventory };
+            (Ok(()), class(bed.run(command).await))
+        }
         Step::Restart => unreachable!("the caller has the testbed"),
     }
 }
@@ -329,6 +337,8 @@ async fn encrypt(
         Encrypt { key: key_name(), version: number.map(version), plaintext, caller_data: Vec::new() };
     let answer = bed.run(command).await;
     if let Ok(sealed) = &answer {
+        let now = model.now;
+        model.version(used).unwrap().last_use = Some(now);
         assert_eq!((&sealed.version, sealed.activation), (&version_name(used), model.activations));
         model.sealed.push((used, sealed.ciphertext.clone()));
     }
@@ -353,7 +363,7 @@ async fn decrypt(
     if sealed_by.state != VersionState::Enabled {
         return (Err(REFUSED), class(answer));
     }
-    sealed_by.last_decrypt = Some(now);
+    sealed_by.last_use = Some(now);
     (Ok(()), class(answer))
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use keystead_model::destruction::InUseRule;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -159,3 +160,26 @@ macro_rules! from_string {
     )*};
 }
 from_string!(Span, Size, LoopbackAddress, AdminAddress, HostName);
+
+/// Which versions count as in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GivenInUse {
+    /// What ever encrypted or decrypted something, until every registered inventory is newer and none names it
+    #[default]
+    Used,
+    /// What decrypted something within 7 days
+    Recent,
+    /// None: for a service that holds no cluster's keys
+    Off,
+}
+
+impl From<GivenInUse> for InUseRule {
+    fn from(given: GivenInUse) -> Self {
+        match given {
+            GivenInUse::Used => Self::Used,
+            GivenInUse::Recent => Self::Recent,
+            GivenInUse::Off => Self::Off,
+        }
+    }
+}

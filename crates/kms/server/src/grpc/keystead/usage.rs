@@ -62,8 +62,14 @@ impl Usage for Adapter {
             source: inventory.source,
             observe_time: Some(to_proto(inventory.observe_time)),
         });
-        let last_decrypt_time = usage.last_decrypt_time.map(to_proto);
-        Ok(Response::new(proto::VersionUsage { name, last_decrypt_time, users: users.collect() }))
+        Ok(Response::new(proto::VersionUsage {
+            name,
+            last_decrypt_time: usage.decrypts.last.map(to_proto),
+            last_encrypt_time: usage.encrypts.last.map(to_proto),
+            encrypt_count: signed(usage.encrypts.count),
+            decrypt_count: signed(usage.decrypts.count),
+            users: users.collect(),
+        }))
     }
 }
 
