@@ -7,6 +7,7 @@ use keystead_model::Policy;
 use keystead_store::Revision;
 
 use crate::records::decode;
+use crate::remembered::Remembered;
 use crate::{KeyService, KmsError, record_name};
 
 /// A policy, ready to decide; none was set: an empty one of revision 0.
@@ -31,10 +32,12 @@ impl KeyService {
     /// The policy of one resource, from memory or with one read. `holder` as in [`crate::Resource::policy_holders`].
     pub(crate) async fn policy(&self, holder: &str) -> Result<Arc<StoredPolicy>, KmsError> {
         let record = record_name::policy(holder);
-        if let Some(policy) = self.remembered.policies.get(&record) {
+        let Remembered { policies, unset_policies, .. } = &*self.remembered;
+        if let Some(policy) = policies.get(&record).or_else(|| unset_policies.get(&record)) {
             return Ok(policy);
         }
-        let read_after = self.remembered.policies.epoch();
+        let read_after = policies.epoch();
+        let unset_after = unset_policies.epoch();
         let (policy, revision) = match self.store.get(&record).await? {
             Some(entry) => (decode::<Policy>(&entry.name, &entry.value)?, entry.revision),
             None => (Policy::default(), Revision(0)),
@@ -44,7 +47,11 @@ impl KeyService {
             tracing::warn!(record, ignored, "a part of a policy is not understood and grants nothing");
         }
         let policy = Arc::new(StoredPolicy { policy, compiled, revision });
-        self.remembered.policies.keep(&record, &policy, read_after);
+        if policy.is_set() {
+            policies.keep(&record, &policy, read_after);
+        } else {
+            unset_policies.keep(&record, &policy, unset_after);
+        }
         Ok(policy)
     }
 }

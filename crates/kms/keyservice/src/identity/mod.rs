@@ -55,18 +55,18 @@ pub(crate) use token::{StoredToken, TokenFor, mint};
 
 use access_token::AccessTokens;
 use exchange_token::IdTokens;
-use signed::Signed;
+use signed::GoodBearer;
 
 use crate::remembered::Cache;
 use crate::{KeyService, KmsError};
 
-/// Signatures in memory.
+/// Signed tokens in memory, of about 400 bytes each.
 const CACHED: usize = 10_000;
 
 /// What authentication keeps in memory.
 pub(crate) struct IdentityState {
     /// By the digest of the whole token. A signature that was right stays right; its key is asked every time.
-    signatures: Cache<Signed>,
+    bearers: Cache<GoodBearer>,
     access_tokens: AccessTokens,
     id_tokens: IdTokens,
     groups: Groups,
@@ -75,7 +75,7 @@ pub(crate) struct IdentityState {
 impl IdentityState {
     pub(crate) fn new(groups: Groups, store_key: &Secret32) -> Result<Self, CryptoFailed> {
         Ok(Self {
-            signatures: Cache::new(CACHED),
+            bearers: Cache::new(CACHED),
             access_tokens: AccessTokens::new(store_key)?,
             id_tokens: IdTokens::new(store_key)?,
             groups,

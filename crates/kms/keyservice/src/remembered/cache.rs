@@ -39,6 +39,11 @@ impl<V> Cache<V> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).values.get(record).map(Arc::clone)
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).values.len()
+    }
+
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch(self.inner.read().unwrap_or_else(PoisonError::into_inner).epoch)
     }

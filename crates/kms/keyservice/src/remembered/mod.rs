@@ -26,7 +26,7 @@ use crate::usage::LastUses;
 const CACHED_KEYS: usize = 100_000;
 /// Versions in memory, of about 600 bytes each.
 const CACHED_VERSIONS: usize = 100_000;
-/// Policies in memory; most are small, and most resources have none.
+/// Policies in memory; most are small. As many names of resources that have none, of about 400 bytes each.
 const CACHED_POLICIES: usize = 100_000;
 /// Switches of APIs, a few for each project.
 const CACHED_SERVICES: usize = 10_000;
@@ -38,6 +38,8 @@ pub(crate) struct Remembered {
     pub(crate) keys: Cache<CryptoKey>,
     pub(crate) versions: Cache<ActiveVersion>,
     pub(crate) policies: Cache<StoredPolicy>,
+    /// Of resources that have none: apart, because a caller can name any number of resources that do not exist.
+    pub(crate) unset_policies: Cache<StoredPolicy>,
     pub(crate) services: Cache<ServiceState>,
     pub(crate) tokens: Cache<StoredToken>,
     pub(crate) accounts: Cache<ServiceAccount>,
@@ -61,6 +63,7 @@ impl Remembered {
             keys: Cache::new(CACHED_KEYS),
             versions: Cache::new(CACHED_VERSIONS),
             policies: Cache::new(CACHED_POLICIES),
+            unset_policies: Cache::new(CACHED_POLICIES),
             services: Cache::new(CACHED_SERVICES),
             tokens: Cache::new(CACHED_IDENTITIES),
             accounts: Cache::new(CACHED_IDENTITIES),
@@ -98,6 +101,7 @@ impl Remembered {
         act(&self.keys);
         act(&self.versions);
         act(&self.policies);
+        act(&self.unset_policies);
         act(&self.services);
         act(&self.tokens);
         act(&self.accounts);

@@ -195,3 +195,19 @@ async fn what_was_not_decided_is_not_recorded_as_granted() {
     bed.service.ledger.commit(damaged, None).await.unwrap().complete().unwrap();
     assert_eq!(ask("user:owner@example.com").await, serde_json::Value::Null);
 }
+
+#[tokio::test]
+async fn names_that_do_not_exist_push_no_policy_out() {
+    let bed = Testbed::new().await;
+    bed.key().await;
+    let known = bed.service.remembered.policies.len();
+    for number in 0..50 {
+        let name = format!("{}-{number}", ring()).parse().unwrap();
+        let resource = Resource::KeyRing(name);
+        let call = bed.call_of("user:nobody@example.com");
+        let command = GetIamPolicy { resource, requested_version: 0 };
+        assert!(bed.service.run(&call, command).await.is_err());
+    }
+    assert_eq!(bed.service.remembered.policies.len(), known);
+    assert!(bed.service.remembered.unset_policies.len() >= 50);
+}

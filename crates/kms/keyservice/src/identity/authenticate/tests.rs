@@ -76,10 +76,12 @@ async fn two_tokens_count_at_once_and_a_revoked_one_stops_with_the_next_request(
     let server = server.reopen().await;
     server.bearer(&first).await.expect_err("it stays revoked");
 
-    // Who has the id and not the secret learns nothing.
+    // Who has the id and not the secret learns nothing, and what is known to others is not pushed out for it.
+    let server = server.reopen().await;
     let forged = format!("{}{}", &first[..20], "A".repeat(43));
     let error = server.bearer(&forged).await.expect_err("another secret");
     assert_eq!(reason(&error), "ACCESS_TOKEN_TYPE_UNSUPPORTED");
+    assert_eq!(server.service.remembered.tokens.len(), 0);
 }
 
 #[tokio::test]

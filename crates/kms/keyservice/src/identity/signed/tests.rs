@@ -46,6 +46,27 @@ async fn what_a_key_file_signs_counts_for_an_hour() {
 }
 
 #[tokio::test]
+async fn only_what_passed_every_check_is_remembered_and_no_more_than_is_asked_again() {
+    let server = FreshServer::new().await;
+    let file = server.key_file("key-project", "backup-job").await;
+    let long = json!(vec!["x"; 1000]);
+    for unfit in [
+        with(claims(&file), "aud", json!("https://elsewhere.example/")),
+        with(claims(&file), "exp", json!(NOW - 3600)),
+        with(claims(&file), "sub", json!("somebody@else.example")),
+        with(claims(&file), "aud", long.clone()),
+    ] {
+        server.bearer(&file.sign(&unfit)).await.map(drop).expect_err("unfit");
+    }
+    assert_eq!(server.service.identity.bearers.len(), 0);
+    let good = with(claims(&file), "anything", long);
+    for _ in 0..2 {
+        server.bearer(&file.sign(&good)).await.expect("it counts");
+    }
+    assert_eq!(server.service.identity.bearers.len(), 1);
+}
+
+#[tokio::test]
 async fn claims_that_do_not_fit_are_refused() {
     let server = FreshServer::new().await;
     let file = server.key_file("key-project", "backup-job").await;
