@@ -92,6 +92,8 @@ permissions! {
     TokensRevoke = "keystead.tokens.revoke",
     AuditRead = "keystead.audit.read",
     BackupsCreate = "keystead.backups.create",
+    ServerGetIamPolicy = "keystead.server.getIamPolicy",
+    ServerSetIamPolicy = "keystead.server.setIamPolicy",
 }
 
 impl fmt::Display for Permission {

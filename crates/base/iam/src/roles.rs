@@ -488,6 +488,8 @@ pub(crate) const ALL: &[Role] = &[
             TokensRevoke,
             AuditRead,
             BackupsCreate,
+            ServerGetIamPolicy,
+            ServerSetIamPolicy,
         ],
     ),
 ];

@@ -33,10 +33,16 @@ pub mod etcd {
     include!("generated/etcdserverpb.rs");
 }
 
-/// What Google's APIs have no word for: tokens, certificates, the audit log's head, backups, usage of versions.
-pub mod keystead_v1 {
-    include!("generated/keystead.v1.rs");
+/// Nested as its package is, because generated code names other packages from here.
+mod keystead {
+    pub mod v1 {
+        include!("generated/keystead.v1.rs");
+    }
 }
+
+/// What Google's APIs have no word for: tokens, certificates, the server's policy, the audit log's head, backups, usage of
+/// versions.
+pub use keystead::v1 as keystead_v1;
 
 /// Service Usage.
 pub use google::api::serviceusage::v1 as service_usage;

@@ -33,6 +33,7 @@ use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
 use keystead_proto::keystead_v1::audit_server::AuditServer;
 use keystead_proto::keystead_v1::backups_server::BackupsServer;
 use keystead_proto::keystead_v1::certificates_server::CertificatesServer;
+use keystead_proto::keystead_v1::server_policy_server::ServerPolicyServer;
 use keystead_proto::keystead_v1::tokens_server::TokensServer;
 use keystead_proto::keystead_v1::usage_server::UsageServer;
 use keystead_proto::locations::locations_server::LocationsServer;
@@ -217,6 +218,7 @@ impl Adapter {
             Some("keystead.v1.Usage") => serve!(UsageServer<Adapter>, self, request),
             Some("keystead.v1.Backups") => serve!(BackupsServer<Adapter>, self, request),
             Some("keystead.v1.Audit") => serve!(AuditServer<Adapter>, self, request),
+            Some("keystead.v1.ServerPolicy") => serve!(ServerPolicyServer<Adapter>, self, request),
             Some("keystead.v1.Certificates") => serve!(CertificatesServer<Adapter>, self, request),
             _ => Status::unimplemented("There is no such service here.").into_http(),
         }

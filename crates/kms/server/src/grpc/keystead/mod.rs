@@ -3,6 +3,7 @@
 mod audit;
 mod backups;
 mod certificates;
+mod policy;
 mod tokens;
 mod usage;
 

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{KEY, RING, Server};
 
@@ -97,4 +97,51 @@ async fn a_project_has_a_policy_too() {
     let token = server.token_of("user:c@example.com").await;
     let path = "/v1/projects/key-project/locations/global/keyRings";
     server.call_as(&token, "GET", path, "").await.ok();
+}
+
+#[tokio::test]
+async fn p11_the_servers_policy_can_be_changed_and_never_without_an_administrator_left() {
+    let server = Server::with_key().await;
+    let (get, set) = ("/keystead/v1/server:getIamPolicy", "/keystead/v1/server:setIamPolicy");
+    let first = server.get(&format!("{get}?options.requestedPolicyVersion=3")).await.ok();
+    let roles = |policy: &Value| -> Vec<String> {
+        let bindings = policy["bindings"].as_array().expect("bindings").iter();
+        bindings.map(|binding| binding["role"].as_str().expect("a role").to_owned()).collect()
+    };
+    assert_eq!(roles(&first), ["roles/keystead.admin", "roles/owner"]);
+
+    // The first administrator gives away the rights to use keys, and keeps those to administer.
+    let encrypt = format!("/v1/{KEY}:encrypt");
+    server.post(&encrypt, json!({ "plaintext": "aGk=" })).await.ok();
+    let admin = json!({ "role": "roles/keystead.admin", "members": ["user:admin@keystead.local"] });
+    let creator =
+        json!({ "role": "roles/resourcemanager.projectCreator", "members": ["user:b@example.com"] });
+    let policy = |bindings: Value| json!({ "policy": { "bindings": bindings, "version": 3 } });
+    server.post(set, policy(json!([admin, creator]))).await.ok();
+    // The project's own policy names its creator as its owner.
+    server.bind(&format!("projects/{}", super::PROJECT), &[]).await;
+    server.post(&encrypt, json!({ "plaintext": "aGk=" })).await.refused(403, "PERMISSION_DENIED");
+    let creator_token = server.token_of("user:b@example.com").await;
+    let project = json!({ "projectId": "b-project", "name": "B" }).to_string();
+    server.call_as(&creator_token, "POST", "/v1/projects", &project).await.ok();
+    server.call_as(&creator_token, "GET", get, "").await.refused(403, "PERMISSION_DENIED");
+
+    // Nobody can lock everybody out, not even himself.
+    for nobody in [
+        json!([]),
+        json!([creator]),
+        json!([{ "role": "roles/owner", "members": ["user:admin@keystead.local"] }]),
+        json!([{ "role": "roles/keystead.admin", "members": ["group:admins@example.com"] }]),
+        json!([{
+            "role": "roles/keystead.admin",
+            "members": ["user:admin@keystead.local"],
+            "condition": { "expression": "request.time < timestamp(\"2099-01-01T00:00:00Z\")", "title": "t" },
+        }]),
+    ] {
+        let refused = server.post(set, policy(nobody.clone())).await;
+        assert!(refused.refused(400, "FAILED_PRECONDITION").contains("roles/keystead.admin"), "{nobody}");
+    }
+    server.get("/keystead/v1/server:getIamPolicy").await.ok();
+    let other = server.call("GET", "/keystead/v1/projects:getIamPolicy", "").await;
+    assert_eq!(other.status, 404);
 }
