@@ -5,6 +5,7 @@
 
 mod admission;
 mod body;
+mod connect;
 mod connection;
 mod frames;
 mod observed;

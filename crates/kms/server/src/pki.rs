@@ -133,6 +133,11 @@ impl Pki {
         Ok(changed)
     }
 
+    /// Names and addresses in the server's certificate.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The bundle for clients.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.join(BUNDLE)

@@ -93,6 +93,11 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.now.load().config))
     }
 
+    /// Whether the server goes by this name or address, as its own certificate says.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        self.pki.names().iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+
     /// Renews what is due and reads again what was replaced. Says whether the next connection sees something new; on an
     /// error it sees what it saw before.
     pub fn refresh(&self, now: Timestamp) -> Result<bool, TlsError> {

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use super::admission::Place;
 use super::body::{self, Answer, Call};
+use super::connect::{self, Wanted};
 use super::observed::Observed;
 use super::watch::{Close, Watch};
 use super::{ClientCertificate, MAX_BODY_LEN, Peer, Serve, Shared};
@@ -105,6 +106,8 @@ pub(super) async fn serve<S: Serve>(
 enum Refused {
     #[error("plain HTTP on the TLS port")]
     PlainHttp,
+    #[error("CONNECT to another host")]
+    Elsewhere,
     #[error("{0}")]
     Tls(std::io::Error),
 }
@@ -114,6 +117,7 @@ impl Refused {
     fn name(&self) -> &'static str {
         match self {
             Self::PlainHttp => "plain_http",
+            Self::Elsewhere => "connect_elsewhere",
             Self::Tls(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
                     "client_certificate"
@@ -128,19 +132,34 @@ impl Refused {
 }
 
 async fn handshake(mut stream: TcpStream, tls: Arc<Tls>) -> Result<Box<TlsStream<TcpStream>>, Refused> {
-    // A TLS record begins with 22, no HTTP method does. A person who forgot the `s` gets a sentence.
+    // A TLS record begins with 22, no HTTP method does.
     let mut first = [0];
     let peeked = stream.peek(&mut first).await.map_err(Refused::Tls)?;
     if peeked == 1 && first[0].is_ascii_uppercase() {
-        const ANSWER: &str = "this port speaks TLS: write https:// in place of http://\n";
-        let head = format!(
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            ANSWER.len()
-        );
-        let answered = stream.write_all([head.as_bytes(), ANSWER.as_bytes()].concat().as_slice()).await;
-        return answered.and(Err(std::io::Error::other(""))).map_err(|_| Refused::PlainHttp);
+        let wanted = match first[0] {
+            b'C' => connect::answer(&mut stream, &tls).await.map_err(Refused::Tls)?,
+            _ => Wanted::NoTunnel,
+        };
+        match wanted {
+            Wanted::Here => {}
+            Wanted::Elsewhere => return Err(Refused::Elsewhere),
+            Wanted::NoTunnel => return Err(say_https(&mut stream).await),
+        }
     }
     tls.acceptor().accept(stream).await.map(Box::new).map_err(Refused::Tls)
+}
+
+/// A person who forgot the `s` gets a sentence.
+async fn say_https(stream: &mut TcpStream) -> Refused {
+    const ANSWER: &str = "this port speaks TLS: write https:// in place of http://\n";
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        ANSWER.len()
+    );
+    if let Err(error) = stream.write_all([head.as_bytes(), ANSWER.as_bytes()].concat().as_slice()).await {
+        tracing::debug!(%error, "plain HTTP");
+    }
+    Refused::PlainHttp
 }
 
 /// A connection on which HTTP is spoken.

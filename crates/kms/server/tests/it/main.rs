@@ -6,6 +6,7 @@ mod api;
 mod authorization;
 mod canaries;
 mod certificates;
+mod connect;
 mod crash;
 mod echo;
 mod gcloud;
