@@ -28,6 +28,8 @@ use crate::tls::{Tls, TlsError};
 
 /// After the last call: what is queued for the disk is written, tasks see that they are to end.
 const WRITING_DEADLINE: Duration = Duration::from_secs(10);
+/// In the data directory.
+const FIRST_TOKEN: &str = "admin-token";
 
 /// A server that has opened everything and is bound to its addresses, and does not serve yet.
 pub struct App {
@@ -83,12 +85,14 @@ impl App {
             Some(address) => Some(bind_admin(address).await?),
             None => None,
         };
-        let endpoint = Endpoint {
-            endpoint: endpoint(&settings, addresses.first().copied()),
+        let own_certificate = settings.tls.given.is_none();
+        let mut endpoint = Endpoint {
+            endpoint: endpoint(settings.host_names.first(), addresses.first().copied()),
+            local_endpoint: own_certificate.then(|| endpoint(None, addresses.first().copied())),
             addresses,
             plain_http,
-            ca_file: settings.tls.given.is_none().then(|| pki.ca_file()),
-            token_file: dir.join("admin-token"),
+            ca_file: own_certificate.then(|| pki.ca_file()),
+            token_file: None,
         };
 
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -113,7 +117,8 @@ impl App {
         })?;
         let audit = Arc::new(audit);
         metrics.register(|registry| audit.register_metrics(registry));
-        let token_file = endpoint.token_file.clone();
+        let token_file = dir.join(FIRST_TOKEN);
+        let first_token = token_file.clone();
         let own = [endpoint.endpoint.clone(), format!("{}/", endpoint.endpoint)];
         let keyservice = KeyService::open(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -130,10 +135,11 @@ impl App {
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
             },
-            keep_first_token: Box::new(move |token| keep_token(&token_file, token)),
+            keep_first_token: Box::new(move |token| keep_token(&first_token, token)),
             confirm_rollback: settings.confirm_rollback,
         });
         let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
+        endpoint.token_file = Some(token_file).filter(|file| file.exists());
         let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
@@ -227,9 +233,14 @@ impl Running {
         self.dir.path()
     }
 
-    /// The file with the first administrator's token.
+    /// Where the first start leaves the first administrator's token.
     pub fn token_file(&self) -> PathBuf {
-        self.endpoint.token_file.clone()
+        self.dir.join(FIRST_TOKEN)
+    }
+
+    /// Whether it was there at the start. It is not in a restored data directory, and may be deleted once there are others.
+    pub(crate) fn has_first_token(&self) -> bool {
+        self.endpoint.token_file.is_some()
     }
 
     /// The authorities that clients must trust, in PEM.
@@ -291,12 +302,12 @@ fn certificate_names(settings: &Settings) -> Vec<String> {
     names
 }
 
-/// The first host name, or the best that can be said without one.
-fn endpoint(settings: &Settings, address: Option<SocketAddr>) -> String {
+/// With the host name, or the best that can be said without one.
+fn endpoint(host_name: Option<&String>, address: Option<SocketAddr>) -> String {
     let Some(address) = address else { return String::new() };
     let port = address.port();
     let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address.ip());
-    match settings.host_names.first() {
+    match host_name {
         Some(name) if name.contains(':') => format!("https://[{name}]:{port}"),
         Some(name) => format!("https://{name}:{port}"),
         None if local || address.ip().is_unspecified() => format!("https://localhost:{port}"),

@@ -55,14 +55,17 @@ impl DataDirError {
 pub(crate) struct Endpoint {
     /// Such as `https://localhost:9443`.
     pub(crate) endpoint: String,
+    /// The same for programs on this host, where no name has to be known; none when the certificate was given, which may be for
+    /// the name alone.
+    pub(crate) local_endpoint: Option<String>,
     /// Every TLS address.
     pub(crate) addresses: Vec<SocketAddr>,
     /// Every loopback address without TLS.
     pub(crate) plain_http: Vec<SocketAddr>,
     /// The bundle of our own authority; none when the certificate was given.
     pub(crate) ca_file: Option<PathBuf>,
-    /// The first administrator's token.
-    pub(crate) token_file: PathBuf,
+    /// The first administrator's token, if its file is there.
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl DataDir {

@@ -116,10 +116,15 @@ impl Running {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        tracing::info!(
-            token_file = %self.token_file().display(),
-            r#"next: eval "$(keystead env --data-dir {})""#,
-            self.data_dir().display()
-        );
+        let data = self.data_dir().display();
+        if self.has_first_token() {
+            let token_file = self.token_file();
+            tracing::info!(token_file = %token_file.display(), r#"next: eval "$(keystead env --data-dir {data})""#);
+        } else {
+            // Of a database that was restored, or of an administrator who has deleted the file.
+            tracing::info!(
+                r#"next, with a token that is in use already: eval "$(keystead env --data-dir {data} --token-file FILE)""#
+            );
+        }
     }
 }

@@ -58,8 +58,8 @@ pub struct GivenSettings {
     /// Loopback address for plain HTTP, again for more; none
     #[arg(long, env = "KEYSTEAD_SERVER_PLAIN_HTTP", value_name = "ADDRESS", value_delimiter = ',')]
     plain_http: Option<Vec<LoopbackAddress>>,
-    /// Name or address by which clients reach the server, for its own certificate, again for more. The first one is in
-    /// `keystead env`
+    /// Name or address by which clients reach the server, for its own certificate, again for more. The first one is in key
+    /// files of service accounts
     #[arg(
         long = "host-name",
         env = "KEYSTEAD_SERVER_HOST_NAMES",

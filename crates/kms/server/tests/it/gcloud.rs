@@ -78,6 +78,7 @@ impl Stage {
             let variable = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
             command.env(variable, format!("{}/", self.server.endpoint()));
         }
+        let (_, port) = self.server.endpoint().rsplit_once(':').unwrap();
         command
             .env("CLOUDSDK_CONFIG", self.directory.path().join("gcloud"))
             .env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", self.server.token_file())
@@ -85,9 +86,11 @@ impl Stage {
             .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")
             .env("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "1")
             .env("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "1")
-            .env("TOKEN_URI", format!("{}/token", self.server.endpoint()))
-            .env_remove("REQUESTS_CA_BUNDLE")
-            .env_remove("CURL_CA_BUNDLE");
+            // As `keystead env` does, so that gcloud calls nobody else.
+            .env("CLOUDSDK_PROXY_TYPE", "http")
+            .env("CLOUDSDK_PROXY_ADDRESS", "localhost")
+            .env("CLOUDSDK_PROXY_PORT", port)
+            .env("TOKEN_URI", format!("{}/token", self.server.endpoint()));
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         let directory = self.directory.path().display().to_string();
         let mut answer = String::new();
