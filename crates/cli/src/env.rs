@@ -1,21 +1,32 @@
 //! `keystead env`: the lines that point gcloud, `keystead` and Google's client libraries at a server on this host.
 
-use std::path::PathBuf;
+mod authorities;
+mod libraries;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
 use keystead_runtime::{Failure, print_result};
 use serde::Deserialize;
 
+use crate::connection::env;
+use crate::output::say;
+
 /// Google's APIs that the server speaks, as gcloud's settings name them.
 const OVERRIDES: [&str; 5] = ["CLOUDKMS", "CONTAINER", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "IAM"];
-/// Where they are set, they win over gcloud's own setting for authorities.
-const STRONGER: [&str; 2] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Use it so: eval \"$(keystead env --data-dir DIRECTORY)\"")]
+#[command(after_help = "Use it so: eval \"$(keystead env --data-dir DIRECTORY)\"
+
+gcloud of that shell calls this server and nothing else: whatever it would send to Google is refused by the server, which is named as \
+its proxy. Programs that only ask gcloud for its token (docker, git, kubectl with gke-gcloud-auth-plugin) send it where they please.")]
 pub(crate) struct EnvArgs {
     /// The server's data directory
     #[arg(long, value_name = "DIRECTORY", env = "KEYSTEAD_SERVER_DATA_DIR")]
     data_dir: PathBuf,
+    /// File with the token to use; otherwise `admin-token` of the data directory, otherwise KEYSTEAD_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// What the server wrote about itself.
@@ -23,8 +34,11 @@ pub(crate) struct EnvArgs {
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
     endpoint: String,
+    /// Reaches the server from this host without a name; none with a given certificate, which may not hold it.
+    local_endpoint: Option<String>,
+    addresses: Vec<SocketAddr>,
     ca_file: Option<PathBuf>,
-    token_file: PathBuf,
+    token_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &EnvArgs) -> Result<(), Failure> {
@@ -35,96 +49,113 @@ pub(crate) fn run(args: &EnvArgs) -> Result<(), Failure> {
             quote(&args.data_dir.to_string_lossy())
         ))
     })?;
-    let endpoint: Endpoint = serde_json::from_str(&text).map_err(|error| {
-        Failure::new(format!("{} is not what a server writes: {error}", path.display()))
+    let unusable = |what: String| {
+        Failure::new(format!("{} is not what a server writes: {what}", path.display()))
             .hint("start the server again".to_owned())
-    })?;
-    let set: Vec<&str> = STRONGER.into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
-    if endpoint.ca_file.is_some() && !set.is_empty() {
-        warn(&set);
+    };
+    let endpoint: Endpoint = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    let Some(address) = endpoint.addresses.first().copied().map(reachable) else {
+        return Err(unusable("it listens nowhere".to_owned()));
+    };
+    let token_file = token_file(args, &endpoint)?;
+    let trust = endpoint.ca_file.as_deref().map(authorities::lines).transpose()?.unwrap_or_default();
+    if endpoint.local_endpoint.is_none() {
+        warn_if_it_leads_elsewhere(&endpoint.endpoint, &endpoint.addresses);
     }
-    print_result(&script(&endpoint))
+    print_result(&script(&endpoint, address, &token_file, trust))
 }
 
-/// `eval` hides what is a comment.
-#[expect(clippy::print_stderr, reason = "standard output is evaluated by a shell")]
-fn warn(set: &[&str]) {
-    eprintln!(
-        "warning: this shell has set {}, which wins over gcloud's own setting: gcloud will not trust the server until you \
-         unset it or add the server's authority to its file",
-        set.join(" and ")
-    );
+/// A file that is there. gcloud without one would send its Google login to the server.
+fn token_file(args: &EnvArgs, endpoint: &Endpoint) -> Result<PathBuf, Failure> {
+    if let Some(file) = &args.token_file {
+        return std::path::absolute(file)
+            .ok()
+            .filter(|file| file.exists())
+            .ok_or_else(|| Failure::new(format!("there is no file {}", file.display())).usage());
+    }
+    let others = endpoint.token_file.clone().into_iter().chain(env("KEYSTEAD_TOKEN_FILE").map(PathBuf::from));
+    others.into_iter().find(|file| file.exists()).ok_or_else(|| {
+        let text = format!("{} has no admin-token", args.data_dir.display());
+        Failure::new(text)
+            .caused_by("a first start writes it; a restored database has none, and it may have been deleted")
+            .hint("--token-file FILE names another token: all that were in the database when it was backed up work".to_owned())
+    })
 }
 
-fn script(endpoint: &Endpoint) -> String {
-    let url = &endpoint.endpoint;
+/// Where a program of this host connects to.
+fn reachable(listened: SocketAddr) -> SocketAddr {
+    let ip = match listened.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listened.port())
+}
+
+/// With a given certificate only its own name will do, and that need not lead here from this host.
+fn warn_if_it_leads_elsewhere(url: &str, listened: &[SocketAddr]) {
+    let (host, port) = host_and_port(url);
+    let here = |ip: IpAddr| listened.iter().any(|it| it.ip() == ip || it.ip().is_unspecified());
+    let found: Vec<IpAddr> = (host, port.parse().unwrap_or(0))
+        .to_socket_addrs()
+        .map(|found| found.map(|it| it.ip()).collect())
+        .unwrap_or_default();
+    if found.iter().copied().any(here) {
+        return;
+    }
+    let leads = match found.first() {
+        Some(ip) => format!("leads to {ip} from this host, where the server does not listen"),
+        None => "does not resolve on this host".to_owned(),
+    };
+    if let Some(address) = listened.first().copied().map(reachable) {
+        // `eval` hides what is a comment.
+        say(&format!("warning: {host} {leads}; the line `{} {host}` in /etc/hosts mends that", address.ip()));
+    }
+}
+
+fn script(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    token_file: &Path,
+    trust: Vec<(&'static str, String)>,
+) -> String {
+    let url = endpoint.local_endpoint.as_ref().unwrap_or(&endpoint.endpoint);
     let mut lines = Vec::new();
     let mut export = |name: &str, value: &str| lines.push(format!("export {name}={}", quote(value)));
     for api in OVERRIDES {
         // gcloud adds the version itself and wants the last slash.
         export(&format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), &format!("{url}/"));
     }
-    let token_file = endpoint.token_file.to_string_lossy();
-    export("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", &token_file);
-    // For key files of service accounts: with `auth/credential_file_override` gcloud does not look at their token_uri.
-    export("CLOUDSDK_AUTH_TOKEN_HOST", &format!("{url}/token"));
+    // Overrides exist for some of Google's APIs, and some hosts are fixed in gcloud's code. All connections of gcloud ask its proxy
+    // first, and as a proxy the server grants only itself.
+    let ip = address.ip();
+    export("CLOUDSDK_PROXY_TYPE", "http");
+    export("CLOUDSDK_PROXY_ADDRESS", &if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
+    export("CLOUDSDK_PROXY_PORT", &address.port().to_string());
+    // Those of a proxy that gcloud had before are not for us.
+    export("CLOUDSDK_PROXY_USERNAME", "");
+    export("CLOUDSDK_PROXY_PASSWORD", "");
+    // A client certificate for Google is no certificate of ours.
+    export("CLOUDSDK_CONTEXT_AWARE_USE_CLIENT_CERTIFICATE", "false");
+    let token_file_text = token_file.to_string_lossy();
+    export("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", &token_file_text);
+    // For key files of service accounts: with `auth/credential_file_override` gcloud does not look at their token_uri, which has the
+    // first host name. The proxy leads there.
+    export("CLOUDSDK_AUTH_TOKEN_HOST", &format!("{}/token", endpoint.endpoint));
     export("KEYSTEAD_ENDPOINT", url);
-    export("KEYSTEAD_TOKEN_FILE", &token_file);
-    if let Some(ca_file) = &endpoint.ca_file {
-        let ca_file = ca_file.to_string_lossy();
-        for name in [
-            "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-            "NODE_EXTRA_CA_CERTS",
-            "KEYSTEAD_CA_FILE",
-        ] {
-            export(name, &ca_file);
-        }
+    export("KEYSTEAD_TOKEN_FILE", &token_file_text);
+    for (name, file) in trust {
+        export(name, &file);
     }
-    lines.extend(comments(endpoint).into_iter().map(|line| format!("# {line}").trim_end().to_owned()));
+    let comments = libraries::lines(url, endpoint.ca_file.as_deref(), token_file);
+    lines.extend(comments.into_iter().map(|line| format!("# {line}").trim_end().to_owned()));
     lines.join("\n") + "\n"
 }
 
-/// What each client library needs in code, because no variable points it at another server.
-fn comments(endpoint: &Endpoint) -> Vec<String> {
-    let url = &endpoint.endpoint;
-    let authority = url.split_once("://").map_or(url.as_str(), |(_, authority)| authority);
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
-    let mut lines = Vec::new();
-    if let Some(ca_file) = &endpoint.ca_file {
-        let ca_file = quote(&ca_file.to_string_lossy());
-        lines.extend([
-            "Python over REST, and Go, take the server's authority from these. They replace the public ones for every program of"
-                .to_owned(),
-            "the shell, so they are not set here:".to_owned(),
-            format!("  REQUESTS_CA_BUNDLE={ca_file}   (Python over REST; gcloud prefers it to its own setting)"),
-            format!("  SSL_CERT_FILE={ca_file}   (Go)"),
-        ]);
-    }
-    let token_file = endpoint.token_file.to_string_lossy();
-    lines.extend([
-        "In code, with the token file's content as an access token:".to_owned(),
-        format!(r#"  Python, gRPC: KeyManagementServiceClient(credentials=c, client_options={{"api_endpoint": "{authority}"}})"#),
-        format!(
-            r#"  Python, REST: KeyManagementServiceClient(transport="rest", credentials=c, client_options={{"api_endpoint": "{url}"}})"#
-        ),
-        format!(
-            "  Node, gRPC:   new KeyManagementServiceClient({{apiEndpoint: '{host}', port: {port}, sslCreds: \
-             grpc.credentials.combineChannelCredentials(grpc.credentials.createSsl(ca), call)}})"
-        ),
-        format!(
-            "  Node, REST:   new KeyManagementServiceClient({{fallback: true, protocol: 'https', apiEndpoint: '{host}', port: \
-             {port}, authClient}})"
-        ),
-        format!(r#"  Go, gRPC:     kms.NewKeyManagementClient(ctx, option.WithEndpoint("{authority}"), option.WithTokenSource(t))"#),
-        format!(
-            r#"  Go, REST:     kms.NewKeyManagementRESTClient(ctx, option.WithEndpoint("{url}"), option.WithTokenSource(t))"#
-        ),
-        format!(
-            r#"  Terraform:    provider "google" {{ kms_custom_endpoint = "{url}/v1/", access_token = trimspace(file("{token_file}")) }}"#
-        ),
-    ]);
-    lines
+/// Of `https://HOST:PORT`.
+fn host_and_port(url: &str) -> (&str, &str) {
+    let authority = url.split_once("://").map_or(url, |(_, authority)| authority);
+    authority.rsplit_once(':').unwrap_or((authority, "443"))
 }
 
 /// One word for a POSIX shell, whatever is in it.
@@ -138,8 +169,6 @@ pub(crate) fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -156,13 +185,17 @@ mod tests {
 
     #[test]
     fn a_given_certificate_changes_no_authorities() {
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443));
         let endpoint = Endpoint {
             endpoint: "https://kms.example.com:443".to_owned(),
+            local_endpoint: None,
+            addresses: vec![address],
             ca_file: None,
-            token_file: Path::new("/d/admin-token").to_owned(),
+            token_file: None,
         };
-        let text = script(&endpoint);
+        let text = script(&endpoint, reachable(address), Path::new("/t"), Vec::new());
         assert!(!text.contains("CA_") && !text.contains("SSL_"), "{text}");
         assert!(text.contains("port: 443"), "{text}");
+        assert!(text.contains("PROXY_ADDRESS='[::1]'\n"), "{text}");
     }
 }

@@ -116,4 +116,20 @@ async fn a_lost_disk_is_restored_on_an_empty_machine_and_everything_opens() {
     let files = ["--plaintext-file", &opened, "--ciphertext-file", &sealed];
     alice(&server, [of_key(&["kms", "decrypt"]).as_slice(), &files].concat());
     assert_eq!(std::fs::read_to_string(&opened).expect("read"), "a secret");
+
+    // No admin-token came back: nobody is sent to it, and what helps is said.
+    let missing = path("second/admin-token");
+    assert!(!missing.exists());
+    let (missing, log) = (missing.to_str().expect("UTF-8"), server.log().expect("a log"));
+    assert!(!log.contains(missing) && log.contains("--token-file FILE"), "{log}");
+    let env = |more: &[&str]| {
+        let output = keystead().args(["env", "--data-dir"]).arg(path("second")).args(more).output();
+        output.expect("runs")
+    };
+    let refused = env(&[]);
+    assert_eq!((refused.status.code(), stdout(&refused).as_str()), (Some(1), ""));
+    let said = stderr(&refused);
+    assert!(said.contains("has no admin-token") && said.contains("hint: --token-file FILE"), "{said}");
+    let lines = stdout(&env(&["--token-file", &token]));
+    assert!(lines.contains(&format!("export KEYSTEAD_TOKEN_FILE={token}\n")), "{lines}");
 }

@@ -7,6 +7,7 @@ mod check;
 mod env;
 mod files;
 mod gcloud;
+mod gcloud_elsewhere;
 mod quickstart;
 mod recording;
 mod refusals;

@@ -22,8 +22,17 @@ pub(crate) struct Scene {
 impl Scene {
     /// A server with two projects: one for gcloud and one for us.
     pub(crate) async fn new() -> Self {
+        Self::with("{}").await
+    }
+
+    /// The same with a configuration file.
+    pub(crate) async fn with(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let settings = GivenSettings::local(&directory.path().join("data")).complete().expect("settings");
+        let file = directory.path().join("server.yaml");
+        std::fs::write(&file, config).expect("writes");
+        let given = GivenSettings::read(&file).expect("a configuration");
+        let settings = GivenSettings::local(&directory.path().join("data")).or(given);
+        let settings = settings.complete().expect("settings");
         let server = App::build(settings).await.expect("a server").spawn().expect("it starts");
         let scene = Self { server, directory };
         for project in ["of-gcloud", "of-keystead"] {
@@ -35,6 +44,10 @@ impl Scene {
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        self.server.endpoint()
     }
 
     pub(crate) fn token_file(&self) -> PathBuf {
@@ -55,18 +68,19 @@ impl Scene {
     }
 
     pub(crate) fn command(&self, mut command: Command, project: &str) -> Command {
-        let endpoint = format!("{}/", self.server.endpoint());
+        let address = self.server.address().expect("it listens");
+        let endpoint = format!("https://localhost:{}/", address.port());
         for api in ["CLOUDKMS", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "IAM"] {
             command.env(format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), &endpoint);
-        }
-        for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
-            command.env_remove(name);
         }
         command
             .env("CLOUDSDK_CONFIG", self.path().join("gcloud"))
             .env("CLOUDSDK_CORE_PROJECT", project)
             .env("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", self.server.data_dir().join("tls/ca.pem"))
             .env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", self.token_file())
+            .env("CLOUDSDK_PROXY_TYPE", "http")
+            .env("CLOUDSDK_PROXY_ADDRESS", address.ip().to_string())
+            .env("CLOUDSDK_PROXY_PORT", address.port().to_string())
             .env("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "1")
             .env("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "1")
             .current_dir(self.path())
