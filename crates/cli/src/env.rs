@@ -135,6 +135,8 @@ fn script(
     // Those of a proxy that gcloud had before are not for us.
     export("CLOUDSDK_PROXY_USERNAME", "");
     export("CLOUDSDK_PROXY_PASSWORD", "");
+    // gRPC does without a proxy for the hosts of no_proxy, such as googleapis.com, unless this is set.
+    export("no_grpc_proxy", &format!("{},{ip}", host_and_port(url).0));
     // A client certificate for Google is no certificate of ours.
     export("CLOUDSDK_CONTEXT_AWARE_USE_CLIENT_CERTIFICATE", "false");
     let token_file_text = token_file.to_string_lossy();

@@ -87,6 +87,7 @@ fn the_lines_survive_a_shell_whatever_the_path() {
         ("CLOUDSDK_PROXY_PORT", "40123"),
         ("CLOUDSDK_PROXY_USERNAME", ""),
         ("CLOUDSDK_PROXY_PASSWORD", ""),
+        ("no_grpc_proxy", "localhost,127.0.0.1"),
         ("CLOUDSDK_CONTEXT_AWARE_USE_CLIENT_CERTIFICATE", "false"),
     ] {
         assert_eq!(variable(name), value, "{name}");
