@@ -59,8 +59,7 @@ pub(crate) fn run(session: &Session<'_>, command: &KeyringsCommand) -> Result<()
     match command {
         KeyringsCommand::Create(ring) => create(session, ring),
         KeyringsCommand::List { location, list } => {
-            let path = format!("/v1/{}/keyRings", location.name(session)?);
-            session.output().print_list(session.list(&path, "keyRings", &[], list, None)?, list, TABLE)
+            session.output().print_list(location.list(session, "keyRings", list)?, list, TABLE)
         }
         KeyringsCommand::Describe(ring) => {
             session.print(session.server().get(&format!("/v1/{}", ring.name(session)?), &[])?)

@@ -32,7 +32,6 @@ pub(crate) fn run(session: &Session<'_>, command: &LocationsCommand) -> Result<(
 
 pub(crate) fn run_retired(session: &Session<'_>, command: &RetiredCommand) -> Result<(), Failure> {
     let RetiredCommand::List { location, list } = command;
-    let path = format!("/v1/{}/retiredResources", location.name(session)?);
     let table = "table(name.basename():label=NAME, originalResource, resourceType, deleteTime)";
-    session.output().print_list(session.list(&path, "retiredResources", &[], list, None)?, list, table)
+    session.output().print_list(location.list(session, "retiredResources", list)?, list, table)
 }

@@ -1,13 +1,18 @@
 //! Names of resources from the words of a command line: a full name, or its last part with flags for the others.
 
 use keystead_runtime::Failure;
+use serde_json::Value;
 
+use crate::output::ListArgs;
 use crate::session::Session;
+
+/// Any location, for a list.
+const ALL: &str = "-";
 
 /// `--location`
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Location {
-    /// Location, such as europe-west1
+    /// Location, such as europe-west1; `keyrings list` and `retired-resources list` take - for all
     #[arg(long)]
     location: Option<String>,
 }
@@ -61,6 +66,40 @@ pub(crate) struct Version {
 
 impl Location {
     pub(crate) fn name(&self, session: &Session<'_>) -> Result<String, Failure> {
+        let name = self.name_or_all(session)?;
+        if id(&name) == ALL {
+            let text = "`-` stands for all locations, and this command is for one";
+            let hint = "`keystead kms keyrings list --location -` shows what is where";
+            return Err(Failure::new(text).usage().hint(hint.to_owned()));
+        }
+        Ok(name)
+    }
+
+    /// For a list: the location, or for `-` each location that the server has. The API has no such wildcard.
+    pub(crate) fn names(&self, session: &Session<'_>) -> Result<Vec<String>, Failure> {
+        let name = self.name_or_all(session)?;
+        let Some(collection) = name.strip_suffix("/-") else { return Ok(vec![name]) };
+        let locations =
+            session.list(&format!("/v1/{collection}"), "locations", &[], &ListArgs::default(), None)?;
+        let name = |location: &Value| location.get("name").and_then(Value::as_str).map(str::to_owned);
+        Ok(locations.iter().filter_map(name).collect())
+    }
+
+    /// Everything of one kind in these locations.
+    pub(crate) fn list(
+        &self,
+        session: &Session<'_>,
+        collection: &str,
+        list: &ListArgs,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        for name in self.names(session)? {
+            all.extend(session.list(&format!("/v1/{name}/{collection}"), collection, &[], list, None)?);
+        }
+        Ok(all)
+    }
+
+    fn name_or_all(&self, session: &Session<'_>) -> Result<String, Failure> {
         let project = || Ok(format!("projects/{}", checked(&session.project()?)?));
         child(project, "locations", "--location", self.location.as_deref())
     }

@@ -13,7 +13,7 @@ use super::path::{Step, at, camel_case};
 const PAGE: u32 = 100;
 
 /// Options of every list.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ListArgs {
     /// Show only what matches, such as 'state=ENABLED AND labels.team:infra'
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]

@@ -48,6 +48,32 @@ async fn a_token_works_from_its_creation_to_its_revocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hyphen_stands_for_all_locations_in_lists_and_is_refused_elsewhere() {
+    let scene = Scene::with("locations: [{name: global}, {name: dc1}, {name: dc2}]\n").await;
+    for (ring, location) in [("a", "dc1"), ("b", "dc2"), ("c", "dc2")] {
+        scene.works(&format!("kms keyrings create {ring} --location {location}"));
+    }
+    let list = "kms keyrings list --format value(name.scope(locations)) --sort-by name --location";
+    assert_eq!(scene.works(&format!("{list} -")), "dc1/keyRings/a\ndc2/keyRings/b\ndc2/keyRings/c\n");
+    assert_eq!(scene.works(&format!("{list}=- --limit 2")), "dc1/keyRings/a\ndc2/keyRings/b\n");
+    let full = "projects/of-keystead/locations/-";
+    assert_eq!(scene.works(&format!("{list} {full} --filter name:dc1")), "dc1/keyRings/a\n");
+    assert_eq!(scene.works("kms retired-resources list --location - --format value(name)"), "");
+    for words in [
+        "kms keyrings create d --location -",
+        "kms keyrings describe a --location -",
+        "kms keys list --keyring a --location -",
+        "kms keys versions list --keyring a --key k --location -",
+        "kms generate-random-bytes --length 8 --location -",
+        "kms generate-random-bytes --length 8 --location projects/p/locations/-",
+    ] {
+        let refused = scene.keystead(words);
+        assert_eq!(refused.status.code(), Some(2), "{words}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains("`-` stands for all locations"), "{words}: {}", stderr(&refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c10_rotation_leaves_old_ciphertexts_readable_until_their_version_is_disabled() {
     let scene = Scene::new().await;
     let of_key = format!("--location {LOCATION} --keyring ring --key key");
