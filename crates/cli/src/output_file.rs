@@ -1,7 +1,7 @@
 //! Files that commands write: complete or not at all. What is there is neither emptied nor changed before all bytes are on the disk.
 
 use std::fs::{OpenOptions, Permissions};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, Result, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use tempfile::NamedTempFile;
 
 /// Secrets are readable by their owner only, from the first byte on.
 const OWNER_ONLY: u32 = 0o600;
+/// More than a token or a key file has, in whole blocks of most disks.
+const RESERVED: usize = 8 * 1024;
 /// What any program asks for; the umask takes away from it.
 const AS_UMASK_SAYS: u32 = 0o666;
 
@@ -19,15 +21,15 @@ pub(crate) enum NewSecretFile {
         file: NamedTempFile,
         target: PathBuf,
     },
-    /// A pipe or a device, which holds nothing that could be lost.
-    Stream(std::fs::File),
+    /// A pipe or a device, which holds nothing that could be lost, or what this process has open.
+    Stream(Box<dyn Write>),
 }
 
 impl NewSecretFile {
     /// Fails if the file exists, even as a link that leads nowhere, or if its directory cannot be written.
     pub(crate) fn prepare(target: &Path) -> Result<Self> {
-        if is_stream(target) {
-            return Ok(Self::Stream(OpenOptions::new().write(true).open(target)?));
+        if let Some(stream) = stream(target)? {
+            return Ok(Self::Stream(stream));
         }
         if target.symlink_metadata().is_ok() {
             return Err(Error::new(
@@ -35,16 +37,22 @@ impl NewSecretFile {
                 "it exists already; name another file or remove it",
             ));
         }
-        Ok(Self::Beside { file: beside(target, OWNER_ONLY)?, target: target.to_owned() })
+        let mut file = beside(target, OWNER_ONLY)?;
+        // A full disk is found out now, and not when the secret is there.
+        file.write_all(&[0; RESERVED])?;
+        file.as_file().sync_all()?;
+        file.rewind()?;
+        Ok(Self::Beside { file, target: target.to_owned() })
     }
 
     /// Puts the complete file in its place, and never over one that came in between. What is complete and cannot be put there
     /// is kept beside it, and the error names it: nobody can ask for the secret again.
     pub(crate) fn finish(self, data: &[u8]) -> Result<()> {
         match self {
-            Self::Stream(mut stream) => stream.write_all(data),
+            Self::Stream(mut stream) => stream.write_all(data).and_then(|()| stream.flush()),
             Self::Beside { mut file, target } => {
                 file.write_all(data)?;
+                file.as_file().set_len(data.len() as u64)?;
                 file.as_file().sync_all()?;
                 let Err(refused) = file.persist_noclobber(target) else { return Ok(()) };
                 let (_, kept) = refused.file.keep()?;
@@ -69,8 +77,8 @@ pub(crate) fn replace_public(target: &Path, data: &[u8]) -> Result<()> {
 }
 
 fn replace(target: &Path, data: &[u8], mode: u32, kept: Option<Permissions>) -> Result<()> {
-    if is_stream(target) {
-        return OpenOptions::new().write(true).open(target)?.write_all(data);
+    if let Some(mut stream) = stream(target)? {
+        return stream.write_all(data).and_then(|()| stream.flush());
     }
     // A link stays a link: what it leads to is replaced. One that leads nowhere is replaced itself.
     let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
@@ -93,8 +101,16 @@ fn beside(target: &Path, mode: u32) -> Result<NamedTempFile> {
     tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(directory)
 }
 
-fn is_stream(target: &Path) -> bool {
-    target.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir())
+/// What is written as it comes. Standard output may lead to a file: opened anew it would be written from its start, or replaced.
+fn stream(target: &Path) -> Result<Option<Box<dyn Write>>> {
+    Ok(match target.to_str() {
+        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => Some(Box::new(std::io::stdout())),
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => Some(Box::new(std::io::stderr())),
+        _ if target.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()) => {
+            Some(Box::new(OpenOptions::new().write(true).open(target)?))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod settings;
 
 use std::time::Duration;
 
-use keystead_runtime::Failure;
+use keystead_runtime::{Failure, termination};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
@@ -61,6 +61,16 @@ impl Connection {
         self.call(Method::POST, path, query, Some(body))
     }
 
+    /// Creates something whose secret is in the answer and can be asked for only once. A signal ends the call as an error, and
+    /// after the answer no signal ends the process: what was prepared for the secret is removed, or written.
+    pub(crate) fn post_for_secret(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let signal = {
+            let _signals_need_it = self.runtime.enter();
+            termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?
+        };
+        self.call_unless(signal, Method::POST, path, &[], Some(body))
+    }
+
     /// A custom verb whose options are all in the query.
     pub(crate) fn post_without_body(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
         self.call(Method::POST, path, query, None)
@@ -83,6 +93,17 @@ impl Connection {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        self.call_unless(std::future::pending(), method, path, query, body)
+    }
+
+    fn call_unless(
+        &self,
+        signal: impl Future<Output = &'static str>,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let url = self.url(path, query);
         let mut request = self.client.request(method, url);
         if let Some(token) = self.credentials.header() {
@@ -91,12 +112,18 @@ impl Connection {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = self.runtime.block_on(async {
+        let answer = async {
             let response = request.send().await?;
             let status = response.status();
             Ok((status, response.bytes().await?))
+        };
+        let answer = self.runtime.block_on(async {
+            tokio::select! {
+                answer = answer => answer.map_err(|error| refused::unreachable(&error, &self.endpoint)),
+                signal = signal => Err(refused::interrupted(signal)),
+            }
         });
-        let (status, bytes) = answer.map_err(|error| refused::unreachable(&error, &self.endpoint))?;
+        let (status, bytes) = answer?;
         let value: Result<Value, _> = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
         match value {
             Ok(value) if status.is_success() => Ok(value),

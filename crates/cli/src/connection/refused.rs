@@ -33,6 +33,12 @@ pub(super) fn unreachable(error: &reqwest::Error, endpoint: &Url) -> Failure {
     })
 }
 
+/// A signal came before the answer.
+pub(super) fn interrupted(signal: &str) -> Failure {
+    Failure::new(format!("{signal} before the server answered"))
+        .hint("it may have been made all the same: `list` shows it, and nobody has its secret".to_owned())
+}
+
 /// The server answered with an error.
 pub(super) fn answer(status: StatusCode, body: &Value, credentials: &Credentials) -> Failure {
     let error = body.get("error").unwrap_or(body);

@@ -80,7 +80,7 @@ fn create(session: &Session<'_>, body: &Value, file: Option<&Path>) -> Result<()
             NewSecretFile::prepare(file).map(|it| (file, it)).map_err(|error| cannot_write(file, &error))
         })
         .transpose()?;
-    let mut made = session.server().post(PATH, &[], body)?;
+    let mut made = session.server().post_for_secret(PATH, body)?;
     let Some(Value::String(secret)) = made.get_mut("secret").map(Value::take) else {
         return Err(Failure::new("the server's answer holds no token"));
     };

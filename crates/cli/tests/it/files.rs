@@ -1,8 +1,10 @@
 //! Encrypt and decrypt with files, the checks of what comes back, and secrets that are written once.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -208,4 +210,68 @@ fn an_output_file_is_replaced_whole_and_keeps_its_link_and_mode() {
     assert_eq!(std::fs::read(at.join("before")).expect("reads"), b"old");
     assert!(at.join("ct").symlink_metadata().expect("metadata").is_symlink());
     assert_eq!(mode(&at.join("real")), 0o640);
+}
+
+#[test]
+fn a_disk_without_room_is_found_out_before_a_secret_is_made() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let server = Recording::start(vec![(200, json!({"token": {"id": "abc"}, "secret": "ks_abc_secret"}))]);
+    // No file of this process may grow, as on a full disk.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_keystead")]).current_dir(directory.path());
+    command.args(["iam", "tokens", "create", "--principal", "user:a@example.com", "--no-expiry"]);
+    command.args(["--output-file", "token", "--endpoint", &server.endpoint]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = command.output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write token"), "{}", stderr(&output));
+    assert!(server.requests().is_empty());
+    assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 0);
+}
+
+#[test]
+fn a_signal_before_the_answer_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("address"));
+    for signal in ["-INT", "-TERM"] {
+        let mut command = keystead();
+        command.args(["iam", "tokens", "create", "--principal", "user:a@example.com", "--no-expiry"]);
+        command.args(["--output-file", "token", "--endpoint", &endpoint]).current_dir(directory.path());
+        let process = command.stderr(Stdio::piped()).spawn().expect("runs");
+        let (mut stream, _) = silent.accept().expect("it calls");
+        let mut first = [0];
+        stream.read_exact(&mut first).expect("it asks");
+        let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(sent.expect("runs").success());
+        let output = process.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(1), "{signal}: {}", stderr(&output));
+        assert!(stderr(&output).contains("before the server answered"), "{}", stderr(&output));
+        assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 0, "{signal}");
+    }
+}
+
+#[test]
+fn standard_output_is_written_where_it_stands_whatever_it_leads_to() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let at = directory.path();
+    std::fs::write(at.join("ct"), b"CT").expect("writes");
+    let secret = json!({"token": {"id": "abc"}, "secret": "ks_abc_secret"});
+    let plain = json!({"plaintext": "aGVsbG8=", "plaintextCrc32c": crc32c::crc32c(b"hello").to_string()});
+    let create = "iam tokens create --principal user:a@example.com --no-expiry --output-file";
+    let decrypt = format!("kms decrypt --key {KEY} --ciphertext-file ct --plaintext-file");
+    for (answer, words, added) in [(&secret, create, "ks_abc_secret\n"), (&plain, &decrypt, "hello")] {
+        for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+            std::fs::write(at.join("out"), "before\n").expect("writes");
+            let out = std::fs::OpenOptions::new().append(true).open(at.join("out")).expect("opens");
+            let server = Recording::start(vec![(200, answer.clone())]);
+            let mut command = keystead();
+            command.args(words.split_whitespace()).args([name, "--endpoint", &server.endpoint]);
+            let output = command.current_dir(at).stdout(out).output().expect("runs");
+            assert!(output.status.success(), "{words} {name}: {}", stderr(&output));
+            let written = std::fs::read_to_string(at.join("out")).expect("reads");
+            assert_eq!(written, format!("before\n{added}"), "{words} {name}");
+        }
+    }
 }

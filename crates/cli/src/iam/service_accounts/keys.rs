@@ -78,7 +78,7 @@ fn create(session: &Session<'_>, email: &str, file: &Path) -> Result<(), Failure
         .then(|| NewSecretFile::prepare(file).map_err(|error| cannot_write(file, &error)))
         .transpose()?;
     let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
-    let mut made = session.server().post(&format!("{}/keys", path(email)), &[], &body)?;
+    let mut made = session.server().post_for_secret(&format!("{}/keys", path(email)), &body)?;
     let key = content(&mut made)?;
     let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
     if let Some(place) = place {
