@@ -183,3 +183,21 @@ async fn a_server_that_nobody_vouches_for_is_not_talked_to() {
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(4), ""), "{}", stderr(&output));
     assert!(stderr(&output).contains("--ca-file"), "{}", stderr(&output));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_the_servers_policy_is_read_and_changed() {
+    let scene = Scene::new().await;
+    let admins = "server get-iam-policy --format value(bindings.role)";
+    assert!(scene.works(admins).contains("roles/keystead.admin"), "{}", scene.works(admins));
+    let ann = "--member user:ann@example.com --role roles/keystead.admin";
+    scene.works(&format!("server add-iam-policy-binding {ann}"));
+    let owner = "--member user:admin@keystead.local --role roles/owner";
+    scene.works(&format!("server remove-iam-policy-binding {owner}"));
+    assert!(!scene.works(admins).contains("roles/owner"));
+    scene.works(&format!("server remove-iam-policy-binding {ann}"));
+    let last = "server remove-iam-policy-binding --member user:admin@keystead.local --role roles/keystead.admin";
+    let mut command = scene.command(keystead(), "of-keystead");
+    let refused = command.args(last.split_whitespace()).output().expect("runs");
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("nobody who can change the server's policy"), "{}", stderr(&refused));
+}
