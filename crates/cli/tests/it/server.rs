@@ -195,7 +195,8 @@ async fn p11_the_servers_policy_is_read_and_changed() {
     scene.works(&format!("server remove-iam-policy-binding {owner}"));
     assert!(!scene.works(admins).contains("roles/owner"));
     scene.works(&format!("server remove-iam-policy-binding {ann}"));
-    let last = "server remove-iam-policy-binding --member user:admin@keystead.local --role roles/keystead.admin";
+    let last =
+        "server remove-iam-policy-binding --member user:admin@keystead.local --role roles/keystead.admin";
     let mut command = scene.command(keystead(), "of-keystead");
     let refused = command.args(last.split_whitespace()).output().expect("runs");
     assert!(!refused.status.success());

@@ -113,6 +113,13 @@ impl Health {
             // The store key is in memory: calls go on, the next start would not.
             seen.warnings.push(format!("root key: {error}; a restart would fail"));
         }
+        let erasing = self.store.is_erasing();
+        self.metrics.erasure_pending(erasing);
+        if erasing {
+            let text =
+                "erasure pending: bytes of destroyed key material may still be in a file of the database";
+            seen.warnings.push(text.to_owned());
+        }
         if self.unprotected {
             seen.warnings.push("unprotected: no backup destination is configured".to_owned());
         }
@@ -205,6 +212,10 @@ mod tests {
 
         fn changes(&self, since: Revision) -> Pending<'_, Changes> {
             self.answer(Changes { up_to: since, names: None })
+        }
+
+        fn is_erasing(&self) -> bool {
+            false
         }
     }
 

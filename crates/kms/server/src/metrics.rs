@@ -28,6 +28,7 @@ pub struct Metrics {
     panics: Counter,
     dropped_log_lines: Counter,
     unprotected: Gauge,
+    erasure_pending: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
 }
@@ -90,6 +91,7 @@ impl Default for Metrics {
             panics: Counter::default(),
             dropped_log_lines: Counter::default(),
             unprotected: Gauge::default(),
+            erasure_pending: Gauge::default(),
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
         };
@@ -130,6 +132,11 @@ impl Default for Metrics {
             "1 when there is no backup destination: losing the disk loses every key",
             metrics.unprotected.clone(),
         );
+        registry.register(
+            "erasure_pending",
+            "1 while bytes of destroyed key material may still be in a file of the database",
+            metrics.erasure_pending.clone(),
+        );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
         registry.register(
             "log_lines_dropped",
@@ -153,6 +160,11 @@ impl Metrics {
     /// Whether there is no backup destination.
     pub(crate) fn unprotected(&self, unprotected: bool) {
         self.unprotected.set(i64::from(unprotected));
+    }
+
+    /// Whether bytes of destroyed material may still be in a file.
+    pub(crate) fn erasure_pending(&self, pending: bool) {
+        self.erasure_pending.set(i64::from(pending));
     }
 
     /// In OpenMetrics form.

@@ -124,6 +124,9 @@ async fn start(folder: &Path, records: usize) {
     let victim = store.get(&name(records / 2)).await.expect("an answer").expect("a record");
     let timed = Instant::now();
     store.commit(Batch::default().delete(victim.name, victim.revision).erasing()).await.expect("erased");
+    while store.is_erasing() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
     println!("erasure among {records}: {:.1?}", timed.elapsed());
     let timed = Instant::now();
     store.backup(&folder.join(format!("backup{records}"))).await.expect("a backup");

@@ -1,42 +1,59 @@
-//! Getting bytes out of every file of the database. SQLite overwrites what is deleted, where it was; but when it split
-//! pages before, copies are left in their unused parts. So the file is searched, and written anew when something is found.
+//! Getting bytes out of every file of the database, after the commits that deleted them. SQLite overwrites what is deleted,
+//! where it was; but when it split pages before, copies are left in their unused parts. So the file is searched, by a thread
+//! that holds up no commit, and written anew when something is found.
 
+use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use keystead_model::ErrorClass;
-use keystead_store::{Revision, StoreError};
+use keystead_store::StoreError;
 use memchr::memmem::Finder;
 use rusqlite::Connection;
 
 use crate::connection::checkpoint;
 use crate::fault::Fault;
-use crate::store::{Answer, Shared};
+use crate::store::Shared;
 
 /// Bytes are searched in pieces, because SQLite may have overwritten a part or put a long value on several pages. A piece
 /// of 16 bytes of sealed data does not occur twice by chance.
 const PIECE: usize = 16;
 
-/// With more pieces than that, writing the file anew is faster than searching it.
-const MOST_PIECES: usize = 256;
+/// With more pieces than that, all of them are looked for at once, which reads a file of gigabytes in seconds.
+const MOST_FINDERS: usize = 64;
+/// With more pieces than that, of 16 MiB, nobody remembers which.
+const MOST_PIECES: usize = 1 << 20;
 
 /// How long a checkpoint waits for readers before other commits get their turn.
 const TURN: Duration = Duration::from_millis(20);
 
-/// After a failure without callers waiting; doubled each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// How often a search is asked whether it is done.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Batches that go on coming do not put an erasure off by more than so many delays.
+const MOST_DELAYS: u32 = 10;
+
+/// After a failure; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// Up to this size the file is written anew by way of memory, and above by way of a temporary file.
 const IN_MEMORY: u64 = 64 << 20;
 
-/// Bytes that have to go, and who waits for that.
+/// Bytes that have to go.
 #[derive(Default)]
 pub(crate) struct Erasure {
     state: State,
-    waiting: Vec<Waiting>,
-    /// After a failure: how long to leave it alone, and until when.
-    pause: Option<(Duration, Instant)>,
+    search: Option<Search>,
+    /// When the oldest of them was deleted.
+    since: Option<Instant>,
+    /// Not before that: what is destroyed together is erased together.
+    begin_at: Option<Instant>,
+    /// How long to leave it alone after the next failure.
+    pause: Duration,
 }
 
 #[derive(Default)]
@@ -44,128 +61,153 @@ enum State {
     #[default]
     Nothing,
     /// These pieces are deleted, and are or were in the log.
-    Pieces(Vec<Vec<u8>>),
+    Pieces(Vec<[u8; PIECE]>),
     /// Nobody remembers which bytes.
     Unknown,
 }
 
-struct Waiting {
-    revision: Revision,
-    answer: Answer<Revision>,
-    until: Instant,
+/// A thread that looks for pieces in the file.
+struct Search {
+    found: JoinHandle<Result<bool, StoreError>>,
+    /// The newest batch whose pieces it looks for.
+    through: i64,
 }
 
 impl Erasure {
     /// What an earlier connection or process left open.
-    pub(crate) fn resume(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let open: bool =
-            connection.query_row("SELECT EXISTS (SELECT 1 FROM erasing)", [], |row| row.get(0))?;
-        if open {
-            self.state = State::Unknown;
-        }
+    pub(crate) fn resume(&mut self, shared: &Shared, connection: &Connection) -> Result<(), Fault> {
+        self.search = None;
+        let open = newest_open(connection)?.is_some();
+        self.state = if open { State::Unknown } else { State::Nothing };
+        shared.erasing.store(open, Ordering::Release);
         Ok(())
     }
 
-    /// More bytes that have to go.
-    pub(crate) fn add(&mut self, values: Vec<Vec<u8>>) {
+    /// More bytes that have to go. The batch that deleted them is committed.
+    pub(crate) fn add(&mut self, shared: &Shared, values: &[Vec<u8>]) {
         for value in values {
             // From its end, because a beginning is often a header that many values share.
-            let pieces = value.rchunks_exact(PIECE).map(<[u8]>::to_vec);
+            let pieces = value.rchunks_exact(PIECE).filter_map(|piece| piece.try_into().ok());
             match &mut self.state {
                 State::Unknown => {}
                 State::Nothing => self.state = State::Pieces(pieces.collect()),
                 State::Pieces(known) => known.extend(pieces),
             }
             // A short value is found anywhere, or nowhere for sure.
-            if value.len() < PIECE && !value.is_empty() {
+            let short = value.len() < PIECE && !value.is_empty();
+            if short || matches!(&self.state, State::Pieces(known) if known.len() > MOST_PIECES) {
                 self.state = State::Unknown;
             }
         }
-    }
-
-    /// Answers with this revision once everything is gone.
-    pub(crate) fn wait(&mut self, revision: Revision, answer: Answer<Revision>, patience: Duration) {
         if matches!(self.state, State::Nothing) {
             self.state = State::Pieces(Vec::new());
         }
-        let until = Instant::now() + patience;
-        self.waiting.push(Waiting { revision, answer, until });
-        self.pause = None;
+        shared.erasing.store(true, Ordering::Release);
+        let (now, delay) = (Instant::now(), shared.settings.erase_delay);
+        let latest = *self.since.get_or_insert(now) + delay * MOST_DELAYS;
+        self.begin_at = Some((now + delay).min(latest));
+        self.pause = FIRST_RETRY;
     }
 
     /// When to come back, if nothing else is to be done.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self.state {
-            State::Nothing => None,
-            _ if !self.waiting.is_empty() => Some(Duration::from_millis(5)),
-            _ => Some(self.pause.map_or(Duration::ZERO, |(_, until)| until.duration_since(Instant::now()))),
+        match (&self.search, &self.state) {
+            (Some(_), _) => Some(POLL),
+            (None, State::Nothing) => None,
+            (None, _) => {
+                Some(self.begin_at.map_or(Duration::ZERO, |it| it.saturating_duration_since(Instant::now())))
+            }
         }
     }
 
-    /// Goes as far as readers allow, and answers those who waited for it or have waited too long.
-    pub(crate) fn advance(&mut self, shared: &Shared, connection: &Connection) -> Result<(), Fault> {
-        let paused = self.waiting.is_empty() && self.pause.is_some_and(|(_, until)| until > Instant::now());
-        if matches!(self.state, State::Nothing) || paused {
+    /// Goes as far as it can without holding up commits for long.
+    pub(crate) fn advance(&mut self, shared: &Arc<Shared>, connection: &Connection) -> Result<(), Fault> {
+        if let Some(Search { found, through }) = self.search.take_if(|it| it.found.is_finished()) {
+            // A search that panicked has found nothing out.
+            let anew = found.join().unwrap_or(Ok(true)).map_err(Fault::Store)?;
+            return if anew {
+                self.rewrite(shared, connection)
+            } else {
+                self.done(shared, connection, through)
+            };
+        }
+        let waits = self.begin_at.is_some_and(|it| it > Instant::now());
+        if self.search.is_some() || waits || matches!(self.state, State::Nothing) {
             return Ok(());
         }
-        if self.try_erase(shared, connection)? {
-            self.state = State::Nothing;
-            self.pause = None;
-            for Waiting { revision, answer, .. } in self.waiting.drain(..) {
-                drop(answer.send(Ok(revision)));
-            }
-            return Ok(());
-        }
-        if self.waiting.is_empty() {
+        if !empty_the_log(connection)? {
             self.retry_later();
+            return Ok(());
         }
-        let now = Instant::now();
-        let text = "the batch is written, but its old bytes are still in the log, which somebody reads";
-        let error = Fault::Store(StoreError::new(ErrorClass::Unavailable, text)).told(&shared.path);
-        for Waiting { answer, .. } in self.waiting.extract_if(.., |waiting| waiting.until <= now) {
-            drop(answer.send(Err(error.clone())));
+        match std::mem::take(&mut self.state) {
+            State::Pieces(pieces) => {
+                let through = newest_open(connection)?.unwrap_or_default();
+                let shared = Arc::clone(shared);
+                let search = thread::Builder::new().name("store-erase".into());
+                let found = search.spawn(move || found(&shared, &pieces)).map_err(|error| {
+                    let text = format!("cannot start a search: {error}");
+                    Fault::Store(StoreError::new(ErrorClass::Unavailable, text))
+                })?;
+                self.search = Some(Search { found, through });
+                self.since = None;
+                Ok(())
+            }
+            State::Nothing | State::Unknown => self.rewrite(shared, connection),
+        }
+    }
+
+    /// Tries once more at the end of the process. What is left is erased at the next start.
+    pub(crate) fn last_try(&mut self, shared: &Arc<Shared>, connection: &Connection) -> Result<(), Fault> {
+        self.begin_at = None;
+        self.advance(shared, connection)?;
+        while self.search.is_some() {
+            thread::sleep(POLL);
+            self.begin_at = None;
+            self.advance(shared, connection)?;
         }
         Ok(())
     }
 
     /// It cannot be done now.
-    pub(crate) fn give_up(&mut self, error: &StoreError) {
-        if matches!(self.state, State::Nothing) {
-            return;
-        }
+    pub(crate) fn give_up(&mut self) {
+        self.state = State::Unknown;
         self.retry_later();
-        let text = format!("the batch is written, but its old bytes may still be in a file: {error}");
-        for Waiting { answer, .. } in self.waiting.drain(..) {
-            drop(answer.send(Err(StoreError::new(ErrorClass::Unavailable, text.as_str()))));
-        }
     }
 
     fn retry_later(&mut self) {
-        let pause = self.pause.map_or(FIRST_RETRY, |(pause, _)| (pause * 2).min(LAST_RETRY));
-        self.pause = Some((pause, Instant::now() + pause));
+        self.begin_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).clamp(FIRST_RETRY, LAST_RETRY);
     }
 
-    fn try_erase(&mut self, shared: &Shared, connection: &Connection) -> Result<bool, Fault> {
+    /// Writes the file anew, after which it holds nothing that is deleted.
+    fn rewrite(&mut self, shared: &Shared, connection: &Connection) -> Result<(), Fault> {
+        self.state = State::Unknown;
+        let size = shared.files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        let store = if size <= IN_MEMORY { "MEMORY" } else { "FILE" };
+        connection.execute_batch(&format!("PRAGMA temp_store = {store}; VACUUM;"))?;
         if !empty_the_log(connection)? {
-            return Ok(false);
-        }
-        let anew = match &self.state {
-            State::Nothing => false,
-            State::Unknown => true,
-            State::Pieces(pieces) => found(shared, pieces)?,
-        };
-        if anew {
-            let size = shared.files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
-            let store = if size <= IN_MEMORY { "MEMORY" } else { "FILE" };
-            connection.execute_batch(&format!("PRAGMA temp_store = {store}; VACUUM;"))?;
+            // What is in the log then is the new file.
             self.state = State::Pieces(Vec::new());
-            if !empty_the_log(connection)? {
-                return Ok(false);
-            }
+            self.retry_later();
+            return Ok(());
         }
-        connection.execute("DELETE FROM erasing", [])?;
-        Ok(true)
+        self.state = State::Nothing;
+        self.since = None;
+        self.done(shared, connection, i64::MAX)
     }
+
+    fn done(&mut self, shared: &Shared, connection: &Connection, through: i64) -> Result<(), Fault> {
+        connection.execute("DELETE FROM erasing WHERE revision <= ?1", [through])?;
+        if newest_open(connection)?.is_none() {
+            shared.erasing.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// The newest batch whose bytes may still be in a file.
+fn newest_open(connection: &Connection) -> Result<Option<i64>, Fault> {
+    Ok(connection.query_row("SELECT max(revision) FROM erasing", [], |row| row.get(0))?)
 }
 
 fn empty_the_log(connection: &Connection) -> Result<bool, Fault> {
@@ -177,20 +219,27 @@ fn empty_the_log(connection: &Connection) -> Result<bool, Fault> {
 }
 
 /// Whether one of the pieces is in the database file.
-fn found(shared: &Shared, pieces: &[Vec<u8>]) -> Result<bool, Fault> {
-    if pieces.is_empty() || pieces.len() > MOST_PIECES {
-        return Ok(!pieces.is_empty());
+fn found(shared: &Shared, pieces: &[[u8; PIECE]]) -> Result<bool, StoreError> {
+    if pieces.is_empty() {
+        return Ok(false);
     }
-    let finders: Vec<Finder<'_>> = pieces.iter().map(Finder::new).collect();
+    let few = pieces.len() <= MOST_FINDERS;
+    let finders: Vec<Finder<'_>> = if few { pieces.iter().map(Finder::new).collect() } else { Vec::new() };
+    let all: HashSet<&[u8]> =
+        if few { HashSet::new() } else { pieces.iter().map(<[u8; PIECE]>::as_slice).collect() };
     let mut buffer = vec![0; 1 << 20];
     let mut position = 0;
     loop {
         let read = shared.files.database.read_at(&mut buffer, position).map_err(|error| {
-            let text = format!("cannot be read: {error}");
-            Fault::Store(StoreError::new(ErrorClass::Unavailable, text))
+            let text = format!("{} cannot be read: {error}", shared.path.display());
+            StoreError::new(ErrorClass::Unavailable, text)
         })?;
         let bytes = buffer.get(..read).unwrap_or_default();
-        if finders.iter().any(|finder| finder.find(bytes).is_some()) {
+        let here = match few {
+            true => finders.iter().any(|finder| finder.find(bytes).is_some()),
+            false => bytes.windows(PIECE).any(|window| all.contains(window)),
+        };
+        if here {
             return Ok(true);
         }
         if read < PIECE {

@@ -9,8 +9,8 @@ pub struct SqliteSettings {
     pub changes_kept: u64,
     /// Up to this size, in bytes, the database is checked in full before it is used, and above while it is used.
     pub checked_first: u64,
-    /// How long an erasure waits for reads and backups that still need the old bytes.
-    pub erase_patience: Duration,
+    /// How long an erasure waits for others, so that what is destroyed together is erased together.
+    pub erase_delay: Duration,
 }
 
 impl Default for SqliteSettings {
@@ -22,8 +22,8 @@ impl Default for SqliteSettings {
             changes_kept: 100_000,
             // A tenth of a second at 500 MB/s.
             checked_first: 48 << 20,
-            // A list of a thousand records takes milliseconds, a backup of a million records seconds.
-            erase_patience: Duration::from_secs(10),
+            // The schedule destroys thousands of versions in a second.
+            erase_delay: Duration::from_secs(1),
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) writes: Queue<Job<Write>>,
     /// The last confirmed commit.
     pub(crate) newest: AtomicU64,
+    /// Bytes of a committed batch may still be in a file.
+    pub(crate) erasing: AtomicBool,
     /// What a check found wrong. From then on nothing is answered.
     damage: OnceLock<StoreError>,
 }
@@ -71,6 +73,7 @@ impl SqliteStore {
             reads: Queue::new(),
             writes: Queue::new(),
             newest: AtomicU64::new(newest.0),
+            erasing: AtomicBool::new(false),
             damage: OnceLock::new(),
         });
         let mut store = Self {
@@ -91,7 +94,7 @@ impl SqliteStore {
         store.writer =
             Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection, anchor))?);
         for _ in 0..shared.settings.readers.max(1) {
-            store.readers.push(spawn("store-read", &shared, reader::run)?);
+            store.readers.push(spawn("store-read", &shared, |shared| reader::run(shared))?);
         }
         Ok(store)
     }
@@ -164,6 +167,10 @@ impl Store for SqliteStore {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         Box::pin(self.read(move |answer| Read::Changes { since, answer }))
     }
+
+    fn is_erasing(&self) -> bool {
+        self.shared.erasing.load(Ordering::Acquire)
+    }
 }
 
 impl Shared {
@@ -207,7 +214,7 @@ fn finish(thread: JoinHandle<()>) {
 fn spawn(
     name: &str,
     shared: &Arc<Shared>,
-    run: impl FnOnce(&Shared) + Send + 'static,
+    run: impl FnOnce(&Arc<Shared>) + Send + 'static,
 ) -> Result<JoinHandle<()>, StoreError> {
     let shared = shared.clone();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {

@@ -1,6 +1,7 @@
 //! The one thread that writes. It takes all batches that wait, decides each in turn inside one transaction, and syncs once.
 //! Nobody hears anything before that sync: neither a winner nor one that lost against it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keystead_model::ErrorClass;
@@ -35,7 +36,7 @@ pub(crate) fn newest(connection: &Connection) -> Result<Revision, Fault> {
 ///
 /// The anchor is never asked anything. While any connection is open, SQLite remembers which part of the log is committed; one
 /// that is opened first of all reads the log, and would take a commit whose sync failed for one that did not.
-pub(crate) fn run(shared: &Shared, first: Connection, anchor: Connection) {
+pub(crate) fn run(shared: &Arc<Shared>, first: Connection, anchor: Connection) {
     let mut erasure = Erasure::default();
     let mut jobs = Vec::new();
     let mut opened = Some(first);
@@ -57,7 +58,7 @@ pub(crate) fn run(shared: &Shared, first: Connection, anchor: Connection) {
             Err(fault) => {
                 let error = fault.told(&shared.path);
                 std::mem::take(&mut jobs).into_iter().for_each(|job| job.task.refuse(&error));
-                erasure.give_up(&error);
+                erasure.give_up();
             }
         }
         // Not before there is something to do: a disk that is away for an hour is asked once per call, not all the time.
@@ -89,7 +90,12 @@ enum Exit {
     Fault,
 }
 
-fn serve(shared: &Shared, connection: &Connection, erasure: &mut Erasure, mut jobs: Vec<Job<Write>>) -> Exit {
+fn serve(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    erasure: &mut Erasure,
+    mut jobs: Vec<Job<Write>>,
+) -> Exit {
     let mut session = match Session::new(shared, connection) {
         Ok(session) => session,
         Err(fault) => {
@@ -98,7 +104,7 @@ fn serve(shared: &Shared, connection: &Connection, erasure: &mut Erasure, mut jo
             return Exit::Fault;
         }
     };
-    if let Err(fault) = erasure.resume(connection) {
+    if let Err(fault) = erasure.resume(shared, connection) {
         tracing::error!(error = %fault.told(&shared.path), "cannot see whether something is to be erased");
         return Exit::Fault;
     }
@@ -118,18 +124,18 @@ fn serve(shared: &Shared, connection: &Connection, erasure: &mut Erasure, mut jo
         }
         if let Err(fault) = erasure.advance(shared, connection) {
             let error = fault.told(&shared.path);
-            tracing::error!(%error, "cannot erase");
-            erasure.give_up(&error);
+            tracing::error!(%error, "cannot erase; it is tried again");
+            erasure.give_up();
             return Exit::Fault;
         }
         match shared.writes.next(GROUP, erasure.retry_after()) {
             Next::Work(more) => jobs = more,
             Next::Idle => jobs = Vec::new(),
             Next::Closed => {
-                erasure.give_up(&StoreError::new(
-                    ErrorClass::Unavailable,
-                    "the store was closed while it erased",
-                ));
+                if let Err(fault) = erasure.last_try(shared, connection) {
+                    let error = fault.told(&shared.path);
+                    tracing::warn!(%error, "what was to be erased is erased at the next start");
+                }
                 return Exit::Closed;
             }
         }
@@ -202,14 +208,13 @@ impl<'c> Session<'c> {
                     self.newest = newest;
                     self.shared.newest.store(newest.0, Ordering::Release);
                 }
-                erasure.add(erased);
-                for (Commit { batch, answer, _permit }, result) in commits.into_iter().zip(results) {
-                    match result {
-                        Ok(revision) if batch.erase => {
-                            erasure.wait(revision, answer, self.shared.settings.erase_patience);
-                        }
-                        result => drop(answer.send(result)),
-                    }
+                let erases =
+                    |(commit, result): (&Commit, &Result<_, _>)| commit.batch.erase && result.is_ok();
+                if commits.iter().zip(&results).any(erases) {
+                    erasure.add(self.shared, &erased);
+                }
+                for (Commit { answer, .. }, result) in commits.into_iter().zip(results) {
+                    drop(answer.send(result));
                 }
                 return Ok(());
             }

@@ -9,8 +9,8 @@ use crate::{MAX_NAME_LEN, MAX_VALUE_LEN, Revision, StoreError};
 pub struct Batch {
     /// In any order; at least one.
     pub writes: Vec<Write>,
-    /// The bytes that this batch deletes or replaces are in none of the store's files any more when the answer comes.
-    /// Costs much more than a commit; for key material whose time is over. See [`Store::commit`](crate::Store::commit).
+    /// The bytes that this batch deletes or replaces will soon be in none of the store's files any more. Costs much more than a
+    /// commit; for key material whose time is over. See [`Store::is_erasing`](crate::Store::is_erasing).
     pub erase: bool,
 }
 
@@ -61,7 +61,7 @@ impl Batch {
         self.with(name.into(), Expect::At(read_at), None)
     }
 
-    /// Has the old bytes gone from every file by the time of the answer.
+    /// Has the old bytes gone from every file, soon after the answer.
     #[must_use]
     pub fn erasing(self) -> Self {
         Self { erase: true, ..self }

@@ -187,4 +187,8 @@ impl Store for FaultyStore {
             Ok(Changes { up_to: self.told(changes.up_to), ..changes })
         })
     }
+
+    fn is_erasing(&self) -> bool {
+        self.inner.is_erasing()
+    }
 }

@@ -53,10 +53,13 @@ pub trait Store: Send + Sync {
     /// `Invalid`: nothing was written. A failure of any other class leaves open whether it was written; reading again tells.
     /// Dropping the call does not undo it.
     ///
-    /// With [`Batch::erase`], `Unavailable` may also mean that the batch is written and its old bytes are still in a file.
-    /// The store then goes on trying by itself, and the answer to a later batch with that flag covers them too.
+    /// With [`Batch::erase`] the old bytes go after the answer, see [`Store::is_erasing`].
     fn commit(&self, batch: Batch) -> Pending<'_, Revision>;
 
     /// What was written after `since`, for whoever caches records.
     fn changes(&self, since: Revision) -> Pending<'_, Changes>;
+
+    /// Whether bytes that a batch with [`Batch::erase`] deleted or replaced may still be in a file, because that batch was a
+    /// moment ago or because somebody reads them. The store goes on trying by itself, also after a restart.
+    fn is_erasing(&self) -> bool;
 }

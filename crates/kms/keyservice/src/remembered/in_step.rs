@@ -55,4 +55,8 @@ impl Store for InStep {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         self.store.changes(since)
     }
+
+    fn is_erasing(&self) -> bool {
+        self.store.is_erasing()
+    }
 }

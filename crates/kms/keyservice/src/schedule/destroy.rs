@@ -68,7 +68,7 @@ impl Operation for DestroyDueVersion {
         if let Some(entry) = service.store.get(&material).await? {
             batch = batch.delete(material, entry.revision);
         }
-        // Out of every file before the answer, not only out of the table.
+        // Out of every file soon, not only out of the table.
         batch.erase = true;
         act.commit(batch).await?;
         Ok(Attempt::Destroyed)

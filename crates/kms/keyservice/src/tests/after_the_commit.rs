@@ -68,6 +68,10 @@ impl Store for Misbehaving {
         }
         self.inner.changes(since)
     }
+
+    fn is_erasing(&self) -> bool {
+        self.inner.is_erasing()
+    }
 }
 
 /// A key whose version 1 is in memory, and a ciphertext under it.

@@ -166,6 +166,10 @@ async fn the_sealed_material_is_out_of_every_file() {
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.clock.advance(30 * DAY);
     assert_eq!(bed.service.tick().await.destroyed, 1);
+    assert!(bed.service.store.is_erasing(), "it is destroyed, and its bytes go in a moment");
+    while bed.service.store.is_erasing() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(!found(bed.directory.path(), &entry.value));
     assert!(found(bed.directory.path(), &kept.value), "the control: the other one is still there");
 }

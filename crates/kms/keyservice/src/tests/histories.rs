@@ -318,6 +318,10 @@ impl Store for Slow {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         self.inner.changes(since)
     }
+
+    fn is_erasing(&self) -> bool {
+        self.inner.is_erasing()
+    }
 }
 
 /// Good while a key is made, and bad while its history is.
@@ -352,5 +356,9 @@ impl Store for Switched {
 
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         self.store().changes(since)
+    }
+
+    fn is_erasing(&self) -> bool {
+        self.store().is_erasing()
     }
 }

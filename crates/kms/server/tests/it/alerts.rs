@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 12] = [
+const SHOWN_BY: [(&str, &str, &str); 13] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -39,6 +39,7 @@ const SHOWN_BY: [(&str, &str, &str); 12] = [
         "crates/kms/audit/tests/it/exports.rs",
         "records_whose_time_was_over_are_counted_as_lost",
     ),
+    ("KeysteadErasurePending", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadAuditDamaged", HERE, "a_server_starts_with_a_damaged_audit_log_and_shows_it"),
     (
         "KeysteadServerLogLinesDropped",
@@ -145,7 +146,8 @@ async fn p12_a_scheduled_destruction_is_counted_on_a_running_server() {
     assert_eq!(value(&server, DESTROYED).await, 0.0);
 }
 
-/// `KeysteadKeyDestroyed`: both clocks of the running server move on, as when a machine slept.
+/// `KeysteadKeyDestroyed`: both clocks of the running server move on, as when a machine slept. `KeysteadErasurePending`: somebody
+/// reads the database meanwhile.
 #[tokio::test]
 #[ignore = "needs libfaketime"]
 async fn p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server() {
@@ -161,8 +163,28 @@ async fn p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server() 
     let version = format!("{key}/cryptoKeyVersions/1");
     server.ok(Method::POST, &format!("{version}:destroy"), Some(&json!({}))).await.expect("scheduled");
     assert_eq!(value(&server, DESTROYED).await, 0.0);
+    let reader = rusqlite::Connection::open(place.path("data").join("keystead.db")).expect("a reader");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM record;").expect("it reads");
+    let pending = "keystead_server_erasure_pending";
+    shows(&server, pending, |it| it == 0.0).await;
     place.write("ahead", "+2d");
     shows(&server, DESTROYED, |it| it == 1.0).await;
+    shows(&server, pending, |it| it == 1.0).await;
+    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
+    assert_eq!(ready.status(), 200);
+    assert!(ready.text().await.expect("text").contains("erasure pending: "));
+    reader.execute_batch("COMMIT").expect("it ends");
+    // Threads that wait by the clock that jumped wait long; a change wakes the one that writes.
+    let goes_on = async {
+        for number in 0.. {
+            server.create_project(&format!("project-{number}")).await.expect("a project");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = goes_on => {}
+        () = shows(&server, pending, |it| it == 0.0) => {}
+    }
 }
 
 /// `KeysteadUnprotected`: without a destination the gauge is 1, with one it is 0.

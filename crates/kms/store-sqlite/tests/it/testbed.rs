@@ -13,12 +13,12 @@ pub(crate) struct Testbed {
 
 impl Testbed {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), settings: SqliteSettings::default() }
+        Self { folder: tempfile::tempdir().unwrap(), settings: settings() }
     }
 
     /// In a folder below one that exists.
     pub(crate) fn within(folder: &Path) -> Self {
-        Self { folder: tempfile::tempdir_in(folder).unwrap(), settings: SqliteSettings::default() }
+        Self { folder: tempfile::tempdir_in(folder).unwrap(), settings: settings() }
     }
 
     /// The store's own folder.
@@ -94,4 +94,9 @@ impl Numbers {
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next().to_le_bytes()[3]).collect()
     }
+}
+
+/// An erasure begins as soon as nothing else is to be done for a moment.
+fn settings() -> SqliteSettings {
+    SqliteSettings { erase_delay: std::time::Duration::from_millis(5), ..SqliteSettings::default() }
 }

@@ -78,6 +78,10 @@ impl Store for SlowDisk {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         self.inner.changes(since)
     }
+
+    fn is_erasing(&self) -> bool {
+        self.inner.is_erasing()
+    }
 }
 
 /// Counts calls under way; a call that is dropped in the middle is under way no more.
