@@ -33,7 +33,12 @@ async fn encrypt(server: &FreshServer, key: &CryptoKeyName) -> Vec<u8> {
 }
 
 async fn decrypt(server: &FreshServer, key: &CryptoKeyName, ciphertext: &[u8]) -> Result<Vec<u8>, KmsError> {
-    let command = Decrypt { key: key.clone(), ciphertext: ciphertext.to_vec(), caller_data: Vec::new() };
+    let command = Decrypt {
+        key: key.clone(),
+        ciphertext: ciphertext.to_vec(),
+        caller_data: Vec::new(),
+        recheck: false,
+    };
     Ok(server.run_as(&server.admin().await, command).await?.plaintext.into_exposed())
 }
 

@@ -15,6 +15,9 @@ pub struct Decrypt {
     pub ciphertext: Vec<u8>,
     /// What Encrypt was given; at most 65,536 bytes.
     pub caller_data: Vec<u8>,
+    /// The caller knows the plaintext and asks only whether it may still be opened: this is no use of the version, because a
+    /// plugin asks every five minutes for what it holds.
+    pub recheck: bool,
 }
 
 /// What Decrypt answers.
@@ -62,7 +65,9 @@ impl Operation for Decrypt {
             caller_data: &command.caller_data,
         };
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
-        service.note_use(&version.record.name, UseKind::Decrypt, act.now()).await?;
+        if !act.command().recheck {
+            service.note_use(&version.record.name, UseKind::Decrypt, act.now()).await?;
+        }
         let used_primary = key.primary == Some(number);
         act.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Decrypted { plaintext, used_primary })

@@ -303,6 +303,7 @@ impl Scene {
                     key: self.key.clone(),
                     ciphertext: ciphertext.clone(),
                     caller_data: Vec::new(),
+                    recheck: false,
                 };
                 ask!(caller, decrypt(), |it: &Decrypted| it.plaintext.expose().len());
             }

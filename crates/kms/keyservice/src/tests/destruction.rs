@@ -110,6 +110,11 @@ async fn p12_uses_are_counted_over_restarts() {
     }
     let last = Some("2026-01-01T03:00:00Z".parse().unwrap());
     assert_eq!(usage(&bed).await, (1, 3, last));
+    // A plugin that asks again for what it holds uses nothing.
+    bed.clock.advance(DAY);
+    let caller_data = b"aad".to_vec();
+    bed.run(Decrypt { key: key_name(), ciphertext: sealed, caller_data, recheck: true }).await.unwrap();
+    assert_eq!(usage(&bed).await, (1, 3, last));
     let bed = bed.reopen().await;
     assert_eq!(usage(&bed).await, (1, 3, last));
     encrypt(&bed, key_name(), Some(version(1))).await;

@@ -10,7 +10,12 @@ pub(super) async fn encrypt(bed: &Testbed, key: CryptoKeyName, version: Option<V
 }
 
 pub(super) async fn decrypts(bed: &Testbed, ciphertext: &[u8]) -> Result<bool, ErrorClass> {
-    let command = Decrypt { key: key_name(), ciphertext: ciphertext.to_vec(), caller_data: b"aad".to_vec() };
+    let command = Decrypt {
+        key: key_name(),
+        ciphertext: ciphertext.to_vec(),
+        caller_data: b"aad".to_vec(),
+        recheck: false,
+    };
     let opened = bed.run(command).await.map_err(|error| error.class())?;
     assert_eq!(opened.plaintext.expose(), b"thirty-two bytes of a seed......");
     Ok(opened.used_primary)

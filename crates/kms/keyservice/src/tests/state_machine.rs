@@ -353,7 +353,8 @@ async fn decrypt(
     let Some((number, ciphertext)) = model.sealed.get(place % model.sealed.len().max(1)).cloned() else {
         return (Ok(()), Ok(()));
     };
-    let answer = bed.run(Decrypt { key: key_name(), ciphertext, caller_data: Vec::new() }).await;
+    let answer =
+        bed.run(Decrypt { key: key_name(), ciphertext, caller_data: Vec::new(), recheck: false }).await;
     if let Ok(opened) = &answer {
         assert_eq!(opened.plaintext.expose(), number.to_be_bytes());
         assert_eq!(opened.used_primary, model.primary == number);

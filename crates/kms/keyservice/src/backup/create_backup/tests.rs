@@ -73,7 +73,12 @@ async fn encrypt(server: &FreshServer, key: &CryptoKeyName, text: &str) -> Vec<u
 }
 
 async fn decrypt(server: &FreshServer, key: &CryptoKeyName, ciphertext: &[u8]) -> Result<String, KmsError> {
-    let command = Decrypt { key: key.clone(), ciphertext: ciphertext.to_vec(), caller_data: Vec::new() };
+    let command = Decrypt {
+        key: key.clone(),
+        ciphertext: ciphertext.to_vec(),
+        caller_data: Vec::new(),
+        recheck: false,
+    };
     let opened = server.run_as(&server.admin().await, command).await?.plaintext.into_exposed();
     Ok(String::from_utf8(opened).expect("text"))
 }

@@ -17,6 +17,8 @@ use crate::grpc::{Adapter, checksum};
 
 /// How often a primary has been chosen: in the metadata of Encrypt's answer, because Cloud KMS has no field for it.
 const ACTIVATION: &str = "keystead-activation";
+/// A Decrypt with this in its metadata only asks whether the key still opens what the caller knows already.
+const RECHECK: &str = "keystead-recheck";
 
 pub(super) async fn encrypt(
     adapter: &Adapter,
@@ -61,9 +63,10 @@ pub(super) async fn decrypt(
     adapter: &Adapter,
     request: Request<DecryptRequest>,
 ) -> Result<Response<DecryptResponse>, Status> {
+    let recheck = request.metadata().contains_key(RECHECK);
     let (call, request) = adapter.begin(request, Method::kms("Decrypt", MethodKind::DataAccess)).await?;
     let name = request.name.clone();
-    let Decrypted { plaintext, used_primary } = call.run(&name, decrypt_command(request)).await?;
+    let Decrypted { plaintext, used_primary } = call.run(&name, decrypt_command(request, recheck)).await?;
     Ok(Response::new(DecryptResponse {
         plaintext_crc32c: Some(checksum::of(plaintext.expose())),
         plaintext: plaintext.into_exposed(),
@@ -72,13 +75,13 @@ pub(super) async fn decrypt(
     }))
 }
 
-fn decrypt_command(request: DecryptRequest) -> Result<Decrypt, KmsError> {
+fn decrypt_command(request: DecryptRequest, recheck: bool) -> Result<Decrypt, KmsError> {
     let key = request.name.parse()?;
     let caller_data = request.additional_authenticated_data;
     checksum::verify("ciphertext", &request.ciphertext, request.ciphertext_crc32c)?;
     let crc32c = request.additional_authenticated_data_crc32c;
     checksum::verify("additional_authenticated_data", &caller_data, crc32c)?;
-    Ok(Decrypt { key, ciphertext: request.ciphertext, caller_data })
+    Ok(Decrypt { key, ciphertext: request.ciphertext, caller_data, recheck })
 }
 
 pub(super) async fn generate_random_bytes(
