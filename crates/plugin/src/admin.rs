@@ -44,6 +44,12 @@ impl Report for PluginReport {
                 "goes on with the last good key, could not start again with it: {reason}\n"
             ));
         }
+        for key_id in self.published.history().lost() {
+            text.push_str(&format!(
+                "the key backend has lost {key_id}: what was encrypted with it can be read only from the memory of this \
+                 plugin; put the backend's newer state back, or rotate and rewrite it before this plugin ends\n"
+            ));
+        }
         let lost = self.socket.lost();
         if let Some(reason) = &lost {
             text.insert_str(0, &format!("clients cannot reach the socket: {reason}\n"));
@@ -54,6 +60,7 @@ impl Report for PluginReport {
     fn metrics(&self) -> String {
         self.metrics.socket(&self.socket);
         self.metrics.key_refused((self.refused)().is_some());
+        self.metrics.keys_lost(self.published.history().lost().count());
         self.metrics.text(&self.published.state(), self.cache.len(), (self.expiry)())
     }
 }

@@ -8,6 +8,7 @@ mod admin;
 mod app;
 mod grpc;
 pub mod key_commands;
+mod key_history;
 mod kms;
 mod metrics;
 mod prober;

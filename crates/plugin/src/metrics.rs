@@ -68,6 +68,7 @@ pub(crate) struct Metrics {
     socket_lost: Gauge,
     socket_rebinds: Counter,
     key_refused: Gauge,
+    keys_lost: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -177,6 +178,12 @@ impl Metrics {
             "1 while the key that a start would find is not the one in use",
             key_refused.clone(),
         );
+        let keys_lost = Gauge::default();
+        registry.register(
+            "keys_lost",
+            "Key ids that this process has encrypted with and whose wrapped keys the backend cannot unwrap any more",
+            keys_lost.clone(),
+        );
 
         Self {
             registry,
@@ -194,6 +201,7 @@ impl Metrics {
             socket_lost,
             socket_rebinds,
             key_refused,
+            keys_lost,
         }
     }
 
@@ -222,6 +230,11 @@ impl Metrics {
     /// Whether a start would not find what the plugin goes on with.
     pub(crate) fn key_refused(&self, refused: bool) {
         self.key_refused.set(i64::from(refused));
+    }
+
+    /// How many key ids the backend has lost.
+    pub(crate) fn keys_lost(&self, count: usize) {
+        self.keys_lost.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The text of `/metrics`, with gauges as of now.

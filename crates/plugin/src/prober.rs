@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystead_crypto::{Random, Secret32};
-use keystead_model::ErrorClass;
+use keystead_model::{ErrorClass, KeyReference};
 use keystead_provider::{Provider, ProviderError, Wrapped};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::key_history::{KeyHistory, LookBack};
 use crate::snapshot::{NotServing, Outage, Published, Snapshot, State};
 use crate::unwrap_cache::UnwrapCache;
 
@@ -27,7 +28,8 @@ pub(crate) struct ProberSettings {
 }
 
 /// Has the provider wrap a fresh wrapping key and unwrap it again, and publishes it when version or activation count is
-/// new or the old one is a day old.
+/// new or the old one is a day old. Has it also unwrap what is encrypted with now, which a backend that was put back to an
+/// older state cannot.
 pub(crate) struct Prober {
     /// The guarded backend.
     pub(crate) provider: Arc<dyn Provider>,
@@ -54,18 +56,29 @@ impl Prober {
         let _stopped: Option<()> = stopping.run_until_cancelled(probes).await;
     }
 
-    /// One probe; whether the backend answered well.
+    /// One probe; whether the backend answered well and can be encrypted with.
     pub(crate) async fn probe_once(&self) -> bool {
         let before = self.published.state();
-        let probed = self.probe().await;
-        let good = probed.is_ok();
-        let after = next_state(&before, probed, Instant::now(), self.settings.outage_bound);
+        let known = self.published.history();
+        let probed = self.probe(&before, &known).await;
+        let (fresh, looked_back) = match probed {
+            Ok((fresh, history)) => (Ok(fresh), Some(history)),
+            Err(error) => (Err(error), None),
+        };
+        let mut history = looked_back.unwrap_or_else(|| KeyHistory::clone(&known));
+        report_losses(&known, &history);
+        let after = next_state(&before, fresh, &history, Instant::now(), self.settings.outage_bound);
         report(&before, &after);
         // Not in an outage: what is learned counts as confirmed by the backend.
         if let State::Serving { snapshot, outage: None } = &after {
             self.cache.learn(&snapshot.reference, &snapshot.wrapped, &snapshot.wrapping_key);
+            if let Err(error) = history.note(snapshot) {
+                tracing::error!(%error, "a loss of this key would not be seen");
+            }
         }
+        self.published.publish_history(history);
         let refused = matches!(after, State::Refusing { class, .. } if class.is_revocation());
+        let good = matches!(after, State::Serving { outage: None, .. });
         self.published.publish(after);
         if refused {
             // Whatever else was unwrapped with this key must go as soon as the snapshot.
@@ -74,7 +87,7 @@ impl Prober {
         good
     }
 
-    async fn probe(&self) -> Result<Probed, ProviderError> {
+    async fn probe(&self, before: &State, known: &KeyHistory) -> Result<(Probed, KeyHistory), ProviderError> {
         let bug = |text: String| ProviderError::new(ErrorClass::Bug, text);
         let key = Secret32::generate(&*self.random).map_err(|error| bug(error.to_string()))?;
         let Wrapped { version, activation, bytes } = self.provider.wrap(&key).await?;
@@ -85,7 +98,42 @@ impl Prober {
         let reference = self.provider.describe().reference(version, activation).map_err(|error| {
             ProviderError::new(ErrorClass::Misconfigured, format!("the backend's version is {error}"))
         })?;
-        Ok(Probed { reference, key, wrapped: bytes })
+        let history = self.look_back(before, known, &reference).await?;
+        Ok((Probed { reference, key, wrapped: bytes }, history))
+    }
+
+    /// Asks the backend for what it wrapped before: under the key id that is served, under the one that would be served
+    /// next, and under those that are lost. An answer that is none for the first two is the answer of the whole probe.
+    async fn look_back(
+        &self,
+        before: &State,
+        known: &KeyHistory,
+        next: &KeyReference,
+    ) -> Result<KeyHistory, ProviderError> {
+        let mut history = known.clone();
+        for used in history.used_mut() {
+            let is_next = used.reference == *next;
+            let is_served =
+                matches!(before, State::Serving { snapshot, .. } if snapshot.reference == used.reference);
+            if !is_next && !is_served && !used.lost {
+                continue;
+            }
+            let ask = || self.provider.unwrap(used.reference.version(), &used.wrapped);
+            let mut judged = used.judge(ask().await);
+            // An answer that was damaged on its way is asked for again.
+            if judged == LookBack::Lost && !used.lost {
+                judged = used.judge(ask().await);
+            }
+            match judged {
+                LookBack::Unwraps => used.lost = false,
+                LookBack::Lost => used.lost = true,
+                // A version that was rotated away may be taken away too.
+                LookBack::Unknown(error) if !is_next && error.class().is_revocation() => {}
+                LookBack::Unknown(error) if is_next || is_served => return Err(error),
+                LookBack::Unknown(_) => {}
+            }
+        }
+        Ok(history)
     }
 
     fn pause(&self, failures: u32) -> Duration {
@@ -99,14 +147,29 @@ impl Prober {
 }
 
 struct Probed {
-    reference: keystead_model::KeyReference,
+    reference: KeyReference,
     key: Secret32,
     wrapped: Vec<u8>,
 }
 
 /// What to publish after a probe. Pure.
-fn next_state(before: &State, probed: Result<Probed, ProviderError>, now: Instant, bound: Duration) -> State {
+fn next_state(
+    before: &State,
+    probed: Result<Probed, ProviderError>,
+    history: &KeyHistory,
+    now: Instant,
+    bound: Duration,
+) -> State {
     match (before, probed) {
+        // kube-apiserver would not see that the key is another one, and go on with what cannot be unwrapped any more.
+        (_, Ok(probed)) if history.lost().any(|lost| *lost == probed.reference) => State::Refusing {
+            class: ErrorClass::Corrupt,
+            reason: format!(
+                "the key backend cannot unwrap what it wrapped under {}: it was put back to an older state and has another \
+                 key under that id now; put the newer state back, or make a new version the primary",
+                probed.reference
+            ),
+        },
         (State::Serving { snapshot, .. }, Ok(probed)) if is_current(snapshot, &probed, now) => {
             State::Serving { snapshot: Arc::clone(snapshot), outage: None }
         }
@@ -141,6 +204,19 @@ fn adopt(probed: Probed, now: Instant) -> Snapshot {
         wrapping_key: Arc::new(probed.key),
         wrapped: probed.wrapped,
         made: now,
+    }
+}
+
+/// Says once what was lost and what is there again.
+fn report_losses(before: &KeyHistory, after: &KeyHistory) {
+    for lost in after.lost().filter(|lost| !before.lost().any(|known| known == *lost)) {
+        tracing::error!(key_id = lost.as_str(), "the key backend has lost a key that was encrypted with");
+    }
+    for found in before.lost().filter(|lost| !after.lost().any(|known| known == *lost)) {
+        tracing::info!(
+            key_id = found.as_str(),
+            "the key backend can unwrap what was wrapped with this key again"
+        );
     }
 }
 

@@ -9,6 +9,8 @@ use keystead_model::{ErrorClass, KeyReference};
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
+use crate::key_history::KeyHistory;
+
 /// What encrypts now: a wrapping key and the names that go with it.
 pub(crate) struct Snapshot {
     /// Which key version wrapped the wrapping key.
@@ -43,7 +45,7 @@ pub(crate) enum State {
         /// Set while the backend does not answer.
         outage: Option<Outage>,
     },
-    /// Not encrypting: the key was taken away, or the outage has lasted too long. The wrapping key is wiped.
+    /// Not encrypting: the key was taken away or lost, or the outage has lasted too long. The snapshot is gone.
     Refusing {
         /// What callers are told.
         class: ErrorClass,
@@ -66,6 +68,7 @@ pub(crate) struct Outage {
 /// Where the prober publishes and everybody else reads, without a lock.
 pub(crate) struct Published {
     state: ArcSwap<State>,
+    history: ArcSwap<KeyHistory>,
     first: SetOnce<()>,
 }
 
@@ -76,12 +79,18 @@ impl Published {
     /// Nothing yet.
     pub(crate) fn starting() -> Self {
         let reason = "the backend has not been asked yet".to_owned();
-        Self { state: ArcSwap::from_pointee(State::Starting { reason }), first: SetOnce::new() }
+        let state = ArcSwap::from_pointee(State::Starting { reason });
+        Self { state, history: ArcSwap::default(), first: SetOnce::new() }
     }
 
     /// The state now.
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// What was encrypted with before, as of the last probe that was answered.
+    pub(crate) fn history(&self) -> Arc<KeyHistory> {
+        self.history.load_full()
     }
 
     /// Waits for the first probe, so that a call in the first milliseconds of a process is answered and not refused:
@@ -106,6 +115,11 @@ impl Published {
             }
             State::Refusing { class, reason } => Err(NotServing { class: *class, reason: reason.clone() }),
         }
+    }
+
+    /// For the prober, which is the only writer.
+    pub(crate) fn publish_history(&self, history: KeyHistory) {
+        self.history.store(Arc::new(history));
     }
 
     /// For the prober, which is the only writer.

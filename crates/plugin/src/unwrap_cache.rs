@@ -124,7 +124,8 @@ impl UnwrapCache {
     }
 
     /// Asks the backend again for one entry of each version. A version that it refuses loses all its entries at once; one
-    /// that it cannot answer for keeps them until the outage bound.
+    /// that it cannot answer for keeps them until the outage bound. Entries that it cannot open any more stay: nobody took
+    /// the key away, and this may be the only place where it still is.
     pub(crate) async fn recheck(&self, provider: &dyn Provider) {
         let samples = self.entries().one_of_each_version();
         for (version, wrapped) in samples {
@@ -134,9 +135,12 @@ impl UnwrapCache {
                 Ok(_) => {
                     entries.confirmed.insert(version, Instant::now());
                 }
-                Err(error) if error.class().is_revocation() || error.class() == ErrorClass::Corrupt => {
+                Err(error) if error.class().is_revocation() => {
                     tracing::warn!(version = version.as_str(), %error, "cached keys dropped: the backend refuses the version");
                     entries.drop_version(&version);
+                }
+                Err(error) if error.class() == ErrorClass::Corrupt => {
+                    tracing::warn!(version = version.as_str(), %error, "the backend cannot open what it wrapped; cached keys kept");
                 }
                 Err(error) => {
                     let age = entries.confirmed.get(&version).map(Instant::elapsed).unwrap_or_default();

@@ -1,3 +1,5 @@
+mod key_service;
+mod losses;
 mod outages;
 mod refusals;
 mod rotations;

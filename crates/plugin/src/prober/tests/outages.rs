@@ -8,8 +8,9 @@ use super::*;
 use crate::testbed::{CALL_DEADLINE, OUTAGE_BOUND, PROBE_INTERVAL, Testbed};
 
 const UNAVAILABLE: Mode = Mode::Fails(ErrorClass::Unavailable);
-/// A probe after the one before, and the two calls of it.
-const NEXT_PROBE: Duration = PROBE_INTERVAL.saturating_add(CALL_DEADLINE).saturating_add(CALL_DEADLINE);
+/// A probe after the one before, and the three calls of it.
+const NEXT_PROBE: Duration =
+    PROBE_INTERVAL.saturating_add(CALL_DEADLINE).saturating_add(CALL_DEADLINE).saturating_add(CALL_DEADLINE);
 /// The first good poll comes after the next probe, and the API server polls each 10 s.
 const HEALED: Duration = NEXT_PROBE.saturating_add(POLL_AFTER_FAILURE).saturating_add(TICK);
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -1,15 +1,13 @@
 //! New versions, going back, and new wrapping keys: one id at a time, and none twice.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use keystead_crypto::{Envelope, Purpose, SystemRandom, open, seal};
-use keystead_model::KeyVersion;
+use keystead_crypto::Envelope;
 use keystead_provider::switchable::Mode;
-use keystead_provider::{Description, Pending};
 
+use super::key_service::KeyService;
 use super::*;
 use crate::testbed::{PROBE_INTERVAL, Testbed};
 
@@ -93,82 +91,6 @@ async fn two_plugins_on_one_key_agree() {
     let sealed = one.kms.encrypt(b"seed").expect("works");
     let opened = other.kms.decrypt(&sealed.ciphertext, Some(&sealed.key_id)).await;
     assert_eq!(opened.expect("the same key").expose(), b"seed");
-}
-
-/// A key service in memory: versions, a primary, and a count of activations.
-#[derive(Clone)]
-struct KeyService {
-    description: Description,
-    keys: Arc<Mutex<Keys>>,
-}
-
-#[derive(Default)]
-struct Keys {
-    versions: BTreeMap<u32, Secret32>,
-    primary: u32,
-    activation: u32,
-}
-
-impl KeyService {
-    fn new() -> Self {
-        let service =
-            Self { description: Description { kind: "memory", key_name: "k".into() }, keys: Arc::default() };
-        service.rotate();
-        service
-    }
-
-    fn rotate(&self) {
-        let mut keys = self.keys.lock().expect("not poisoned");
-        let number = u32::try_from(keys.versions.len()).expect("few") + 1;
-        keys.versions.insert(number, Secret32::generate(&SystemRandom).expect("random bytes"));
-        keys.activate(number);
-    }
-
-    /// Makes an earlier version the primary again.
-    fn go_back(&self, draw: u32) {
-        let mut keys = self.keys.lock().expect("not poisoned");
-        let number = 1 + draw % u32::try_from(keys.versions.len()).expect("few");
-        if number != keys.primary {
-            keys.activate(number);
-        }
-    }
-
-    fn key_id(&self) -> String {
-        let keys = self.keys.lock().expect("not poisoned");
-        let reference = self.description.reference(KeyVersion::from(keys.primary), Some(keys.activation));
-        reference.expect("a good version").to_string()
-    }
-}
-
-impl Keys {
-    fn activate(&mut self, number: u32) {
-        self.primary = number;
-        self.activation += 1;
-    }
-}
-
-impl Provider for KeyService {
-    fn describe(&self) -> &Description {
-        &self.description
-    }
-
-    fn wrap<'a>(&'a self, key: &'a Secret32) -> Pending<'a, Wrapped> {
-        let keys = self.keys.lock().expect("not poisoned");
-        let (version, activation) = (KeyVersion::from(keys.primary), Some(keys.activation));
-        let mut bytes = Vec::new();
-        let kek = &keys.versions[&keys.primary];
-        seal(kek, Purpose::KeyFileWrap, b"", key.expose(), &SystemRandom, &mut bytes).expect("sealed");
-        Box::pin(async move { Ok(Wrapped { version, activation, bytes }) })
-    }
-
-    fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
-        let keys = self.keys.lock().expect("not poisoned");
-        let number: u32 = version.as_str().parse().expect("a number");
-        let opened = open(&keys.versions[&number], Purpose::KeyFileWrap, b"", wrapped);
-        let key = opened.ok().and_then(|key| Secret32::from_slice(key.expose()));
-        let corrupt = || ProviderError::new(ErrorClass::Corrupt, "changed");
-        Box::pin(async move { key.ok_or_else(corrupt) })
-    }
 }
 
 const ROTATIONS: u32 = 10_000;

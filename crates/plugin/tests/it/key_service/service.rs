@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -161,6 +161,21 @@ impl KeyService {
         Ok(())
     }
 
+    /// All that the stopped service keeps.
+    pub(crate) fn copy_files(&self) -> Result<TempDir> {
+        ensure!(self.running.is_none(), "the service runs");
+        let copy = tempfile::tempdir()?;
+        copy_tree(self.directory.path(), copy.path())?;
+        Ok(copy)
+    }
+
+    /// Puts back what [`Self::copy_files`] made, and nothing else.
+    pub(crate) fn restore_files(&self, copy: &TempDir) -> Result<()> {
+        ensure!(self.running.is_none(), "the service runs");
+        fs::remove_dir_all(self.directory.path())?;
+        copy_tree(copy.path(), self.directory.path())
+    }
+
     /// Where the administrator's token is, for programs.
     pub(crate) fn admin_token_file(&self) -> Result<PathBuf> {
         Ok(self.running.as_ref().context("the service is stopped")?.token_file())
@@ -197,6 +212,22 @@ impl KeyService {
         self.post(&format!("v1/{RING}/cryptoKeys?cryptoKeyId=other"), body).await?;
         Ok(format!("{RING}/cryptoKeys/other"))
     }
+}
+
+/// With the permissions, which the service checks.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, copied) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &copied)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), copied)?;
+        }
+    }
+    Ok(())
 }
 
 async fn serve(directory: &TempDir, address: SocketAddr) -> Result<Running> {
