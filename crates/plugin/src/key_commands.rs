@@ -123,10 +123,9 @@ fn create_key(path: &Path) -> Result<String, Failure> {
 
 fn list(path: &Path, format: ListFormat) -> Result<String, Failure> {
     let file = load(path).map_err(disk)?;
-    let versions = file.versions().map_err(|error| Failure::from_error(&error))?;
     Ok(match format {
-        ListFormat::Table => table(&file, &versions),
-        ListFormat::Json => json(&file, &versions),
+        ListFormat::Table => table(&file, &file.versions()),
+        ListFormat::Json => json(&file, &file.versions()),
     })
 }
 
@@ -196,9 +195,9 @@ fn import(path: &Path, sealed_file: &Path, identity: &Path) -> Result<String, Fa
     }
     let text = std::fs::read(sealed_file).map_err(unreadable)?;
     let file = open_sealed(&identity, &text).map_err(sealed)?;
-    store(path, &file).map_err(disk)?;
-    let versions = file.versions().map_err(|error| Failure::from_error(&error))?;
-    Ok(format!("put key file {} in place\n{}", path.display(), table(&file, &versions)))
+    let shown = table(&file, &file.versions());
+    store(path, file).map_err(disk)?;
+    Ok(format!("put key file {} in place\n{shown}", path.display()))
 }
 
 fn table(file: &KeyFile, versions: &[VersionInfo]) -> String {

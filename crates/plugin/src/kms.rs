@@ -43,7 +43,7 @@ impl Kms {
         random: Arc<dyn Random>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, InvalidKeyReference> {
-        let key = provider.describe().reference(KeyVersion::from(0), None)?;
+        let key = provider.describe().reference(KeyVersion::from(0), None, None)?;
         Ok(Self { key, provider, published, cache, random, metrics })
     }
 

@@ -90,14 +90,15 @@ impl Prober {
     async fn probe(&self, before: &State, known: &KeyHistory) -> Result<(Probed, KeyHistory), ProviderError> {
         let bug = |text: String| ProviderError::new(ErrorClass::Bug, text);
         let key = Secret32::generate(&*self.random).map_err(|error| bug(error.to_string()))?;
-        let Wrapped { version, activation, bytes } = self.provider.wrap(&key).await?;
+        let Wrapped { version, activation, material, bytes } = self.provider.wrap(&key).await?;
         if !self.provider.unwrap(&version, &bytes).await?.is_same(&key) {
             let text = "the backend did not unwrap what it had just wrapped";
             return Err(ProviderError::new(ErrorClass::Corrupt, text));
         }
-        let reference = self.provider.describe().reference(version, activation).map_err(|error| {
-            ProviderError::new(ErrorClass::Misconfigured, format!("the backend's version is {error}"))
-        })?;
+        let reference =
+            self.provider.describe().reference(version, activation, material).map_err(|error| {
+                ProviderError::new(ErrorClass::Misconfigured, format!("the backend's version is {error}"))
+            })?;
         let history = self.look_back(before, known, &reference).await?;
         Ok((Probed { reference, key, wrapped: bytes }, history))
     }

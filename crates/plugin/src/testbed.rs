@@ -55,10 +55,13 @@ impl Testbed {
     }
 
     pub(crate) fn with_bound(outage_bound: Duration) -> Self {
+        Self::of_key_file(&KeyFile::generate(CREATED, &SystemRandom).expect("a key file"), outage_bound)
+    }
+
+    pub(crate) fn of_key_file(file: &KeyFile, outage_bound: Duration) -> Self {
         let place = tempfile::tempdir().expect("a directory");
         let key_file = place.path().join("key");
-        let first = KeyFile::generate(CREATED, &SystemRandom).expect("a key file");
-        create(&key_file, &first).expect("written");
+        create(&key_file, file).expect("written");
         let local = LocalProvider::open(&key_file, random()).expect("a good key file");
         Self {
             on_disk: Some(Arc::new(OnDisk { key_file, _place: place })),
@@ -70,6 +73,18 @@ impl Testbed {
     pub(crate) fn another(&self) -> Self {
         let local = LocalProvider::open(self.key_file(), random()).expect("a good key file");
         Self { on_disk: self.on_disk.clone(), ..Self::over(local, self.outage_bound) }
+    }
+
+    /// Two hosts that had one key file, and each made a version 2 of its own and promoted it.
+    pub(crate) fn two_hosts_apart() -> (Self, Self) {
+        let one = Self::new();
+        let text = std::fs::read(one.key_file()).expect("a key file");
+        let other = Self::of_key_file(&KeyFile::parse(&text).expect("a good key file"), OUTAGE_BOUND);
+        for host in [&one, &other] {
+            let number = host.add_version();
+            host.promote(number);
+        }
+        (one, other)
     }
 
     /// Over a backend without a key file.
@@ -122,7 +137,8 @@ impl Testbed {
     pub(crate) async fn wrap(&self) -> WrappedKey {
         let key = Secret32::generate(&SystemRandom).expect("random bytes");
         let wrapped = self.provider.wrap(&key).await.expect("the backend works");
-        let reference = self.provider.describe().reference(wrapped.version, wrapped.activation);
+        let reference =
+            self.provider.describe().reference(wrapped.version, wrapped.activation, wrapped.material);
         WrappedKey { key, reference: reference.expect("a good version"), wrapped: wrapped.bytes }
     }
 

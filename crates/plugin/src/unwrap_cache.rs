@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keystead_crypto::Secret32;
-use keystead_model::{ErrorClass, KeyReference, KeyVersion};
+use keystead_model::{ErrorClass, KeyReference, KeyVersion, Material};
 use keystead_provider::{Provider, ProviderError};
 use keystead_runtime::Tasks;
 use tokio::sync::watch;
@@ -40,8 +40,8 @@ pub(crate) struct UnwrapCache {
 #[derive(Default)]
 struct Entries {
     by_wrapped: HashMap<Name, Entry>,
-    /// When the backend last unwrapped something of a version.
-    confirmed: HashMap<KeyVersion, Instant>,
+    /// When the backend last unwrapped something of a KEK.
+    confirmed: HashMap<Kek, Instant>,
     under_way: usize,
     /// Counts lookups, for the order of use.
     clock: u64,
@@ -50,8 +50,22 @@ struct Entries {
 /// Key id and wrapped form: what was wrapped by one version is never served for another.
 type Name = (String, Vec<u8>);
 
+/// What the backend's word about one entry holds for: a version, and of versions that hosts made apart under one number the
+/// one material.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kek {
+    version: KeyVersion,
+    material: Option<Material>,
+}
+
+impl Kek {
+    fn of(reference: &KeyReference) -> Self {
+        Self { version: reference.version().clone(), material: reference.material() }
+    }
+}
+
 enum Entry {
-    Ready { key: Arc<Secret32>, version: KeyVersion, last_used: u64 },
+    Ready { key: Arc<Secret32>, kek: Kek, last_used: u64 },
     UnderWay(watch::Receiver<Option<Outcome>>),
 }
 
@@ -64,7 +78,7 @@ impl UnwrapCache {
     /// Puts in a key that is known already.
     pub(crate) fn learn(&self, reference: &KeyReference, wrapped: &[u8], key: &Arc<Secret32>) {
         let name = (reference.to_string(), wrapped.to_vec());
-        self.entries().insert(name, reference.version(), Arc::clone(key));
+        self.entries().insert(name, Kek::of(reference), Arc::clone(key));
     }
 
     /// The key that `wrapped` holds: from memory, or by one call however many ask at once.
@@ -113,40 +127,40 @@ impl UnwrapCache {
         drop(entries);
 
         // A task of its own: callers may give up, the others still get the answer.
-        let (cache, provider, version) =
-            (Arc::clone(self), Arc::clone(provider), reference.version().clone());
+        let (cache, provider, kek) = (Arc::clone(self), Arc::clone(provider), Kek::of(reference));
         self.tasks.spawn("unwrap", async move {
-            let outcome = provider.unwrap(&version, &name.1).await.map(Arc::new);
-            cache.entries().finish(name, &version, &outcome);
+            let outcome = provider.unwrap(&kek.version, &name.1).await.map(Arc::new);
+            cache.entries().finish(name, kek, &outcome);
             done.send_replace(Some(outcome));
         });
         Found::UnderWay(Lookup::Miss, outcome)
     }
 
-    /// Asks the backend again for one entry of each version. A version that it refuses loses all its entries at once; one
-    /// that it cannot answer for keeps them until the outage bound. Entries that it cannot open any more stay: nobody took
+    /// Asks the backend again for one entry of each KEK. One that it refuses loses all its entries at once; one that it cannot
+    /// answer for keeps them until the outage bound. Entries that it cannot open any more stay: nobody took
     /// the key away, and this may be the only place where it still is.
     pub(crate) async fn recheck(&self, provider: &dyn Provider) {
-        let samples = self.entries().one_of_each_version();
-        for (version, wrapped) in samples {
-            let confirmed = provider.unwrap(&version, &wrapped).await;
+        let samples = self.entries().one_of_each_kek();
+        for (kek, wrapped) in samples {
+            let version = kek.version.as_str();
+            let confirmed = provider.unwrap(&kek.version, &wrapped).await;
             let mut entries = self.entries();
             match confirmed {
                 Ok(_) => {
-                    entries.confirmed.insert(version, Instant::now());
+                    entries.confirmed.insert(kek, Instant::now());
                 }
                 Err(error) if error.class().is_revocation() => {
-                    tracing::warn!(version = version.as_str(), %error, "cached keys dropped: the backend refuses the version");
-                    entries.drop_version(&version);
+                    tracing::warn!(version, %error, "cached keys dropped: the backend refuses the version");
+                    entries.drop_kek(&kek);
                 }
                 Err(error) if error.class() == ErrorClass::Corrupt => {
-                    tracing::warn!(version = version.as_str(), %error, "the backend cannot open what it wrapped; cached keys kept");
+                    tracing::warn!(version, %error, "the backend cannot open what it wrapped; cached keys kept");
                 }
                 Err(error) => {
-                    let age = entries.confirmed.get(&version).map(Instant::elapsed).unwrap_or_default();
+                    let age = entries.confirmed.get(&kek).map(Instant::elapsed).unwrap_or_default();
                     if age >= self.outage_bound {
-                        tracing::warn!(version = version.as_str(), %error, "cached keys dropped: the outage bound is over");
-                        entries.drop_version(&version);
+                        tracing::warn!(version, %error, "cached keys dropped: the outage bound is over");
+                        entries.drop_kek(&kek);
                     }
                 }
             }
@@ -186,22 +200,22 @@ enum Found {
 }
 
 impl Entries {
-    fn insert(&mut self, name: Name, version: &KeyVersion, key: Arc<Secret32>) {
+    fn insert(&mut self, name: Name, kek: Kek, key: Arc<Secret32>) {
         if self.by_wrapped.len() >= CAPACITY && !self.by_wrapped.contains_key(&name) {
             self.evict_one();
         }
         self.clock += 1;
-        let entry = Entry::Ready { key, version: version.clone(), last_used: self.clock };
+        self.confirmed.insert(kek.clone(), Instant::now());
+        let entry = Entry::Ready { key, kek, last_used: self.clock };
         self.by_wrapped.insert(name, entry);
-        self.confirmed.insert(version.clone(), Instant::now());
     }
 
-    fn finish(&mut self, name: Name, version: &KeyVersion, outcome: &Outcome) {
+    fn finish(&mut self, name: Name, kek: Kek, outcome: &Outcome) {
         self.under_way = self.under_way.saturating_sub(1);
         // Removed first, so that it does not count against the capacity twice.
         self.by_wrapped.remove(&name);
         if let Ok(key) = outcome {
-            self.insert(name, version, Arc::clone(key));
+            self.insert(name, kek, Arc::clone(key));
         }
     }
 
@@ -215,17 +229,16 @@ impl Entries {
         }
     }
 
-    fn one_of_each_version(&self) -> HashMap<KeyVersion, Vec<u8>> {
+    fn one_of_each_kek(&self) -> HashMap<Kek, Vec<u8>> {
         let ready = self.by_wrapped.iter().filter_map(|((_, wrapped), entry)| match entry {
-            Entry::Ready { version, .. } => Some((version.clone(), wrapped.clone())),
+            Entry::Ready { kek, .. } => Some((kek.clone(), wrapped.clone())),
             Entry::UnderWay(_) => None,
         });
         ready.collect()
     }
 
-    fn drop_version(&mut self, refused: &KeyVersion) {
-        self.by_wrapped
-            .retain(|_, entry| !matches!(entry, Entry::Ready { version, .. } if version == refused));
+    fn drop_kek(&mut self, refused: &Kek) {
+        self.by_wrapped.retain(|_, entry| !matches!(entry, Entry::Ready { kek, .. } if kek == refused));
         self.confirmed.remove(refused);
     }
 }

@@ -16,7 +16,7 @@ mod version_state;
 
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_class::ErrorClass;
-pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, KeyVersion};
+pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, KeyVersion, Material};
 pub use policy::{Binding, Condition, Policy};
 pub use principal::{InvalidPrincipal, Principal, is_email};
 pub use resource_name::{

@@ -1,9 +1,10 @@
 use keystead_crypto::{MAX_CIPHERTEXT_LEN, SystemRandom};
 use keystead_model::KeyVersion;
 use keystead_provider::Description;
+use keystead_provider_local::KeyFile;
 
 use super::*;
-use crate::testbed::Testbed;
+use crate::testbed::{OUTAGE_BOUND, Testbed};
 
 async fn started() -> Testbed {
     let bed = Testbed::new();
@@ -68,7 +69,7 @@ async fn ciphertexts_of_other_keys_are_refused_without_a_call() {
     let (other, third) = (started().await, Description { kind: "memory", key_name: "k".into() });
     let foreign = other.kms.encrypt(b"seed").expect("sealed");
     let key = other.wrap().await;
-    let reference = third.reference(KeyVersion::from(1), None).expect("a good reference");
+    let reference = third.reference(KeyVersion::from(1), None, None).expect("a good reference");
     let other_kind = Envelope::seal(&reference, &key.key, &key.wrapped, b"seed", &SystemRandom);
 
     let calls = bed.backend.unwraps();
@@ -139,4 +140,57 @@ proptest::proptest! {
             }
         });
     }
+}
+
+/// What a plugin of before fingerprints in key ids encrypted, with the key file of format 1 in `docs/formats/key-file.md`.
+const OLD_KEY_ID: &str = "local-v3-a4-cbfcf3f9dbdf58c6";
+const OLD_CIPHERTEXT: &str = "011c6c6f63616c2d76332d61342d636266636633663964626466353863360060ea0efb02cdab74aa4cf08cc58cea\
+    6c45fe97c80f23709fb5254af0dbce86dd0c6a67d08fe788d90f62e04260e8f6abcb31f7cb7aab21628ee78e4c8fa26d774cf34df1bd31a5e37075\
+    5d1cc03f40bbee03771ea0cec87c82a14fae9fa875255e99dbceb2c4e29af45c824ba49cd66a0838d29d950f5dd927f49b3b3a72b5d77f3892bee6\
+    cdf17f084d497f1bd443fcf37685b3a5c90c1f17e9616b1fa37aff55c04eafb5a234acca32715572068595a10d6a564a27ac845dcaf32f3135350f\
+    50";
+const OLD_SEED: &[u8] = b"a seed of 32 bytes, as they are.";
+
+#[tokio::test]
+async fn what_was_encrypted_before_an_update_opens_and_keeps_its_key_id_until_the_next_rotation() {
+    let document = include_str!("../../../../docs/formats/key-file.md");
+    let (_, rest) = document.split_once("```key-file-1\n").expect("the document has the block");
+    let (text, _) = rest.split_once("```").expect("the block ends");
+    let file = KeyFile::parse(text.as_bytes()).expect("format 1");
+    let bed = Testbed::of_key_file(&file, OUTAGE_BOUND);
+    let ciphertext = hex::decode(OLD_CIPHERTEXT).expect("hexadecimal");
+
+    assert!(bed.prober().probe_once().await);
+    assert_eq!(bed.kms.status().expect("serving").key_id(), OLD_KEY_ID, "nothing is stale after an update");
+    let number = bed.add_version();
+    bed.promote(number);
+    assert!(bed.prober().probe_once().await);
+    let new = bed.kms.encrypt(OLD_SEED).expect("sealed");
+    let (start, digest) = new.key_id.split_at("local-v5-a5-m".len());
+    assert!(start == "local-v5-a5-m" && digest.len() == "01234567-cbfcf3f9dbdf58c6".len(), "{}", new.key_id);
+    for (ciphertext, key_id) in [(&ciphertext, OLD_KEY_ID), (&new.ciphertext, new.key_id.as_str())] {
+        assert_eq!(bed.kms.decrypt(ciphertext, Some(key_id)).await.expect("opened").expose(), OLD_SEED);
+    }
+    // The part is no matter of taste: it stands in the ciphertext, and the request must say it too.
+    let without = format!("local-v5-a5-{}", OLD_KEY_ID.rsplit('-').next().expect("a digest"));
+    assert_eq!(class_of(&bed, &new.ciphertext, Some(&without)).await, Some(ErrorClass::Invalid));
+}
+
+/// Same number, same count of activations, other bytes: nothing of one host is taken for the other's.
+#[tokio::test]
+async fn hosts_that_rotated_apart_have_two_key_ids() {
+    let (one, other) = Testbed::two_hosts_apart();
+    for bed in [&one, &other] {
+        assert!(bed.prober().probe_once().await);
+    }
+    let sealed = one.kms.encrypt(b"seed").expect("sealed");
+    let theirs = other.kms.encrypt(b"seed").expect("sealed");
+    assert!(sealed.key_id.starts_with("local-v2-a2-m") && theirs.key_id.starts_with("local-v2-a2-m"));
+    assert_ne!(sealed.key_id, theirs.key_id);
+    assert_eq!(class_of(&other, &sealed.ciphertext, Some(&theirs.key_id)).await, Some(ErrorClass::Invalid));
+    assert_eq!(class_of(&other, &sealed.ciphertext, Some(&sealed.key_id)).await, Some(ErrorClass::Corrupt));
+    assert_eq!(
+        one.kms.decrypt(&sealed.ciphertext, Some(&sealed.key_id)).await.expect("ours").expose(),
+        b"seed"
+    );
 }

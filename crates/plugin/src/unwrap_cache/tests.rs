@@ -74,7 +74,8 @@ async fn one_wrapped_form_under_two_references_is_two_entries() {
     let bed = Testbed::new();
     let WrappedKey { key, reference, wrapped } = bed.wrap().await;
     let version = reference.version().clone();
-    let other = bed.provider.describe().reference(version, Some(77)).expect("a good version");
+    let other =
+        bed.provider.describe().reference(version, Some(77), reference.material()).expect("a good version");
     let other = WrappedKey { key, reference: other, wrapped: wrapped.clone() };
     assert_opens(&bed, &other).await;
     let (lookup, _) = bed.cache.unwrap(&bed.provider, &reference, &wrapped).await;
@@ -203,6 +204,18 @@ async fn recheck_wipes_the_refused_version_and_no_other() {
     assert_eq!(calls(&bed, assert_opens(&bed, &second[0])).await, 0);
     let (_, outcome) = unwrap(&bed, &first[0]).await;
     assert_eq!(outcome.err().map(|error| error.class()), Some(ErrorClass::NotFound));
+}
+
+/// Two hosts made version 2 apart: what the backend says of one is no word about the other.
+#[tokio::test]
+async fn recheck_asks_once_for_each_material_of_a_version() {
+    let (bed, elsewhere) = Testbed::two_hosts_apart();
+    let (ours, theirs) = (bed.wrap().await, elsewhere.wrap().await);
+    assert_eq!(ours.reference.version(), theirs.reference.version());
+    assert_opens(&bed, &ours).await;
+    bed.cache.learn(&theirs.reference, &theirs.wrapped, &Arc::new(theirs.key));
+    assert_eq!(calls(&bed, recheck(&bed)).await, 2);
+    assert_eq!(bed.cache.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use keystead_crypto::{Envelope, Secret32, SystemRandom};
 use keystead_plugin::transport::SocketSettings;
 use keystead_plugin::{App, ProviderSettings, Running, Settings, StatusVersion};
-use keystead_provider::Provider;
 use keystead_provider::switchable::{Mode, Switchable};
+use keystead_provider::{Provider, Wrapped};
 use keystead_provider_local::LocalProvider;
 use keystead_runtime::{Drained, LogFormat, LogLevel};
 
@@ -100,8 +100,9 @@ impl Served {
         let local = LocalProvider::open(&self.place.key(), Arc::new(SystemRandom)).expect("a key file");
         let key = Secret32::generate(&SystemRandom).expect("random bytes");
         let wrapped = local.wrap(&key).await.expect("wrapped");
-        let reference = local.describe().reference(wrapped.version, wrapped.activation).expect("good");
-        let ciphertext = Envelope::seal(&reference, &key, &wrapped.bytes, plaintext, &SystemRandom);
+        let Wrapped { version, activation, material, bytes } = wrapped;
+        let reference = local.describe().reference(version, activation, material).expect("good");
+        let ciphertext = Envelope::seal(&reference, &key, &bytes, plaintext, &SystemRandom);
         Sealed { ciphertext: ciphertext.expect("sealed"), key_id: reference.to_string() }
     }
 

@@ -41,7 +41,9 @@ pub(crate) fn wrapped(
     if answer.ciphertext_crc32c != Some(checksum(&answer.ciphertext)) {
         return Err(refused("was damaged on its way: its checksum is wrong or missing"));
     }
-    Ok(Wrapped { version: KeyVersion::from(version.version.get()), activation, bytes: answer.ciphertext })
+    let (version, bytes) = (KeyVersion::from(version.version.get()), answer.ciphertext);
+    // Material never leaves the service, and the API says nothing about it.
+    Ok(Wrapped { version, activation, material: None, bytes })
 }
 
 pub(crate) fn unwrapped(answer: Response<DecryptResponse>) -> Result<Secret32, ProviderError> {

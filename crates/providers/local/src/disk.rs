@@ -39,14 +39,16 @@ pub fn create(path: &Path, file: &KeyFile) -> Result<(), DiskError> {
     replace(path, file)
 }
 
-/// Writes a key file where there is none, or in place of one that holds nothing that the new one lacks.
-pub fn store(path: &Path, file: &KeyFile) -> Result<(), DiskError> {
+/// Writes a key file where there is none, or in place of one that holds nothing that the new one lacks. Which versions were
+/// removed here is kept.
+pub fn store(path: &Path, mut file: KeyFile) -> Result<(), DiskError> {
     let _lock = lock(path)?;
     if path.symlink_metadata().is_ok() {
-        file.can_replace(&load(path)?)
-            .map_err(|error| DiskError::Edit { path: path.to_owned(), source: error })?;
+        let old = load(path)?;
+        file.can_replace(&old).map_err(|error| DiskError::Edit { path: path.to_owned(), source: error })?;
+        file.remember(&old);
     }
-    replace(path, file)
+    replace(path, &file)
 }
 
 /// What changes when a file is replaced or rewritten.

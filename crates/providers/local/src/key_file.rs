@@ -1,16 +1,20 @@
 //! What a key file says, its text, and the changes that are allowed.
 //!
 //! ```text
-//! keystead-key-file 1
+//! keystead-key-file 2
 //! # Losing this file loses every Secret that was encrypted with it.
 //! id 0123456789abcdef0123456789abcdef
 //! activation 3
 //! primary 2
 //! next 4
 //! version 1 2026-01-31T12:00:00Z <base64 of 32 bytes>
-//! version 2 2026-04-30T12:00:00Z <base64 of 32 bytes>
+//! version 2 2026-04-30T12:00:00Z <base64 of 32 bytes> <fingerprint: 16 hexadecimal digits>
+//! removed 3 <fingerprint>
 //! sha256 <64 hexadecimal digits: digest of everything above>
 //! ```
+//!
+//! Format 1 had neither fingerprints nor removed versions. A file that holds neither is still written in it, so that nothing
+//! changes before somebody changes the key.
 //!
 //! A file that is not, byte for byte, what would be written for its content is refused.
 
@@ -20,15 +24,19 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use keystead_crypto::{CryptoFailed, Random, Secret32, hkdf_sha256, sha256};
+use keystead_model::Material;
 use zeroize::Zeroizing;
 
-const FIRST_LINE: &str = "keystead-key-file 1";
+const FORMAT_1: &str = "keystead-key-file 1";
+const FORMAT_2: &str = "keystead-key-file 2";
 const WARNING: &str = "# Losing this file loses every Secret that was encrypted with it.";
 
-/// Longest key file that is read, in bytes. 256 versions take 20 KiB.
+/// Longest key file that is read, in bytes. 256 versions take 26 KiB at most, 1,000 removed ones 35 KiB.
 pub(crate) const MAX_LEN: usize = 64 * 1024;
 const MAX_VERSIONS: usize = 256;
-/// Base64 of 32 bytes with a line's other words is under 100 bytes.
+/// As many as fit. One rotation a week fills it in 19 years.
+const MAX_REMOVED: usize = 1000;
+/// Base64 of 32 bytes with a line's other words is under 110 bytes.
 const LINE_CAPACITY: usize = 128;
 
 /// A key file in memory.
@@ -40,12 +48,19 @@ pub struct KeyFile {
     /// The number of the next version: numbers of removed versions are never used again.
     next: u32,
     versions: BTreeMap<u32, Version>,
+    /// Which keys the removed versions had, as far as that was written down, so that no other key takes their place.
+    removed: BTreeMap<u32, Fingerprint>,
 }
+
+type Fingerprint = [u8; 8];
 
 struct Version {
     /// RFC 3339, UTC, whole seconds.
     created: String,
     key: Secret32,
+    fingerprint: Fingerprint,
+    /// Whether the key id says it. Versions that were made before key ids had such a part keep their key ids.
+    in_key_id: bool,
 }
 
 /// One version, for people.
@@ -66,7 +81,14 @@ impl KeyFile {
     pub fn generate(now: &str, random: &dyn Random) -> Result<Self, EditError> {
         let mut id = [0; 16];
         random.fill(&mut id)?;
-        let mut file = Self { id, activation: 0, primary: 0, next: 1, versions: BTreeMap::new() };
+        let mut file = Self {
+            id,
+            activation: 0,
+            primary: 0,
+            next: 1,
+            versions: BTreeMap::new(),
+            removed: BTreeMap::new(),
+        };
         let first = file.add(now, random)?;
         file.promote(first)?;
         Ok(file)
@@ -81,8 +103,12 @@ impl KeyFile {
             return Err(EditError::Time(now.to_owned()));
         }
         let number = self.next;
-        self.next = number.checked_add(1).ok_or(EditError::Full)?;
-        self.versions.insert(number, Version { created: now.to_owned(), key: Secret32::generate(random)? });
+        let next = number.checked_add(1).ok_or(EditError::Full)?;
+        let key = Secret32::generate(random)?;
+        let fingerprint = fingerprint(&self.id, &key)?;
+        let version = Version { created: now.to_owned(), key, fingerprint, in_key_id: true };
+        self.next = next;
+        self.versions.insert(number, version);
         Ok(number)
     }
 
@@ -103,7 +129,12 @@ impl KeyFile {
         if self.primary == number {
             return Err(EditError::IsPrimary(number));
         }
-        self.versions.remove(&number);
+        if self.removed.len() >= MAX_REMOVED {
+            return Err(EditError::Full);
+        }
+        if let Some(version) = self.versions.remove(&number) {
+            self.removed.insert(number, version.fingerprint);
+        }
         Ok(())
     }
 
@@ -129,7 +160,31 @@ impl KeyFile {
                 return Err(EditError::WouldLose(*number));
             }
         }
-        Ok(())
+        match old.known().find(|(number, known)| self.fingerprint(*number).is_some_and(|ours| ours != *known))
+        {
+            Some((number, _)) => Err(EditError::UsedAgain(number)),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps in mind which keys `old` holds or held that this file knows nothing of.
+    pub(crate) fn remember(&mut self, old: &Self) {
+        for (number, fingerprint) in old.known() {
+            if self.fingerprint(number).is_none() && self.removed.len() < MAX_REMOVED {
+                self.removed.insert(number, fingerprint);
+            }
+        }
+    }
+
+    /// Numbers and fingerprints of all versions that are or were there.
+    fn known(&self) -> impl Iterator<Item = (u32, Fingerprint)> {
+        let there = self.versions.iter().map(|(number, version)| (*number, version.fingerprint));
+        there.chain(self.removed.iter().map(|(number, fingerprint)| (*number, *fingerprint)))
+    }
+
+    fn fingerprint(&self, number: u32) -> Option<Fingerprint> {
+        let there = self.versions.get(&number).map(|version| version.fingerprint);
+        there.or_else(|| self.removed.get(&number).copied())
     }
 
     /// The key's canonical name: 32 hexadecimal digits.
@@ -148,25 +203,23 @@ impl KeyFile {
     }
 
     /// All versions by number.
-    pub fn versions(&self) -> Result<Vec<VersionInfo>, CryptoFailed> {
+    pub fn versions(&self) -> Vec<VersionInfo> {
         self.versions
             .iter()
-            .map(|(number, version)| {
-                let mut fingerprint = [0; 8];
-                hkdf_sha256(
-                    version.key.expose(),
-                    &self.id,
-                    b"keystead key file fingerprint 1",
-                    &mut fingerprint,
-                )?;
-                Ok(VersionInfo {
-                    version: *number,
-                    created: version.created.clone(),
-                    primary: *number == self.primary,
-                    fingerprint: hex::encode(fingerprint),
-                })
+            .map(|(number, version)| VersionInfo {
+                version: *number,
+                created: version.created.clone(),
+                primary: *number == self.primary,
+                fingerprint: hex::encode(version.fingerprint),
             })
             .collect()
+    }
+
+    /// What the key id says of a version's key: the first half of its fingerprint.
+    pub(crate) fn material(&self, number: u32) -> Option<Material> {
+        let version = self.versions.get(&number).filter(|version| version.in_key_id)?;
+        let (first, _) = version.fingerprint.split_first_chunk()?;
+        Some(Material(*first))
     }
 
     pub(crate) fn key(&self, number: u32) -> Option<&Secret32> {
@@ -176,10 +229,11 @@ impl KeyFile {
     /// The file's text.
     pub fn print(&self) -> Zeroizing<String> {
         // Allocated once: growing would leave keys behind in freed memory.
-        let mut text = Zeroizing::new(String::with_capacity(LINE_CAPACITY * (self.versions.len() + 8)));
+        let mut text = Zeroizing::new(String::with_capacity(LINE_CAPACITY * self.lines()));
         let _infallible = write!(
             text,
-            "{FIRST_LINE}\n{WARNING}\nid {}\nactivation {}\nprimary {}\nnext {}\n",
+            "{}\n{WARNING}\nid {}\nactivation {}\nprimary {}\nnext {}\n",
+            self.format(),
             self.id(),
             self.activation,
             self.primary,
@@ -187,11 +241,28 @@ impl KeyFile {
         );
         for (number, version) in &self.versions {
             let key = Zeroizing::new(BASE64.encode(version.key.expose()));
-            let _infallible = writeln!(text, "version {number} {} {}", version.created, *key);
+            let _infallible = write!(text, "version {number} {} {}", version.created, *key);
+            if version.in_key_id {
+                let _infallible = write!(text, " {}", hex::encode(version.fingerprint));
+            }
+            text.push('\n');
+        }
+        for (number, fingerprint) in &self.removed {
+            let _infallible = writeln!(text, "removed {number} {}", hex::encode(fingerprint));
         }
         let digest = hex::encode(sha256(text.as_bytes()));
         let _infallible = writeln!(text, "sha256 {digest}");
         text
+    }
+
+    fn format(&self) -> &'static str {
+        let is_new = !self.removed.is_empty() || self.versions.values().any(|version| version.in_key_id);
+        if is_new { FORMAT_2 } else { FORMAT_1 }
+    }
+
+    /// With the six lines before the versions and the digest.
+    fn lines(&self) -> usize {
+        self.versions.len() + self.removed.len() + 8
     }
 
     /// Reads a file's text, which is hostile.
@@ -200,7 +271,7 @@ impl KeyFile {
             return Err(KeyFileError::TooLong(text.len()));
         }
         let text = std::str::from_utf8(text).map_err(|_| KeyFileError::NotText)?;
-        if text.lines().next() != Some(FIRST_LINE) {
+        if !text.lines().next().is_some_and(|line| [FORMAT_1, FORMAT_2].contains(&line)) {
             return Err(KeyFileError::NotAKeyFile);
         }
         check_digest(text)?;
@@ -210,14 +281,20 @@ impl KeyFile {
         let activation = parse_number(&field(lines.next(), "activation")?)?;
         let primary = parse_number(&field(lines.next(), "primary")?)?;
         let next = parse_number(&field(lines.next(), "next")?)?;
-        let mut versions = BTreeMap::new();
+        let (mut versions, mut removed) = (BTreeMap::new(), BTreeMap::new());
         for (line, text) in lines.take_while(|(_, text)| !text.starts_with("sha256 ")) {
-            let (number, version) = parse_version(line, text)?;
-            if versions.insert(number, version).is_some() {
+            let (number, is_new) = if text.starts_with("removed ") {
+                let (number, fingerprint) = parse_removed(line, text)?;
+                (number, removed.insert(number, fingerprint).is_none() && !versions.contains_key(&number))
+            } else {
+                let (number, version) = parse_version(line, text, &id)?;
+                (number, versions.insert(number, version).is_none())
+            };
+            if !is_new {
                 return Err(KeyFileError::Twice { line, number });
             }
         }
-        let file = Self { id, activation, primary, next, versions };
+        let file = Self { id, activation, primary, next, versions, removed };
         file.check(text)?;
         Ok(file)
     }
@@ -226,10 +303,11 @@ impl KeyFile {
         if !self.versions.contains_key(&self.primary) {
             return Err(KeyFileError::NoPrimary(self.primary));
         }
-        if self.versions.keys().any(|number| *number >= self.next) {
+        if self.known().any(|(number, _)| number >= self.next) {
             return Err(KeyFileError::Next(self.next));
         }
-        if self.versions.len() > MAX_VERSIONS || self.print().as_str() != text {
+        let is_full = self.versions.len() > MAX_VERSIONS || self.removed.len() > MAX_REMOVED;
+        if is_full || self.print().as_str() != text {
             return Err(KeyFileError::NotCanonical);
         }
         Ok(())
@@ -247,6 +325,9 @@ impl KeyFile {
 /// Why a key file's text is refused. No variant holds text from the file: it may be key material.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
+    /// The library failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoFailed),
     /// The digest in the last line is to something else.
     #[error("the key file was changed or damaged: its last line does not fit the rest")]
     Digest,
@@ -268,7 +349,7 @@ pub enum KeyFileError {
     #[error("the key file says that version {0} is primary, but holds no such version")]
     NoPrimary(u32),
     /// It starts with something else.
-    #[error("not a key file: the first line must be `keystead-key-file 1`")]
+    #[error("not a key file of this program: the first line must be `{FORMAT_1}` or `{FORMAT_2}`")]
     NotAKeyFile,
     /// Other spaces, order or line ends.
     #[error("the key file is not in the form in which it is written")]
@@ -300,7 +381,8 @@ pub enum EditError {
     Crypto(#[from] CryptoFailed),
     /// No room for more.
     #[error(
-        "the key file is full: it holds at most {MAX_VERSIONS} versions; remove some that nothing uses any more"
+        "the key file is full: it holds at most {MAX_VERSIONS} versions and the fingerprints of {MAX_REMOVED} removed ones; \
+         remove versions that nothing uses any more, or make a new key"
     )]
     Full,
     /// Removing it would stop encryption.
@@ -330,6 +412,11 @@ pub enum EditError {
         /// Given.
         given: String,
     },
+    /// The number of a removed version, with another key.
+    #[error(
+        "version {0} was another key before: the given key file uses the number of a removed version again"
+    )]
+    UsedAgain(u32),
     /// Not RFC 3339.
     #[error("`{0}` is not a time in UTC such as 2026-01-31T12:00:00Z")]
     Time(String),
@@ -375,21 +462,44 @@ fn parse_number(field: &Field<'_>) -> Result<u32, KeyFileError> {
     field.value.parse().map_err(|_| KeyFileError::Line { line: field.line, expected: field.name })
 }
 
-fn parse_version(line: usize, text: &str) -> Result<(u32, Version), KeyFileError> {
+fn parse_version(line: usize, text: &str, id: &[u8; 16]) -> Result<(u32, Version), KeyFileError> {
     let wrong = KeyFileError::Line { line, expected: "version NUMBER TIME BASE64" };
     let mut words = text.split(' ');
-    let (Some("version"), Some(number), Some(created), Some(key), None) =
-        (words.next(), words.next(), words.next(), words.next(), words.next())
+    let (Some("version"), Some(number), Some(created), Some(key), recorded, None) =
+        (words.next(), words.next(), words.next(), words.next(), words.next(), words.next())
     else {
         return Err(wrong);
     };
     let key = BASE64.decode(key).map(Zeroizing::new).ok().and_then(|bytes| Secret32::from_slice(&bytes));
     match (number.parse(), key) {
         (Ok(number), Some(key)) if is_time(created) => {
-            Ok((number, Version { created: created.to_owned(), key }))
+            let fingerprint = fingerprint(id, &key)?;
+            // That it is the one that was written is seen when the file is printed again.
+            let in_key_id = recorded.is_some();
+            Ok((number, Version { created: created.to_owned(), key, fingerprint, in_key_id }))
         }
         _ => Err(wrong),
     }
+}
+
+fn parse_removed(line: usize, text: &str) -> Result<(u32, Fingerprint), KeyFileError> {
+    let wrong = KeyFileError::Line { line, expected: "removed NUMBER FINGERPRINT" };
+    let mut words = text.split(' ').skip(1);
+    let (Some(number), Some(digits), None) = (words.next(), words.next(), words.next()) else {
+        return Err(wrong);
+    };
+    let mut fingerprint = [0; 8];
+    match (number.parse(), hex::decode_to_slice(digits, &mut fingerprint)) {
+        (Ok(number), Ok(())) => Ok((number, fingerprint)),
+        _ => Err(wrong),
+    }
+}
+
+/// One way, because it stands in clear in key ids and lists.
+fn fingerprint(id: &[u8; 16], key: &Secret32) -> Result<Fingerprint, CryptoFailed> {
+    let mut fingerprint = [0; 8];
+    hkdf_sha256(key.expose(), id, b"keystead key file fingerprint 1", &mut fingerprint)?;
+    Ok(fingerprint)
 }
 
 /// `2026-01-31T12:00:00Z`: it is shown to people and never computed with, so its shape is enough.

@@ -83,12 +83,14 @@ impl LocalProvider {
     }
 
     fn reload(&self, last: &KeyFile) -> Result<Loaded, ReloadError> {
-        let loaded = load_open(&self.path)?;
+        let mut loaded = load_open(&self.path)?;
         let file = &loaded.file;
         if file.id() != self.description.key_name {
             return Err(ReloadError::OtherKey { path: self.path.clone() });
         }
         file.can_follow(last).map_err(|source| ReloadError::FallsBack { path: self.path.clone(), source })?;
+        loaded.file.remember(last);
+        let file = &loaded.file;
         tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
         Ok(loaded)
     }
@@ -101,12 +103,15 @@ impl LocalProvider {
         let mut bytes = Vec::with_capacity(MESSAGE_OVERHEAD + 32);
         seal(kek, Purpose::KeyFileWrap, &self.context(version), key.expose(), &*self.random, &mut bytes)
             .map_err(|error| ProviderError::new(ErrorClass::Bug, error.to_string()))?;
-        Ok(Wrapped { version: KeyVersion::from(version), activation: Some(file.activation()), bytes })
+        let (activation, material) = (Some(file.activation()), file.material(version));
+        Ok(Wrapped { version: KeyVersion::from(version), activation, material, bytes })
     }
 
     fn unwrap_now(&self, version: &KeyVersion, wrapped: &[u8]) -> Result<Secret32, ProviderError> {
         let missing = || {
-            let text = format!("the key file holds no version {version}: it was removed, or is not here yet");
+            let text = format!(
+                "the key file holds no version {version}: it was removed, is not here yet, or the file is an older copy"
+            );
             ProviderError::new(ErrorClass::NotFound, text)
         };
         let number: u32 = version.as_str().parse().map_err(|_| missing())?;

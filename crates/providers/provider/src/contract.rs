@@ -18,7 +18,7 @@ pub async fn check(provider: &dyn Provider) {
 fn describes_itself(provider: &dyn Provider) {
     let description = provider.describe();
     assert!(!description.key_name.is_empty(), "the key has a name");
-    let reference = description.reference(KeyVersion::from(1), None);
+    let reference = description.reference(KeyVersion::from(1), None, None);
     assert!(reference.is_ok(), "kind `{}` makes a key reference", description.kind);
 }
 
@@ -36,6 +36,7 @@ async fn wraps_the_same_key_differently_or_alike_but_names_one_version(provider:
     let first = ok(provider.wrap(&key).await, "wrap");
     let second = ok(provider.wrap(&key).await, "wrap again");
     assert_eq!(first.version, second.version, "two wraps in a row name one version");
+    assert_eq!(first.material, second.material, "and one material");
     for wrapped in [first, second] {
         assert!(ok(provider.unwrap(&wrapped.version, &wrapped.bytes).await, "unwrap").is_same(&key));
     }

@@ -1,7 +1,7 @@
 use std::pin::Pin;
 
 use keystead_crypto::{Secret32, sha256};
-use keystead_model::{InvalidKeyReference, KeyReference, KeyVersion};
+use keystead_model::{InvalidKeyReference, KeyReference, KeyVersion, Material};
 
 use crate::ProviderError;
 
@@ -33,6 +33,9 @@ pub struct Wrapped {
     pub version: KeyVersion,
     /// How often the backend has chosen a primary so far, where it counts that.
     pub activation: Option<u32>,
+    /// Which material that version has, where the backend can tell and wants it in key ids. It is always the same for one
+    /// version's material.
+    pub material: Option<Material>,
     /// The wrapped form, 1 to 512 bytes.
     pub bytes: Vec<u8>,
 }
@@ -53,8 +56,9 @@ impl Description {
         &self,
         version: KeyVersion,
         activation: Option<u32>,
+        material: Option<Material>,
     ) -> Result<KeyReference, InvalidKeyReference> {
-        KeyReference::new(self.kind, version, activation, self.key_digest())
+        KeyReference::new(self.kind, version, activation, material, self.key_digest())
     }
 
     /// First 8 bytes of SHA-256 over kind and name. The kind holds no NUL, so no two pairs give one input.

@@ -4,7 +4,7 @@ use keystead_crypto::{
     Envelope, EnvelopeError, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN, MESSAGE_OVERHEAD,
     Random, Secret32, SystemRandom,
 };
-use keystead_model::{KeyReference, KeyVersion};
+use keystead_model::{KeyReference, KeyVersion, Material};
 use proptest::prelude::*;
 
 use crate::fixed::{key, reference, sealed};
@@ -19,10 +19,11 @@ fn cases(cases: u32) -> ProptestConfig {
 
 fn key_reference() -> impl Strategy<Value = KeyReference> {
     let texts = ("[a-z0-9]{1,10}", "[A-Za-z0-9._]{1,32}");
-    (texts, any::<Option<u32>>(), any::<[u8; 8]>()).prop_filter_map(
+    (texts, any::<Option<u32>>(), any::<Option<[u8; 4]>>(), any::<[u8; 8]>()).prop_filter_map(
         "over 63 bytes",
-        |((kind, version), activation, digest)| {
-            KeyReference::new(&kind, KeyVersion::new(version).ok()?, activation, digest).ok()
+        |((kind, version), activation, material, digest)| {
+            let material = material.map(Material);
+            KeyReference::new(&kind, KeyVersion::new(version).ok()?, activation, material, digest).ok()
         },
     )
 }

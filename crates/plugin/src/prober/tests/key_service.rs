@@ -66,7 +66,8 @@ impl KeyService {
 
     pub(super) fn key_id(&self) -> String {
         let keys = self.keys.lock().expect("not poisoned");
-        let reference = self.description.reference(KeyVersion::from(keys.primary), Some(keys.activation));
+        let reference =
+            self.description.reference(KeyVersion::from(keys.primary), Some(keys.activation), None);
         reference.expect("a good version").to_string()
     }
 }
@@ -99,7 +100,7 @@ impl Provider for KeyService {
         let kek = &keys.versions[&keys.primary];
         seal(kek, Purpose::KeyFileWrap, b"", key.expose(), &SystemRandom, &mut bytes).expect("sealed");
         keys.last_wrapped.clone_from(&bytes);
-        Box::pin(async move { Ok(Wrapped { version, activation, bytes }) })
+        Box::pin(async move { Ok(Wrapped { version, activation, material: None, bytes }) })
     }
 
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {

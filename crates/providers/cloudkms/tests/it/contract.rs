@@ -19,7 +19,7 @@ async fn is_described_by_the_keys_name_and_no_address() {
     let place = Place::for_plain(server.address);
     let provider = place.provider();
     assert_eq!((provider.describe().kind, provider.describe().key_name.as_str()), ("cloudkms", KEY));
-    let reference = provider.describe().reference(u32::MAX.into(), Some(u32::MAX)).expect("fits");
+    let reference = provider.describe().reference(u32::MAX.into(), Some(u32::MAX), None).expect("fits");
     assert!(reference.as_str().starts_with("cloudkms-v4294967295-a4294967295-"), "{reference}");
 }
 

@@ -17,7 +17,7 @@ fn files_that_others_can_use_are_refused() {
         assert!(matches!(refused, DiskError::Mode { mode, .. } if mode == bits), "{refused}");
         assert!(refused.hint().is_some_and(|hint| hint.contains("chmod 0600")));
         assert!(edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).is_err());
-        assert!(store(&place.key_file(), &fresh()).is_err());
+        assert!(store(&place.key_file(), fresh()).is_err());
         assert!(LocalProvider::open(&place.key_file(), std::sync::Arc::new(SystemRandom)).is_err());
         assert_eq!(std::fs::read(place.key_file()).expect("read"), before);
     }
@@ -70,8 +70,8 @@ fn link_is_followed_for_reading_and_refused_for_writing() {
     let file = load(&place.key_file()).expect("loaded");
     let refusals = [
         edit(&link, |file| file.add(NOW, &SystemRandom)).err(),
-        store(&link, &file).err(),
         create(&link, &file).err(),
+        store(&link, file).err(),
     ];
     for refused in refusals {
         assert!(matches!(refused, Some(DiskError::Link(_))), "{refused:?}");
@@ -103,8 +103,11 @@ fn fifo_is_refused_and_waits_for_nobody() {
     let fifo = place.key_file();
     make_fifo(&fifo);
     for refused in in_time(move || {
-        let file = fresh();
-        [load(&fifo).err(), edit(&fifo, |file| file.add(NOW, &SystemRandom)).err(), store(&fifo, &file).err()]
+        [
+            load(&fifo).err(),
+            edit(&fifo, |file| file.add(NOW, &SystemRandom)).err(),
+            store(&fifo, fresh()).err(),
+        ]
     }) {
         assert!(matches!(refused, Some(DiskError::NotAFile(_))), "{refused:?}");
     }

@@ -4,7 +4,7 @@ use keystead_crypto::SystemRandom;
 use keystead_provider_local::{DiskError, EditError, KeyFile, create, edit, load, store};
 use proptest::prelude::*;
 
-use crate::fixed::{NOW, Place, fresh, numbers, three_versions};
+use crate::fixed::{NOW, Place, fresh, numbers, of_format_1, three_versions};
 
 #[derive(Clone, Copy, Debug)]
 enum Change {
@@ -134,32 +134,65 @@ fn create_does_not_overwrite() {
 fn store_takes_a_later_state_and_loses_nothing() {
     let place = Place::new();
     let old = three_versions();
-    let copy = || KeyFile::parse(old.print().as_bytes()).expect("parsed");
-    let refusal = |file: &KeyFile| match store(&place.key_file(), file) {
+    let again = |file: &KeyFile| KeyFile::parse(file.print().as_bytes()).expect("parsed");
+    let refusal = |file: &KeyFile| match store(&place.key_file(), again(file)) {
         Err(DiskError::Edit { source, .. }) => source,
         other => panic!("not refused: {other:?}"),
     };
-    store(&place.key_file(), &old).expect("there was none");
+    store(&place.key_file(), again(&old)).expect("there was none");
 
-    let mut without_one = copy();
+    let mut without_one = again(&old);
     without_one.remove(1).expect("removed");
     assert_eq!(refusal(&without_one), EditError::WouldLose(1));
 
     let given = fresh();
     assert_eq!(refusal(&given), EditError::OtherKey { have: old.id(), given: given.id() });
 
-    let mut later = copy();
+    let mut later = again(&old);
     later.add(NOW, &SystemRandom).expect("added");
     later.promote(4).expect("promoted");
-    store(&place.key_file(), &later).expect("a later state");
+    store(&place.key_file(), again(&later)).expect("a later state");
     assert_eq!(refusal(&old), EditError::Older { have: 3, given: 2 });
 
     // Another host also made a version 4.
-    let mut other_host = copy();
+    let mut other_host = again(&old);
     other_host.add(NOW, &SystemRandom).expect("added");
     other_host.promote(4).expect("promoted");
     assert_eq!(refusal(&other_host), EditError::WouldLose(4));
 
     let stored = load(&place.key_file()).expect("loaded");
     assert_eq!(stored.versions(), later.versions());
+}
+
+/// Two hosts add a version each under one number; one of them removes its own and is then given the other's.
+#[test]
+fn another_key_never_takes_the_number_of_a_removed_one() {
+    let place = Place::with_key_file();
+    let copy = load(&place.key_file()).expect("loaded");
+    let add = |file: &mut KeyFile| file.add(NOW, &SystemRandom);
+    assert!(matches!(edit(&place.key_file(), add), Ok(2)));
+    let removed = load(&place.key_file()).expect("loaded");
+    edit(&place.key_file(), |file| file.remove(2)).expect("removed");
+
+    let mut elsewhere = copy;
+    assert_eq!(add(&mut elsewhere), Ok(2));
+    let refused = store(&place.key_file(), elsewhere);
+    assert!(matches!(refused, Err(DiskError::Edit { source: EditError::UsedAgain(2), .. })), "{refused:?}");
+
+    // A copy of before undoes the removal: it is the same key.
+    store(&place.key_file(), removed).expect("the same key");
+    assert_eq!(numbers(&load(&place.key_file()).expect("loaded")), [1, 2]);
+}
+
+/// What is known of removed versions is kept when a file comes from a host that does not know.
+#[test]
+fn removed_versions_are_remembered_over_an_import() {
+    let place = Place::with_key_file();
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    edit(&place.key_file(), |file| file.remove(2)).expect("removed");
+    let unknowing = of_format_1(&load(&place.key_file()).expect("loaded"));
+    assert!(!unknowing.print().contains("removed 2"));
+    store(&place.key_file(), unknowing).expect("imported");
+    let text = load(&place.key_file()).expect("loaded").print();
+    assert!(text.contains("\nremoved 2 "));
 }

@@ -11,14 +11,17 @@ const PLAINTEXT: [u8; 32] = [0x50; 32];
 async fn encrypt(provider: &LocalProvider) -> Vec<u8> {
     let wrapping_key = Secret32::generate(&SystemRandom).expect("random bytes");
     let wrapped = provider.wrap(&wrapping_key).await.expect("wrapped");
-    let reference = provider.describe().reference(wrapped.version, wrapped.activation).expect("reference");
+    let reference = provider
+        .describe()
+        .reference(wrapped.version, wrapped.activation, wrapped.material)
+        .expect("reference");
     Envelope::seal(&reference, &wrapping_key, &wrapped.bytes, &PLAINTEXT, &SystemRandom).expect("sealed")
 }
 
 async fn decrypt(provider: &LocalProvider, ciphertext: &[u8]) -> Option<SecretBytes> {
     let envelope = Envelope::parse(ciphertext).ok()?;
     let reference = envelope.key_reference();
-    let ours = provider.describe().reference(reference.version().clone(), None).expect("reference");
+    let ours = provider.describe().reference(reference.version().clone(), None, None).expect("reference");
     if !ours.is_same_key(reference) {
         return None;
     }

@@ -61,8 +61,21 @@ pub(crate) fn three_versions() -> KeyFile {
     file
 }
 
+/// As a program of before fingerprints would have written it.
+pub(crate) fn of_format_1(file: &KeyFile) -> KeyFile {
+    let body = body(file).replacen("keystead-key-file 2", "keystead-key-file 1", 1);
+    let lines = body.lines().filter(|line| !line.starts_with("removed "));
+    let lines: Vec<String> = lines
+        .map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            ["version", number, created, key, _] => format!("version {number} {created} {key}"),
+            _ => line.to_owned(),
+        })
+        .collect();
+    KeyFile::parse(with_digest(&format!("{}\n", lines.join("\n"))).as_bytes()).expect("format 1")
+}
+
 pub(crate) fn numbers(file: &KeyFile) -> Vec<u32> {
-    file.versions().expect("versions").iter().map(|version| version.version).collect()
+    file.versions().iter().map(|version| version.version).collect()
 }
 
 pub(crate) fn key() -> Secret32 {

@@ -181,7 +181,7 @@ fn what_is_sealed_must_be_a_key_file() {
     let public = identity.recipient().to_string().replace("keystead-recipient-1:", "");
     let public = HpkePublicKey(BASE64.decode(public).expect("base64"));
     let (encapsulated, sealed) = HPKE
-        .seal(b"keystead key file export 1", b"keystead-sealed-key-file 1", b"keystead-key-file 2\n", &public)
+        .seal(b"keystead key file export 1", b"keystead-sealed-key-file 1", b"keystead-key-file 3\n", &public)
         .expect("sealed");
     let text = format!(
         "keystead-sealed-key-file 1\nencapsulated {}\nsealed {}\n",

@@ -64,7 +64,7 @@ fn errors_of_parsing_hold_no_key() {
         (line, &format!("{line}{encoded}")),
         (line, &line.replace('=', "")),
         (line, &encoded),
-        ("keystead-key-file 1", &encoded),
+        ("keystead-key-file 2", &encoded),
     ] {
         assert!(good.contains(from));
         let text = with_digest(&good.replacen(from, to, 1));
@@ -83,7 +83,7 @@ fn errors_of_the_disk_hold_no_key() {
     assert_clean(&create(&place.key_file(), &canary_file()).expect_err("exists"));
     assert_clean(&edit(&place.key_file(), |file| file.remove(1)).expect_err("primary"));
     assert_clean(&edit(&place.key_file(), |file| file.remove(7)).expect_err("no such version"));
-    assert_clean(&store(&place.key_file(), &crate::fixed::fresh()).expect_err("another key"));
+    assert_clean(&store(&place.key_file(), crate::fixed::fresh()).expect_err("another key"));
     std::fs::write(place.key_file(), body(&canary_file())).expect("written");
     assert_clean(&load(&place.key_file()).err().expect("no digest"));
     set_mode(&place.key_file(), 0o644);

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keystead_crypto::SystemRandom;
 use keystead_model::{ErrorClass, KeyVersion};
 use keystead_provider::{Provider, Wrapped, contract};
-use keystead_provider_local::{LocalProvider, edit, load};
+use keystead_provider_local::{KeyFile, LocalProvider, create, edit, load};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::fixed::{NOW, Place, fresh, in_time, key, make_fifo, set_mode};
+use crate::fixed::{NOW, Place, body, fresh, in_time, key, make_fifo, of_format_1, set_mode, with_digest};
 
 #[tokio::test]
 async fn fulfils_the_contract() {
@@ -54,7 +54,10 @@ async fn promotion_is_noticed_and_going_back_has_another_activation() {
     assert_eq!((fourth.version.as_str(), fourth.activation), ("1", Some(3)));
 
     let reference = |wrapped: &Wrapped| {
-        provider.describe().reference(wrapped.version.clone(), wrapped.activation).expect("reference")
+        provider
+            .describe()
+            .reference(wrapped.version.clone(), wrapped.activation, wrapped.material)
+            .expect("reference")
     };
     assert_ne!(reference(&first), reference(&fourth), "a key id is never used again");
     for wrapped in [&first, &second, &third, &fourth] {
@@ -87,7 +90,7 @@ async fn version_from_another_host_is_found_without_a_restart() {
 
     let early = unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await;
     assert_eq!(early, Some(ErrorClass::NotFound), "it is not here yet");
-    keystead_provider_local::store(&place.key_file(), &load(&elsewhere.key_file()).expect("loaded"))
+    keystead_provider_local::store(&place.key_file(), load(&elsewhere.key_file()).expect("loaded"))
         .expect("imported");
     assert_eq!(unwrap_class(&provider, &wrapped.version, &wrapped.bytes).await, None);
 }
@@ -232,6 +235,76 @@ async fn file_that_changes_a_versions_key_or_falls_back_is_not_taken_up() {
         assert_eq!(unwrap_class(&provider, &before.version, &before.bytes).await, None);
         assert_eq!(log.errors(), 1, "{}", log.text());
     }
+}
+
+/// The key id says which material it is: two hosts that rotated apart do not share one.
+#[tokio::test]
+async fn same_number_with_other_material_is_another_key_id() {
+    let (place, elsewhere) = (Place::with_key_file(), Place::new());
+    std::fs::copy(place.key_file(), elsewhere.key_file()).expect("copied");
+    let mut key_ids = Vec::new();
+    for host in [&place, &elsewhere] {
+        let first = key_id(&host.provider()).await;
+        edit(&host.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+        edit(&host.key_file(), |file| file.promote(2)).expect("promoted");
+        key_ids.push((first, key_id(&host.provider()).await));
+        let fingerprint = load(&host.key_file()).expect("loaded").versions()[1].fingerprint[..8].to_owned();
+        assert!(key_ids.last().expect("one").1.starts_with(&format!("local-v2-a2-m{fingerprint}-")));
+    }
+    let [(first, second), (first_there, second_there)] = &key_ids[..] else { panic!("two hosts") };
+    assert_eq!(first, first_there, "the same file");
+    assert_ne!(second, second_there);
+}
+
+/// Secrets that were written before an update are not stale after it.
+#[tokio::test]
+async fn version_of_before_fingerprints_keeps_its_key_id_until_the_next_rotation() {
+    let place = Place::new();
+    create(&place.key_file(), &of_format_1(&fresh())).expect("created");
+    let provider = place.provider();
+    let old = key_id(&provider).await;
+    assert!(!old.contains("-m"), "{old}");
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    assert_eq!(key_id(&provider).await, old, "the new version only unwraps");
+    edit(&place.key_file(), |file| file.promote(2)).expect("promoted");
+    assert!(key_id(&provider).await.starts_with("local-v2-a2-m"));
+    edit(&place.key_file(), |file| file.promote(1)).expect("promoted back");
+    assert_eq!(key_id(&provider).await, old.replace("-a1-", "-a3-"));
+}
+
+/// While it runs the provider remembers every key that it has seen, also where the file does not.
+#[tokio::test]
+async fn another_key_in_place_of_a_removed_one_is_not_taken_up() {
+    let place = Place::with_key_file();
+    edit(&place.key_file(), |file| file.add(NOW, &SystemRandom)).expect("added");
+    let provider = place.provider();
+    // Files of format 1 say nothing of removed versions.
+    let (with, mut other) =
+        (load(&place.key_file()).expect("loaded"), load(&place.key_file()).expect("loaded"));
+    let mut without = load(&place.key_file()).expect("loaded");
+    without.remove(2).expect("removed");
+    put(&place, &of_format_1(&without));
+    assert_eq!(provider.refused(), None);
+
+    other.remove(2).expect("removed");
+    let renumbered = body(&of_format_1(&other)).replace("next 3", "next 2");
+    let mut other = KeyFile::parse(with_digest(&renumbered).as_bytes()).expect("parsed");
+    assert_eq!(other.add(NOW, &SystemRandom), Ok(2));
+    put(&place, &other);
+    let refused = provider.refused().expect("refused");
+    assert!(refused.contains("version 2 was another key before"), "{refused}");
+
+    put(&place, &of_format_1(&with));
+    assert_eq!(provider.refused(), None, "the same key may come back");
+}
+
+fn put(place: &Place, file: &KeyFile) {
+    std::fs::write(place.key_file(), file.print().as_bytes()).expect("written");
+}
+
+async fn key_id(provider: &LocalProvider) -> String {
+    let Wrapped { version, activation, material, .. } = wrap(provider).await;
+    provider.describe().reference(version, activation, material).expect("reference").to_string()
 }
 
 #[test]

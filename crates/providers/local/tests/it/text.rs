@@ -1,10 +1,10 @@
 //! The text of a key file: what is accepted is, byte for byte, what would be written.
 
 use keystead_crypto::{CryptoFailed, Random, SystemRandom};
-use keystead_provider_local::{KeyFile, KeyFileError};
+use keystead_provider_local::{EditError, KeyFile, KeyFileError};
 use proptest::prelude::*;
 
-use crate::fixed::{NOW, body, fresh, three_versions, with_digest};
+use crate::fixed::{NOW, body, fresh, of_format_1, three_versions, with_digest};
 
 fn refused(text: &str) -> KeyFileError {
     KeyFile::parse(text.as_bytes()).err().unwrap_or_else(|| panic!("accepted:\n{text}"))
@@ -38,9 +38,10 @@ proptest! {
 
     #[test]
     fn arbitrary_lines_are_refused_or_printed_again(
-        lines in prop::collection::vec("(id|activation|primary|next|version|sha256|#)? ?[ -~]{0,60}", 0..8),
+        lines in prop::collection::vec("(id|activation|primary|next|version|removed|sha256|#)? ?[ -~]{0,60}", 0..8),
+        format in 1..3_u8,
     ) {
-        let body = format!("keystead-key-file 1\n{}\n", lines.join("\n"));
+        let body = format!("keystead-key-file {format}\n{}\n", lines.join("\n"));
         let text = with_digest(&body);
         if let Ok(file) = KeyFile::parse(text.as_bytes()) {
             prop_assert!(*file.print() == text);
@@ -85,7 +86,7 @@ fn what_a_person_might_have_done_is_refused_by_name() {
         assert!(good.contains(from), "{from}");
         refused(&with_digest(&good.replacen(from, to, 1)))
     };
-    assert_eq!(edited("keystead-key-file 1", "keystead-key-file 2"), KeyFileError::NotAKeyFile);
+    assert_eq!(edited("keystead-key-file 2", "keystead-key-file 3"), KeyFileError::NotAKeyFile);
     assert_eq!(edited("primary 2", "primary 7"), KeyFileError::NoPrimary(7));
     assert_eq!(edited("next 4", "next 3"), KeyFileError::Next(3));
     for (from, to, line, expected) in [
@@ -112,6 +113,7 @@ fn what_a_person_might_have_done_is_refused_by_name() {
         ("version 1", "version 01"),
         ("# Losing", "# losing"),
         ("next 4\n", "next 4\r\n"),
+        ("keystead-key-file 2", "keystead-key-file 1"),
     ] {
         assert_eq!(edited(from, to), KeyFileError::NotCanonical, "{from} -> {to}");
     }
@@ -156,6 +158,76 @@ fn fullest_file_fits_and_is_printed_without_growing() {
 }
 
 #[test]
+fn so_does_one_with_as_many_removed_versions_as_it_takes_and_numbers_of_any_length() {
+    let first = body(&fresh());
+    let high = first.replace("next 2", "next 4294960000");
+    let mut file = KeyFile::parse(with_digest(&high).as_bytes()).expect("parsed");
+    let mut removed = 0;
+    loop {
+        let number = file.add(NOW, &SystemRandom).expect("added");
+        match file.remove(number) {
+            Ok(()) => removed += 1,
+            Err(error) => break assert_eq!(error, EditError::Full),
+        }
+    }
+    assert_eq!(removed, 1000);
+    while file.add(NOW, &SystemRandom).is_ok() {}
+    let text = file.print();
+    assert!(text.len() <= 65_536, "{} bytes", text.len());
+    assert_eq!(text.capacity(), 128 * (256 + 1000 + 8));
+    assert!(KeyFile::parse(text.as_bytes()).is_ok());
+}
+
+#[test]
+fn fingerprints_and_removed_versions_are_read_as_they_are_written_or_not_at_all() {
+    let mut file = three_versions();
+    file.remove(1).expect("removed");
+    let good = body(&file);
+    let words = |start: &str| {
+        let line = good.lines().find(|line| line.starts_with(start)).expect("a line");
+        (line.to_owned(), line.rsplit(' ').next().expect("a word").to_owned())
+    };
+    let ((version, recorded), (removed, gone)) = (words("version 3"), words("removed 1"));
+    assert!(recorded.len() == 16 && gone.len() == 16, "{good}");
+    let edited = |from: &str, to: &str| refused(&with_digest(&good.replacen(from, to, 1)));
+    let expected = "removed NUMBER FINGERPRINT";
+    assert_eq!(edited(&recorded, &gone), KeyFileError::NotCanonical, "another fingerprint");
+    assert_eq!(edited(&recorded, &recorded.to_uppercase().replace('0', "a")), KeyFileError::NotCanonical);
+    assert_eq!(edited(&recorded, &recorded[..8]), KeyFileError::NotCanonical);
+    for (from, to) in [("removed 1", "removed one"), (gone.as_str(), "abc"), (removed.as_str(), "removed 1")]
+    {
+        assert_eq!(edited(from, to), KeyFileError::Line { line: 9, expected });
+    }
+    assert_eq!(edited("removed 1", "removed 01"), KeyFileError::NotCanonical);
+    assert_eq!(edited("removed 1", "removed 2"), KeyFileError::Twice { line: 9, number: 2 });
+    assert_eq!(edited("removed 1", "removed 4"), KeyFileError::Next(4));
+    let twice = format!("{removed}\n{removed}");
+    assert_eq!(edited(&removed, &twice), KeyFileError::Twice { line: 10, number: 1 });
+    let moved = good.replace(&format!("{removed}\n"), "").replace(&version, &format!("{removed}\n{version}"));
+    assert_eq!(refused(&with_digest(&moved)), KeyFileError::NotCanonical);
+}
+
+/// A file of before fingerprints stays as it is until somebody changes the key.
+#[test]
+fn format_1_is_read_and_written_until_a_version_is_added_or_removed() {
+    let old = of_format_1(&three_versions());
+    assert!(old.print().starts_with("keystead-key-file 1\n"));
+    let text = old.print();
+    let parsed = || KeyFile::parse(text.as_bytes()).expect("parsed");
+    for (change, format) in [
+        ((|file| file.promote(1)) as fn(&mut KeyFile) -> Result<(), EditError>, 1),
+        (|file| file.add(NOW, &SystemRandom).map(drop), 2),
+        (|file| file.remove(3), 2),
+    ] {
+        let mut file = parsed();
+        change(&mut file).expect("changed");
+        assert!(file.print().starts_with(&format!("keystead-key-file {format}\n")));
+        assert_eq!(file.versions()[0].fingerprint, old.versions()[0].fingerprint);
+        assert!(KeyFile::parse(file.print().as_bytes()).is_ok());
+    }
+}
+
+#[test]
 fn without_randomness_there_is_no_file() {
     struct NoRandom;
     impl Random for NoRandom {
@@ -166,5 +238,5 @@ fn without_randomness_there_is_no_file() {
     assert!(KeyFile::generate(NOW, &NoRandom).is_err());
     let mut file = fresh();
     assert!(file.add(NOW, &NoRandom).is_err());
-    assert_eq!(file.versions().expect("versions").len(), 1);
+    assert_eq!(file.versions().len(), 1);
 }

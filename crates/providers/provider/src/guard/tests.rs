@@ -11,7 +11,12 @@ impl Provider for Echo {
 
     fn wrap<'a>(&'a self, key: &'a Secret32) -> Pending<'a, Wrapped> {
         Box::pin(async move {
-            Ok(Wrapped { version: KeyVersion::from(1), activation: None, bytes: key.expose().to_vec() })
+            Ok(Wrapped {
+                version: KeyVersion::from(1),
+                activation: None,
+                material: None,
+                bytes: key.expose().to_vec(),
+            })
         })
     }
 

@@ -121,7 +121,7 @@ async fn a_lost_machine_comes_back_from_a_backup_and_the_exported_root_key() {
     let files = Files::empty(settings);
     let root = RootDirectory::open(&files.path("root")).expect("opens");
     let opened = open_sealed(&identity, exported.as_bytes()).expect("opens");
-    keystead_provider_local::store(&root.root_key_path(), &opened).expect("written");
+    keystead_provider_local::store(&root.root_key_path(), opened).expect("written");
     drop(root);
     SqliteStore::restore(&path, &files.database()).expect("restored");
     let (service, first_token) = files.open(&clock).await.expect("opens");
