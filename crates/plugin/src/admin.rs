@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::providers::{ExpirySource, RefusedSource};
+use crate::providers::{ExpirySource, Refused, RefusedSource};
 use crate::snapshot::{NotServing, Published, State};
 use crate::transport::SocketWatch;
 use crate::unwrap_cache::UnwrapCache;
@@ -39,10 +39,9 @@ impl Report for PluginReport {
         if let Some((what, at)) = (self.expiry)() {
             text.push_str(&format!("{what} {}\n", ends(at, SystemTime::now())));
         }
-        if let Some(reason) = (self.refused)() {
-            text.push_str(&format!(
-                "goes on with the last good key, could not start again with it: {reason}\n"
-            ));
+        if let Some(Refused { kept, reason }) = (self.refused)() {
+            let kept = kept.noun();
+            text.push_str(&format!("goes on with the last good {kept}, could not start again: {reason}\n"));
         }
         for key_id in self.published.history().lost() {
             text.push_str(&format!(
@@ -59,7 +58,7 @@ impl Report for PluginReport {
 
     fn metrics(&self) -> String {
         self.metrics.socket(&self.socket);
-        self.metrics.key_refused((self.refused)().is_some());
+        self.metrics.refused((self.refused)().map(|refused| refused.kept));
         self.metrics.keys_lost(self.published.history().lost().count());
         self.metrics.text(&self.published.state(), self.cache.len(), (self.expiry)())
     }

@@ -16,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::providers::Kept;
 use crate::snapshot::State;
 use crate::transport::SocketWatch;
 use crate::unwrap_cache::Lookup;
@@ -68,6 +69,7 @@ pub(crate) struct Metrics {
     socket_lost: Gauge,
     socket_rebinds: Counter,
     key_refused: Gauge,
+    credentials_refused: Gauge,
     keys_lost: Gauge,
 }
 
@@ -178,6 +180,12 @@ impl Metrics {
             "1 while the key that a start would find is not the one in use",
             key_refused.clone(),
         );
+        let credentials_refused = Gauge::default();
+        registry.register(
+            "credentials_refused",
+            "1 while the credentials that a start would find are not those in use",
+            credentials_refused.clone(),
+        );
         let keys_lost = Gauge::default();
         registry.register(
             "keys_lost",
@@ -201,6 +209,7 @@ impl Metrics {
             socket_lost,
             socket_rebinds,
             key_refused,
+            credentials_refused,
             keys_lost,
         }
     }
@@ -227,9 +236,10 @@ impl Metrics {
         self.socket_rebinds.inner().store(watch.rebinds(), Ordering::Relaxed);
     }
 
-    /// Whether a start would not find what the plugin goes on with.
-    pub(crate) fn key_refused(&self, refused: bool) {
-        self.key_refused.set(i64::from(refused));
+    /// What a start would not find as the plugin goes on with it.
+    pub(crate) fn refused(&self, kept: Option<Kept>) {
+        self.key_refused.set(i64::from(kept == Some(Kept::Key)));
+        self.credentials_refused.set(i64::from(kept == Some(Kept::Credentials)));
     }
 
     /// How many key ids the backend has lost.

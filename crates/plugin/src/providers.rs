@@ -19,7 +19,30 @@ pub(crate) struct Opened {
 }
 
 /// Says why what the provider would start with now is not what it goes on with, where that is so.
-pub(crate) type RefusedSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type RefusedSource = Arc<dyn Fn() -> Option<Refused> + Send + Sync>;
+
+/// Something on the disk that is not taken up.
+pub(crate) struct Refused {
+    pub(crate) kept: Kept,
+    pub(crate) reason: String,
+}
+
+/// What goes on as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Key,
+    Credentials,
+}
+
+impl Kept {
+    /// For people.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Credentials => "credentials",
+        }
+    }
+}
 
 impl Opened {
     /// One that says nothing more.
@@ -41,8 +64,8 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
             })?;
             let provider = Arc::new(provider);
             let asked = Arc::clone(&provider);
-            let refused = Arc::new(move || asked.refused());
-            Ok(Opened { refused, ..Opened::silent(provider) })
+            let refused = move || asked.refused().map(|reason| Refused { kept: Kept::Key, reason });
+            Ok(Opened { refused: Arc::new(refused), ..Opened::silent(provider) })
         }
         ProviderSettings::CloudKms(settings) => {
             let provider = CloudKmsProvider::open(settings.as_ref().clone()).map_err(|error| {
@@ -52,7 +75,9 @@ pub(crate) fn open(settings: &ProviderSettings, random: &Arc<dyn Random>) -> Res
             let provider = Arc::new(provider);
             let asked = Arc::clone(&provider);
             let expiry = move || asked.expiry().map(|expiry| (expiry.what, expiry.at));
-            Ok(Opened { expiry: Arc::new(expiry), ..Opened::silent(provider) })
+            let asked = Arc::clone(&provider);
+            let refused = move || asked.refused().map(|reason| Refused { kept: Kept::Credentials, reason });
+            Ok(Opened { provider: Box::new(provider), expiry: Arc::new(expiry), refused: Arc::new(refused) })
         }
     }
 }

@@ -9,6 +9,7 @@ mod exhaustion;
 mod key_commands;
 mod key_service;
 mod log_reader;
+mod open_files;
 mod plugin_in_process;
 mod plugin_process;
 mod process_life;

@@ -153,6 +153,8 @@ impl Plugin {
     pub(crate) fn says(&mut self, text: &str) -> String {
         let end = Instant::now() + DEADLINE;
         loop {
+            // A log that flows on without that line must end too.
+            assert!(Instant::now() < end, "`{text}` was not said in time:\n{}", self.stderr);
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.stderr.push_str(&line);

@@ -210,7 +210,10 @@ fn a_key_file_that_a_start_would_not_find_is_told_and_the_last_good_one_goes_on(
     let (file, away) = (place.key(), place.path("away"));
     fs::rename(&file, &away).expect("moved");
     let text = until_ready();
-    assert!(text.contains("could not start again with it: ") && text.contains("key"), "{text}");
+    assert!(
+        text.contains("goes on with the last good key, could not start again: ") && text.contains("key"),
+        "{text}"
+    );
     assert!(refused());
     assert!(ALERTS.contains("expr: keystead_plugin_key_refused > 0\n"));
 

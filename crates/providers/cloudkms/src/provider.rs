@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystead_crypto::Secret32;
 use keystead_model::{ErrorClass, KeyVersion, VersionNumber};
@@ -28,8 +28,8 @@ pub struct CloudKmsProvider {
 
 struct Current {
     access: Arc<Access>,
-    /// Whether the files were found changed and bad, so that it is said once.
-    reported: bool,
+    /// Why the files that are there now are not used.
+    refused: Option<String>,
 }
 
 impl CloudKmsProvider {
@@ -37,7 +37,7 @@ impl CloudKmsProvider {
     pub fn open(settings: CloudKmsSettings) -> Result<Self, AccessError> {
         let access = Arc::new(Access::load(&settings)?);
         let description = Description { kind: KIND, key_name: settings.key.to_string() };
-        Ok(Self { settings, description, current: Mutex::new(Current { access, reported: false }) })
+        Ok(Self { settings, description, current: Mutex::new(Current { access, refused: None }) })
     }
 
     /// What ends first of the certificates and tokens in use, where the end is known.
@@ -45,19 +45,35 @@ impl CloudKmsProvider {
         self.access().expiry().cloned()
     }
 
+    /// Why credentials or CA as they are on the disk now are not those in use, if they are not. A process that starts would
+    /// have to use them, or could not start.
+    pub fn refused(&self) -> Option<String> {
+        self.access();
+        self.lock().refused.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn access(&self) -> Arc<Access> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !current.access.is_current() {
-            match Access::load(&self.settings) {
-                Ok(access) => {
-                    *current = Current { access: Arc::new(access), reported: false };
-                    tracing::info!(identity = current.access.identity(), "credentials read again");
-                }
-                Err(error) if !current.reported => {
-                    current.reported = true;
+        let mut current = self.lock();
+        if current.access.is_current() {
+            current.refused = None;
+            return Arc::clone(&current.access);
+        }
+        // Each time until it succeeds: what kept a file from being read may be over.
+        match Access::load(&self.settings) {
+            Ok(access) => {
+                *current = Current { access: Arc::new(access), refused: None };
+                tracing::info!(identity = current.access.identity(), "credentials read again");
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if current.refused.as_ref() != Some(&reason) {
                     tracing::error!(%error, "the credentials cannot be used; going on with the last good ones");
                 }
-                Err(_) => {}
+                current.refused = Some(reason);
             }
         }
         Arc::clone(&current.access)

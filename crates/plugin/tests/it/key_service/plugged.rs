@@ -108,6 +108,18 @@ impl Plugged {
         get(self.running.as_ref().and_then(Running::admin).expect("an admin port"), "/readyz")
     }
 
+    /// One value of `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, text) =
+            get(self.running.as_ref().and_then(Running::admin).expect("an admin port"), "/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name}:\n{text}")).parse().expect("a number")
+    }
+
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.directory.path().join("credentials.json")
+    }
+
     /// How long it took until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) -> Result<Duration> {
         let start = Instant::now();

@@ -27,6 +27,7 @@ async fn a_service_that_was_restored_and_rotated_again_has_another_key_under_the
     let told = format!("the key backend has lost {second}: ");
     let (status, text) = plugin.readyz();
     assert!(status == 200 && text.contains(&told), "{status} {text}");
+    assert_eq!(plugin.metric("keystead_plugin_keys_lost"), 1.0);
     plugin.decrypt(&plugin.encrypt().await?).await?;
     plugin.decrypt(&sealed).await?;
 

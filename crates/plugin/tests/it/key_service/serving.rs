@@ -259,6 +259,30 @@ async fn the_provider_fulfils_its_contract_over_the_real_service() -> Result<()>
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_a_start_would_not_find_are_told_and_the_last_good_ones_go_on() -> Result<()> {
+    let service = KeyService::start().await?;
+    let token = service.create_token().await?;
+    let mut plugin = Plugged::ready(&service, &[&token], OFTEN).await?;
+    let refused = || plugin.metric("keystead_plugin_credentials_refused");
+    let told =
+        || plugin.readyz().1.contains("goes on with the last good credentials, could not start again: ");
+    assert!(refused() == 0.0 && !told());
+
+    let (path, away) = (plugin.credentials(), plugin.credentials().with_extension("away"));
+    std::fs::rename(&path, &away)?;
+    assert!(refused() == 1.0 && told(), "{:?}", plugin.readyz());
+    assert_eq!(plugin.readyz().0, 200);
+    plugin.decrypt(&plugin.encrypt().await?).await?;
+    std::fs::write(&path, "{")?;
+    assert!(refused() == 1.0 && told());
+    assert_eq!(plugin.metric("keystead_plugin_key_refused"), 0.0, "it is not the key");
+
+    std::fs::rename(&away, &path)?;
+    assert!(refused() == 0.0 && !told());
+    plugin.stop().await
+}
+
 /// Whatever else is tried with what stands on a control-plane host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a10_p15_the_plugins_token_can_encrypt_and_decrypt_with_its_key_and_nothing_else() -> Result<()> {

@@ -37,6 +37,40 @@ async fn a_new_token_is_taken_up_without_a_restart() {
     provider.wrap(&key()).await.expect_err("the first one is unknown by now");
 }
 
+/// Each file that the credentials are made of, gone and turned bad: said as long as it is so, and tried again each time.
+#[tokio::test]
+async fn files_that_a_start_could_not_use_are_told_until_they_are_back() {
+    let kms = StandIn::new();
+    kms.know(&[format!("Bearer {FIRST}")]);
+    let server = Server::start(None, kms.answers()).await;
+    let place = Place::for_plain(server.address);
+    let authority = rcgen::generate_simple_self_signed(["kms".to_owned()]).expect("a certificate").cert.pem();
+    let ca_file = place.write("ca.pem", &authority, 0o644);
+    let client = rcgen::generate_simple_self_signed(["plugin".to_owned()]).expect("a certificate");
+    place.write("client.pem", &client.cert.pem(), 0o644);
+    place.write("client.key", &client.signing_key.serialize_pem(), 0o600);
+    place.write_credentials(&format!(
+        r#"{{"endpoint": "http://{}", "tokens": ["{FIRST}"], "clientCertificateFile": "client.pem", "clientKeyFile": "client.key"}}"#,
+        server.address
+    ));
+    let settings = CloudKmsSettings { ca_file: Some(ca_file), ..place.settings() };
+    let provider = CloudKmsProvider::open(settings).expect("good");
+    assert_eq!(provider.refused(), None);
+    for name in ["credentials.json", "ca.pem", "client.pem", "client.key"] {
+        let (path, away) = (place.path(name), place.path("away"));
+        std::fs::rename(&path, &away).expect("moved");
+        let refused = provider.refused().expect(name);
+        assert!(refused.contains(name) && refused.contains("does not exist"), "{refused}");
+        provider.wrap(&key()).await.expect("goes on");
+        std::os::unix::fs::symlink(&path, &path).expect("a link to itself");
+        assert!(provider.refused().expect(name).contains("cannot read"), "{name}");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::rename(&away, &path).expect("moved back");
+        assert_eq!(provider.refused(), None, "{name}");
+        provider.wrap(&key()).await.expect("goes on");
+    }
+}
+
 #[tokio::test]
 async fn k4_the_users_id_selects_one_of_several_tokens() {
     let kms = StandIn::new();
