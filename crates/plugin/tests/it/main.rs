@@ -1,6 +1,7 @@
 //! `keystead-plugin` from outside.
 #![cfg(test)]
 
+mod alerts;
 mod api_server;
 mod bad_input;
 mod calls;
