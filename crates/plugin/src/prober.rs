@@ -104,7 +104,7 @@ impl Prober {
     }
 
     /// Asks the backend for what it wrapped before: under the key id that is served, under the one that would be served
-    /// next, and under those that are lost. An answer that is none for the first two is the answer of the whole probe.
+    /// next, and under those that are lost. An outage of the first two is one of the whole probe.
     async fn look_back(
         &self,
         before: &State,
