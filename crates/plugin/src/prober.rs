@@ -119,7 +119,7 @@ impl Prober {
             if !is_next && !is_served && !used.lost {
                 continue;
             }
-            let ask = || self.provider.unwrap(used.reference.version(), &used.wrapped);
+            let ask = || self.provider.recheck(used.reference.version(), &used.wrapped);
             let mut judged = used.judge(ask().await);
             // An answer that was damaged on its way is asked for again.
             if judged == LookBack::Lost && !used.lost {

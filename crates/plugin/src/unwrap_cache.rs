@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const CAPACITY: usize = 1024;
 /// Unwraps under way at once. kube-apiserver asks serially for each list; more is an attack or a storm.
 const MAX_UNDER_WAY: usize = 256;
+/// Entries that nobody asked for in this time go: what Secrets are under is asked for at least when an API server starts.
+const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 type Outcome = Result<Arc<Secret32>, ProviderError>;
 
@@ -65,7 +67,7 @@ impl Kek {
 }
 
 enum Entry {
-    Ready { key: Arc<Secret32>, kek: Kek, last_used: u64 },
+    Ready { key: Arc<Secret32>, kek: Kek, last_used: u64, asked_for: Instant },
     UnderWay(watch::Receiver<Option<Outcome>>),
 }
 
@@ -111,8 +113,8 @@ impl UnwrapCache {
         entries.clock += 1;
         let now = entries.clock;
         match entries.by_wrapped.get_mut(&name) {
-            Some(Entry::Ready { key, last_used, .. }) => {
-                *last_used = now;
+            Some(Entry::Ready { key, last_used, asked_for, .. }) => {
+                (*last_used, *asked_for) = (now, Instant::now());
                 return Found::Ready(Arc::clone(key));
             }
             Some(Entry::UnderWay(outcome)) => return Found::UnderWay(Lookup::Joined, outcome.clone()),
@@ -140,10 +142,11 @@ impl UnwrapCache {
     /// answer for keeps them until the outage bound. Entries that it cannot open any more stay: nobody took
     /// the key away, and this may be the only place where it still is.
     pub(crate) async fn recheck(&self, provider: &dyn Provider) {
+        self.entries().drop_idle();
         let samples = self.entries().one_of_each_kek();
         for (kek, wrapped) in samples {
             let version = kek.version.as_str();
-            let confirmed = provider.unwrap(&kek.version, &wrapped).await;
+            let confirmed = provider.recheck(&kek.version, &wrapped).await;
             let mut entries = self.entries();
             match confirmed {
                 Ok(_) => {
@@ -206,7 +209,7 @@ impl Entries {
         }
         self.clock += 1;
         self.confirmed.insert(kek.clone(), Instant::now());
-        let entry = Entry::Ready { key, kek, last_used: self.clock };
+        let entry = Entry::Ready { key, kek, last_used: self.clock, asked_for: Instant::now() };
         self.by_wrapped.insert(name, entry);
     }
 
@@ -235,6 +238,12 @@ impl Entries {
             Entry::UnderWay(_) => None,
         });
         ready.collect()
+    }
+
+    fn drop_idle(&mut self) {
+        let idle =
+            |entry: &mut Entry| matches!(entry, Entry::Ready { asked_for, .. } if asked_for.elapsed() > IDLE);
+        self.by_wrapped.retain(|_, entry| !idle(entry));
     }
 
     fn drop_kek(&mut self, refused: &Kek) {

@@ -276,6 +276,18 @@ async fn an_answer_starts_the_bound_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_goes_after_a_week() {
+    let bed = Testbed::new();
+    let (first, _second) = two_versions(&bed).await;
+    for _ in 0..8 {
+        tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+        assert_opens(&bed, &first[0]).await;
+        recheck(&bed).await;
+    }
+    assert_eq!(bed.cache.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn recheck_runs_every_five_minutes_and_ends_when_told() {
     let bed = Testbed::new();
     assert_opens(&bed, &bed.wrap().await).await;

@@ -5,6 +5,7 @@ use keystead_model::{ErrorClass, KeyVersion, VersionNumber};
 use keystead_proto::cloud_kms::key_management_service_client::KeyManagementServiceClient;
 use keystead_proto::cloud_kms::{DecryptRequest, EncryptRequest};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::access::Access;
@@ -13,6 +14,8 @@ use crate::refusal::{Asked, Operation, explain};
 use crate::transport::Transport;
 use crate::{AccessError, CloudKmsSettings, Expiry, KIND};
 
+/// Metadata of a Decrypt that only asks again, which `keystead-server` does not count as a use. Google's service takes no notice.
+const RECHECK: &str = "keystead-recheck";
 /// Largest answer, in bytes: a version's name and a ciphertext of 512 bytes fill less than a quarter.
 const MAX_ANSWER_LEN: usize = 4096;
 
@@ -115,7 +118,12 @@ impl CloudKmsProvider {
         wrapped(answer, &self.settings.key)
     }
 
-    async fn unwrap_now(&self, version: &KeyVersion, bytes: &[u8]) -> Result<Secret32, ProviderError> {
+    async fn unwrap_now(
+        &self,
+        version: &KeyVersion,
+        bytes: &[u8],
+        recheck: bool,
+    ) -> Result<Secret32, ProviderError> {
         let Ok(number) = version.as_str().parse::<VersionNumber>() else {
             let text = format!("{version} is no version of a key in Cloud KMS");
             return Err(ProviderError::new(ErrorClass::NotFound, text));
@@ -127,15 +135,17 @@ impl CloudKmsProvider {
         if bytes.is_empty() {
             return Err(ProviderError::new(ErrorClass::Corrupt, "the ciphertext is empty"));
         }
-        let request = DecryptRequest {
+        let mut request = Request::new(DecryptRequest {
             name: self.description.key_name.clone(),
             ciphertext: bytes.to_vec(),
             ciphertext_crc32c: Some(checksum(bytes)),
             ..DecryptRequest::default()
-        };
-        let answer = self
-            .call(Operation::Decrypt, |mut client| async move { client.decrypt(Request::new(request)).await })
-            .await?;
+        });
+        if recheck {
+            request.metadata_mut().insert(RECHECK, MetadataValue::from_static("1"));
+        }
+        let answer =
+            self.call(Operation::Decrypt, |mut client| async move { client.decrypt(request).await }).await?;
         unwrapped(answer)
     }
 }
@@ -150,6 +160,10 @@ impl Provider for CloudKmsProvider {
     }
 
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
-        Box::pin(self.unwrap_now(version, wrapped))
+        Box::pin(self.unwrap_now(version, wrapped, false))
+    }
+
+    fn recheck<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        Box::pin(self.unwrap_now(version, wrapped, true))
     }
 }

@@ -132,6 +132,10 @@ impl<P: Provider> Provider for Guard<P> {
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
         Box::pin(self.call(move || self.inner.unwrap(version, wrapped)))
     }
+
+    fn recheck<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        Box::pin(self.call(move || self.inner.recheck(version, wrapped)))
+    }
 }
 
 impl Provider for Box<dyn Provider> {
@@ -146,6 +150,10 @@ impl Provider for Box<dyn Provider> {
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
         self.as_ref().unwrap(version, wrapped)
     }
+
+    fn recheck<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        self.as_ref().recheck(version, wrapped)
+    }
 }
 
 impl<P: Provider + ?Sized> Provider for std::sync::Arc<P> {
@@ -159,6 +167,10 @@ impl<P: Provider + ?Sized> Provider for std::sync::Arc<P> {
 
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
         self.as_ref().unwrap(version, wrapped)
+    }
+
+    fn recheck<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        self.as_ref().recheck(version, wrapped)
     }
 }
 

@@ -24,6 +24,12 @@ pub trait Provider: Send + Sync {
     /// answers `Corrupt` when authentication fails and `Denied`, `NotFound` or `FailedPrecondition` when the version may
     /// not be used, and never guesses. It must not panic on any input.
     fn unwrap<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32>;
+
+    /// The same for a key that the caller holds already and only asks about again. A backend that counts uses of a version
+    /// need not count this one.
+    fn recheck<'a>(&'a self, version: &'a KeyVersion, wrapped: &'a [u8]) -> Pending<'a, Secret32> {
+        self.unwrap(version, wrapped)
+    }
 }
 
 /// A wrapped key.

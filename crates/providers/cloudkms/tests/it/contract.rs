@@ -39,6 +39,10 @@ async fn p15_c10_the_version_comes_from_each_answer() {
     for wrapped in [&first, &second] {
         assert!(provider.unwrap(&wrapped.version, &wrapped.bytes).await.expect("unwrapped").is_same(&secret));
     }
+    // Our server does not count as a use what only asks again.
+    assert_eq!(kms.rechecks(), 0);
+    assert!(provider.recheck(&first.version, &first.bytes).await.expect("unwrapped").is_same(&secret));
+    assert_eq!(kms.rechecks(), 1);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ struct State {
     granted: bool,
     /// What the last request said in `authorization`.
     authorization: Option<String>,
+    rechecks: usize,
 }
 
 struct Version {
@@ -48,6 +49,7 @@ impl StandIn {
             known: None,
             granted: true,
             authorization: None,
+            rechecks: 0,
         };
         let stand_in = Self(Arc::new(Mutex::new(state)));
         stand_in.rotate();
@@ -80,6 +82,11 @@ impl StandIn {
     /// Knows these values of `authorization` from now on, and no others.
     pub(crate) fn know(&self, values: &[String]) {
         self.state().known = Some(values.iter().cloned().collect());
+    }
+
+    /// How many calls of Decrypt said that they only ask again.
+    pub(crate) fn rechecks(&self) -> usize {
+        self.state().rechecks
     }
 
     pub(crate) fn last_authorization(&self) -> Option<String> {
@@ -115,6 +122,7 @@ impl StandIn {
                 state.encrypt(&EncryptRequest::decode(message).expect("a request"))
             }
             "/google.cloud.kms.v1.KeyManagementService/Decrypt" => {
+                state.rechecks += usize::from(parts.headers.contains_key("keystead-recheck"));
                 state.decrypt(&DecryptRequest::decode(message).expect("a request"))
             }
             other => panic!("{other} needs more than the role of P15 gives"),
