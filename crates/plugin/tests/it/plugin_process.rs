@@ -88,7 +88,10 @@ impl Place {
         }
         // That user may not be able to reach the binary where it was built.
         let binary = self.path("keystead-plugin");
-        fs::copy(BINARY, &binary).expect("copied");
+        // By another process: a child of another test would keep the file open for writing until its exec, and the kernel
+        // starts no such file.
+        let copied = Command::new("cp").arg(BINARY).arg(&binary).status().expect("cp runs");
+        assert!(copied.success(), "{copied}");
         fs::set_permissions(self.0.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         let mut nobody = Command::new(binary);
         nobody.args(command.get_args()).env_clear().uid(NOBODY).gid(NOBODY);
