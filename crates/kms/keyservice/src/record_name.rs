@@ -131,6 +131,11 @@ pub(crate) fn token(id: &str) -> String {
 
 pub(crate) const TOKENS: &str = "token/";
 
+/// A revoked client certificate, by its serial number: one number has one name, whoever writes zeros before it.
+pub(crate) fn certificate(serial: &str) -> String {
+    format!("certificate/{}", serial.trim_start_matches('0'))
+}
+
 pub(crate) fn backup(name: &str) -> String {
     format!("{BACKUPS}{name}")
 }

@@ -8,6 +8,7 @@ use keystead_model::{ErrorClass, Principal};
 use super::service_account::ServiceAccount;
 use super::token::{Bearer, StoredToken};
 use super::{ClientIdentity, access_token, refusal};
+use crate::operations::CertificateState;
 use crate::{Call, Caller, Credential, KeyService, KmsError, Origin, record_name};
 
 /// Longest bearer credential that is looked at, in bytes: a signed one with a key of 4,096 bits and long claims has 2 KiB.
@@ -118,6 +119,9 @@ impl KeyService {
         if now < certificate.not_before || certificate.not_after <= now {
             return Err(refusal::expired(&format!("certificate {serial}")));
         }
+        if let Some(when) = self.certificate_state(serial).await?.revoke_time {
+            return Err(refusal::revoked(&format!("certificate {serial} was revoked at {when}")));
+        }
         if let Principal::ServiceAccount(email) = &certificate.principal {
             let account = self.enabled_account(email).await?;
             // A certificate does not hold the unique id: one from before the account was made is another account's. It
@@ -129,6 +133,19 @@ impl KeyService {
             }
         }
         Ok((certificate.principal.clone(), Credential::Certificate(serial.clone())))
+    }
+
+    /// What became of a certificate after it was signed. Also that nothing did is remembered, until it is written.
+    async fn certificate_state(&self, serial: &str) -> Result<CertificateState, KmsError> {
+        let record = record_name::certificate(serial);
+        let cache = &self.remembered.certificates;
+        if let Some(known) = cache.get(&record) {
+            return Ok(*known);
+        }
+        let read_after = cache.epoch();
+        let state = self.read(&record).await?.map(|stored| stored.value).unwrap_or_default();
+        cache.keep(&record, &Arc::new(state), read_after);
+        Ok(state)
     }
 
     /// Counts a refusal of somebody unknown: such calls have no record each, or anybody could fill the log.

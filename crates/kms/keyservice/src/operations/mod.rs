@@ -17,6 +17,7 @@ mod iam_policy;
 mod inventory;
 mod issue_certificate;
 mod list;
+mod revoke_certificate;
 mod update_crypto_key;
 mod update_crypto_key_primary_version;
 
@@ -43,5 +44,7 @@ pub use list::{
     GetLocation, GetRetiredResource, ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListLocations,
     ListOptions, ListRetiredResources,
 };
+pub(crate) use revoke_certificate::CertificateState;
+pub use revoke_certificate::RevokeCertificate;
 pub use update_crypto_key::UpdateCryptoKey;
 pub use update_crypto_key_primary_version::UpdateCryptoKeyPrimaryVersion;

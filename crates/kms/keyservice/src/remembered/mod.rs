@@ -17,6 +17,7 @@ pub(crate) use in_step::InStep;
 
 use crate::identity::{ServiceAccount, ServiceAccountKey, StoredToken};
 use crate::keyring::ActiveVersion;
+use crate::operations::CertificateState;
 use crate::policies::StoredPolicy;
 use crate::projects::{Project, ServiceState};
 use crate::record_name;
@@ -42,6 +43,8 @@ pub(crate) struct Remembered {
     pub(crate) unset_policies: Cache<StoredPolicy>,
     pub(crate) services: Cache<ServiceState>,
     pub(crate) tokens: Cache<StoredToken>,
+    /// Of certificates that an authority of ours has signed, revoked or not.
+    pub(crate) certificates: Cache<CertificateState>,
     pub(crate) accounts: Cache<ServiceAccount>,
     pub(crate) account_keys: Cache<ServiceAccountKey>,
     pub(crate) projects: Cache<Project>,
@@ -66,6 +69,7 @@ impl Remembered {
             unset_policies: Cache::new(CACHED_POLICIES),
             services: Cache::new(CACHED_SERVICES),
             tokens: Cache::new(CACHED_IDENTITIES),
+            certificates: Cache::new(CACHED_IDENTITIES),
             accounts: Cache::new(CACHED_IDENTITIES),
             account_keys: Cache::new(CACHED_IDENTITIES),
             projects: Cache::new(CACHED_IDENTITIES),
@@ -104,6 +108,7 @@ impl Remembered {
         act(&self.unset_policies);
         act(&self.services);
         act(&self.tokens);
+        act(&self.certificates);
         act(&self.accounts);
         act(&self.account_keys);
         act(&self.projects);

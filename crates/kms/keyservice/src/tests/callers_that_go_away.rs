@@ -106,6 +106,7 @@ fn changes() -> Vec<Change> {
             keep_bindings: false,
         }),
         change!("RevokeToken", |scene| RevokeToken::new(&scene.server.service, scene.token_id(0)).await?),
+        change!("RevokeCertificate", |_scene| RevokeCertificate { serial: "0a1b".to_owned() }),
         change!("CreateToken", |scene| {
             CreateToken::new(&scene.server.service, USER.parse().unwrap(), String::new(), None).await?
         }),

@@ -6,6 +6,7 @@ use keystead_model::ErrorClass;
 
 use super::*;
 use crate::fresh_server::FreshServer;
+use crate::operations::RevokeCertificate;
 use crate::{CreateToken, Detail, ListTokens, RevokeToken};
 
 const ALICE: &str = "user:alice@example.com";
@@ -213,6 +214,42 @@ async fn a_certificate_counts_while_it_is_valid() {
     let error =
         server.service.authenticate(presented, Origin::default()).await.expect_err("its time is over");
     assert_eq!(reason(&error), "ACCESS_TOKEN_EXPIRED");
+}
+
+#[tokio::test]
+async fn a_certificate_is_revoked_by_its_number_and_no_other() {
+    let server = FreshServer::new().await;
+    let start = server.service.clock.now();
+    let certificate = |serial: &str| ClientIdentity {
+        principal: ALICE.parse().expect("a principal"),
+        serial: serial.to_owned(),
+        not_before: start,
+        not_after: start + SignedDuration::from_secs(60),
+    };
+    // The second has the byte of zeros that DER puts before a high bit.
+    let (first, second) = (certificate("0aff"), certificate("00c0ffee"));
+    let counts = async |server: &FreshServer, certificate: &ClientIdentity| {
+        let presented = Presented { bearer: None, certificate: Some(certificate) };
+        server.service.authenticate(presented, Origin::default()).await
+    };
+    for certificate in [&first, &second] {
+        counts(&server, certificate).await.expect("it counts, and that is remembered");
+    }
+    let admin = server.admin().await;
+    for serial in ["", "xyz", &"a".repeat(43), "../x"] {
+        let command = RevokeCertificate { serial: serial.to_owned() };
+        let error = server.run_as(&admin, command).await.expect_err("no serial number");
+        assert_eq!(error.class(), ErrorClass::Invalid, "{serial}");
+    }
+    for _ in 0..2 {
+        let command = RevokeCertificate { serial: "C0:FF:EE".to_owned() };
+        server.run_as(&admin, command).await.expect("revoked");
+    }
+    let error = counts(&server, &second).await.expect_err("it is revoked");
+    assert_eq!(reason(&error), "ACCESS_TOKEN_REVOKED");
+    counts(&server, &first).await.expect("the other still counts");
+    let server = server.reopen().await;
+    counts(&server, &second).await.expect_err("it stays revoked");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keystead_keyservice::operations::{IssueCertificate, Sign, SignedCertificate};
+use keystead_keyservice::operations::{IssueCertificate, RevokeCertificate, Sign, SignedCertificate};
 use keystead_keyservice::{KmsError, MethodKind};
 use keystead_model::ErrorClass;
 use keystead_proto::keystead_v1 as proto;
@@ -33,6 +33,13 @@ impl Certificates for Adapter {
             serial_number: signed.serial,
             expire_time: Some(to_proto(signed.not_after)),
         }))
+    }
+
+    async fn revoke_certificate(&self, request: Request<proto::RevokeCertificateRequest>) -> Answer<()> {
+        let (call, request) =
+            self.begin(request, method("RevokeCertificate", MethodKind::AdminWrite)).await?;
+        let command = RevokeCertificate { serial: request.serial_number };
+        Ok(Response::new(call.run("", Ok(command)).await?))
     }
 }
 
