@@ -74,6 +74,37 @@ fn faketime_library() -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Prometheus' check of rules, out of Debian's package, which is not installed: that would start a server.
+pub fn promtool() -> Result<PathBuf> {
+    if let Some(program) = on_path("promtool") {
+        return Ok(program);
+    }
+    let folder = go::cache()?.join("promtool");
+    let program = folder.join("usr/bin/promtool");
+    if folder.join(COMPLETE).exists() {
+        return Ok(program);
+    }
+    let advice = "promtool is not on PATH; the package prometheus has it (name as in Debian)";
+    eprintln!("taking promtool out of the package prometheus (usually under a minute)");
+    fs::create_dir_all(&folder)?;
+    let download =
+        || run(Command::new("apt-get").args(["--quiet", "download", "prometheus"]).current_dir(&folder));
+    if download().is_err() {
+        run(Command::new("apt-get").args(["--quiet", "update"])).context(advice)?;
+        download().context(advice)?;
+    }
+    for entry in fs::read_dir(&folder)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|it| it == "deb") {
+            run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder])).context(advice)?;
+            fs::remove_file(package)?;
+        }
+    }
+    ensure!(program.is_file(), "the package prometheus holds no promtool");
+    complete(&folder)?;
+    Ok(program)
+}
+
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
 pub fn gcloud() -> Result<PathBuf> {
     on_path("gcloud").context("gcloud is not on PATH; https://cloud.google.com/sdk has it")

@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &str, Provide)] = &[
     ("python clients", "KEYSTEAD_PYTHON", packages::python),
     ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
     ("libfaketime", "KEYSTEAD_FAKETIME", packages::faketime),
+    ("promtool", "KEYSTEAD_PROMTOOL", packages::promtool),
 ];
 
 /// The list of parts that may be absent.

@@ -126,6 +126,24 @@ async fn p12_alert_rules_are_about_metrics_of_a_running_server() {
     assert_eq!(server.stop().await, 0);
 }
 
+/// Prometheus itself takes every rule, of the server and of the plugin.
+#[test]
+#[ignore = "needs promtool"]
+fn prometheus_takes_the_rules() {
+    let promtool = std::env::var_os("KEYSTEAD_PROMTOOL").expect("KEYSTEAD_PROMTOOL: cargo xtask test");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../deploy/prometheus");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).expect("the rules") {
+        let file = entry.expect("an entry").path();
+        let checked = std::process::Command::new(&promtool).args(["check", "rules"]).arg(&file).output();
+        let checked = checked.expect("promtool runs");
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && said.contains("SUCCESS"), "{}: {checked:?}", file.display());
+        files += 1;
+    }
+    assert_eq!(files, 2);
+}
+
 /// `KeysteadKeyDestructionScheduled`: the counter moves with each version that is scheduled, and with nothing else.
 #[tokio::test]
 async fn p12_a_scheduled_destruction_is_counted_on_a_running_server() {
