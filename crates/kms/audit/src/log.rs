@@ -73,7 +73,6 @@ impl AuditLog {
         files::prepare(dir)?;
         let last_alive = files::last_alive(dir);
         let lock = files::lock(dir)?;
-        files::say_alive(&lock, (settings.clock)());
         let found = recover::find(dir)?;
         if let Some(Recovered { path, bytes }) = &found.recovered {
             let path = path.display();

@@ -62,6 +62,7 @@ pub(crate) struct Failing {
 impl Writer {
     /// Until the log is closed and everything that was left is written.
     pub(crate) fn run(mut self) {
+        files::say_alive(&self.lock, (self.settings.clock)());
         self.record_damage();
         let (mut wanted, mut patience) = (0, Duration::ZERO);
         loop {
