@@ -63,6 +63,7 @@ pub struct Running {
 impl App {
     /// Opens the data directory, or makes everything that is not there, and binds.
     pub async fn build(settings: Settings) -> Result<Self, Failure> {
+        check_room(&settings)?;
         let dir = DataDir::open(&settings.data_dir).map_err(|error| refused_dir(&error))?;
         let metrics = Arc::new(Metrics::default());
         // Before anything is opened: what is wrong with an address is known at once, and nothing was made for it.
@@ -334,6 +335,36 @@ fn refused_open(error: &OpenError) -> Failure {
         }
         _ => failure,
     }
+}
+
+/// What a new server writes besides the reserve of its audit log, in bytes, with room for some thousand calls.
+const FIRST_START: u64 = 16 << 20;
+
+/// Refuses a first start where there is no room for it, before anything is made that would be half a server.
+fn check_room(settings: &Settings) -> Result<(), Failure> {
+    if settings.database.exists() {
+        return Ok(());
+    }
+    let existing = settings.data_dir.ancestors().find(|path| path.is_dir());
+    // Where nothing can be found out, the first write says what is wrong.
+    let Some(found) = existing.and_then(|path| rustix::fs::statvfs(path).ok()) else { return Ok(()) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let reserve = settings.audit.reserve_bytes;
+    let needed = reserve.saturating_add(FIRST_START);
+    if free >= needed {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let text = format!(
+        "there are {} MiB free for {}, and a new server needs {}: {} for the reserve of its audit log and {} for the rest",
+        free >> 20,
+        settings.data_dir.display(),
+        mib(needed),
+        mib(reserve),
+        mib(FIRST_START)
+    );
+    let hint = "make room, choose another place with --data-dir, or a smaller reserve with --audit-reserve";
+    Err(Failure::new(text).hint(hint.to_owned()))
 }
 
 fn refused_dir(error: &DataDirError) -> Failure {

@@ -75,6 +75,27 @@ async fn a_data_directory_is_all_that_is_needed() {
     assert_eq!(server.stop().await, 0);
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_first_start_without_room_says_what_it_needs_and_leaves_nothing() {
+    let place = Place::new();
+    let disk = place.path("disk");
+    fs::create_dir(&disk).expect("made");
+    // The mount ends with the process.
+    let script = "mount -t tmpfs -o size=20m none \"$1\" && \"$2\" --listen 127.0.0.1:0 --data-dir \"$1/new/data\"; \
+                  echo \"code $?\"; ls -A \"$1\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).args([disk.as_os_str(), BINARY.as_ref()]);
+    let output =
+        command.env_clear().envs(clock_environment()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
+    let output = output.expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "code 1\n", "{said}");
+    for part in ["20 MiB free", "/new/data", "needs 48: 32", "--audit-reserve"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn two_servers_do_not_share_a_directory() {
     let place = Place::new();
