@@ -95,26 +95,64 @@ impl<T: Fields> Listing<T> {
         Page { items, next_page_token, total_size }
     }
 
-    /// The page that was asked for, out of all that the parent has. A page begins after the last item of the one before,
-    /// so nothing is shown twice or left out when others come and go in between.
+    /// Begins the page that was asked for, out of all that the parent has.
+    pub fn sieve(&self) -> Sieve<'_, T> {
+        Sieve { listing: self, kept: Vec::new(), total_size: 0 }
+    }
+
+    /// The page that was asked for, out of all that the parent has.
     pub fn page(&self, all: impl IntoIterator<Item = T>) -> Page<T> {
-        let mut keyed: Vec<(String, T)> = all
-            .into_iter()
-            .filter(|item| self.filter.matches(item))
-            .map(|item| (self.order.key(&item), item))
-            .collect();
-        keyed.sort_by(|(a, _), (b, _)| self.order.compare(a, b));
-        let total_size = keyed.len();
-        if let Some(after) = &self.after {
-            keyed.retain(|(key, _)| self.order.compare(key, after).is_gt());
+        let mut sieve = self.sieve();
+        all.into_iter().for_each(|item| sieve.add(item));
+        sieve.page()
+    }
+}
+
+/// A page that is found while its list is read, in any order. It holds two pages at most, however long the list is. A page
+/// begins after the last item of the one before, so nothing is shown twice or left out when others come and go in between.
+pub struct Sieve<'a, T> {
+    listing: &'a Listing<T>,
+    kept: Vec<(String, T)>,
+    total_size: usize,
+}
+
+impl<T: Fields> Sieve<'_, T> {
+    /// Takes the next item of the list.
+    pub fn add(&mut self, item: T) {
+        let Listing { filter, order, after, .. } = self.listing;
+        if !filter.matches(&item) {
+            return;
         }
-        let more = keyed.len() > self.page_size;
-        keyed.truncate(self.page_size);
-        let next_page_token = match keyed.last() {
-            Some((key, _)) if more => issue_token(key, &self.bound_to),
+        self.total_size += 1;
+        let key = order.key(&item);
+        if after.as_ref().is_some_and(|after| order.compare(&key, after).is_le()) {
+            return;
+        }
+        self.kept.push((key, item));
+        if self.kept.len() >= 2 * self.listing.wanted() {
+            self.drop_rest();
+        }
+    }
+
+    /// The page, once the list has no more.
+    pub fn page(mut self) -> Page<T> {
+        self.drop_rest();
+        let Listing { page_size, bound_to, .. } = self.listing;
+        let more = self.kept.len() > *page_size;
+        self.kept.truncate(*page_size);
+        let next_page_token = match self.kept.last() {
+            Some((key, _)) if more => issue_token(key, bound_to),
             _ => String::new(),
         };
-        Page { items: keyed.into_iter().map(|(_, item)| item).collect(), next_page_token, total_size }
+        let items = self.kept.into_iter().map(|(_, item)| item).collect();
+        Page { items, next_page_token, total_size: self.total_size }
+    }
+
+    /// One more than fit stays, so that it is known whether there is another page.
+    fn drop_rest(&mut self) {
+        let order = &self.listing.order;
+        self.kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
+        self.kept.truncate(self.listing.wanted());
     }
 }
 

@@ -10,6 +10,7 @@ use keystead_crypto::{Random, SecretBytes};
 use keystead_model::ErrorClass;
 use keystead_provider::{Provider, ProviderError};
 use keystead_store::{Revision, Store, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::backup::Destinations;
 use crate::identity::{Groups, GroupsError, IdentityState};
@@ -17,6 +18,7 @@ use crate::keyring::Sealing;
 use crate::ledger::Ledger;
 use crate::remembered::{Feed, InStep, Remembered};
 use crate::root::{RootDirectory, RootError};
+use crate::service::MOST_SCANS;
 use crate::{Clock, KeyService, KmsError, Settings};
 
 pub use rollback::Rollback;
@@ -87,6 +89,7 @@ impl KeyService {
             Ledger::new(parts.store, Arc::clone(&parts.audit), feed, compared.witness, destinations, server);
         let service = Self {
             identity,
+            scans: Semaphore::new(MOST_SCANS),
             store,
             audit: parts.audit,
             clock: parts.clock,

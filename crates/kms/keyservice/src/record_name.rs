@@ -72,11 +72,6 @@ pub(crate) fn versions(parent: &CryptoKeyName) -> String {
     format!("version/{}/", place(parent))
 }
 
-/// Versions of all keys of a ring.
-pub(crate) fn versions_in(parent: &KeyRingName) -> String {
-    format!("version/{parent}/")
-}
-
 /// The sealed backing key: the only record that goes when a version is destroyed.
 pub(crate) fn material(name: &CryptoKeyVersionName) -> String {
     format!("material/{}/{:010}", place(&name.key), name.version.get())

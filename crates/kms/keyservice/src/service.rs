@@ -7,6 +7,7 @@ use keystead_iam::{CompiledPolicy, Permission, Query, decide};
 use keystead_model::ErrorClass;
 use keystead_store::Store;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::identity::IdentityState;
 use crate::keyring::Sealing;
@@ -18,6 +19,9 @@ use crate::{Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Se
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 128;
+
+/// Lists that are read whole at the same time: others wait, so that they do not crowd out short calls.
+pub(crate) const MOST_SCANS: usize = 4;
 
 /// The key service: the only one who authorises, commits and records. REST, gRPC and the console call [`KeyService::run`].
 pub struct KeyService {
@@ -31,6 +35,8 @@ pub struct KeyService {
     pub(crate) remembered: Arc<Remembered>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) identity: IdentityState,
+    /// Lists that are read whole, because they are filtered or ordered, at the same time.
+    pub(crate) scans: Semaphore,
     /// Held open, so that no other server takes it.
     pub(crate) _root: RootDirectory,
 }

@@ -1,6 +1,7 @@
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::Principal;
+use keystead_model::listing::{issue_token, read_token};
 
 use super::{StoredToken, Token};
 use crate::records::decode;
@@ -14,7 +15,7 @@ pub struct ListTokens {
     principal: Option<Principal>,
     owner: Resource,
     page_size: usize,
-    after: String,
+    page_token: String,
 }
 
 /// A page of tokens.
@@ -39,7 +40,7 @@ impl ListTokens {
             None => Resource::Server,
         };
         let page_size = if page_size == 0 { MAX_PAGE } else { page_size.min(MAX_PAGE) };
-        Ok(Self { principal, owner, page_size, after: page_token })
+        Ok(Self { principal, owner, page_size, page_token })
     }
 }
 
@@ -64,12 +65,11 @@ impl Operation for ListTokens {
 
     async fn perform(act: &mut Act<'_, Self>) -> Result<TokenPage, KmsError> {
         let command = act.command();
-        if !command.after.is_empty() && !super::token::is_id(&command.after) {
-            return Err(KmsError::invalid("The page token is not one that was given out."));
-        }
-        let mut after = match command.after.as_str() {
+        let principal = command.principal.as_ref().map(ToString::to_string).unwrap_or_default();
+        let bound_to = ["tokens".to_owned(), principal];
+        let mut after = match command.page_token.as_str() {
             "" => String::new(),
-            id => record_name::token(id),
+            token => record_name::token(&read_token(token, &bound_to)?),
         };
         let mut tokens: Vec<Token> = Vec::new();
         loop {
@@ -81,7 +81,7 @@ impl Operation for ListTokens {
                     continue;
                 }
                 if tokens.len() == command.page_size {
-                    let next_page_token = tokens.last().map(|token| token.id.clone());
+                    let next_page_token = tokens.last().map(|token| issue_token(&token.id, &bound_to));
                     return Ok(TokenPage { tokens, next_page_token });
                 }
                 tokens.push(stored.token);

@@ -1,4 +1,5 @@
 use keystead_iam::Permission;
+use keystead_model::listing::{issue_token, read_token};
 use keystead_model::{ProjectId, ProjectName};
 
 use super::ServiceAccount;
@@ -76,12 +77,10 @@ impl Operation for ListServiceAccounts {
     async fn perform(act: &mut Act<'_, Self>) -> Result<AccountPage, KmsError> {
         let ListServiceAccounts { project, page_size, page_token } = act.command();
         let page_size = if *page_size == 0 { MAX_PAGE } else { (*page_size).min(MAX_PAGE) };
+        let bound_to = ["serviceAccounts".to_owned(), project.to_string()];
         let after = match page_token.as_str() {
             "" => String::new(),
-            id if super::account_email::is_account_id(id) => {
-                record_name::service_account(project, &own(id, project))
-            }
-            _ => return Err(KmsError::invalid("The page token is not one that was given out.")),
+            token => record_name::service_account(project, &own(&read_token(token, &bound_to)?, project)),
         };
         let prefix = record_name::service_accounts(project);
         // One more than the page, to see whether there is a next one; and one more for the account of the clusters.
@@ -97,7 +96,7 @@ impl Operation for ListServiceAccounts {
         accounts.truncate(page_size);
         let last = accounts.last().filter(|_| more);
         let next_page_token =
-            last.and_then(|account| account.email.split_once('@')).map(|(id, _)| id.to_owned());
+            last.and_then(|account| account.email.split_once('@')).map(|(id, _)| issue_token(id, &bound_to));
         Ok(AccountPage { accounts, next_page_token })
     }
 }

@@ -1,12 +1,10 @@
 //! Lists: of locations, key rings, keys, versions and retired resources.
 
-use std::collections::BTreeMap;
-
 use keystead_iam::Permission;
 use keystead_model::listing::{Fields, ListRequest, Listing, Page};
 use keystead_model::{
-    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, KeyRing, KeyRingName, LocationName,
-    ProjectName, RetiredResource,
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyRing, KeyRingName,
+    LocationName, ProjectName, RetiredResource,
 };
 use serde::de::DeserializeOwned;
 
@@ -129,29 +127,24 @@ impl Operation for ListCryptoKeys {
             let prefix = record_name::keys(parent);
             let mut items = Vec::new();
             for key in service.read_page::<_, CryptoKey>(&listing, &prefix).await? {
-                let primary = match key.primary {
-                    // Key and version may have been deleted since the page was read.
-                    Some(number) => {
-                        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
-                        service.read(&record_name::version(&name)).await?.map(|stored| stored.value)
-                    }
-                    None => None,
-                };
+                let primary = service.primary(&key).await?;
                 items.push(KeyAndPrimary { key, primary });
             }
             return Ok(listing.plain_page(items, service.total(&prefix).await?));
         }
-        let keys: Vec<CryptoKey> = service.read_all(&record_name::keys(parent)).await?;
-        let versions: Vec<CryptoKeyVersion> = service.read_all(&record_name::versions_in(parent)).await?;
-        let mut versions: BTreeMap<_, _> = versions
-            .into_iter()
-            .map(|version| ((version.name.key.key.clone(), version.name.version), version))
-            .collect();
-        let with_primary = keys.into_iter().map(|key| {
-            let primary = key.primary.and_then(|number| versions.remove(&(key.name.key.clone(), number)));
-            KeyAndPrimary { key, primary }
-        });
-        Ok(listing.page(with_primary))
+        let _place = service.scans.acquire().await.map_err(|_| closed())?;
+        let (mut sieve, mut after) = (listing.sieve(), String::new());
+        loop {
+            let (keys, last) = service.read_some(&record_name::keys(parent), &after).await?;
+            for key in keys {
+                let primary = service.primary(&key).await?;
+                sieve.add(KeyAndPrimary { key, primary });
+            }
+            match last {
+                Some(last) => after = last,
+                None => return Ok(sieve.page()),
+            }
+        }
     }
 }
 
@@ -264,6 +257,11 @@ impl Operation for GetLocation {
     }
 }
 
+/// Nobody closes it while the service is there.
+fn closed() -> KmsError {
+    KmsError::new(ErrorClass::Bug, "lists are not read any more")
+}
+
 impl ListOptions {
     fn parse<T: Fields>(&self, parent: &str) -> Result<Listing<T>, KmsError> {
         Ok(Listing::parse(&ListRequest {
@@ -287,7 +285,23 @@ impl KeyService {
             let items = self.read_page(listing, prefix).await?;
             return Ok(listing.plain_page(items, self.total(prefix).await?));
         }
-        Ok(listing.page(self.read_all(prefix).await?))
+        let _place = self.scans.acquire().await.map_err(|_| closed())?;
+        let (mut sieve, mut after) = (listing.sieve(), String::new());
+        loop {
+            let (items, last) = self.read_some(prefix, &after).await?;
+            items.into_iter().for_each(|item| sieve.add(item));
+            match last {
+                Some(last) => after = last,
+                None => return Ok(sieve.page()),
+            }
+        }
+    }
+
+    /// The primary of a key that was read from a list. Key and version may have been deleted since.
+    async fn primary(&self, key: &CryptoKey) -> Result<Option<CryptoKeyVersion>, KmsError> {
+        let Some(number) = key.primary else { return Ok(None) };
+        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
+        Ok(self.read(&record_name::version(&name)).await?.map(|stored| stored.value))
     }
 
     /// The records of a page of a plain list, and one more. Names of records end as the names of what they hold.
@@ -307,18 +321,28 @@ impl KeyService {
 
     /// All records under a prefix.
     pub(crate) async fn read_all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, KmsError> {
-        let mut all = Vec::new();
-        let mut after = String::new();
+        let (mut all, mut after) = (Vec::new(), String::new());
         loop {
-            let page = self.store.list(prefix, &after, READ).await?;
-            for entry in &page {
-                all.push(decode(&entry.name, &entry.value)?);
-            }
-            match page.last() {
-                Some(last) if page.len() == READ => after.clone_from(&last.name),
-                _ => return Ok(all),
+            let (mut items, last) = self.read_some(prefix, &after).await?;
+            all.append(&mut items);
+            match last {
+                Some(last) => after = last,
+                None => return Ok(all),
             }
         }
+    }
+
+    /// Some records under a prefix, and the name of the last one if there may be more.
+    async fn read_some<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        after: &str,
+    ) -> Result<(Vec<T>, Option<String>), KmsError> {
+        let entries = self.store.list(prefix, after, READ).await?;
+        let items =
+            entries.iter().map(|entry| decode(&entry.name, &entry.value)).collect::<Result<_, _>>()?;
+        let full = entries.len() == READ;
+        Ok((items, entries.into_iter().last().filter(|_| full).map(|last| last.name)))
     }
 
     async fn require_ring(&self, name: &KeyRingName) -> Result<(), KmsError> {

@@ -1,5 +1,5 @@
 use keystead_iam::Permission;
-use keystead_model::ProjectId;
+use keystead_model::listing::{issue_token, read_token};
 
 use super::Project;
 use crate::records::decode;
@@ -44,14 +44,10 @@ impl Operation for ListProjects {
     async fn perform(act: &mut Act<'_, Self>) -> Result<ProjectPage, KmsError> {
         let ListProjects { page_size, page_token } = act.command();
         let page_size = if *page_size == 0 { MAX_PAGE } else { (*page_size).min(MAX_PAGE) };
+        let bound_to = ["projects".to_owned()];
         let mut after = match page_token.as_str() {
             "" => String::new(),
-            token => {
-                let id: Result<ProjectId, _> = token.parse();
-                let id =
-                    id.map_err(|_| KmsError::invalid("The page token is not one that was given out."))?;
-                record_name::project(&id)
-            }
+            token => format!("{}{}", record_name::PROJECTS, read_token(token, &bound_to)?),
         };
         let mut projects: Vec<Project> = Vec::new();
         loop {
@@ -63,7 +59,8 @@ impl Operation for ListProjects {
                     continue;
                 }
                 if projects.len() == page_size {
-                    let next_page_token = projects.last().map(|project| project.id.to_string());
+                    let next_page_token =
+                        projects.last().map(|project| issue_token(project.id.as_str(), &bound_to));
                     return Ok(ProjectPage { projects, next_page_token });
                 }
                 projects.push(project);

@@ -1,7 +1,9 @@
 use keystead_model::ErrorClass;
+use keystead_model::listing::issue_token;
 
 use crate::operations::*;
-use crate::testbed::{LOCATION, Testbed, create_key, ring, version};
+use crate::testbed::{LOCATION, PROJECT, Testbed, create_key, ring, version};
+use crate::{ListProjects, ListServiceAccounts};
 
 #[tokio::test]
 async fn pages_hold_everything_once_and_the_total() {
@@ -48,6 +50,25 @@ async fn a_list_of_what_is_not_there_is_not_found_or_refused() {
     let options = ListOptions { page_token: "forged".into(), ..ListOptions::default() };
     let forged = bed.run(ListKeyRings { parent: LOCATION.parse().unwrap(), options }).await.err().unwrap();
     assert_eq!(forged.class(), ErrorClass::Invalid);
+}
+
+#[tokio::test]
+async fn a_page_token_is_of_one_list() {
+    let bed = Testbed::new().await;
+    let elsewhere = issue_token("a", &["projects".to_owned()]);
+    let list = |page_token: &str| ListServiceAccounts {
+        project: PROJECT.parse().unwrap(),
+        page_size: 0,
+        page_token: page_token.to_owned(),
+    };
+    bed.run(list(&issue_token("a", &["serviceAccounts".to_owned(), PROJECT.to_owned()]))).await.unwrap();
+    for token in [elsewhere.as_str(), "robot", "00"] {
+        let error = bed.run(list(token)).await.map(drop).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Invalid, "{token}");
+        assert!(error.message().contains("page_token does not belong to this request"), "{error}");
+    }
+    let list = ListProjects { page_size: 0, page_token: "b-project".to_owned() };
+    assert_eq!(bed.run(list).await.map(drop).unwrap_err().class(), ErrorClass::Invalid);
 }
 
 #[tokio::test]
