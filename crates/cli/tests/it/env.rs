@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use keystead_testkit::process::clock_environment;
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -172,7 +173,7 @@ async fn with_host_names_the_servers_own_host_needs_no_name() {
     let script = "eval \"$(\"$0\" env --data-dir data)\"; \"$0\" projects list --format 'value(projectId)'";
     let mut shell = Command::new("sh");
     shell.args(["-euc", script, env!("CARGO_BIN_EXE_keystead")]).current_dir(scene.path());
-    let output = shell.env_clear().output().expect("runs");
+    let output = shell.env_clear().envs(clock_environment()).output().expect("runs");
     assert_eq!(stdout(&output), "of-gcloud\nof-keystead\n", "{}", stderr(&output));
 }
 
