@@ -172,9 +172,12 @@ async fn the_sealed_material_is_out_of_every_file() {
     bed.clock.advance(30 * DAY);
     assert_eq!(bed.service.tick().await.destroyed, 1);
     assert!(bed.service.store.is_erasing(), "it is destroyed, and its bytes go in a moment");
-    while bed.service.store.is_erasing() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let erased = async {
+        while bed.service.store.is_erasing() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), erased).await.unwrap();
     assert!(!found(bed.directory.path(), &entry.value));
     assert!(found(bed.directory.path(), &kept.value), "the control: the other one is still there");
 }

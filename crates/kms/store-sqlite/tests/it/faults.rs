@@ -218,9 +218,7 @@ async fn p8_an_erasure_that_finds_the_disk_full() {
     assert_eq!(value(&store, "material/a").await.as_ref(), Some(&secret));
     faults.off("full");
     store.commit(Batch::default().delete("material/a", created).erasing()).await.unwrap();
-    while store.is_erasing() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    crate::erase::erased(&store).await;
     assert_eq!(testbed.files_with(&secret), [""; 0]);
 }
 
