@@ -62,7 +62,7 @@ pub(crate) struct Failing {
 impl Writer {
     /// Until the log is closed and everything that was left is written.
     pub(crate) fn run(mut self) {
-        files::say_alive(&self.lock, (self.settings.clock)());
+        self.say_alive();
         self.record_damage();
         let (mut wanted, mut patience) = (0, Duration::ZERO);
         loop {
@@ -77,7 +77,7 @@ impl Writer {
         }
         self.record_refusals(None);
         self.sign_head();
-        files::say_alive(&self.lock, (self.settings.clock)());
+        self.say_alive();
     }
 
     /// Writes one group and tells everyone who waits for a part of it. Says how many callers there seem to be.
@@ -170,11 +170,10 @@ impl Writer {
         if Instant::now() >= self.next_head {
             self.next_head = Instant::now() + HEAD_EVERY;
             self.sign_head();
-            files::say_alive(&self.lock, (self.settings.clock)());
+            self.say_alive();
         }
         // A clock that jumped must not end the time of records.
-        let trusted = self.watch.look((self.settings.clock)(), Instant::now()).trusted;
-        if trusted && Instant::now() >= self.next_retention {
+        if self.trusts_clock() && Instant::now() >= self.next_retention {
             self.next_retention = Instant::now() + RETENTION_EVERY;
             if let Err(error) = self.delete_expired() {
                 tracing::warn!(%error, "cannot delete segments whose time is over");
@@ -208,6 +207,18 @@ impl Writer {
         } else if let Some(failing) = &mut self.failing {
             // The attempt itself is no call that failed.
             failing.records = records;
+        }
+    }
+
+    fn trusts_clock(&mut self) -> bool {
+        self.watch.look((self.settings.clock)(), Instant::now()).trusted
+    }
+
+    /// Dates the lock, but not by a clock that jumped: the next process must see the jump as well, or a restart would end the
+    /// wait.
+    fn say_alive(&mut self) {
+        if self.trusts_clock() {
+            files::say_alive(&self.lock, (self.settings.clock)());
         }
     }
 

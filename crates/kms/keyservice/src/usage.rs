@@ -79,10 +79,11 @@ impl KeyService {
                 uses.note(name, kind, at).unwrap_or_default()
             }
         };
-        match uses.seen(name) {
-            Some(usage) if must_be_stored => self.write_uses(&[(name.clone(), usage)]).await,
-            _ => Ok(()),
+        if !must_be_stored {
+            return Ok(());
         }
+        let Some(usage) = uses.seen(name) else { return Ok(()) };
+        self.write_uses(&[(name.clone(), usage)]).await
     }
 
     /// Writes what this process has seen and the store does not know yet. The schedule calls it.
