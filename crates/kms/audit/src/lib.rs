@@ -42,7 +42,7 @@ pub use log::{AuditLog, Position, Recovered};
 pub use problem::{Problem, ProblemKind};
 pub use reader::{Reader, RecordLine};
 pub use record::Record;
-pub use refusals::Source;
+pub use refusals::RefusedCaller;
 pub use safe_value::{SafeFields, SafeValue};
 pub use settings::{AuditSettings, Clock, SignedHeads};
 pub use signed_head::{HeadError, HeadSigner, PublicKey, SignedHead};

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::export::Running;
 use crate::metrics::Metrics;
 use crate::queue::{Job, Queue};
-use crate::refusals::{Refusals, Source};
+use crate::refusals::{Refusals, RefusedCaller};
 use crate::reserve::Reserve;
 use crate::segment::{Lines, Next};
 use crate::state::Admission;
@@ -150,7 +150,7 @@ impl AuditLog {
 
     /// Counts a call that is not recorded by itself. Each source has one record a minute, once the minute is over. `reason` is
     /// one of few names that are part of the program, such as `expired_token`.
-    pub fn count_refusal(&self, source: Source, time: Timestamp, reason: &'static str) {
+    pub fn count_refusal(&self, source: RefusedCaller, time: Timestamp, reason: &'static str) {
         self.shared.metrics.refusals.inc();
         self.shared.refusals.count(source, time, reason);
     }

@@ -20,7 +20,7 @@ const MINUTE: i64 = 60;
 
 /// Whose calls are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub enum RefusedCaller {
     /// Nobody that is known: the address at the other end of the connection.
     Address(IpAddr),
     /// Somebody who is known, by email or subject.
@@ -28,16 +28,17 @@ pub enum Source {
 }
 
 /// Seconds of the minute's start, and the source; none: all those that were too many.
-type Key = (i64, Option<Source>);
+type Key = (i64, Option<RefusedCaller>);
 type Counts = BTreeMap<&'static str, u64>;
 
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeMap<i64, HashMap<Option<Source>, Counts>>>);
+pub(crate) struct Refusals(Mutex<BTreeMap<i64, HashMap<Option<RefusedCaller>, Counts>>>);
 
 impl Refusals {
-    pub(crate) fn count(&self, source: Source, time: Timestamp, reason: &'static str) {
+    pub(crate) fn count(&self, source: RefusedCaller, time: Timestamp, reason: &'static str) {
         let minute = time.as_second().div_euclid(MINUTE) * MINUTE;
-        let short = |it: &Source| !matches!(it, Source::Principal(name) if name.len() > MAX_PRINCIPAL);
+        let short =
+            |it: &RefusedCaller| !matches!(it, RefusedCaller::Principal(name) if name.len() > MAX_PRINCIPAL);
         self.add((minute, Some(source).filter(short)), reason, 1);
     }
 
@@ -80,7 +81,7 @@ impl Refusals {
     }
 
     /// Nothing panics while it is held, so a poisoned lock has good content.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Option<Source>, Counts>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Option<RefusedCaller>, Counts>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,10 +100,10 @@ pub(crate) fn content((minute, source): &Key, counts: &Counts, now: Timestamp) -
         minute: String,
         counts: &'a Counts,
     }
-    let known = matches!(source, Some(Source::Principal(_)));
+    let known = matches!(source, Some(RefusedCaller::Principal(_)));
     let source = match source {
-        Some(Source::Address(address)) => address.to_string(),
-        Some(Source::Principal(name)) => name.clone(),
+        Some(RefusedCaller::Address(address)) => address.to_string(),
+        Some(RefusedCaller::Principal(name)) => name.clone(),
         None => "others".to_owned(),
     };
     let start = Timestamp::from_second(*minute).unwrap_or(now);
@@ -122,8 +123,8 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
-    fn source(n: u32) -> Source {
-        Source::Address(n.to_be_bytes().into())
+    fn source(n: u32) -> RefusedCaller {
+        RefusedCaller::Address(n.to_be_bytes().into())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_audit::{AuditLog, Source};
+use keystead_audit::{AuditLog, RefusedCaller};
 use keystead_crypto::Random;
 use keystead_iam::{CompiledPolicy, Permission, Query, decide};
 use keystead_model::ErrorClass;
@@ -97,7 +97,7 @@ impl KeyService {
     /// Counts a request of a known caller that could not be read. It has no record of its own, because nothing of it is known.
     pub fn count_malformed(&self, call: &Call) {
         let principal = call.caller.principal.email().to_owned();
-        self.audit.count_refusal(Source::Principal(principal), call.time, "malformed");
+        self.audit.count_refusal(RefusedCaller::Principal(principal), call.time, "malformed");
     }
 
     /// Decides, and notes what was decided. Without the permission the answer is the same whether or not the resource exists.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use keystead_audit::{AuditLog, AuditSettings, Source};
+use keystead_audit::{AuditLog, AuditSettings, RefusedCaller};
 use serde_json::json;
 
 use crate::scene;
@@ -20,13 +20,13 @@ fn refusals_are_one_record_for_each_source_and_minute() {
     };
     let log = AuditLog::open(dir.path(), AuditSettings { clock, ..scene::settings() }).expect("opens");
     let at = |second| Timestamp::from_second(start + second).expect("a time");
-    let source = |last| Source::Address([10, 0, 0, last].into());
+    let source = |last| RefusedCaller::Address([10, 0, 0, last].into());
     for _ in 0..1000 {
         log.count_refusal(source(1), at(1), "no_credential");
     }
     log.count_refusal(source(1), at(59), "expired_token");
     log.count_refusal(source(2), at(60), "no_credential");
-    log.count_refusal(Source::Principal("ann@example.com".into()), at(61), "malformed");
+    log.count_refusal(RefusedCaller::Principal("ann@example.com".into()), at(61), "malformed");
     now.store(start + 60, Ordering::Relaxed);
     scene::wait_until("the record of the first minute", || log.head().sequence == 1);
     let first = scene::records(dir.path()).remove(0);

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_audit::Source;
+use keystead_audit::RefusedCaller;
 use keystead_model::{ErrorClass, Principal};
 
 use super::service_account::ServiceAccount;
@@ -151,7 +151,7 @@ impl KeyService {
     /// Counts a refusal of somebody unknown: such calls have no record each, or anybody could fill the log.
     pub(super) fn count_refusal(&self, address: Option<IpAddr>, error: &KmsError) {
         if let Some(address) = address {
-            self.audit.count_refusal(Source::Address(address), self.clock.now(), refusal::kind(error));
+            self.audit.count_refusal(RefusedCaller::Address(address), self.clock.now(), refusal::kind(error));
         }
     }
 
