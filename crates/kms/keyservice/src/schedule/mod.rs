@@ -43,27 +43,31 @@ pub struct Tick {
 /// What one process knows of its looks at the agenda.
 pub(crate) struct Schedule {
     watch: ClockWatch,
+    /// The clock went back, and not every rotation has been planned anew since.
+    replans: bool,
     kept: Kept,
 }
 
 impl Schedule {
     /// Nothing was looked at yet. `last_alive`: when the process before this one was.
     pub(crate) fn new(last_alive: Option<Timestamp>, now: Instant) -> Self {
-        Self { watch: ClockWatch::new(last_alive, now), kept: Kept::default() }
+        Self { watch: ClockWatch::new(last_alive, now), replans: false, kept: Kept::default() }
     }
 
     /// Does what is due, as far as the clock is trusted, and says only what earlier looks have not said. `counted` is the clock
     /// that nobody sets.
     pub(crate) async fn look(&mut self, service: &KeyService, counted: Instant) -> Tick {
         let clock = self.watch.look(service.clock.now(), counted);
+        self.replans |= clock.went_back;
         if !service.ledger.agenda_is_read().await {
             return Tick::default();
         }
         let mut done = Tick::default();
-        if clock.went_back {
+        if self.replans {
             // Next times may be as far away as the clock was.
             let all = service.remembered.agenda.rotations();
             done = service.carry_out(all, &mut self.kept).await;
+            self.replans = done.failed > 0;
         }
         if !clock.trusted {
             return done;

@@ -12,13 +12,15 @@ use crate::testbed::{Testbed, key_name, version_name};
 use crate::*;
 
 /// A store that does as it is told, until it misbehaves.
-struct Misbehaving {
-    inner: Arc<dyn Store>,
-    faults: Arc<Faults>,
+pub(super) struct Misbehaving {
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) faults: Arc<Faults>,
 }
 
 #[derive(Default)]
-struct Faults {
+pub(super) struct Faults {
+    /// Once: a commit is refused, and nothing is written.
+    pub(super) refuses: AtomicBool,
     /// A commit panics after it has been written.
     panics: AtomicBool,
     /// A commit is written, and its caller is told that nobody knows.
@@ -53,6 +55,9 @@ impl Store for Misbehaving {
 
     fn commit(&self, batch: Batch) -> Pending<'_, Revision> {
         Box::pin(async move {
+            if self.faults.refuses.swap(false, Ordering::SeqCst) {
+                return Err(keystead_store::StoreError::new(ErrorClass::Invalid, "refused on purpose"));
+            }
             let revision = self.inner.commit(batch).await?;
             assert!(!self.faults.panics.swap(false, Ordering::SeqCst), "a fault on purpose");
             if self.faults.forgets.swap(false, Ordering::SeqCst) { fails() } else { Ok(revision) }

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use keystead_model::VersionState;
 
+use super::after_the_commit::{Faults, Misbehaving};
 use crate::Tick;
 use crate::operations::*;
 use crate::schedule::Schedule;
@@ -64,6 +67,23 @@ async fn a_clock_that_goes_to_2050_and_back_does_no_harm() {
     assert_eq!(look("2026-01-04T00:00:00Z", 76 * hour).await, nothing);
     assert_eq!(next().await, Some("2026-01-05T00:00:00Z".parse().unwrap()), "planned anew");
     assert_eq!(look("2026-01-05T00:00:00Z", 100 * hour).await, Tick { rotated: 1, ..nothing });
+}
+
+#[tokio::test]
+async fn what_could_not_be_planned_anew_is_tried_again() {
+    let faults = Arc::new(Faults::default());
+    let on = Arc::clone(&faults);
+    let bed = scheduled().await.reopen_on(|inner| Arc::new(Misbehaving { inner, faults: on })).await;
+    let start = Instant::now();
+    let mut schedule = Schedule::new(None, start);
+    bed.clock.set("2050-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(schedule.look(&bed.service, start).await.rotated, 1);
+    bed.clock.set("2026-01-04T00:00:00Z".parse().unwrap());
+    faults.refuses.store(true, Ordering::SeqCst);
+    assert_eq!(schedule.look(&bed.service, start).await.failed, 1);
+    assert_eq!(schedule.look(&bed.service, start).await, Tick::default());
+    let key = bed.run(GetCryptoKey { name: key_name() }).await.unwrap().key;
+    assert_eq!(key.next_rotation_time, Some("2026-01-05T00:00:00Z".parse().unwrap()));
 }
 
 #[tokio::test]
