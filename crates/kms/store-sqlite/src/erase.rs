@@ -14,7 +14,7 @@ use keystead_store::StoreError;
 use memchr::memmem::Finder;
 use rusqlite::Connection;
 
-use crate::connection::checkpoint;
+use crate::connection::{self, checkpoint};
 use crate::fault::Fault;
 use crate::store::Shared;
 
@@ -142,9 +142,15 @@ impl Erasure {
         match std::mem::take(&mut self.state) {
             State::Pieces(pieces) => {
                 let through = newest_open(connection)?.unwrap_or_default();
+                let still = hold_still(shared)?;
                 let shared = Arc::clone(shared);
                 let search = thread::Builder::new().name("store-erase".into());
-                let found = search.spawn(move || found(&shared, &pieces)).map_err(|error| {
+                let found = search.spawn(move || {
+                    let found = found(&shared, &pieces);
+                    drop(still);
+                    found
+                });
+                let found = found.map_err(|error| {
                     let text = format!("cannot start a search: {error}");
                     Fault::Store(StoreError::new(ErrorClass::Unavailable, text))
                 })?;
@@ -210,6 +216,15 @@ fn newest_open(connection: &Connection) -> Result<Option<i64>, Fault> {
     Ok(connection.query_row("SELECT max(revision) FROM erasing", [], |row| row.get(0))?)
 }
 
+/// A reader that began while the log was empty: as long as it reads, nothing is moved from the log into the file, so that no copy
+/// can get behind a search. Commits go on in the log.
+fn hold_still(shared: &Shared) -> Result<Connection, Fault> {
+    let reader = connection::reader(&shared.path)?;
+    reader.execute_batch("BEGIN")?;
+    reader.query_row("SELECT count(*) FROM erasing", [], |row| row.get::<_, i64>(0))?;
+    Ok(reader)
+}
+
 fn empty_the_log(connection: &Connection) -> Result<bool, Fault> {
     let ordinary: i64 = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0))?;
     connection.busy_timeout(TURN)?;
@@ -247,5 +262,37 @@ fn found(shared: &Shared, pieces: &[[u8; PIECE]]) -> Result<bool, StoreError> {
         }
         // What crosses the border is seen whole by the next read.
         position += (read - (PIECE - 1)) as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+
+    use keystead_store::{Batch, Store};
+
+    use super::*;
+    use crate::{SqliteSettings, SqliteStore};
+
+    #[tokio::test]
+    async fn while_it_is_searched_the_file_stands_still_and_commits_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        let path = path.join("records.db");
+        let store = SqliteStore::open(&path, SqliteSettings::default()).unwrap();
+        store.commit(Batch::default().put("first", vec![1; 5000])).await.unwrap();
+        store.checkpoint().await.unwrap();
+        let still = hold_still(&store.shared).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        // More pages than SQLite leaves in its log by itself.
+        for number in 0..40 {
+            store.commit(Batch::default().put(format!("other/{number}"), vec![2; 200_000])).await.unwrap();
+        }
+        store.checkpoint().await.unwrap_err();
+        assert!(std::fs::read(&path).unwrap() == before);
+        drop(still);
+        store.checkpoint().await.unwrap();
+        assert!(std::fs::read(&path).unwrap() != before, "the control");
     }
 }

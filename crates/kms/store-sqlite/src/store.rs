@@ -23,7 +23,7 @@ const MOST_UNDER_WAY: usize = 1024;
 ///
 /// Dropping it finishes the commits that were handed over, and waits for that.
 pub struct SqliteStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     reads_under_way: Arc<Semaphore>,
     writes_under_way: Arc<Semaphore>,
     readers: Vec<JoinHandle<()>>,
