@@ -185,7 +185,7 @@ async fn a_server_that_nobody_vouches_for_is_not_talked_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p11_the_servers_policy_is_read_and_changed() {
+async fn the_servers_policy_is_read_and_changed() {
     let scene = Scene::new().await;
     let admins = "server get-iam-policy --format value(bindings.role)";
     assert!(scene.works(admins).contains("roles/keystead.admin"), "{}", scene.works(admins));

@@ -100,7 +100,7 @@ async fn a_project_has_a_policy_too() {
 }
 
 #[tokio::test]
-async fn p11_the_servers_policy_can_be_changed_and_never_without_an_administrator_left() {
+async fn the_servers_policy_can_be_changed_and_never_without_an_administrator_left() {
     let server = Server::with_key().await;
     let (get, set) = ("/keystead/v1/server:getIamPolicy", "/keystead/v1/server:setIamPolicy");
     let first = server.get(&format!("{get}?options.requestedPolicyVersion=3")).await.ok();
