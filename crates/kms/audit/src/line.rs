@@ -39,6 +39,8 @@ pub(crate) enum LineError {
     Hash,
     #[error("is longer than any record")]
     Long,
+    #[error("zero bytes stand where a record was, or where a power cut tore a write that nobody was told of")]
+    Zeros,
 }
 
 /// Appends a line with its line feed to `out`, and returns its hash.

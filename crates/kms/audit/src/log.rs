@@ -208,7 +208,7 @@ impl AuditLog {
                         found.extend(id.map(Cow::into_owned));
                     }
                     Next::Damaged(_) => {}
-                    Next::Torn(_) | Next::End => break,
+                    Next::Torn(_) | Next::Room | Next::End => break,
                 }
             }
             if segment.first <= after.saturating_add(1) {

@@ -49,7 +49,7 @@ impl Reader {
                 match lines.next()? {
                     Next::Record(line) => newest = newest.max(line.sequence),
                     Next::Damaged(_) => {}
-                    Next::Torn(_) | Next::End => break,
+                    Next::Torn(_) | Next::Room | Next::End => break,
                 }
             }
         }
@@ -75,7 +75,7 @@ impl Reader {
                     Err(_) => ProblemKind::Altered("is no text".to_owned()),
                 },
                 Next::Damaged(error) => ProblemKind::Altered(error.to_string()),
-                Next::Torn(_) | Next::End => {
+                Next::Torn(_) | Next::Room | Next::End => {
                     if self.go_on()? {
                         continue;
                     }
@@ -115,7 +115,7 @@ impl Reader {
             match lines.next()? {
                 Next::Record(line) if line.sequence <= self.after => behind = lines.at(),
                 Next::Damaged(_) => {}
-                Next::Record(_) | Next::Torn(_) | Next::End => break,
+                Next::Record(_) | Next::Torn(_) | Next::Room | Next::End => break,
             }
         }
         self.place = Some(Place::open(segment.clone(), behind)?);
@@ -135,7 +135,7 @@ impl Reader {
             return Ok(false);
         };
         // It may have grown until the next one was begun.
-        let grown = !matches!(again.lines.next()?, Next::Torn(_) | Next::End);
+        let grown = !matches!(again.lines.next()?, Next::Torn(_) | Next::Room | Next::End);
         let place = if grown { (again.segment, lines.at()) } else { (next, At::default()) };
         self.place = Some(Place::open(place.0, place.1)?);
         Ok(true)

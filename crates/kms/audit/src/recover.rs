@@ -2,8 +2,9 @@
 //!
 //! Of sealed segments only the ends are looked at; the newest is read whole.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use crate::active::{Active, SEALED_MODE};
 use crate::chain::Chain;
 use crate::files::{self, SegmentFile};
+use crate::line::LineError;
 use crate::segment::{self, Ends, Lines, Next};
 use crate::{AuditError, Hash, Head, Problem, ProblemKind, Recovered, entry};
 
@@ -92,22 +94,34 @@ fn read_newest(
     mut problems: Vec<Problem>,
 ) -> Result<Found, AuditError> {
     let path = segment.path.as_path();
+    let before_it = problems.len();
     let mut lines = Lines::open(path, u64::MAX)?;
     let known = before.map(|it| it.hash).or((segment.first <= 1).then_some(Hash::NONE));
     let mut chain = Chain::after(segment.first.saturating_sub(1), known);
     let mut started = None;
     let mut sealed = false;
     let mut torn = 0;
+    let mut room = false;
     let mut content = Vec::new();
     loop {
-        let line = lines.at().lines + 1;
+        let (from, line) = (lines.at().offset, lines.at().lines + 1);
         let mut problem = |kind| {
             if problems.len() < MOST_PROBLEMS {
                 problems.push(Problem { path: path.to_owned(), line, kind });
             }
         };
-        match lines.next()? {
-            Next::End => break,
+        let next = lines.next()?;
+        if matches!(next, Next::Room | Next::Damaged(LineError::Zeros)) {
+            room = matches!(next, Next::Room) && !lines.skip_zeros()?;
+            if room {
+                break;
+            }
+            fill_zeros(path, from).map_err(AuditError::io("mark the damage of", path))?;
+            problems.truncate(before_it);
+            return read_newest(segment, before, problems);
+        }
+        match next {
+            Next::End | Next::Room => break,
             Next::Torn(bytes) => {
                 torn = bytes;
                 break;
@@ -138,6 +152,10 @@ fn read_newest(
     let found = Found { head, active: None, recovered: None, problems, stepped_over: chain.damaged() };
     if sealed {
         // The process may have ended between the footer and this.
+        if room {
+            let cut = OpenOptions::new().write(true).open(path).and_then(|it| it.set_len(lines.at().offset));
+            cut.map_err(AuditError::io("cut", path))?;
+        }
         fs::set_permissions(path, Permissions::from_mode(SEALED_MODE))
             .map_err(AuditError::io("set the mode of", path))?;
         // Whatever follows a footer stays where it is; the next record begins a segment.
@@ -146,6 +164,26 @@ fn read_newest(
     let recovered = (torn > 0).then(|| Recovered { path: path.to_owned(), bytes: torn });
     let active = Active::resume(path, segment.first, lines.at().offset, started)?;
     Ok(Found { active: Some(active), recovered, ..found })
+}
+
+/// Makes lines of spaces of the zero bytes from `from` on that have something behind them, so that they are damage for every
+/// reader, and not the end of the records. A power cut in the middle of a write leaves them, or a disk that lost a page.
+fn fill_zeros(path: &Path, from: u64) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len().saturating_sub(from)).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, from)?;
+    let end = bytes.iter().rposition(|it| *it != 0).map_or(0, |it| it + 1);
+    bytes.truncate(end);
+    let mut behind = b'\n';
+    for byte in bytes.iter_mut().rev() {
+        let before = std::mem::replace(&mut behind, *byte);
+        if *byte == 0 {
+            // What comes behind the zeros may be a whole record.
+            *byte = if [0, b'\n'].contains(&before) { b' ' } else { b'\n' };
+        }
+    }
+    file.write_all_at(&bytes, from)?;
+    file.sync_all()
 }
 
 /// The hash of the newest record that can be read.
@@ -157,7 +195,7 @@ fn newest_hash(segments: &[SegmentFile]) -> Result<Hash, AuditError> {
             match lines.next()? {
                 Next::Record(line) => hash = Some(line.hash),
                 Next::Damaged(_) => {}
-                Next::Torn(_) | Next::End => break,
+                Next::Torn(_) | Next::Room | Next::End => break,
             }
         }
         if let Some(hash) = hash {

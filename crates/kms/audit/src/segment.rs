@@ -42,8 +42,10 @@ pub(crate) enum Next<'a> {
     Record(Line<'a>),
     /// A line that is none. The next one begins behind its line feed.
     Damaged(LineError),
-    /// The file ends without a line feed after so many bytes: a write that was cut off.
+    /// The records end without a line feed after so many bytes: a write that was cut off.
     Torn(u64),
+    /// A zero byte: room that no record was written into, unless something comes behind it ([`Lines::skip_zeros`]).
+    Room,
     /// The file ends.
     End,
 }
@@ -68,19 +70,43 @@ impl Lines {
     /// The next line. One that is damaged is no error, so that whoever reads can go on behind it.
     pub(crate) fn next(&mut self) -> Result<Next<'_>, AuditError> {
         self.line.clear();
-        let read = self.read_line().map_err(AuditError::io("read", &self.path))?;
-        if read == 0 {
-            return Ok(Next::End);
+        match self.reader.fill_buf().map_err(AuditError::io("read", &self.path))?.first() {
+            None => return Ok(Next::End),
+            Some(0) => return Ok(Next::Room),
+            Some(_) => {}
         }
+        let read = self.read_line().map_err(AuditError::io("read", &self.path))?;
         let Some(line) = self.line.strip_suffix(b"\n") else {
-            return Ok(Next::Torn(read));
+            let room = self.line.iter().rev().take_while(|it| **it == 0).count() as u64;
+            return Ok(Next::Torn(read - room));
         };
         self.at.lines += 1;
         self.at.offset += read;
         if read > MAX_LINE {
             return Ok(Next::Damaged(LineError::Long));
         }
-        Ok(line::read(line).map_or_else(Next::Damaged, Next::Record))
+        Ok(line::read(line).map_or_else(
+            |error| Next::Damaged(if line.contains(&0) { LineError::Zeros } else { error }),
+            Next::Record,
+        ))
+    }
+
+    /// Goes on behind zero bytes. False: the file has nothing else, and this place is where its records end.
+    pub(crate) fn skip_zeros(&mut self) -> Result<bool, AuditError> {
+        let mut skipped = 0;
+        loop {
+            let bytes = self.reader.fill_buf().map_err(AuditError::io("read", &self.path))?;
+            let zeros = bytes.iter().take_while(|it| **it == 0).count();
+            let (ended, more) = (bytes.is_empty(), zeros < bytes.len());
+            self.reader.consume(zeros);
+            skipped += zeros as u64;
+            if more {
+                self.at.offset += skipped;
+            }
+            if more || ended {
+                return Ok(more);
+            }
+        }
     }
 
     /// Reads up to and with the line feed; how many bytes that were. Of a line that is too long it keeps only the line feed.

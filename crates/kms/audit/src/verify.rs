@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::chain::Chain;
 use crate::files::{self, SegmentFile};
-use crate::line::Line;
+use crate::line::{Line, LineError};
 use crate::retention::{self, Deleted};
 use crate::segment::{Lines, Next};
 use crate::{AuditError, Hash, Head, Problem, ProblemKind, entry};
@@ -126,6 +126,17 @@ impl Walk<'_> {
             self.line = lines.at().lines + 1;
             match lines.next()? {
                 Next::End => break,
+                Next::Room => {
+                    if lines.skip_zeros()? {
+                        self.problem(ProblemKind::Altered(LineError::Zeros.to_string()));
+                        continue;
+                    }
+                    // A sealed segment has no room, but the process may have ended between the footer and the cut.
+                    if !last {
+                        self.problem(ProblemKind::Altered(LineError::Zeros.to_string()));
+                    }
+                    break;
+                }
                 Next::Torn(bytes) if last && !sealed => {
                     self.torn = bytes;
                     break;

@@ -78,6 +78,9 @@ impl Writer {
         self.record_refusals(None);
         self.sign_head();
         self.say_alive();
+        if let Some(active) = self.active.take() {
+            active.close();
+        }
     }
 
     /// Writes one group and tells everyone who waits for a part of it. Says how many callers there seem to be.

@@ -224,6 +224,7 @@ fn a_collector_gets_otlp_and_what_it_refused_comes_again() {
     assert!(first.head.to_ascii_lowercase().contains("content-type: application/json\r\n"), "{}", first.head);
     assert!(first.head.contains("authorization: Bearer secret-token\r\n"), "{}", first.head);
     let line = fs::read_to_string(&scene::segments(&log_dir)[0]).expect("text");
+    let line = line.trim_end_matches('\0');
     assert_eq!(
         first.body,
         json!({"resourceLogs": [{

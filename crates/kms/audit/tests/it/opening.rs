@@ -44,6 +44,93 @@ fn wherever_a_write_was_cut_off_what_was_acknowledged_stays() {
 }
 
 #[test]
+fn room_behind_the_records_is_none_of_them() {
+    let dir = scene::directory();
+    let log = scene::open(dir.path());
+    scene::append(&log, 1..=2);
+    let segment = &scene::segments(dir.path())[0];
+    let in_use = fs::read(segment).expect("readable");
+    assert_eq!(in_use.last(), Some(&0), "a log in use has room for the next records");
+    let head = log.head();
+    let verified = verify(dir.path(), Some(&head)).expect("a log in use is good");
+    assert_eq!((verified.records, verified.torn), (2, 0));
+    log.close();
+    let whole = fs::read(segment).expect("readable");
+    assert!(whole.ends_with(b"\n") && in_use.starts_with(&whole), "a log that was closed has none");
+
+    // The process was killed; in a record, too.
+    let first = whole.iter().position(|it| *it == b'\n').expect("two lines") + 1;
+    for len in [whole.len(), whole.len() - 1, first + 1, first] {
+        fs::write(segment, [&whole[..len], &[0; 9000]].concat()).expect("writable");
+        let log = scene::open(dir.path());
+        let (records, torn) = if len == whole.len() { (2, 0) } else { (1, len - first) };
+        assert_eq!(log.head().sequence, records, "cut at {len}");
+        assert_eq!(log.recovered().map_or(0, |it| it.bytes), torn as u64, "cut at {len}");
+        assert_eq!(log.problems(), []);
+        log.close();
+        assert_eq!(
+            fs::metadata(segment).expect("there").len(),
+            if torn > 0 || records == 1 { first } else { len } as u64
+        );
+    }
+}
+
+#[test]
+fn zeros_in_the_place_of_a_record_are_damage_and_nothing_behind_them_is_cut_off() {
+    let dir = scene::directory();
+    let log = scene::open(dir.path());
+    scene::append(&log, 1..=4);
+    log.close();
+    let segment = &scene::segments(dir.path())[0];
+    let good = fs::read(segment).expect("readable");
+    let ends: Vec<usize> = good.iter().enumerate().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1).collect();
+    // A page that was not written: whole lines, from within a line, up to within a line.
+    for (what, from, to) in [
+        ("one record", ends[0], ends[1]),
+        ("two records", ends[0], ends[2]),
+        ("a record's beginning", ends[1], ends[1] + 100),
+        ("a record's end and another", ends[0] + 100, ends[2]),
+        ("the first record", 0, ends[0]),
+    ] {
+        let mut bytes = [&good[..], &[0; 5000]].concat();
+        bytes[from..to].fill(0);
+        fs::write(segment, &bytes).expect("writable");
+        let Err(VerifyError::Problems(_)) = verify(dir.path(), None) else { panic!("{what}") };
+        let log = scene::open(dir.path());
+        assert!(!log.problems().is_empty(), "{what}");
+        assert_eq!(log.head().sequence, 4, "{what}: the last record is there");
+        scene::append(&log, [5]);
+        assert!(log.contained(&["4", "5"], 0).expect("readable").len() == 2, "{what}");
+        let mut reader = Reader::after(dir.path(), 0);
+        let read = std::iter::from_fn(|| reader.next_record().expect("readable"));
+        assert_eq!(read.last().map(|it| it.sequence), Some(5), "{what}");
+        log.close();
+        assert_eq!(fs::read(segment).expect("readable")[to + 100..good.len()], good[to + 100..], "{what}");
+    }
+}
+
+#[test]
+fn a_segment_that_was_not_cut_after_its_footer_is_cut_at_the_next_start() {
+    let dir = scene::directory();
+    let settings = AuditSettings { segment_bytes: 2000, ..scene::settings() };
+    let log = AuditLog::open(dir.path(), settings.clone()).expect("opens");
+    scene::append(&log, 1..=3);
+    log.close();
+    let segment = scene::segments(dir.path()).pop().expect("one");
+    let sealed = fs::read(&segment).expect("readable");
+    assert!(sealed.windows(13).any(|it| it == b"SegmentFooter"));
+    fs::remove_file(&segment).expect("removable");
+    fs::write(&segment, [&sealed[..], &[0; 70_000]].concat()).expect("writable");
+    verify(dir.path(), None).expect("it is good so far");
+    let log = AuditLog::open(dir.path(), settings).expect("opens");
+    assert_eq!(log.problems(), []);
+    assert_eq!(fs::read(&segment).expect("readable"), sealed);
+    scene::append(&log, [4]);
+    log.close();
+    verify(dir.path(), None).expect("and stays so");
+}
+
+#[test]
 fn an_empty_log_after_a_crash_begins_again() {
     let dir = scene::directory();
     fs::write(dir.path().join("audit-00000000000000000001.jsonl"), b"{\"sequence\":1,\"prev")
