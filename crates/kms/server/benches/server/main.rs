@@ -1,6 +1,7 @@
 //! Measures `keystead-server` beside the disk's sync and bare tonic, in one run: `cargo xtask bench server`.
 //!
-//! Prints Markdown. Figures are only comparable within one run; the machine should do nothing else.
+//! Prints Markdown. Figures are only comparable within one run; the machine should do nothing else. With `brief` it measures
+//! Encrypt over gRPC and its limits only, in half a minute, for whoever works on the speed of a call.
 #![expect(
     clippy::print_stdout,
     clippy::indexing_slicing,
@@ -19,8 +20,13 @@ use anyhow::Result;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench");
-    if arguments.next().as_deref() == Some(bare_tonic::ROLE) {
+    let role = arguments.next();
+    if role.as_deref() == Some(bare_tonic::ROLE) {
         return bare_tonic::serve(&arguments.collect::<Vec<_>>());
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(report::print())
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match role.as_deref() {
+        Some("brief") => runtime.block_on(report::print_brief()),
+        _ => runtime.block_on(report::print()),
+    }
 }

@@ -14,6 +14,7 @@ const CLIENTS: [usize; 3] = [1, 8, 64];
 /// Rounds, in turn over what is compared; the median counts.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
+const BARE: &str = "limit: bare tonic, one AES-256-GCM, gRPC";
 
 /// Measures everything and prints it.
 pub(crate) async fn print() -> Result<()> {
@@ -22,8 +23,7 @@ pub(crate) async fn print() -> Result<()> {
     println!(
         "Calls per second with mTLS; 32 bytes; every call of ours is in the audit log and on the disk before its answer.\n"
     );
-    println!("| call | clients | calls/s | p50 / p99, us | CPU of the server, us |");
-    println!("|---|---:|---:|---:|---:|");
+    heading();
     let bare = bare_tonic::Bare::start(directory.path(), &stage).await?;
     for clients in CLIENTS {
         let cases = [
@@ -31,18 +31,43 @@ pub(crate) async fn print() -> Result<()> {
             ("Decrypt, gRPC", stage.decrypt_grpc()),
             ("Encrypt, REST", stage.encrypt_rest()),
             ("Decrypt, REST", stage.decrypt_rest()),
-            ("limit: bare tonic, one AES-256-GCM, gRPC", bare.encrypt(&stage)),
+            (BARE, bare.encrypt(&stage)),
         ];
         for (name, figures) in in_turn(&cases, clients).await? {
             row(name, clients, &figures);
         }
     }
-    let syncs = disk::syncs_per_second(directory.path())?;
+    disk_limit(directory.path())?;
+    policies_and_keys(&stage).await?;
+    start(directory.path(), stage).await
+}
+
+/// Measures Encrypt over gRPC, and its limits.
+pub(crate) async fn print_brief() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let stage = Stage::new(directory.path()).await?;
+    let bare = bare_tonic::Bare::start(directory.path(), &stage).await?;
+    heading();
+    for clients in CLIENTS {
+        let cases = [("Encrypt, gRPC", stage.encrypt_call()), (BARE, bare.encrypt(&stage))];
+        for (name, figures) in in_turn(&cases, clients).await? {
+            row(name, clients, &figures);
+        }
+    }
+    disk_limit(directory.path())
+}
+
+fn heading() {
+    println!("| call | clients | calls/s | p50 / p99, us | CPU of the server, us |");
+    println!("|---|---:|---:|---:|---:|");
+}
+
+fn disk_limit(directory: &Path) -> Result<()> {
+    let syncs = disk::syncs_per_second(directory)?;
     println!(
         "\nlimit: {syncs:.0} times a second one record of 900 bytes is written and synced on this disk, one after another.\n"
     );
-    policies_and_keys(&stage).await?;
-    start(directory.path(), stage).await
+    Ok(())
 }
 
 /// Encrypt at 8 clients while policies and keys grow.
