@@ -1,57 +1,50 @@
-//! Every use case of the key management service: authorise, act, record. Whoever speaks to the outside, REST, gRPC or the
-//! console, is an adapter that makes a command and has it run.
+//! Every use case of the key management service: authorise, act, record. Whoever speaks to the outside, gRPC or REST, is an
+//! adapter that makes a command and has it run.
 //!
 //! It must never act without a decision of `keystead-iam`, never answer before the audit record is durable, never try one
 //! key after another, and never hold a lock across an await. Read [`KeyService::run`] first, then
-//! `operations/create_key_ring.rs` for a mutation and `operations/encrypt.rs` for the use of a key.
+//! `operations/rings/create_key_ring.rs` for a mutation and `operations/keys/encrypt.rs` for the use of a key.
 
-mod audit_event;
-mod backup;
-mod caller;
+mod authentication;
+mod call;
 mod error;
 #[cfg(test)]
 mod fresh_server;
 mod identity;
-mod keyring;
+mod key_material;
 mod ledger;
-mod new_version;
 mod open;
-mod operation;
 pub mod operations;
-mod policies;
-mod projects;
-mod record_name;
 mod records;
 mod remembered;
 mod resource;
 mod root;
 mod schedule;
 mod service;
-mod settings;
 #[cfg(test)]
 mod testbed;
 #[cfg(test)]
 mod tests;
-mod usage;
 
-pub use backup::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
-pub use caller::{Call, Caller, Credential, Origin};
+pub use authentication::Presented;
+pub use call::{Act, Call, Caller, Credential, Method, MethodKind, Operation, Origin};
 pub use error::{Detail, KmsError};
-pub use identity::{
-    AccountName, AccountPage, ClientIdentity, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
-    DeleteServiceAccount, DeleteServiceAccountKey, GetServiceAccount, GetServiceAccountKey, GroupsError,
-    InvalidCertificate, ListServiceAccountKeys, ListServiceAccounts, ListTokens, NewServiceAccountKey,
-    NewToken, Presented, RevokeToken, ServiceAccount, ServiceAccountKey, SwitchServiceAccount, Token,
-    TokenAnswer, TokenPage, TokenRefusal, UpdateServiceAccount,
-};
+pub use identity::{ClientIdentity, GroupsError, InvalidCertificate};
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
-pub use operation::{Act, Method, MethodKind, Operation};
-pub use projects::{
-    CreateProject, GetProject, GetService, ListProjects, ListServices, Project, ProjectPage, ServiceApi,
-    ServiceView, SwitchServices,
+pub use operations::{
+    AccountPage, Backup, BackupCopy, BackupStore, CreateBackup, CreateProject, CreateServiceAccount,
+    CreateServiceAccountKey, CreateToken, DeleteServiceAccount, DeleteServiceAccountKey, GetProject,
+    GetService, GetServiceAccount, GetServiceAccountKey, ListProjects, ListServiceAccountKeys,
+    ListServiceAccounts, ListServices, ListTokens, NewServiceAccountKey, NewToken, PendingBackup,
+    ProjectPage, RevokeToken, SwitchServiceAccount, SwitchServices, TokenAnswer, TokenPage, TokenRefusal,
+    UpdateServiceAccount,
 };
+pub use records::project::Project;
+pub use records::service_account::ServiceAccount;
+pub use records::service_account_key::ServiceAccountKey;
+pub use records::service_api::{ServiceApi, ServiceView};
+pub use records::token::Token;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;
-pub use service::{Clock, KeyService, SystemClock, audit_clock};
-pub use settings::{Location, Settings};
+pub use service::{AccountName, Clock, KeyService, Location, Settings, SystemClock, audit_clock};

@@ -1,4 +1,5 @@
 mod first_start;
+mod recover;
 mod rollback;
 mod store_key;
 
@@ -12,10 +13,9 @@ use keystead_provider::{Provider, ProviderError};
 use keystead_store::{Revision, Store, StoreError};
 use tokio::sync::Semaphore;
 
-use crate::backup::Destinations;
 use crate::identity::{Groups, GroupsError, IdentityState};
-use crate::keyring::Sealing;
-use crate::ledger::Ledger;
+use crate::key_material::Sealing;
+use crate::ledger::{Destinations, Ledger};
 use crate::remembered::{Feed, InStep, Remembered};
 use crate::root::{RootDirectory, RootError};
 use crate::service::MOST_SCANS;

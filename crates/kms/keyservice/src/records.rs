@@ -1,4 +1,13 @@
-//! Records as the store keeps them: JSON, by name.
+//! Records as the store keeps them: JSON, by name. One file for each kind; what keys, versions and policies hold is in
+//! `keystead-model`.
+
+pub(crate) mod account_email;
+pub(crate) mod project;
+pub(crate) mod record_name;
+pub(crate) mod service_account;
+pub(crate) mod service_account_key;
+pub(crate) mod service_api;
+pub(crate) mod token;
 
 use keystead_model::ErrorClass;
 use keystead_store::{Revision, Store};

@@ -1,3 +1,13 @@
+pub(crate) mod accounts;
+mod new_version;
+pub(crate) mod policies;
+pub(crate) mod projects;
+mod settings;
+pub(crate) mod usage;
+
+pub use accounts::AccountName;
+pub use settings::{Location, Settings};
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,13 +19,14 @@ use keystead_store::Store;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use crate::call::audit_event;
 use crate::identity::IdentityState;
-use crate::keyring::Sealing;
+use crate::key_material::Sealing;
 use crate::ledger::Ledger;
-use crate::records::{self, Stored};
-use crate::remembered::Remembered;
+use crate::records::Stored;
+use crate::remembered::{Cache, Remembered};
 use crate::root::RootDirectory;
-use crate::{Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, Settings, audit_event};
+use crate::{Act, Call, Caller, Detail, KmsError, Operation, Origin, Resource, records};
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 128;
@@ -163,6 +174,22 @@ impl KeyService {
         record: &str,
     ) -> Result<Option<Stored<T>>, KmsError> {
         records::read(self.store.as_ref(), record).await
+    }
+
+    /// A record from memory, or with one read.
+    pub(crate) async fn cached<T: DeserializeOwned>(
+        &self,
+        cache: &Cache<T>,
+        record: &str,
+    ) -> Result<Option<Arc<T>>, KmsError> {
+        if let Some(value) = cache.get(record) {
+            return Ok(Some(value));
+        }
+        let read_after = cache.epoch();
+        let Some(stored) = self.read(record).await? else { return Ok(None) };
+        let value = Arc::new(stored.value);
+        cache.keep(record, &value, read_after);
+        Ok(Some(value))
     }
 
     /// A call that begins now.

@@ -13,11 +13,11 @@ use keystead_store::{Batch, Store};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::operations::{CreateCryptoKey, CreateKeyRing, Inventory, KeyAndPrimary, RegisterInventory};
-use crate::projects::ServiceState;
-use crate::records::encode;
+use crate::records::{encode, record_name};
+use crate::service::projects::ServiceState;
 use crate::{
     Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
-    Settings, audit_clock, record_name,
+    Settings, audit_clock,
 };
 
 pub(crate) const PROJECT: &str = "key-project";

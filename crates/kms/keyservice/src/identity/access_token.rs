@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use keystead_crypto::{CryptoFailed, Secret32, SecretBytes, hkdf_sha256};
 use serde::{Deserialize, Serialize};
 
-pub(super) const PREFIX: &str = "ksa_";
+pub(crate) const PREFIX: &str = "ksa_";
 /// How long an access token counts, in seconds, as Google's.
-pub(super) const LIFE_S: i64 = 3600;
+pub(crate) const LIFE_S: i64 = 3600;
 
 /// What an access token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct AccessClaims {
+pub(crate) struct AccessClaims {
     #[serde(rename = "e")]
-    pub(super) email: String,
+    pub(crate) email: String,
     #[serde(rename = "k")]
-    pub(super) key_id: String,
+    pub(crate) key_id: String,
     /// Seconds since 1970.
     #[serde(rename = "x")]
     expires: i64,
@@ -29,13 +29,13 @@ pub(super) struct AccessClaims {
 pub(crate) struct AccessTokens(hmac::Key);
 
 impl AccessTokens {
-    pub(super) fn new(store_key: &Secret32) -> Result<Self, CryptoFailed> {
+    pub(crate) fn new(store_key: &Secret32) -> Result<Self, CryptoFailed> {
         let key =
             Secret32::fill_with(|key| hkdf_sha256(store_key.expose(), b"", b"keystead access token 1", key))?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose())))
     }
 
-    pub(super) fn issue(&self, email: &str, key_id: &str, now: Timestamp) -> Option<SecretBytes> {
+    pub(crate) fn issue(&self, email: &str, key_id: &str, now: Timestamp) -> Option<SecretBytes> {
         let claims = AccessClaims {
             email: email.to_owned(),
             key_id: key_id.to_owned(),
@@ -47,7 +47,7 @@ impl AccessTokens {
     }
 
     /// What a token says, if we issued it.
-    pub(super) fn check(&self, text: &str) -> Option<AccessClaims> {
+    pub(crate) fn check(&self, text: &str) -> Option<AccessClaims> {
         let (claims, tag) = text.strip_prefix(PREFIX)?.split_once('.')?;
         // Compared in constant time, before anything is read.
         hmac::verify(&self.0, claims.as_bytes(), &BASE64URL.decode(tag).ok()?).ok()?;
@@ -56,7 +56,7 @@ impl AccessTokens {
 }
 
 impl AccessClaims {
-    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
         self.expires <= now.as_second()
     }
 }

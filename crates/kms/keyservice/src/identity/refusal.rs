@@ -8,7 +8,7 @@ use keystead_model::ErrorClass;
 use crate::{Detail, KmsError};
 
 /// Nothing was presented.
-pub(super) fn missing() -> KmsError {
+pub(crate) fn missing() -> KmsError {
     refusal(
         "CREDENTIALS_MISSING",
         "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid \
@@ -17,7 +17,7 @@ pub(super) fn missing() -> KmsError {
 }
 
 /// Something was presented that is not a credential of this server. It says no more: who guesses must not learn.
-pub(super) fn invalid() -> KmsError {
+pub(crate) fn invalid() -> KmsError {
     refusal(
         "ACCESS_TOKEN_TYPE_UNSUPPORTED",
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid \
@@ -26,7 +26,7 @@ pub(super) fn invalid() -> KmsError {
 }
 
 /// The credential is right and its time is over.
-pub(super) fn expired(what: &str) -> KmsError {
+pub(crate) fn expired(what: &str) -> KmsError {
     refusal(
         "ACCESS_TOKEN_EXPIRED",
         &format!("Request had invalid authentication credentials: {what} has expired."),
@@ -34,17 +34,17 @@ pub(super) fn expired(what: &str) -> KmsError {
 }
 
 /// The credential was right once and does not count any more.
-pub(super) fn revoked(what: &str) -> KmsError {
+pub(crate) fn revoked(what: &str) -> KmsError {
     refusal("ACCESS_TOKEN_REVOKED", &format!("Request had invalid authentication credentials: {what}."))
 }
 
 /// A signed credential whose claims do not fit.
-pub(super) fn unfit(why: &str) -> KmsError {
+pub(crate) fn unfit(why: &str) -> KmsError {
     refusal("ACCESS_TOKEN_INVALID", &format!("Request had invalid authentication credentials: {why}."))
 }
 
 /// What a refusal is counted as.
-pub(super) fn kind(error: &KmsError) -> &'static str {
+pub(crate) fn kind(error: &KmsError) -> &'static str {
     let reason = match error.details() {
         [Detail::ErrorInfo { reason, .. }] => reason.as_str(),
         _ => "",

@@ -2,9 +2,10 @@ use keystead_audit::Record;
 use keystead_model::ErrorClass;
 use keystead_store::{Batch, Entry, Expect, Write};
 
-use super::Ledger;
-use super::outbox::{self, Owed};
-use crate::{KmsError, record_name};
+use super::outbox::Owed;
+use super::{Ledger, outbox};
+use crate::KmsError;
+use crate::records::record_name;
 
 /// Outbox records that are read at once, and at most deleted at once.
 const PAGE: usize = 1000;

@@ -5,8 +5,8 @@ use keystead_audit::Record;
 use keystead_model::ErrorClass;
 use serde::{Deserialize, Serialize};
 
-use crate::records::encode;
-use crate::{KmsError, record_name};
+use crate::KmsError;
+use crate::records::{encode, record_name};
 
 /// Which audit records are in the store and not yet in the log, and which are in the log and still in the store. Each is named
 /// after the server that committed it, because only that one's log may hold it.

@@ -3,9 +3,9 @@ use std::collections::HashMap;
 use keystead_model::{CryptoKey, CryptoKeyName, KeyUid};
 use keystead_store::{Batch, Store};
 
-use crate::records::{self, decode};
+use crate::records::{decode, record_name};
 use crate::root::{VersionEvent, VersionEventKind, VersionId};
-use crate::{KmsError, record_name};
+use crate::{KmsError, records};
 
 /// The versions that a batch makes and destroys: their material is written or deleted. Read from the batch, so that no
 /// operation can forget it.

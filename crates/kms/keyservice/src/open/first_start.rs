@@ -7,10 +7,10 @@ use keystead_provider::Provider;
 use keystead_store::{Batch, Store};
 
 use super::{KeepFirstToken, OpenError, store_key};
-use crate::identity::{TokenFor, mint};
 use crate::ledger::outbox_entry;
-use crate::records::encode;
-use crate::{Clock, KmsError, record_name};
+use crate::records::token::{TokenFor, mint};
+use crate::records::{encode, record_name};
+use crate::{Clock, KmsError};
 
 /// Who administers a new server, until it has others.
 const ADMINISTRATOR: &str = "admin@keystead.local";

@@ -7,9 +7,9 @@ use keystead_model::{
 use keystead_store::{Batch, Revision, Store};
 
 use super::{OpenError, Parts};
-use crate::records::{decode, encode};
+use crate::records::{decode, encode, record_name};
 use crate::root::{Known, VersionEvent, VersionEventKind, VersionId, Witness};
-use crate::{KeyService, KmsError, record_name};
+use crate::{KeyService, KmsError};
 
 /// Records that are read at once.
 const PAGE: usize = 1000;

@@ -6,9 +6,9 @@ use keystead_store::Batch;
 use serde::{Deserialize, Serialize};
 
 use super::{OpenError, Parts};
+use crate::KmsError;
 use crate::ledger::outbox_entry;
-use crate::records::{decode, encode};
-use crate::{KmsError, record_name};
+use crate::records::{decode, encode, record_name};
 
 /// The store key as it is stored: wrapped by a version of the root key.
 #[derive(Serialize, Deserialize)]

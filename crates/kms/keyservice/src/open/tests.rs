@@ -4,12 +4,13 @@ use keystead_crypto::SecretBytes;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionState};
 
 use super::*;
+use crate::GetProject;
 use crate::fresh_server::{FreshServer, copy_directory};
 use crate::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKeyVersion,
     Inventory, RegisterInventory,
 };
-use crate::{GetProject, record_name};
+use crate::records::record_name;
 
 async fn key(server: &FreshServer) -> CryptoKeyName {
     let ring = server.ring("key-project").await;

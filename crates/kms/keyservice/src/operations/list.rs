@@ -9,8 +9,8 @@ use keystead_model::{
 use serde::de::DeserializeOwned;
 
 use super::KeyAndPrimary;
-use crate::records::decode;
-use crate::{Act, KeyService, KmsError, Location, Method, MethodKind, Operation, Resource, record_name};
+use crate::records::{decode, record_name};
+use crate::{Act, KeyService, KmsError, Location, Method, MethodKind, Operation, Resource};
 
 /// Records that are read at once.
 const READ: usize = 1000;

@@ -8,6 +8,7 @@ use keystead_store::{Batch, Changes, Entry, Pending, Revision, Store};
 
 use super::keys::{decrypts, encrypt};
 use crate::operations::*;
+use crate::records::record_name;
 use crate::testbed::{Testbed, key_name, version_name};
 use crate::*;
 

@@ -5,11 +5,12 @@ use keystead_audit::Destruction;
 use keystead_model::{ErrorClass, VersionState};
 
 use super::keys::{decrypts, encrypt};
-use crate::operation::Outcome;
+use crate::call::{Outcome, audit_event};
 use crate::operations::*;
+use crate::records::record_name;
 use crate::schedule::Schedule;
 use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
-use crate::{KmsError, Tick, audit_event, record_name};
+use crate::{KmsError, Tick};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

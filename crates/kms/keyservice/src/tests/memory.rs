@@ -13,9 +13,9 @@ use keystead_provider_local::LocalProvider;
 use serde_json::{Value, json};
 
 use super::keys::{decrypts, encrypt};
-use crate::keyring::Sealing;
+use crate::key_material::Sealing;
 use crate::operations::*;
-use crate::record_name;
+use crate::records::record_name;
 use crate::testbed::{Testbed, key_name, version, version_name};
 
 /// In the environment of the process that is searched.

@@ -1,9 +1,10 @@
 use keystead_model::{Binding, Condition, ErrorClass, Policy};
 use keystead_store::Batch;
 
+use crate::Resource;
 use crate::operations::*;
+use crate::records::record_name;
 use crate::testbed::{Testbed, key_name, ring};
-use crate::{Resource, record_name};
 
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 const MEMBER: &str = "serviceAccount:service-123@container-engine-robot.iam.gserviceaccount.com";

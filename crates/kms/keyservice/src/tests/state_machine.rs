@@ -385,7 +385,7 @@ async fn compare(bed: &Testbed, model: &Model, when: &str) {
             "version {number} {when}"
         );
         // The material goes with the destruction, and not before.
-        let name = crate::record_name::material(&found.name);
+        let name = crate::records::record_name::material(&found.name);
         let material = bed.service.store.get(&name).await.unwrap();
         assert_eq!(material.is_none(), right.state == VersionState::Destroyed, "version {number} {when}");
     }

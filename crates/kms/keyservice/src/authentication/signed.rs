@@ -1,0 +1,212 @@
+//! What keys of service accounts sign: JSON Web Tokens (RFC 7519), RS256 and nothing else.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use keystead_crypto::sha256;
+use serde::Deserialize;
+
+use crate::identity::refusal;
+use crate::records::account_email::AccountEmail;
+use crate::records::record_name;
+use crate::records::service_account_key::is_key_id;
+use crate::{KeyService, KmsError};
+
+/// The longest life of a signed token, in seconds, as Google's.
+const MAX_LIFE_S: i64 = 3600;
+/// How far the clocks of client and server may be apart, in seconds.
+const LEEWAY_S: i64 = 60;
+/// For whom a bearer token may be signed: the APIs that this server serves under Google's names.
+const AUDIENCES: [&str; 5] = [
+    "https://cloudkms.googleapis.com/",
+    "https://cloudresourcemanager.googleapis.com/",
+    "https://container.googleapis.com/",
+    "https://iam.googleapis.com/",
+    "https://serviceusage.googleapis.com/",
+];
+/// For whom a token may be signed that is exchanged: gcloud names it whatever the key file says.
+const GRANT_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
+/// Scopes with which the APIs of this server may be called.
+const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/cloudkms"];
+
+/// What a signed token says, once its signature is right.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    sub: Option<String>,
+    #[serde(default)]
+    aud: Audience,
+    exp: i64,
+    iat: Option<i64>,
+    scope: Option<String>,
+    pub(crate) target_audience: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    /// Google's Go client signs an empty audience where it asks for a scope, over gRPC.
+    fn is_none(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(one) => one.is_empty(),
+            Self::Many(_) => false,
+        }
+    }
+
+    /// Every audience that is named must be ours: what is signed for others too is not for us alone.
+    fn fits(&self, ours: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(one) => ours(one),
+            Self::Many(many) => !many.is_empty() && many.iter().all(|one| ours(one)),
+        }
+    }
+}
+
+/// A token whose signature is right.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    pub(crate) claims: Claims,
+    pub(crate) key_id: String,
+}
+
+/// What is remembered of a bearer token that was good once: what must be asked every time. It is a few hundred bytes whatever
+/// the token holds.
+#[derive(Debug)]
+pub(crate) struct GoodBearer {
+    pub(crate) email: String,
+    pub(crate) key_id: String,
+    exp: i64,
+    iat: Option<i64>,
+}
+
+impl KeyService {
+    /// Checks a bearer token, or remembers that it was good: checking a signature costs 20 microseconds. Only what passed every
+    /// check is remembered.
+    pub(crate) async fn bearer_token(&self, text: &str, now: Timestamp) -> Result<Arc<GoodBearer>, KmsError> {
+        let digest = hex::encode(sha256(text.as_bytes()));
+        if let Some(good) = self.identity.bearers.get(&digest) {
+            check_times(good.exp, good.iat, now)?;
+            self.check_key(&good.email, &good.key_id).await?;
+            return Ok(good);
+        }
+        let epoch = self.identity.bearers.epoch();
+        let signed = self.signed(text).await?;
+        self.check_signed(&signed, now).await?;
+        self.check_bearer(&signed.claims)?;
+        let Signed { claims: Claims { iss: email, exp, iat, .. }, key_id } = signed;
+        let good = Arc::new(GoodBearer { email, key_id, exp, iat });
+        self.identity.bearers.keep(&digest, &good, epoch);
+        Ok(good)
+    }
+
+    /// Checks the signature.
+    pub(crate) async fn signed(&self, text: &str) -> Result<Signed, KmsError> {
+        let header = decode_header(text).map_err(|_| refusal::invalid())?;
+        // A critical extension is one that must be understood, and none is.
+        if header.alg != Algorithm::RS256 || header.crit.is_some() {
+            return Err(refusal::invalid());
+        }
+        let key_id = header.kid.filter(|id| is_key_id(id)).ok_or_else(refusal::invalid)?;
+        // Only to find the key; what counts is read again below, when the signature is right.
+        let claimed: Claims =
+            jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| refusal::invalid())?;
+        if AccountEmail::parse(&claimed.iss).is_none() {
+            return Err(refusal::invalid());
+        }
+        let record = record_name::service_account_key(&claimed.iss, &key_id);
+        let key = self.cached(&self.remembered.account_keys, &record).await?.ok_or_else(refusal::invalid)?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        // Times and audiences are checked each time, and by the clock that is an argument.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let decoded = decode::<Claims>(text, &DecodingKey::from_rsa_der(&key.public_key_der()), &validation);
+        let claims = decoded.map_err(|_| refusal::invalid())?.claims;
+        if claims.iss != key.email {
+            return Err(refusal::invalid());
+        }
+        Ok(Signed { claims, key_id })
+    }
+
+    /// Refuses what is not of now, or whose key or account does not count any more.
+    pub(crate) async fn check_signed(&self, signed: &Signed, now: Timestamp) -> Result<(), KmsError> {
+        let Claims { iss, sub, exp, iat, .. } = &signed.claims;
+        check_times(*exp, *iat, now)?;
+        if sub.as_ref().is_some_and(|sub| sub != iss) {
+            return Err(refusal::unfit("the signed token is for another subject than its issuer"));
+        }
+        self.check_key(iss, &signed.key_id).await
+    }
+
+    /// Refuses a key that was deleted, and an account that is disabled or gone.
+    pub(crate) async fn check_key(&self, email: &str, key_id: &str) -> Result<(), KmsError> {
+        let record = record_name::service_account_key(email, key_id);
+        let key = self.cached(&self.remembered.account_keys, &record).await?;
+        let key = key.ok_or_else(|| refusal::revoked(&format!("key {key_id} was deleted")))?;
+        let account = self.enabled_account(email).await?;
+        if account.unique_id != key.account {
+            return Err(refusal::revoked(&format!("service account {email} was deleted")));
+        }
+        Ok(())
+    }
+
+    /// Refuses a bearer token that was signed for somebody else. Clients of Google name an API or, the newer ones, a scope.
+    pub(crate) fn check_bearer(&self, claims: &Claims) -> Result<(), KmsError> {
+        if claims.sub.is_none() {
+            return Err(refusal::unfit("the signed token has no subject"));
+        }
+        let ours = |audience: &str| {
+            AUDIENCES.contains(&audience) || self.settings.audiences.iter().any(|it| it == audience)
+        };
+        let by_scope = claims.aud.is_none() && claims.has_scope();
+        if by_scope || claims.aud.fits(ours) {
+            return Ok(());
+        }
+        Err(refusal::unfit("the signed token is for another audience than this server"))
+    }
+
+    /// Refuses a token to be exchanged that was signed for somebody else.
+    pub(crate) fn check_grant(&self, claims: &Claims) -> Result<(), KmsError> {
+        let token_uri = &self.settings.token_uri;
+        if claims.aud.fits(|audience| audience == GRANT_AUDIENCE || audience == token_uri) {
+            return Ok(());
+        }
+        Err(refusal::unfit("the signed token is for another audience than the token address"))
+    }
+}
+
+fn check_times(exp: i64, iat: Option<i64>, now: Timestamp) -> Result<(), KmsError> {
+    let now = now.as_second();
+    if exp.saturating_add(LEEWAY_S) <= now {
+        return Err(refusal::expired("the signed token"));
+    }
+    if exp > now + MAX_LIFE_S + LEEWAY_S {
+        return Err(refusal::unfit("the signed token lives longer than an hour"));
+    }
+    if iat.is_some_and(|iat| iat > now + LEEWAY_S) {
+        return Err(refusal::unfit("the signed token is of the future; check the clock"));
+    }
+    Ok(())
+}
+
+impl Claims {
+    /// Whether it asks for a scope with which this server's APIs may be called.
+    pub(crate) fn has_scope(&self) -> bool {
+        let scopes = self.scope.as_deref().unwrap_or_default();
+        scopes.split(' ').any(|scope| SCOPES.contains(&scope))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Keys in memory: records, and backing keys opened under the store key. They wipe themselves when the last call that
+//! uses them has ended.
+
+use std::sync::Arc;
+
+use keystead_crypto::{Purpose, Random, Secret32, open, seal};
+use keystead_model::{
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber,
+};
+
+use crate::records::{Stored, record_name};
+use crate::{KeyService, KmsError};
+
+/// Seals backing keys. The store key is unwrapped by the root key once, at start.
+pub(crate) struct Sealing {
+    store_key: Secret32,
+}
+
+/// A version, with its material unless that is gone.
+pub(crate) struct ActiveVersion {
+    pub(crate) record: CryptoKeyVersion,
+    /// The full name, printed once.
+    pub(crate) name: String,
+    pub(crate) material: Option<Secret32>,
+}
+
+impl Sealing {
+    pub(crate) fn new(store_key: Secret32) -> Self {
+        Self { store_key }
+    }
+
+    /// Makes material for a new version, sealed to its place.
+    pub(crate) fn generate(
+        &self,
+        uid: KeyUid,
+        version: VersionNumber,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, KmsError> {
+        let failed = |_| KmsError::new(ErrorClass::Bug, "key material cannot be made");
+        let material = Secret32::generate(random).map_err(failed)?;
+        let mut sealed = Vec::new();
+        let place = place(uid, version);
+        seal(&self.store_key, Purpose::BackingKey, &place, material.expose(), random, &mut sealed)
+            .map_err(failed)?;
+        Ok(sealed)
+    }
+
+    /// Opens material at its place; anything else is damage.
+    pub(crate) fn open(
+        &self,
+        uid: KeyUid,
+        version: &CryptoKeyVersionName,
+        sealed: &[u8],
+    ) -> Result<Secret32, KmsError> {
+        let damaged = || {
+            tracing::error!(%version, "sealed key material does not open");
+            KmsError::new(ErrorClass::Corrupt, format!("the stored material of {version} is damaged"))
+        };
+        let opened = open(&self.store_key, Purpose::BackingKey, &place(uid, version.version), sealed);
+        Secret32::from_slice(opened.map_err(|_| damaged())?.expose()).ok_or_else(damaged)
+    }
+}
+
+/// Bound to uid and number: material that is moved to another record does not open.
+fn place(uid: KeyUid, version: VersionNumber) -> [u8; 20] {
+    let mut place = [0; 20];
+    let (for_uid, for_version) = place.split_at_mut(16);
+    for_uid.copy_from_slice(&uid.0);
+    for_version.copy_from_slice(&version.get().to_be_bytes());
+    place
+}
+
+impl KeyService {
+    /// A key, from memory or with one read.
+    pub(crate) async fn key(&self, name: &CryptoKeyName) -> Result<Arc<CryptoKey>, KmsError> {
+        let record = record_name::key(name);
+        if let Some(key) = self.remembered.keys.get(&record) {
+            return Ok(key);
+        }
+        let read_after = self.remembered.keys.epoch();
+        let key = Arc::new(self.read_key(name).await?.value);
+        self.remembered.keys.keep(&record, &key, read_after);
+        Ok(key)
+    }
+
+    /// A version with its material, from memory or with one read of each of its two records. `None`: there is no such
+    /// version.
+    pub(crate) async fn version(
+        &self,
+        key: &CryptoKey,
+        number: VersionNumber,
+    ) -> Result<Option<Arc<ActiveVersion>>, KmsError> {
+        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
+        let record = record_name::version(&name);
+        if let Some(version) = self.remembered.versions.get(&record) {
+            return Ok(Some(version));
+        }
+        let read_after = self.remembered.versions.epoch();
+        let Some(stored) = self.read::<CryptoKeyVersion>(&record).await? else { return Ok(None) };
+        let material = match self.store.get(&record_name::material(&name)).await? {
+            Some(sealed) => Some(self.sealing.open(key.uid, &name, &sealed.value)?),
+            None => None,
+        };
+        let version = Arc::new(ActiveVersion { name: name.to_string(), material, record: stored.value });
+        self.remembered.versions.keep(&record, &version, read_after);
+        Ok(Some(version))
+    }
+}
+
+impl KeyService {
+    /// The record of a key, from the store.
+    pub(crate) async fn read_key(&self, name: &CryptoKeyName) -> Result<Stored<CryptoKey>, KmsError> {
+        let key = self.read(&record_name::key(name)).await?;
+        key.ok_or_else(|| KmsError::not_found("CryptoKey", name))
+    }
+
+    /// The record of a version, from the store.
+    pub(crate) async fn read_version(
+        &self,
+        key: &CryptoKeyName,
+        number: VersionNumber,
+    ) -> Result<Stored<CryptoKeyVersion>, KmsError> {
+        let name = CryptoKeyVersionName { key: key.clone(), version: number };
+        let version = self.read(&record_name::version(&name)).await?;
+        version.ok_or_else(|| KmsError::not_found("CryptoKeyVersion", name))
+    }
+}
+
+impl ActiveVersion {
+    /// The material of an enabled version; the error of section 8 for any other.
+    pub(crate) fn usable(&self) -> Result<&Secret32, KmsError> {
+        self.record.check_enabled()?;
+        self.material.as_ref().ok_or_else(|| {
+            KmsError::new(ErrorClass::Corrupt, format!("the stored material of {} is missing", self.name))
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! What the backup destinations get of a commit.
+
+use keystead_model::CryptoKey;
+use keystead_store::{Batch, Store};
+
+use super::{Destinations, KeptVersion};
+use crate::records::{decode, record_name};
+use crate::root::{VersionEvent, VersionEventKind, VersionId};
+use crate::{KeyService, KmsError, records};
+
+impl KeyService {
+    /// Whether a new key version is on this machine only until the next backup: there is no destination.
+    pub fn is_unprotected(&self) -> bool {
+        self.ledger.destinations().is_empty()
+    }
+}
+
+impl Destinations {
+    /// The versions that a batch makes, as the destinations keep them. Read from the batch, so that no operation can
+    /// forget it.
+    pub(crate) async fn kept_versions(
+        &self,
+        store: &dyn Store,
+        batch: &Batch,
+        events: &[VersionEvent],
+    ) -> Result<Vec<KeptVersion>, KmsError> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = |record: &str| {
+            let write = batch.writes.iter().find(|write| write.name == record);
+            write.and_then(|write| write.value.as_deref())
+        };
+        let mut kept = Vec::new();
+        for event in events.iter().filter(|event| event.kind == VersionEventKind::Made) {
+            let records = (record_name::version(&event.name), record_name::material(&event.name));
+            let (Some(version), Some(material)) = (written(&records.0), written(&records.1)) else {
+                continue;
+            };
+            let key_record = record_name::key(&event.name.key);
+            let key: CryptoKey = match written(&key_record) {
+                Some(bytes) => decode(&key_record, bytes)?,
+                None => {
+                    let stored = records::read::<CryptoKey>(store, &key_record).await?;
+                    stored.ok_or_else(|| KmsError::not_found("CryptoKey", &event.name.key))?.value
+                }
+            };
+            kept.push(KeptVersion {
+                key,
+                version: decode(&records.0, version)?,
+                material: hex::encode(material),
+            });
+        }
+        Ok(kept)
+    }
+}
+
+/// The versions that a commit has destroyed.
+pub(crate) fn destroyed(events: &[VersionEvent]) -> Vec<VersionId> {
+    let destroyed = events.iter().filter(|event| event.kind == VersionEventKind::Destroyed);
+    destroyed.map(|event| event.id).collect()
+}

@@ -1,0 +1,87 @@
+use keystead_audit::{Event, EventKind, Record, SafeFields};
+use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid};
+use keystead_store::{Batch, Expect, Write};
+
+use crate::ledger::KeptVersion;
+use crate::records::{encode, record_name};
+use crate::root::{Known, VersionEventKind};
+use crate::{KeyService, KmsError};
+
+impl KeyService {
+    /// Brings back versions that an older database lacks and a backup destination holds. A version that was destroyed stays
+    /// so. Answers which came back.
+    pub(crate) async fn recover_versions(&self, known: &Known) -> Result<Vec<KeptVersion>, KmsError> {
+        if self.ledger.destinations().is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.ledger.destinations().kept().await.map_err(|error| {
+            KmsError::new(ErrorClass::Unavailable, format!("a backup destination cannot be read: {error}"))
+        })?;
+        let mut recovered = Vec::new();
+        // The newest first: its copy of the key's record is the newest too.
+        for kept in kept.into_iter().rev() {
+            if known.kind(kept.id()) != Some(VersionEventKind::Destroyed) && self.recover(&kept).await? {
+                recovered.push(kept);
+            }
+        }
+        Ok(recovered)
+    }
+
+    async fn recover(&self, kept: &KeptVersion) -> Result<bool, KmsError> {
+        let name = &kept.version.name;
+        let version = record_name::version(name);
+        let key_record = record_name::key(&name.key);
+        let stored = self.read::<CryptoKey>(&key_record).await?;
+        let other_key = stored.as_ref().is_some_and(|stored| stored.value.uid != kept.key.uid);
+        if other_key || self.store.get(&version).await?.is_some() {
+            return Ok(false);
+        }
+        // Only what opens comes back: a file may be damaged, or of another server.
+        let damaged =
+            || KmsError::new(ErrorClass::Corrupt, format!("the kept material of {name} is damaged"));
+        let material = hex::decode(&kept.material).map_err(|_| damaged())?;
+        drop(self.sealing.open(kept.key.uid, name, &material)?);
+
+        let mut batch = Batch::default()
+            .create(version, encode(&kept.version)?)
+            .create(record_name::material(name), material);
+        let next = name.version.next().ok_or_else(damaged)?;
+        let (key, expect) = match stored {
+            Some(stored) => {
+                let next_version = stored.value.next_version.max(next);
+                (CryptoKey { next_version, ..stored.value }, Expect::At(stored.revision))
+            }
+            None => {
+                let ring = record_name::ring(&name.key.ring);
+                if self.store.get(&ring).await?.is_none() {
+                    let value = KeyRing { name: name.key.ring.clone(), create_time: kept.key.create_time };
+                    batch = batch.create(ring, encode(&value)?);
+                }
+                if self.store.get(&record_name::key_name(&name.key)).await?.is_none() {
+                    let uid: KeyUid = kept.key.uid;
+                    batch = batch.create(record_name::key_name(&name.key), encode(&uid)?);
+                }
+                (
+                    CryptoKey { next_version: kept.key.next_version.max(next), ..kept.key.clone() },
+                    Expect::Absent,
+                )
+            }
+        };
+        batch.writes.push(Write { name: key_record, expect, value: Some(encode(&key)?) });
+
+        let mut id = [0; 16];
+        self.random
+            .fill(&mut id)
+            .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        let id = hex::encode(id);
+        let (service, method) = ("cloudkms.googleapis.com", "RecoverCryptoKeyVersion");
+        let now = self.clock.now();
+        let mut event = Event::new(id.as_str(), now, service, method, name.to_string(), EventKind::System);
+        event.response =
+            SafeFields::new().with("reason", "the database lacked it and a backup destination held it");
+        let record = Record::of(&event);
+        self.ledger.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
+        tracing::warn!(version = %name, "recovered from a backup destination");
+        Ok(true)
+    }
+}

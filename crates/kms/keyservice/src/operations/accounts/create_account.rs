@@ -1,0 +1,92 @@
+use keystead_audit::SafeFields;
+use keystead_crypto::Random;
+use keystead_iam::Permission;
+use keystead_model::{ErrorClass, ProjectId, ProjectName, to_microseconds};
+use keystead_store::Batch;
+
+use super::update_account::check_texts;
+use crate::records::account_email::{is_account_id, own};
+use crate::records::{encode, record_name};
+use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+
+/// Makes a service account. An address is given once: bindings that name it would count for the next account too.
+pub struct CreateServiceAccount {
+    /// Where.
+    pub project: ProjectId,
+    /// What stands before the `@`.
+    pub account_id: String,
+    /// For people.
+    pub display_name: String,
+    /// For people.
+    pub description: String,
+}
+
+impl Operation for CreateServiceAccount {
+    type Output = ServiceAccount;
+
+    fn method(&self) -> Method {
+        Method { service: "iam.googleapis.com", name: "CreateServiceAccount", kind: MethodKind::AdminWrite }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ServiceAccountsCreate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(ProjectName { project: self.project.clone() })
+    }
+
+    fn describe(&self) -> SafeFields {
+        let id = Some(self.account_id.as_str()).filter(|it| is_account_id(it));
+        SafeFields::new().with_some("accountId", id)
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {
+        let service = act.service();
+        let CreateServiceAccount { project, account_id, display_name, description } = act.command();
+        if service.find_project(project).await?.is_none() {
+            return Err(KmsError::not_found("Project", project));
+        }
+        if !is_account_id(account_id) {
+            return Err(KmsError::invalid(
+                "The account id has 6 to 30 lower-case letters, digits and hyphens, a letter first, no hyphen last.",
+            ));
+        }
+        check_texts(display_name, description)?;
+        let account = ServiceAccount {
+            project: project.clone(),
+            email: own(account_id, project),
+            unique_id: draw_unique_id(service.random.as_ref())?,
+            display_name: display_name.clone(),
+            description: description.clone(),
+            disabled: false,
+            create_time: to_microseconds(act.now()),
+        };
+        let name = AccountName { project: project.clone(), email: account.email.clone() };
+        let batch = Batch::default()
+            .create(name.record(), encode(&account)?)
+            .create(record_name::service_account_email(&account.email), encode(&account.unique_id)?);
+        act.outcome().resource = Some(name.resource().to_string().into());
+        match act.commit(batch).await {
+            Ok(_) => Ok(account),
+            Err(error) if error.class() == ErrorClass::AlreadyExists => {
+                let text = format!(
+                    "Service account {} already exists, or existed: an address is not given to another account.",
+                    account.email
+                );
+                Err(KmsError::new(ErrorClass::AlreadyExists, text))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// 21 digits, as Google's. That they are unique rests on 69 random bits.
+fn draw_unique_id(random: &dyn Random) -> Result<String, KmsError> {
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes).map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+    Ok(format!("1{:020}", u128::from_be_bytes(bytes) % 10_u128.pow(20)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use keystead_iam::Permission;
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Expect, Write};
+
+use crate::records::encode;
+use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+
+/// Longest display name and longest description, in bytes, as IAM has them.
+const MAX_DISPLAY_NAME: usize = 100;
+const MAX_DESCRIPTION: usize = 256;
+
+/// Changes what people read of a service account.
+pub struct UpdateServiceAccount {
+    /// Which.
+    pub name: AccountName,
+    /// The new text; none: as it is.
+    pub display_name: Option<String>,
+    /// The new text; none: as it is.
+    pub description: Option<String>,
+    /// The etag that was read; none: whatever is there.
+    pub etag: Option<Vec<u8>>,
+}
+
+/// Lets nobody authenticate as a service account any more, or again. It counts from the next request on.
+pub struct SwitchServiceAccount {
+    /// Which.
+    pub name: AccountName,
+    /// On or off.
+    pub enable: bool,
+}
+
+impl Operation for UpdateServiceAccount {
+    type Output = ServiceAccount;
+
+    fn method(&self) -> Method {
+        Method { service: "iam.googleapis.com", name: "PatchServiceAccount", kind: MethodKind::AdminWrite }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ServiceAccountsUpdate)
+    }
+
+    fn target(&self) -> Resource {
+        self.name.resource()
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {
+        let UpdateServiceAccount { name, display_name, description, etag } = act.command();
+        let name = name.clone();
+        let (mut account, expect) = read(act, &name).await?;
+        if etag.as_ref().is_some_and(|etag| *etag != account.etag()) {
+            let text = "There were concurrent changes: the etag is not the service account's. Read it again and retry.";
+            return Err(KmsError::new(ErrorClass::Aborted, text));
+        }
+        if let Some(text) = display_name {
+            account.display_name.clone_from(text);
+        }
+        if let Some(text) = description {
+            account.description.clone_from(text);
+        }
+        check_texts(&account.display_name, &account.description)?;
+        write(act, &name, &account, expect).await?;
+        Ok(account)
+    }
+}
+
+impl Operation for SwitchServiceAccount {
+    type Output = ();
+
+    fn method(&self) -> Method {
+        let name = if self.enable { "EnableServiceAccount" } else { "DisableServiceAccount" };
+        Method { service: "iam.googleapis.com", name, kind: MethodKind::AdminWrite }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(if self.enable { Permission::ServiceAccountsEnable } else { Permission::ServiceAccountsDisable })
+    }
+
+    fn target(&self) -> Resource {
+        self.name.resource()
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
+        let SwitchServiceAccount { name, enable } = act.command();
+        let (name, disabled) = (name.clone(), !enable);
+        let (mut account, expect) = read(act, &name).await?;
+        account.disabled = disabled;
+        write(act, &name, &account, expect).await
+    }
+}
+
+/// The newest state, past the cache, and what must still hold when it is written. The account of a project's clusters gets
+/// its record with its first change.
+async fn read<C: Operation>(
+    act: &Act<'_, C>,
+    name: &AccountName,
+) -> Result<(ServiceAccount, Expect), KmsError> {
+    let service = act.service();
+    if let Some(stored) = service.read::<ServiceAccount>(&name.record()).await? {
+        return Ok((stored.value, Expect::At(stored.revision)));
+    }
+    let account = service.find_account(&name.email).await?.filter(|account| account.is_of_clusters());
+    Ok((ServiceAccount::clone(&*account.ok_or_else(|| name.not_found())?), Expect::Absent))
+}
+
+async fn write<C: Operation>(
+    act: &mut Act<'_, C>,
+    name: &AccountName,
+    account: &ServiceAccount,
+    expect: Expect,
+) -> Result<(), KmsError> {
+    let mut batch = Batch::default();
+    batch.writes.push(Write { name: name.record(), expect, value: Some(encode(account)?) });
+    match act.commit(batch).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.class() == ErrorClass::AlreadyExists => Err(act.start_over(error)),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn check_texts(display_name: &str, description: &str) -> Result<(), KmsError> {
+    for (what, text, most) in
+        [("display name", display_name, MAX_DISPLAY_NAME), ("description", description, MAX_DESCRIPTION)]
+    {
+        if text.len() > most {
+            let len = text.len();
+            return Err(KmsError::invalid(format!(
+                "The {what} has {len} bytes; at most {most} are allowed."
+            )));
+        }
+    }
+    Ok(())
+}

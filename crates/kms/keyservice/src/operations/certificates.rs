@@ -1,0 +1,8 @@
+//! Client certificates: issued and revoked.
+
+mod issue_certificate;
+mod revoke_certificate;
+
+pub use issue_certificate::{IssueCertificate, Sign, SignedCertificate};
+pub(crate) use revoke_certificate::CertificateState;
+pub use revoke_certificate::RevokeCertificate;

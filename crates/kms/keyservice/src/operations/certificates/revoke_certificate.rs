@@ -1,0 +1,71 @@
+use jiff::Timestamp;
+use keystead_audit::SafeFields;
+use keystead_iam::Permission;
+use keystead_store::Batch;
+use serde::{Deserialize, Serialize};
+
+use crate::records::{encode, record_name};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Longest serial number, in hexadecimal digits: RFC 5280 allows 20 bytes, and a byte of zeros may stand before them.
+const MAX_SERIAL: usize = 42;
+
+/// Revokes one client certificate: from the next request on it does not count, also on open connections. Revoking it again
+/// changes nothing.
+pub struct RevokeCertificate {
+    /// Its serial number in hexadecimal digits, as audit records have it. Colons and capitals are taken too.
+    pub serial: String,
+}
+
+/// A revoked certificate. Kept for ever, because nobody here knows when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateState {
+    pub(crate) revoke_time: Option<Timestamp>,
+}
+
+impl RevokeCertificate {
+    /// The serial number in the form in which it is compared; none: it is not one.
+    fn serial(&self) -> Option<String> {
+        let digits: String = self.serial.chars().filter(|it| *it != ':').collect();
+        let good =
+            (1..=MAX_SERIAL).contains(&digits.len()) && digits.bytes().all(|it| it.is_ascii_hexdigit());
+        good.then(|| digits.to_ascii_lowercase())
+    }
+}
+
+impl Operation for RevokeCertificate {
+    type Output = ();
+
+    fn method(&self) -> Method {
+        Method { service: "keystead.io", name: "RevokeCertificate", kind: MethodKind::AdminWrite }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        // A certificate is a credential as a token is.
+        Some(Permission::TokensRevoke)
+    }
+
+    fn target(&self) -> Resource {
+        // Whose it is stands in the certificate, which the server does not keep.
+        Resource::Server
+    }
+
+    fn describe(&self) -> SafeFields {
+        SafeFields::new().with_some("serial", self.serial())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
+        let Some(serial) = act.command().serial() else {
+            return Err(KmsError::invalid(
+                "A serial number has 1 to 42 hexadecimal digits, as `openssl x509 -noout -serial` prints it.",
+            ));
+        };
+        let record = record_name::certificate(&serial);
+        if act.service().store.get(&record).await?.is_some() {
+            return Ok(());
+        }
+        let state = CertificateState { revoke_time: Some(act.now()) };
+        act.commit(Batch::default().put(record, encode(&state)?)).await?;
+        Ok(())
+    }
+}

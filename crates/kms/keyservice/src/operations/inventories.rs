@@ -1,0 +1,226 @@
+//! Who uses the versions of a key: registered by whoever has counted, asked before a version is destroyed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keystead_audit::SafeFields;
+use keystead_iam::Permission;
+use keystead_model::destruction::Uses;
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+use keystead_store::Batch;
+use serde::{Deserialize, Serialize};
+
+use crate::records::{encode, record_name};
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Longest name of a source, in bytes.
+const MAX_SOURCE: usize = 200;
+/// Most versions in one inventory.
+const MAX_COUNTS: usize = 10_000;
+
+/// How many objects one source holds under each version of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Whose objects these are, such as the name of a cluster.
+    pub source: String,
+    /// When they were counted.
+    pub observe_time: Timestamp,
+    /// How many, by version.
+    pub counts: BTreeMap<VersionNumber, u64>,
+}
+
+/// Replaces what a source said before about a key.
+pub struct RegisterInventory {
+    /// The key.
+    pub key: CryptoKeyName,
+    /// What was counted.
+    pub inventory: Inventory,
+}
+
+/// Lists what sources said about a key.
+pub struct ListInventories {
+    /// The key.
+    pub key: CryptoKeyName,
+}
+
+/// Forgets a source that is gone for good.
+pub struct DeleteInventory {
+    /// The key.
+    pub key: CryptoKeyName,
+    /// Its name.
+    pub source: String,
+}
+
+/// Says who uses a version.
+pub struct GetVersionUsage {
+    /// The version.
+    pub name: CryptoKeyVersionName,
+}
+
+/// Who uses a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionUsage {
+    /// Encrypt, since the server began to count.
+    pub encrypts: Uses,
+    /// Decrypt.
+    pub decrypts: Uses,
+    /// Inventories that name it.
+    pub inventories: Vec<Inventory>,
+    /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
+    pub inventories_since: Option<Timestamp>,
+}
+
+impl Operation for RegisterInventory {
+    type Output = Inventory;
+
+    fn method(&self) -> Method {
+        method("RegisterInventory", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        // Whoever may change the key may say who uses it: an inventory can keep a version from being destroyed.
+        Some(Permission::CryptoKeysUpdate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.key.clone())
+    }
+
+    fn describe(&self) -> SafeFields {
+        SafeFields::new().with_some("source", recorded(&self.inventory.source))
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Inventory, KmsError> {
+        let Self { key, inventory } = act.command();
+        check(inventory)?;
+        act.service().read_key(key).await?;
+        let record = record_name::inventory(key, &inventory.source);
+        let inventory = inventory.clone();
+        let batch = Batch::default().put(record, encode(&inventory)?);
+        act.commit(batch).await?;
+        Ok(inventory)
+    }
+}
+
+impl Operation for ListInventories {
+    type Output = Vec<Inventory>;
+
+    fn method(&self) -> Method {
+        method("ListInventories", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeysGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.key.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<Inventory>, KmsError> {
+        let key = &act.command().key;
+        act.service().read_key(key).await?;
+        act.service().read_all(&record_name::inventories(key)).await
+    }
+}
+
+impl Operation for DeleteInventory {
+    type Output = ();
+
+    fn method(&self) -> Method {
+        method("DeleteInventory", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeysUpdate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.key.clone())
+    }
+
+    fn describe(&self) -> SafeFields {
+        SafeFields::new().with_some("source", recorded(&self.source))
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
+        let Self { key, source } = act.command();
+        check_source(source)?;
+        let record = record_name::inventory(key, source);
+        let Some(entry) = act.service().store.get(&record).await? else {
+            return Err(KmsError::not_found("Inventory", format!("{key}/inventories/{source}")));
+        };
+        let batch = Batch::default().delete(record, entry.revision);
+        act.commit(batch).await?;
+        Ok(())
+    }
+}
+
+impl Operation for GetVersionUsage {
+    type Output = VersionUsage;
+
+    fn method(&self) -> Method {
+        method("GetVersionUsage", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeyVersionsGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKeyVersion(self.name.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<VersionUsage, KmsError> {
+        let name = &act.command().name;
+        act.service().read_version(&name.key, name.version).await?;
+        act.service().version_usage(name).await
+    }
+}
+
+impl KeyService {
+    /// Who uses a version: what sources registered, and what it encrypted and decrypted.
+    pub(crate) async fn version_usage(&self, name: &CryptoKeyVersionName) -> Result<VersionUsage, KmsError> {
+        let all: Vec<Inventory> = self.read_all(&record_name::inventories(&name.key)).await?;
+        let names_it =
+            |inventory: &Inventory| inventory.counts.get(&name.version).is_some_and(|count| *count > 0);
+        let [encrypts, decrypts] = self.uses(name).await?;
+        let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
+        let inventories = all.into_iter().filter(names_it).collect();
+        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since })
+    }
+}
+
+fn method(name: &'static str, kind: MethodKind) -> Method {
+    Method { service: "keystead.io", name, kind }
+}
+
+fn check(inventory: &Inventory) -> Result<(), KmsError> {
+    check_source(&inventory.source)?;
+    if inventory.counts.len() > MAX_COUNTS {
+        return Err(KmsError::invalid(format!(
+            "counts must name at most {MAX_COUNTS} versions, not {}.",
+            inventory.counts.len()
+        )));
+    }
+    Ok(())
+}
+
+fn check_source(source: &str) -> Result<(), KmsError> {
+    if is_source(source) {
+        return Ok(());
+    }
+    let shown: String = source.chars().take(MAX_SOURCE).collect();
+    Err(KmsError::invalid(format!(
+        "source {shown:?} must be 1 to {MAX_SOURCE} printable ASCII characters without spaces and slashes."
+    )))
+}
+
+fn is_source(text: &str) -> bool {
+    (1..=MAX_SOURCE).contains(&text.len()) && text.chars().all(|it| it.is_ascii_graphic() && it != '/')
+}
+
+/// What the audit log says of a source: nothing of what is none.
+fn recorded(source: &str) -> Option<&str> {
+    Some(source).filter(|it| is_source(it))
+}

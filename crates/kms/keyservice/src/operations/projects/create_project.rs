@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use keystead_audit::SafeFields;
+use keystead_crypto::Random;
+use keystead_iam::Permission;
+use keystead_model::key_settings::check_labels;
+use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName, to_microseconds};
+use keystead_store::Batch;
+
+use crate::records::{encode, record_name};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Project, Resource};
+
+/// Project numbers have 12 digits, as Google's.
+const FIRST_NUMBER: u64 = 100_000_000_000;
+const NUMBERS: u64 = 900_000_000_000;
+/// Longest display name, in characters, as Resource Manager has it.
+const MAX_DISPLAY_NAME: usize = 30;
+/// How often a number is drawn: of a million projects one draw in 900,000 hits a taken one.
+const DRAWS: usize = 4;
+
+/// Makes a project. Who makes it is its owner. Cloud KMS and Kubernetes Engine are off in it until they are enabled.
+pub struct CreateProject {
+    /// Its id.
+    pub id: ProjectId,
+    /// For people; empty: its id.
+    pub display_name: String,
+    /// Free data.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Operation for CreateProject {
+    type Output = Project;
+
+    fn method(&self) -> Method {
+        Method {
+            service: "cloudresourcemanager.googleapis.com",
+            name: "CreateProject",
+            kind: MethodKind::AdminWrite,
+        }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ProjectsCreate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Server
+    }
+
+    fn describe(&self) -> SafeFields {
+        SafeFields::new().with("projectId", self.id.as_str())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Project, KmsError> {
+        let service = act.service();
+        let CreateProject { id, display_name, labels } = act.command();
+        check_labels(labels)?;
+        if display_name.chars().count() > MAX_DISPLAY_NAME {
+            let text = format!("The name of a project has at most {MAX_DISPLAY_NAME} characters.");
+            return Err(KmsError::invalid(text));
+        }
+        let id = id.clone();
+        let mut project = Project {
+            id: id.clone(),
+            number: 0,
+            display_name: if display_name.is_empty() { id.to_string() } else { display_name.clone() },
+            create_time: to_microseconds(act.now()),
+            labels: labels.clone(),
+        };
+        let owner = Binding {
+            role: "roles/owner".to_owned(),
+            members: vec![act.call().caller().principal.to_string()],
+            condition: None,
+        };
+        let policy = Policy { version: 1, bindings: vec![owner] };
+        let name = ProjectName { project: id.clone() }.to_string();
+        act.outcome().resource = Some(name.clone().into());
+        for _ in 0..DRAWS {
+            project.number = draw_number(service.random.as_ref())?;
+            let batch = Batch::default()
+                .create(record_name::project(&id), encode(&project)?)
+                .create(record_name::project_number(project.number), encode(&id)?)
+                .create(record_name::policy(&name), encode(&policy)?);
+            match act.commit(batch).await {
+                Ok(_) => return Ok(project),
+                Err(error) if error.class() != ErrorClass::AlreadyExists => return Err(error),
+                Err(_) => {}
+            }
+            if service.store.get(&record_name::project(&id)).await?.is_some() {
+                return Err(KmsError::already_exists("Project", id));
+            }
+        }
+        Err(KmsError::new(ErrorClass::Unavailable, "No free project number was found; try again."))
+    }
+}
+
+fn draw_number(random: &dyn Random) -> Result<u64, KmsError> {
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes).map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+    // That some numbers are likelier by a ten-millionth does not matter: they are no secret.
+    Ok(FIRST_NUMBER + u64::from_be_bytes(bytes) % NUMBERS)
+}
+
+#[cfg(test)]
+mod tests;

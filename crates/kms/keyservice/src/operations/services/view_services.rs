@@ -1,0 +1,77 @@
+use keystead_iam::Permission;
+use keystead_model::{ProjectId, ProjectName};
+
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceApi, ServiceView};
+
+/// Says whether one API is on in a project.
+pub struct GetService {
+    /// Where.
+    pub project: ProjectId,
+    /// Which.
+    pub api: ServiceApi,
+}
+
+/// Lists the APIs of a project, in the order of their names. There are so few that there is one page.
+pub struct ListServices {
+    /// Where.
+    pub project: ProjectId,
+    /// Only those that are on, or off.
+    pub enabled: Option<bool>,
+}
+
+impl Operation for GetService {
+    type Output = ServiceView;
+
+    fn method(&self) -> Method {
+        Method { service: "serviceusage.googleapis.com", name: "GetService", kind: MethodKind::AdminRead }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ServicesGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(ProjectName { project: self.project.clone() })
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceView, KmsError> {
+        let GetService { project, api } = act.command();
+        act.service().view_service(project, *api).await
+    }
+}
+
+impl Operation for ListServices {
+    type Output = Vec<ServiceView>;
+
+    fn method(&self) -> Method {
+        Method { service: "serviceusage.googleapis.com", name: "ListServices", kind: MethodKind::AdminRead }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ServicesList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(ProjectName { project: self.project.clone() })
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<ServiceView>, KmsError> {
+        let ListServices { project, enabled } = act.command();
+        let mut views = Vec::new();
+        for api in ServiceApi::ALL {
+            let view = act.service().view_service(project, api).await?;
+            if enabled.is_none_or(|wanted| wanted == view.enabled) {
+                views.push(view);
+            }
+        }
+        Ok(views)
+    }
+}
+
+impl KeyService {
+    async fn view_service(&self, id: &ProjectId, api: ServiceApi) -> Result<ServiceView, KmsError> {
+        let project = self.find_project(id).await?.ok_or_else(|| KmsError::not_found("Project", id))?;
+        let enabled = self.is_enabled(id, api).await?;
+        Ok(ServiceView { api, project: project.id.clone(), project_number: project.number, enabled })
+    }
+}

@@ -1,0 +1,51 @@
+use keystead_iam::Permission;
+use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, ErrorClass};
+use keystead_store::Batch;
+
+use crate::records::{encode, record_name};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Makes the next version of a key. It does not become the primary by this.
+pub struct CreateCryptoKeyVersion {
+    /// The key.
+    pub key: CryptoKeyName,
+}
+
+impl Operation for CreateCryptoKeyVersion {
+    type Output = CryptoKeyVersion;
+
+    fn method(&self) -> Method {
+        Method::kms("CreateCryptoKeyVersion", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::CryptoKeyVersionsCreate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKey(self.key.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let name = act.command().key.clone();
+        let stored = act.service().read_key(&name).await?;
+        let number = stored.value.next_version;
+        let key = CryptoKey { next_version: after(&stored.value)?, ..stored.value };
+        let new = act.service().new_version(&key, number, act.now()).await?;
+        let batch =
+            new.add_to(Batch::default())?.replace(record_name::key(&name), stored.revision, encode(&key)?);
+        act.outcome().resource = Some(new.record.name.to_string().into());
+        act.commit(batch).await?;
+        Ok(new.record)
+    }
+}
+
+/// The number after the next one.
+pub(crate) fn after(key: &CryptoKey) -> Result<keystead_model::VersionNumber, KmsError> {
+    key.next_version.next().ok_or_else(|| {
+        KmsError::new(
+            ErrorClass::FailedPrecondition,
+            format!("CryptoKey {} has no version number left.", key.name),
+        )
+    })
+}

@@ -1,0 +1,76 @@
+use keystead_audit::{Destruction, SafeFields};
+use keystead_iam::Permission;
+use keystead_model::CryptoKeyVersionName;
+use keystead_model::destruction::{Act as Change, plan};
+use keystead_store::Batch;
+
+use crate::records::{encode, record_name};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Destroys the material of a version whose time has come, unless somebody uses it.
+pub(crate) struct DestroyDueVersion {
+    pub(crate) version: CryptoKeyVersionName,
+}
+
+/// What became of a version that was due.
+pub(crate) enum Attempt {
+    /// Its material is gone.
+    Destroyed,
+    /// Somebody uses it; the reason says who.
+    Kept(String),
+    /// It was restored meanwhile, or is gone already.
+    NotDue,
+}
+
+impl Operation for DestroyDueVersion {
+    type Output = Attempt;
+
+    fn method(&self) -> Method {
+        Method::kms("DestroyDueCryptoKeyVersion", MethodKind::System)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        None
+    }
+
+    fn target(&self) -> Resource {
+        Resource::CryptoKeyVersion(self.version.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Attempt, KmsError> {
+        let service = act.service();
+        let name = act.command().version.clone();
+        let key = service.read_key(&name.key).await?.value;
+        let stored = service.read_version(&name.key, name.version).await?;
+        let usage = service.usage(&name).await?;
+        let Some(step) =
+            plan(act.now(), service.settings.in_use, &key, &[(stored.value.clone(), usage)]).pop()
+        else {
+            act.outcome().unrecorded = true;
+            return Ok(Attempt::NotDue);
+        };
+        act.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
+        if step.act == Change::Keep {
+            // A record with every tick would fill the audit log.
+            act.outcome().unrecorded = true;
+            return Ok(Attempt::Kept(step.reason));
+        }
+        act.outcome().destruction = Some(Destruction::Destroyed);
+        let backups = service.backups_that_hold(&stored.value).await?;
+        if !backups.is_empty() {
+            tracing::warn!(version = %name, ?backups, "these backups still hold a version that is destroyed now");
+            act.outcome().response.add("backupsThatHoldIt", backups);
+        }
+        let destroyed = stored.value.destroyed(act.now())?;
+        let mut batch =
+            Batch::default().replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
+        let material = record_name::material(&name);
+        if let Some(entry) = service.store.get(&material).await? {
+            batch = batch.delete(material, entry.revision);
+        }
+        // Out of every file soon, not only out of the table.
+        batch.erase = true;
+        act.commit(batch).await?;
+        Ok(Attempt::Destroyed)
+    }
+}

@@ -1,0 +1,118 @@
+//! What this process remembers of the store: caches of records, the agenda, last uses.
+//!
+//! One owner, one source: it changes by [`Remembered::apply`], which only the [`Feed`] calls, with what the store itself says
+//! was written. Nothing here is dropped by code behind an await of a request, because whoever asked may be gone by then.
+
+mod agenda;
+mod cache;
+mod feed;
+mod in_step;
+
+use keystead_model::{CryptoKey, ProjectId};
+
+pub(crate) use agenda::{Agenda, Due};
+pub(crate) use cache::Cache;
+pub(crate) use feed::Feed;
+pub(crate) use in_step::InStep;
+
+use crate::key_material::ActiveVersion;
+use crate::operations::CertificateState;
+use crate::records::record_name;
+use crate::records::token::StoredToken;
+use crate::service::policies::StoredPolicy;
+use crate::service::projects::ServiceState;
+use crate::service::usage::LastUses;
+use crate::{Project, ServiceAccount, ServiceAccountKey};
+
+/// Keys in memory, of about 500 bytes each.
+const CACHED_KEYS: usize = 100_000;
+/// Versions in memory, of about 600 bytes each.
+const CACHED_VERSIONS: usize = 100_000;
+/// Policies in memory; most are small. As many names of resources that have none, of about 400 bytes each.
+const CACHED_POLICIES: usize = 100_000;
+/// Switches of APIs, a few for each project.
+const CACHED_SERVICES: usize = 10_000;
+/// Records of identities and projects of one kind: a token takes about 300 bytes, a key about 700.
+const CACHED_IDENTITIES: usize = 10_000;
+
+/// All that is derived from records. What is not stored is never cached.
+pub(crate) struct Remembered {
+    pub(crate) keys: Cache<CryptoKey>,
+    pub(crate) versions: Cache<ActiveVersion>,
+    pub(crate) policies: Cache<StoredPolicy>,
+    /// Of resources that have none: apart, because a caller can name any number of resources that do not exist.
+    pub(crate) unset_policies: Cache<StoredPolicy>,
+    pub(crate) services: Cache<ServiceState>,
+    pub(crate) tokens: Cache<StoredToken>,
+    /// Of certificates that an authority of ours has signed, revoked or not.
+    pub(crate) certificates: Cache<CertificateState>,
+    pub(crate) accounts: Cache<ServiceAccount>,
+    pub(crate) account_keys: Cache<ServiceAccountKey>,
+    pub(crate) projects: Cache<Project>,
+    pub(crate) project_numbers: Cache<ProjectId>,
+    pub(crate) agenda: Agenda,
+    pub(crate) last_uses: LastUses,
+}
+
+/// A record that was written or deleted. The agenda needs what is in it now; for the caches its name is enough.
+pub(crate) struct Changed {
+    pub(crate) name: String,
+    /// What is in it, if the agenda wants to know that and the record is there.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Remembered {
+    pub(crate) fn new() -> Self {
+        Self {
+            keys: Cache::new(CACHED_KEYS),
+            versions: Cache::new(CACHED_VERSIONS),
+            policies: Cache::new(CACHED_POLICIES),
+            unset_policies: Cache::new(CACHED_POLICIES),
+            services: Cache::new(CACHED_SERVICES),
+            tokens: Cache::new(CACHED_IDENTITIES),
+            certificates: Cache::new(CACHED_IDENTITIES),
+            accounts: Cache::new(CACHED_IDENTITIES),
+            account_keys: Cache::new(CACHED_IDENTITIES),
+            projects: Cache::new(CACHED_IDENTITIES),
+            project_numbers: Cache::new(CACHED_IDENTITIES),
+            agenda: Agenda::default(),
+            last_uses: LastUses::default(),
+        }
+    }
+
+    /// Takes what was written: caches drop it, the agenda takes its time. Caches that were suspended serve again.
+    pub(crate) fn apply(&self, changed: &[Changed]) {
+        let names: Vec<String> = changed.iter().map(|it| record_name::cached_under(&it.name)).collect();
+        self.each_cache(|cache| cache.forget(&names));
+        for Changed { name, value } in changed {
+            self.note_time(name, value.as_deref());
+        }
+    }
+
+    /// Has the agenda take the time of a record as it is now; `None`: the record is gone.
+    fn note_time(&self, record: &str, bytes: Option<&[u8]>) {
+        if self.agenda.note(record, bytes).is_err() {
+            // The record was named in the log when it was read. Whatever it says, it is not carried out.
+            tracing::error!(record, "the schedule goes on without a damaged record");
+        }
+    }
+
+    /// Drops everything: what was written is not known. Nothing is kept from here on until [`apply`](Self::apply).
+    pub(crate) fn suspend(&self) {
+        self.each_cache(|cache| cache.suspend());
+    }
+
+    fn each_cache(&self, act: impl Fn(&dyn cache::Forgets)) {
+        act(&self.keys);
+        act(&self.versions);
+        act(&self.policies);
+        act(&self.unset_policies);
+        act(&self.services);
+        act(&self.tokens);
+        act(&self.certificates);
+        act(&self.accounts);
+        act(&self.account_keys);
+        act(&self.projects);
+        act(&self.project_numbers);
+    }
+}

@@ -1,0 +1,172 @@
+//! What happens by itself: rotations and destructions whose time has come.
+//!
+//! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done once, when
+//! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
+
+mod kept;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use keystead_audit::ClockWatch;
+use keystead_model::{ErrorClass, Principal};
+
+use crate::operations::{Attempt, DestroyDueVersion, RotateDueKey};
+use crate::remembered::Due;
+use crate::{Call, Caller, Credential, KeyService, KmsError, Origin};
+
+pub(crate) use kept::Kept;
+
+/// A rotation or a destruction is late by this at most, also when the wall clock is set.
+const TICK: Duration = Duration::from_secs(5);
+/// Whom the audit log names for what nobody asked for.
+const SCHEDULE: &str = "schedule@keystead.local";
+
+/// What one look at the agenda did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// Keys that were rotated.
+    pub rotated: usize,
+    /// Versions whose material is gone now.
+    pub destroyed: usize,
+    /// Versions that are kept because somebody uses them, for a reason that was not said before.
+    pub kept: usize,
+    /// Things that could not be done and are tried again.
+    pub failed: usize,
+}
+
+/// What one process knows of its looks at the agenda.
+pub(crate) struct Schedule {
+    watch: ClockWatch,
+    /// The clock went back, and not every rotation has been planned anew since.
+    replans: bool,
+    kept: Kept,
+}
+
+impl Schedule {
+    /// Nothing was looked at yet. `last_alive`: when the process before this one was.
+    pub(crate) fn new(last_alive: Option<Timestamp>, now: Instant) -> Self {
+        Self { watch: ClockWatch::new(last_alive, now), replans: false, kept: Kept::default() }
+    }
+
+    /// Does what is due, as far as the clock is trusted, and says only what earlier looks have not said. `counted` is the clock
+    /// that nobody sets.
+    pub(crate) async fn look(&mut self, service: &KeyService, counted: Instant) -> Tick {
+        let clock = self.watch.look(service.clock.now(), counted);
+        self.replans |= clock.went_back;
+        if !service.ledger.agenda_is_read().await {
+            return Tick::default();
+        }
+        let mut done = Tick::default();
+        if self.replans {
+            // Next times may be as far away as the clock was.
+            let all = service.remembered.agenda.rotations();
+            done = service.carry_out(all, &mut self.kept).await;
+            self.replans = done.failed > 0;
+        }
+        if !clock.trusted {
+            return done;
+        }
+        let due = service.remembered.agenda.due(service.clock.now());
+        self.kept.retain_due(&due);
+        done.plus(service.carry_out(due, &mut self.kept).await)
+    }
+}
+
+impl Tick {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            rotated: self.rotated + other.rotated,
+            destroyed: self.destroyed + other.destroyed,
+            kept: self.kept + other.kept,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+impl KeyService {
+    /// Looks at the agenda until it is told to stop, and writes last uses. A failure is logged and tried again.
+    pub async fn run_schedule(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        let mut schedule = Schedule::new(self.audit.last_alive(), Instant::now());
+        loop {
+            let done = schedule.look(&self, Instant::now()).await;
+            if done != Tick::default() {
+                tracing::info!(
+                    rotated = done.rotated,
+                    destroyed = done.destroyed,
+                    kept = done.kept,
+                    failed = done.failed,
+                    "schedule"
+                );
+            }
+            let written = self.write_usage().await;
+            drop(written.inspect_err(failed_to("write last uses")));
+            let delivered = self.ledger.deliver_owed().await;
+            drop(delivered.inspect_err(failed_to("bring a committed change into the audit log")));
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = &mut stop => break,
+            }
+        }
+        drop(self.write_all_usage().await.inspect_err(failed_to("write last uses")));
+    }
+
+    /// Does what is due by the wall clock.
+    pub async fn tick(&self) -> Tick {
+        Schedule::new(None, Instant::now()).look(self, Instant::now()).await
+    }
+
+    async fn carry_out(&self, due: Vec<Due>, kept: &mut Kept) -> Tick {
+        let mut done = Tick::default();
+        for due in due {
+            // One call for each: its id names one audit record.
+            let Ok(call) = self.schedule_call().inspect_err(failed_to("begin what is due")) else {
+                return done;
+            };
+            let outcome = match due {
+                Due::Rotation(key) => {
+                    let rotated = self.run(&call, RotateDueKey { key }).await;
+                    rotated.map(|rotated| done.rotated += usize::from(rotated))
+                }
+                Due::Destruction(version) => {
+                    let attempt = self.run(&call, DestroyDueVersion { version: version.clone() }).await;
+                    attempt.map(|attempt| match attempt {
+                        Attempt::Destroyed => done.destroyed += 1,
+                        Attempt::Kept(reason) if kept.is_news(&version, &reason) => {
+                            tracing::warn!(%version, reason, "a version that is due for destruction is kept");
+                            done.kept += 1;
+                        }
+                        Attempt::Kept(_) | Attempt::NotDue => {}
+                    })
+                }
+            };
+            match outcome {
+                // Its state changed meanwhile; that is no failure, and is asked again.
+                Err(error) if error.class() == ErrorClass::FailedPrecondition => {
+                    tracing::debug!(%error, "what was due is not any more");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the schedule could not do what is due; it tries again");
+                    done.failed += 1;
+                }
+                Ok(()) => {}
+            }
+        }
+        done
+    }
+
+    fn schedule_call(&self) -> Result<Call, KmsError> {
+        let caller = Caller {
+            principal: Principal::ServiceAccount(SCHEDULE.to_owned()),
+            groups: Vec::new(),
+            credential: Credential::Schedule,
+        };
+        self.call(Arc::new(caller), Origin::default())
+    }
+}
+
+fn failed_to(what: &'static str) -> impl Fn(&KmsError) {
+    move |error| tracing::error!(%error, "cannot {what}; it tries again")
+}
