@@ -1,4 +1,8 @@
-pub(crate) mod signed;
+//! Who calls: a token, what a key has signed, or a certificate becomes a caller.
+//!
+//! Records are remembered by name until they are written again, so that a revocation counts from the next request on.
+
+mod signed;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +12,7 @@ use keystead_audit::RefusedCaller;
 use keystead_model::{ErrorClass, Principal};
 
 use crate::identity::{access_token, refusal};
-use crate::operations::CertificateState;
+use crate::records::certificate::CertificateState;
 use crate::records::record_name;
 use crate::records::token::{Bearer, StoredToken};
 use crate::{Call, Caller, ClientIdentity, Credential, KeyService, KmsError, Origin, ServiceAccount};

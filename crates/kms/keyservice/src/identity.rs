@@ -1,12 +1,12 @@
-//! Who calls, and with what: opaque tokens, what keys of service accounts sign, access tokens that this is exchanged for,
-//! client certificates, and the accounts and groups behind them. Read `authenticate.rs` first.
-//!
-//! Records are remembered by name until they are written again, so that a revocation counts from the next request on.
+//! What callers show: what keys of service accounts sign, access tokens that this is exchanged for, client certificates; and the
+//! groups that a caller is in. Whether it counts is decided in `authentication.rs`.
 
 pub(crate) mod access_token;
 mod certificate;
 mod groups;
+mod id_token;
 pub(crate) mod refusal;
+pub(crate) mod signed;
 
 use keystead_crypto::{CryptoFailed, Secret32};
 
@@ -16,9 +16,9 @@ pub(crate) use groups::Groups;
 pub use groups::GroupsError;
 
 use access_token::AccessTokens;
+use id_token::IdTokens;
+use signed::GoodBearer;
 
-use crate::authentication::signed::GoodBearer;
-use crate::operations::IdTokens;
 use crate::remembered::Cache;
 
 /// Signed tokens in memory, of about 400 bytes each.

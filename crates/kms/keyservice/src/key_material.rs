@@ -1,15 +1,10 @@
-//! Keys in memory: records, and backing keys opened under the store key. They wipe themselves when the last call that
-//! uses them has ended.
-
-use std::sync::Arc;
+//! Key material: sealed under the store key at rest, opened in memory when a version is used, wiped when the last call that
+//! uses it has ended.
 
 use keystead_crypto::{Purpose, Random, Secret32, open, seal};
-use keystead_model::{
-    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber,
-};
+use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber};
 
-use crate::records::{Stored, record_name};
-use crate::{KeyService, KmsError};
+use crate::KmsError;
 
 /// Seals backing keys. The store key is unwrapped by the root key once, at start.
 pub(crate) struct Sealing {
@@ -68,62 +63,6 @@ fn place(uid: KeyUid, version: VersionNumber) -> [u8; 20] {
     for_uid.copy_from_slice(&uid.0);
     for_version.copy_from_slice(&version.get().to_be_bytes());
     place
-}
-
-impl KeyService {
-    /// A key, from memory or with one read.
-    pub(crate) async fn key(&self, name: &CryptoKeyName) -> Result<Arc<CryptoKey>, KmsError> {
-        let record = record_name::key(name);
-        if let Some(key) = self.remembered.keys.get(&record) {
-            return Ok(key);
-        }
-        let read_after = self.remembered.keys.epoch();
-        let key = Arc::new(self.read_key(name).await?.value);
-        self.remembered.keys.keep(&record, &key, read_after);
-        Ok(key)
-    }
-
-    /// A version with its material, from memory or with one read of each of its two records. `None`: there is no such
-    /// version.
-    pub(crate) async fn version(
-        &self,
-        key: &CryptoKey,
-        number: VersionNumber,
-    ) -> Result<Option<Arc<ActiveVersion>>, KmsError> {
-        let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
-        let record = record_name::version(&name);
-        if let Some(version) = self.remembered.versions.get(&record) {
-            return Ok(Some(version));
-        }
-        let read_after = self.remembered.versions.epoch();
-        let Some(stored) = self.read::<CryptoKeyVersion>(&record).await? else { return Ok(None) };
-        let material = match self.store.get(&record_name::material(&name)).await? {
-            Some(sealed) => Some(self.sealing.open(key.uid, &name, &sealed.value)?),
-            None => None,
-        };
-        let version = Arc::new(ActiveVersion { name: name.to_string(), material, record: stored.value });
-        self.remembered.versions.keep(&record, &version, read_after);
-        Ok(Some(version))
-    }
-}
-
-impl KeyService {
-    /// The record of a key, from the store.
-    pub(crate) async fn read_key(&self, name: &CryptoKeyName) -> Result<Stored<CryptoKey>, KmsError> {
-        let key = self.read(&record_name::key(name)).await?;
-        key.ok_or_else(|| KmsError::not_found("CryptoKey", name))
-    }
-
-    /// The record of a version, from the store.
-    pub(crate) async fn read_version(
-        &self,
-        key: &CryptoKeyName,
-        number: VersionNumber,
-    ) -> Result<Stored<CryptoKeyVersion>, KmsError> {
-        let name = CryptoKeyVersionName { key: key.clone(), version: number };
-        let version = self.read(&record_name::version(&name)).await?;
-        version.ok_or_else(|| KmsError::not_found("CryptoKeyVersion", name))
-    }
 }
 
 impl ActiveVersion {

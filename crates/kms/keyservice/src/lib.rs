@@ -3,7 +3,7 @@
 //!
 //! It must never act without a decision of `keystead-iam`, never answer before the audit record is durable, never try one
 //! key after another, and never hold a lock across an await. Read [`KeyService::run`] first, then
-//! `operations/rings/create_key_ring.rs` for a mutation and `operations/keys/encrypt.rs` for the use of a key.
+//! `operations/rings.rs` for a mutation and `operations/keys/encrypt.rs` for the use of a key.
 
 mod authentication;
 mod call;
@@ -36,13 +36,13 @@ pub use operations::{
     CreateServiceAccountKey, CreateToken, DeleteServiceAccount, DeleteServiceAccountKey, GetProject,
     GetService, GetServiceAccount, GetServiceAccountKey, ListProjects, ListServiceAccountKeys,
     ListServiceAccounts, ListServices, ListTokens, NewServiceAccountKey, NewToken, PendingBackup,
-    ProjectPage, RevokeToken, SwitchServiceAccount, SwitchServices, TokenAnswer, TokenPage, TokenRefusal,
-    UpdateServiceAccount,
+    ProjectPage, RevokeToken, ServiceView, SwitchServiceAccount, SwitchServices, TokenAnswer, TokenPage,
+    TokenRefusal, UpdateServiceAccount,
 };
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;
 pub use records::service_account_key::ServiceAccountKey;
-pub use records::service_api::{ServiceApi, ServiceView};
+pub use records::service_api::ServiceApi;
 pub use records::token::Token;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};

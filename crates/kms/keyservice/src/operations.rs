@@ -7,6 +7,7 @@ mod certificates;
 mod inventories;
 mod keys;
 mod list;
+mod locations;
 mod policies;
 mod projects;
 mod random;
@@ -15,6 +16,8 @@ mod services;
 mod tokens;
 mod versions;
 
+pub use crate::records::usage::Inventory;
+pub use crate::service::VersionUsage;
 pub use accounts::{
     AccountPage, CreateServiceAccount, CreateServiceAccountKey, DeleteServiceAccount,
     DeleteServiceAccountKey, GetServiceAccount, GetServiceAccountKey, ListServiceAccountKeys,
@@ -22,29 +25,23 @@ pub use accounts::{
 };
 pub use audit::GetAuditHead;
 pub use backups::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
-pub(crate) use certificates::CertificateState;
 pub use certificates::{IssueCertificate, RevokeCertificate, Sign, SignedCertificate};
-pub use inventories::{
-    DeleteInventory, GetVersionUsage, Inventory, ListInventories, RegisterInventory, VersionUsage,
-};
+pub use inventories::{DeleteInventory, GetVersionUsage, ListInventories, RegisterInventory};
 pub(crate) use keys::RotateDueKey;
 pub use keys::{
     CreateCryptoKey, Decrypt, Decrypted, DeleteCryptoKey, Encrypt, Encrypted, GetCryptoKey, KeyAndPrimary,
-    MAX_TEXT_LEN, UpdateCryptoKey, UpdateCryptoKeyPrimaryVersion,
+    ListCryptoKeys, MAX_TEXT_LEN, UpdateCryptoKey, UpdateCryptoKeyPrimaryVersion,
 };
-pub use list::{
-    GetLocation, GetRetiredResource, ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListLocations,
-    ListOptions, ListRetiredResources,
-};
+pub use list::ListOptions;
+pub use locations::{GetLocation, GetRetiredResource, ListLocations, ListRetiredResources};
 pub use policies::{GetIamPolicy, PolicyAndEtag, SetIamPolicy, TestIamPermissions};
 pub use projects::{CreateProject, GetProject, ListProjects, ProjectPage};
 pub use random::{GenerateRandomBytes, RANDOM_BYTES};
-pub use rings::{CreateKeyRing, GetKeyRing};
-pub use services::{GetService, ListServices, SwitchServices};
-pub(crate) use tokens::IdTokens;
+pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings};
+pub use services::{GetService, ListServices, ServiceView, SwitchServices};
 pub use tokens::{CreateToken, ListTokens, NewToken, RevokeToken, TokenAnswer, TokenPage, TokenRefusal};
-pub(crate) use versions::{Attempt, DestroyDueVersion, after};
+pub(crate) use versions::{Attempt, DestroyDueVersion};
 pub use versions::{
     CreateCryptoKeyVersion, DeleteCryptoKeyVersion, DestroyCryptoKeyVersion, GetCryptoKeyVersion,
-    RestoreCryptoKeyVersion, UpdateCryptoKeyVersion,
+    ListCryptoKeyVersions, RestoreCryptoKeyVersion, UpdateCryptoKeyVersion,
 };

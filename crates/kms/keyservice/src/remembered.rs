@@ -7,6 +7,7 @@ mod agenda;
 mod cache;
 mod feed;
 mod in_step;
+mod last_uses;
 
 use keystead_model::{CryptoKey, ProjectId};
 
@@ -14,14 +15,14 @@ pub(crate) use agenda::{Agenda, Due};
 pub(crate) use cache::Cache;
 pub(crate) use feed::Feed;
 pub(crate) use in_step::InStep;
+pub(crate) use last_uses::LastUses;
 
 use crate::key_material::ActiveVersion;
-use crate::operations::CertificateState;
+use crate::records::certificate::CertificateState;
+use crate::records::policy::StoredPolicy;
 use crate::records::record_name;
+use crate::records::service_api::ServiceState;
 use crate::records::token::StoredToken;
-use crate::service::policies::StoredPolicy;
-use crate::service::projects::ServiceState;
-use crate::service::usage::LastUses;
 use crate::{Project, ServiceAccount, ServiceAccountKey};
 
 /// Keys in memory, of about 500 bytes each.

@@ -4,10 +4,12 @@
 
 mod directory;
 mod history;
+mod point;
 pub(crate) mod private_file;
 mod slot;
 mod witness;
 
 pub use directory::{RootDirectory, RootError};
 pub(crate) use history::{Known, VersionEvent, VersionEventKind, VersionId};
-pub(crate) use witness::{Point, Witness};
+pub(crate) use point::Point;
+pub(crate) use witness::Witness;

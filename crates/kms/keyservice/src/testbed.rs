@@ -13,8 +13,8 @@ use keystead_store::{Batch, Store};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::operations::{CreateCryptoKey, CreateKeyRing, Inventory, KeyAndPrimary, RegisterInventory};
+use crate::records::service_api::ServiceState;
 use crate::records::{encode, record_name};
-use crate::service::projects::ServiceState;
 use crate::{
     Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
     Settings, audit_clock,

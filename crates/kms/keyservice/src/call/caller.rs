@@ -2,7 +2,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_model::Principal;
+use keystead_model::{ErrorClass, Principal};
+
+use crate::{KeyService, KmsError};
 
 /// Who calls: what authentication found out, and nothing that could be used to authenticate again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,16 @@ impl Call {
     /// Names this call in the audit log, in the log and in the answer.
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+impl KeyService {
+    /// A call that begins now.
+    pub(crate) fn call(&self, caller: Arc<Caller>, origin: Origin) -> Result<Call, KmsError> {
+        let mut id = [0; 16];
+        let filled = self.random.fill(&mut id);
+        filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        Ok(Call { caller, origin, id: hex::encode(id), time: self.clock.now() })
     }
 }
 

@@ -6,14 +6,7 @@ use keystead_store::{Batch, Store};
 use super::{Destinations, KeptVersion};
 use crate::records::{decode, record_name};
 use crate::root::{VersionEvent, VersionEventKind, VersionId};
-use crate::{KeyService, KmsError, records};
-
-impl KeyService {
-    /// Whether a new key version is on this machine only until the next backup: there is no destination.
-    pub fn is_unprotected(&self) -> bool {
-        self.ledger.destinations().is_empty()
-    }
-}
+use crate::{KmsError, records};
 
 impl Destinations {
     /// The versions that a batch makes, as the destinations keep them. Read from the batch, so that no operation can

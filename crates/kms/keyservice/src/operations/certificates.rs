@@ -4,5 +4,4 @@ mod issue_certificate;
 mod revoke_certificate;
 
 pub use issue_certificate::{IssueCertificate, Sign, SignedCertificate};
-pub(crate) use revoke_certificate::CertificateState;
 pub use revoke_certificate::RevokeCertificate;

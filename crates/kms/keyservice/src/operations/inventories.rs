@@ -1,33 +1,19 @@
 //! Who uses the versions of a key: registered by whoever has counted, asked before a version is destroyed.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_model::destruction::Uses;
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName};
 use keystead_store::Batch;
-use serde::{Deserialize, Serialize};
 
+use crate::records::usage::Inventory;
 use crate::records::{encode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::service::VersionUsage;
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest name of a source, in bytes.
 const MAX_SOURCE: usize = 200;
 /// Most versions in one inventory.
 const MAX_COUNTS: usize = 10_000;
-
-/// How many objects one source holds under each version of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inventory {
-    /// Whose objects these are, such as the name of a cluster.
-    pub source: String,
-    /// When they were counted.
-    pub observe_time: Timestamp,
-    /// How many, by version.
-    pub counts: BTreeMap<VersionNumber, u64>,
-}
 
 /// Replaces what a source said before about a key.
 pub struct RegisterInventory {
@@ -55,19 +41,6 @@ pub struct DeleteInventory {
 pub struct GetVersionUsage {
     /// The version.
     pub name: CryptoKeyVersionName,
-}
-
-/// Who uses a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VersionUsage {
-    /// Encrypt, since the server began to count.
-    pub encrypts: Uses,
-    /// Decrypt.
-    pub decrypts: Uses,
-    /// Inventories that name it.
-    pub inventories: Vec<Inventory>,
-    /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
-    pub inventories_since: Option<Timestamp>,
 }
 
 impl Operation for RegisterInventory {
@@ -175,19 +148,6 @@ impl Operation for GetVersionUsage {
         let name = &act.command().name;
         act.service().read_version(&name.key, name.version).await?;
         act.service().version_usage(name).await
-    }
-}
-
-impl KeyService {
-    /// Who uses a version: what sources registered, and what it encrypted and decrypted.
-    pub(crate) async fn version_usage(&self, name: &CryptoKeyVersionName) -> Result<VersionUsage, KmsError> {
-        let all: Vec<Inventory> = self.read_all(&record_name::inventories(&name.key)).await?;
-        let names_it =
-            |inventory: &Inventory| inventory.counts.get(&name.version).is_some_and(|count| *count > 0);
-        let [encrypts, decrypts] = self.uses(name).await?;
-        let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
-        let inventories = all.into_iter().filter(names_it).collect();
-        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since })
     }
 }
 

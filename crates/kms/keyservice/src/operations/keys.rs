@@ -4,16 +4,16 @@ mod create_crypto_key;
 mod decrypt;
 mod delete_crypto_key;
 mod encrypt;
-mod get_crypto_key;
 mod rotate_due_key;
 mod update_crypto_key;
 mod update_crypto_key_primary_version;
+mod view_keys;
 
 pub use create_crypto_key::CreateCryptoKey;
 pub use decrypt::{Decrypt, Decrypted};
 pub use delete_crypto_key::DeleteCryptoKey;
 pub use encrypt::{Encrypt, Encrypted, MAX_TEXT_LEN};
-pub use get_crypto_key::{GetCryptoKey, KeyAndPrimary};
 pub(crate) use rotate_due_key::RotateDueKey;
 pub use update_crypto_key::UpdateCryptoKey;
 pub use update_crypto_key_primary_version::UpdateCryptoKeyPrimaryVersion;
+pub use view_keys::{GetCryptoKey, KeyAndPrimary, ListCryptoKeys};

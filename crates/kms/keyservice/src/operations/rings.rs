@@ -1,7 +1,106 @@
 //! Key rings.
 
-mod create_key_ring;
-mod get_key_ring;
+use keystead_iam::Permission;
+use keystead_model::listing::Page;
+use keystead_model::{ErrorClass, KeyRing, KeyRingName, LocationName};
+use keystead_store::Batch;
 
-pub use create_key_ring::CreateKeyRing;
-pub use get_key_ring::GetKeyRing;
+use super::list::ListOptions;
+use crate::records::{encode, record_name};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Makes a key ring. It can never be deleted, and its name never used for another.
+pub struct CreateKeyRing {
+    /// Its name.
+    pub name: KeyRingName,
+}
+
+/// Reads a key ring.
+pub struct GetKeyRing {
+    /// Its name.
+    pub name: KeyRingName,
+}
+
+/// Lists the key rings of a location.
+pub struct ListKeyRings {
+    /// Of which location.
+    pub parent: LocationName,
+    /// How.
+    pub options: ListOptions,
+}
+
+impl Operation for CreateKeyRing {
+    type Output = KeyRing;
+
+    fn method(&self) -> Method {
+        Method::kms("CreateKeyRing", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::KeyRingsCreate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.name.location.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyRing, KmsError> {
+        let name = act.command().name.clone();
+        act.service().require_location(&name.location)?;
+        let ring = KeyRing { name: name.clone(), create_time: act.now() };
+        let batch = Batch::default().create(record_name::ring(&name), encode(&ring)?);
+        act.outcome().resource = Some(name.to_string().into());
+        match act.commit(batch).await {
+            Ok(_) => Ok(ring),
+            Err(error) if error.class() == ErrorClass::AlreadyExists => {
+                Err(KmsError::already_exists("KeyRing", name))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Operation for GetKeyRing {
+    type Output = KeyRing;
+
+    fn method(&self) -> Method {
+        Method::kms("GetKeyRing", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::KeyRingsGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::KeyRing(self.name.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyRing, KmsError> {
+        let name = &act.command().name;
+        let ring = act.service().read(&record_name::ring(name)).await?;
+        Ok(ring.ok_or_else(|| KmsError::not_found("KeyRing", name))?.value)
+    }
+}
+
+impl Operation for ListKeyRings {
+    type Output = Page<KeyRing>;
+
+    fn method(&self) -> Method {
+        Method::kms("ListKeyRings", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::KeyRingsList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.parent.clone())
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<KeyRing>, KmsError> {
+        let Self { parent, options } = act.command();
+        act.service().require_location(parent)?;
+        let listing = options.parse(&parent.to_string())?;
+        act.service().list(&listing, &record_name::rings(parent)).await
+    }
+}

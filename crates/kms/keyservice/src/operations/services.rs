@@ -4,4 +4,4 @@ mod switch_services;
 mod view_services;
 
 pub use switch_services::SwitchServices;
-pub use view_services::{GetService, ListServices};
+pub use view_services::{GetService, ListServices, ServiceView};

@@ -6,7 +6,6 @@ mod list_tokens;
 mod revoke_token;
 
 pub use create_token::{CreateToken, NewToken};
-pub(crate) use exchange_token::IdTokens;
 pub use exchange_token::{TokenAnswer, TokenRefusal};
 pub use list_tokens::{ListTokens, TokenPage};
 pub use revoke_token::RevokeToken;

@@ -4,11 +4,10 @@ mod change_version_state;
 mod create_crypto_key_version;
 mod delete_crypto_key_version;
 mod destroy_due_version;
-mod get_crypto_key_version;
+mod view_versions;
 
 pub use change_version_state::{DestroyCryptoKeyVersion, RestoreCryptoKeyVersion, UpdateCryptoKeyVersion};
 pub use create_crypto_key_version::CreateCryptoKeyVersion;
-pub(crate) use create_crypto_key_version::after;
 pub use delete_crypto_key_version::DeleteCryptoKeyVersion;
 pub(crate) use destroy_due_version::{Attempt, DestroyDueVersion};
-pub use get_crypto_key_version::GetCryptoKeyVersion;
+pub use view_versions::{GetCryptoKeyVersion, ListCryptoKeyVersions};

@@ -1,6 +1,7 @@
 use std::str::FromStr;
 
-use keystead_model::{ErrorClass, ProjectId};
+use keystead_model::ErrorClass;
+use serde::{Deserialize, Serialize};
 
 use crate::{Detail, KmsError};
 
@@ -21,17 +22,10 @@ pub enum ServiceApi {
     ServiceUsage,
 }
 
-/// An API in a project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceView {
-    /// Which.
-    pub api: ServiceApi,
-    /// Where.
-    pub project: ProjectId,
-    /// The number of the project, which `name` and `parent` have in place of its id.
-    pub project_number: u64,
-    /// Whether its calls are served.
-    pub enabled: bool,
+/// Whether an API is on in a project. No record: it is off, if it can be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceState {
+    pub(crate) enabled: bool,
 }
 
 impl ServiceApi {

@@ -10,8 +10,7 @@ use std::path::Path;
 
 use keystead_model::{CryptoKeyVersionName, KeyUid, VersionNumber};
 
-use super::slot::{parse_point, print_point, with_checksum, without_checksum};
-use super::witness::Written;
+use super::point::{Written, parse_point, print_point, with_checksum, without_checksum};
 use super::{RootError, directory, private_file};
 
 /// A key version for ever: a name may come back after a rollback, a uid does not.
@@ -155,7 +154,7 @@ impl VersionEventKind {
 mod tests {
     use keystead_audit::Hash;
 
-    use super::super::witness::Point;
+    use super::super::point::Point;
     use super::*;
 
     fn event(kind: VersionEventKind, number: u32) -> VersionEvent {

@@ -6,9 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use keystead_audit::Hash;
-
-use super::witness::{Point, Written};
+use super::point::{Written, parse_point, print_point, with_checksum, without_checksum};
 use super::{RootError, directory, private_file};
 
 /// A page each, so that no disk writes half of one slot and half of the other.
@@ -59,33 +57,6 @@ impl Slots {
     }
 }
 
-/// A point as text, as it stands in a slot and in a line of the history.
-pub(super) fn print_point(written: &Written) -> String {
-    let Written { serial, point } = written;
-    format!("{serial} {} {} {}", point.counter, point.audit_sequence, point.audit_hash)
-}
-
-/// Reads what [`print_point`] printed.
-pub(super) fn parse_point<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Written> {
-    let serial = words.next()?.parse().ok()?;
-    let counter = words.next()?.parse().ok()?;
-    let audit_sequence = words.next()?.parse().ok()?;
-    let mut hash = [0; 32];
-    hex::decode_to_slice(words.next()?, &mut hash).ok()?;
-    Some(Written { serial, point: Point { counter, audit_sequence, audit_hash: Hash(hash) } })
-}
-
-/// A line with its checksum, which tells a torn line from a whole one.
-pub(super) fn with_checksum(line: &str) -> String {
-    format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()))
-}
-
-/// The line without its checksum, when that is right.
-pub(super) fn without_checksum(line: &str) -> Option<&str> {
-    let (line, sum) = line.rsplit_once(' ')?;
-    (format!("{:08x}", crc32c::crc32c(line.as_bytes())) == sum).then_some(line)
-}
-
 fn print(written: &Written) -> String {
     with_checksum(&format!("{FIRST_WORD} {}", print_point(written)))
 }
@@ -101,6 +72,9 @@ fn parse(slot: &[u8]) -> Option<Written> {
 
 #[cfg(test)]
 mod tests {
+    use keystead_audit::Hash;
+
+    use super::super::point::Point;
     use super::*;
 
     fn written(serial: u64) -> Written {

@@ -2,32 +2,14 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use keystead_audit::Hash;
 use keystead_model::ErrorClass;
 use tokio::sync::oneshot;
 
 use super::history::{History, Known, VersionEvent};
+use super::point::{Point, Written};
 use super::slot::Slots;
 use super::{RootDirectory, RootError};
 use crate::KmsError;
-
-/// How far the database and the audit log have come: a restored copy of either is behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
-    /// The number of the newest commit.
-    pub(crate) counter: u64,
-    /// The number of a record of the audit log.
-    pub(crate) audit_sequence: u64,
-    /// The hash of that record.
-    pub(crate) audit_hash: Hash,
-}
-
-/// A point, and which write of the witness it was. The counter alone goes back when a rollback is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) serial: u64,
-    pub(super) point: Point,
-}
 
 /// What the witness knew at start.
 #[derive(Debug)]
@@ -205,6 +187,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use keystead_audit::Hash;
+
     use super::*;
 
     fn point(counter: u64) -> Point {

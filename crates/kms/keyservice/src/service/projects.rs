@@ -1,16 +1,33 @@
+//! Projects and the APIs that are on in them.
+
+use std::sync::Arc;
+
 use keystead_model::{ErrorClass, ProjectId};
-use serde::{Deserialize, Serialize};
 
 use crate::records::record_name;
-use crate::{Detail, KeyService, KmsError, Resource, ServiceApi};
-
-/// Whether an API is on in a project. No record: it is off, if it can be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ServiceState {
-    pub(crate) enabled: bool,
-}
+use crate::{Detail, KeyService, KmsError, Project, Resource, ServiceApi};
 
 impl KeyService {
+    /// The project of that id.
+    pub(crate) async fn find_project(&self, id: &ProjectId) -> Result<Option<Arc<Project>>, KmsError> {
+        self.cached(&self.remembered.projects, &record_name::project(id)).await
+    }
+
+    /// The id that a caller means with `ID` or `NUMBER`: Google's APIs take both. A number that is not there is refused in
+    /// the words of a missing permission, whoever asks.
+    pub async fn project_id(&self, text: &str) -> Result<ProjectId, KmsError> {
+        let number: Option<u64> = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+        let Some(number) = number else { return Ok(text.parse()?) };
+        let record = record_name::project_number(number);
+        match self.cached(&self.remembered.project_numbers, &record).await? {
+            Some(id) => Ok(ProjectId::clone(&id)),
+            None => Err(KmsError::new(
+                ErrorClass::Denied,
+                format!("Permission denied on resource project {number} (or it may not exist)."),
+            )),
+        }
+    }
+
     /// Refuses the call when the API is off in the project of its target. Only after a decision: it says that the project
     /// exists.
     pub(crate) async fn require_enabled_service(

@@ -1,15 +1,11 @@
 //! Who uses a version, as far as the server knows: what is asked before anything is destroyed.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use jiff::Timestamp;
 use keystead_model::CryptoKeyVersionName;
 use keystead_model::destruction::{Usage, Uses};
 use keystead_store::Batch;
-use serde::{Deserialize, Serialize};
 
-use crate::operations::{Inventory, VersionUsage};
+use crate::records::usage::{Inventory, StoredUsage, UseKind};
 use crate::records::{encode, record_name};
 use crate::{KeyService, KmsError};
 
@@ -18,24 +14,17 @@ const STALE_S: i64 = 3600;
 /// Versions whose uses are written with one commit.
 const WRITTEN_TOGETHER: usize = 64;
 
-/// What is stored of a version's use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct StoredUsage {
-    #[serde(default)]
-    encrypts: u64,
-    #[serde(default)]
-    last_encrypt: Option<Timestamp>,
-    #[serde(default)]
-    decrypts: u64,
-    #[serde(default)]
-    last_decrypt: Option<Timestamp>,
-}
-
-/// What a version was used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UseKind {
-    Encrypt,
-    Decrypt,
+/// Who uses a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionUsage {
+    /// Encrypt, since the server began to count.
+    pub encrypts: Uses,
+    /// Decrypt.
+    pub decrypts: Uses,
+    /// Inventories that name it.
+    pub inventories: Vec<Inventory>,
+    /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
+    pub inventories_since: Option<Timestamp>,
 }
 
 impl KeyService {
@@ -49,6 +38,17 @@ impl KeyService {
         };
         let inventories = inventories.into_iter().map(in_words).collect();
         Ok(Usage { encrypts, decrypts, inventories, inventories_since })
+    }
+
+    /// Who uses a version: what sources registered, and what it encrypted and decrypted.
+    pub(crate) async fn version_usage(&self, name: &CryptoKeyVersionName) -> Result<VersionUsage, KmsError> {
+        let all: Vec<Inventory> = self.read_all(&record_name::inventories(&name.key)).await?;
+        let names_it =
+            |inventory: &Inventory| inventory.counts.get(&name.version).is_some_and(|count| *count > 0);
+        let [encrypts, decrypts] = self.uses(name).await?;
+        let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
+        let inventories = all.into_iter().filter(names_it).collect();
+        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since })
     }
 
     /// How often a version encrypted and decrypted: what is stored, and what this process has seen since.
@@ -118,63 +118,5 @@ impl KeyService {
     async fn stored_usage(&self, name: &CryptoKeyVersionName) -> Result<StoredUsage, KmsError> {
         let stored = self.read::<StoredUsage>(&record_name::usage(name)).await?;
         Ok(stored.map(|stored| stored.value).unwrap_or_default())
-    }
-}
-
-/// Uses of the versions that this process has used.
-#[derive(Default)]
-pub(crate) struct LastUses(Mutex<HashMap<CryptoKeyVersionName, Seen>>);
-
-struct Seen {
-    now: StoredUsage,
-    written: StoredUsage,
-}
-
-impl LastUses {
-    /// Counts a use, and says whether it must be stored at once; none: what is stored is not known yet, and nothing was counted.
-    fn note(&self, name: &CryptoKeyVersionName, kind: UseKind, at: Timestamp) -> Option<bool> {
-        let mut uses = self.lock();
-        let Seen { now, written } = uses.get_mut(name)?;
-        let (count, last) = match kind {
-            UseKind::Encrypt => (&mut now.encrypts, &mut now.last_encrypt),
-            UseKind::Decrypt => (&mut now.decrypts, &mut now.last_decrypt),
-        };
-        *count = count.saturating_add(1);
-        *last = (*last).max(Some(at));
-        Some(kind == UseKind::Encrypt && written.last_encrypt.is_none())
-    }
-
-    /// Takes what is stored, unless somebody else did.
-    fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage) {
-        self.lock().entry(name.clone()).or_insert(Seen { now: stored, written: stored });
-    }
-
-    fn seen(&self, name: &CryptoKeyVersionName) -> Option<StoredUsage> {
-        self.lock().get(name).map(|seen| seen.now)
-    }
-
-    fn unwritten(&self, stale_s: i64) -> Vec<(CryptoKeyVersionName, StoredUsage)> {
-        let stale = |now: Option<Timestamp>, written: Option<Timestamp>| match (now, written) {
-            (Some(now), Some(written)) => now.as_second() - written.as_second() >= stale_s,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let uses = self.lock();
-        let unwritten = uses.iter().filter(|(_, Seen { now, written })| {
-            now != written
-                && (stale(now.last_encrypt, written.last_encrypt)
-                    || stale(now.last_decrypt, written.last_decrypt))
-        });
-        unwritten.map(|(name, seen)| (name.clone(), seen.now)).collect()
-    }
-
-    fn written(&self, name: &CryptoKeyVersionName, usage: StoredUsage) {
-        if let Some(seen) = self.lock().get_mut(name) {
-            seen.written = usage;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<CryptoKeyVersionName, Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

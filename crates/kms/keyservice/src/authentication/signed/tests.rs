@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fresh_server::{FreshServer, KeyFile};
+use crate::identity::signed::SCOPES;
 use crate::{Credential, DeleteServiceAccount, DeleteServiceAccountKey, SwitchServiceAccount};
 
 const KMS: &str = "https://cloudkms.googleapis.com/";

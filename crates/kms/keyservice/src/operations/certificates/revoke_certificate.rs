@@ -1,9 +1,8 @@
-use jiff::Timestamp;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_store::Batch;
-use serde::{Deserialize, Serialize};
 
+use crate::records::certificate::CertificateState;
 use crate::records::{encode, record_name};
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -15,12 +14,6 @@ const MAX_SERIAL: usize = 42;
 pub struct RevokeCertificate {
     /// Its serial number in hexadecimal digits, as audit records have it. Colons and capitals are taken too.
     pub serial: String,
-}
-
-/// A revoked certificate. Kept for ever, because nobody here knows when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CertificateState {
-    pub(crate) revoke_time: Option<Timestamp>,
 }
 
 impl RevokeCertificate {

@@ -4,7 +4,7 @@ use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, VersionNumber};
 
 use super::encrypt::check_len;
-use crate::service::usage::UseKind;
+use crate::records::usage::UseKind;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Decrypts with the version that the ciphertext names.

@@ -3,7 +3,7 @@ use keystead_crypto::{KmsBinding, KmsCiphertext, SecretBytes};
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber};
 
-use crate::service::usage::UseKind;
+use crate::records::usage::UseKind;
 use crate::{Act, Detail, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest plaintext and longest additional authenticated data of a software key, in bytes: `EncryptRequest`.

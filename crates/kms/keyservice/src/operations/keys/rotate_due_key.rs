@@ -7,8 +7,8 @@ use keystead_model::rotation::{Act as Change, plan};
 use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 
-use crate::operations::after;
 use crate::records::{encode, record_name};
+use crate::service::after;
 use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Rotates a key whose time has come. Answers whether it did.

@@ -3,9 +3,10 @@ use keystead_iam::Permission;
 use keystead_model::{ErrorClass, ProjectId, ProjectName};
 use keystead_store::Batch;
 
+use super::ServiceView;
+use crate::records::service_api::ServiceState;
 use crate::records::{encode, record_name};
-use crate::service::projects::ServiceState;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, ServiceApi, ServiceView};
+use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
 
 /// Most APIs of one call, as Service Usage has it.
 const MAX_APIS: usize = 20;

@@ -1,7 +1,20 @@
 use keystead_iam::Permission;
 use keystead_model::{ProjectId, ProjectName};
 
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceApi, ServiceView};
+use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
+
+/// An API in a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceView {
+    /// Which.
+    pub api: ServiceApi,
+    /// Where.
+    pub project: ProjectId,
+    /// The number of the project, which `name` and `parent` have in place of its id.
+    pub project_number: u64,
+    /// Whether its calls are served.
+    pub enabled: bool,
+}
 
 /// Says whether one API is on in a project.
 pub struct GetService {

@@ -1,15 +1,12 @@
-use aws_lc_rs::signature::Ed25519KeyPair;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use keystead_audit::SafeFields;
-use keystead_crypto::{CryptoFailed, Secret32, SecretBytes, hkdf_sha256};
+use keystead_crypto::SecretBytes;
 use keystead_iam::Permission;
 use keystead_model::{ErrorClass, Principal};
 use serde_json::json;
 
-use crate::authentication::signed::Signed;
 use crate::identity::access_token::LIFE_S;
 use crate::identity::refusal;
+use crate::identity::signed::Signed;
 use crate::{Act, Caller, Credential, KeyService, KmsError, Method, MethodKind, Operation, Origin, Resource};
 
 /// The only grant: RFC 7523.
@@ -153,25 +150,6 @@ impl From<KmsError> for TokenRefusal {
             _ => ("temporarily_unavailable", 503),
         };
         Self { error: code, description: error.message().to_owned(), http_status }
-    }
-}
-
-/// Signs id tokens, with a key that is derived from the store key.
-pub(crate) struct IdTokens(Ed25519KeyPair);
-
-impl IdTokens {
-    pub(crate) fn new(store_key: &Secret32) -> Result<Self, CryptoFailed> {
-        let seed =
-            Secret32::fill_with(|seed| hkdf_sha256(store_key.expose(), b"", b"keystead id token 1", seed))?;
-        Ed25519KeyPair::from_seed_unchecked(seed.expose()).map(Self).map_err(|_| CryptoFailed)
-    }
-
-    fn sign(&self, claims: &serde_json::Value) -> Option<String> {
-        let header = BASE64URL.encode(br#"{"alg":"EdDSA","typ":"JWT"}"#);
-        let claims = BASE64URL.encode(serde_json::to_vec(claims).ok()?);
-        let signed = format!("{header}.{claims}");
-        let signature = BASE64URL.encode(self.0.try_sign(signed.as_bytes()).ok()?);
-        Some(format!("{signed}.{signature}"))
     }
 }
 

@@ -1,8 +1,9 @@
 use keystead_iam::Permission;
-use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, ErrorClass};
+use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion};
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
+use crate::service::after;
 use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes the next version of a key. It does not become the primary by this.
@@ -38,14 +39,4 @@ impl Operation for CreateCryptoKeyVersion {
         act.commit(batch).await?;
         Ok(new.record)
     }
-}
-
-/// The number after the next one.
-pub(crate) fn after(key: &CryptoKey) -> Result<keystead_model::VersionNumber, KmsError> {
-    key.next_version.next().ok_or_else(|| {
-        KmsError::new(
-            ErrorClass::FailedPrecondition,
-            format!("CryptoKey {} has no version number left.", key.name),
-        )
-    })
 }

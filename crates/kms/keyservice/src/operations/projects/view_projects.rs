@@ -1,11 +1,18 @@
 use keystead_iam::Permission;
 use keystead_model::listing::{issue_token, read_token};
+use keystead_model::{ProjectId, ProjectName};
 
 use crate::records::{decode, record_name};
 use crate::{Act, KmsError, Method, MethodKind, Operation, Project, Resource};
 
 /// Projects on one page, and records that are read for it at once.
 const MAX_PAGE: usize = 500;
+
+/// Reads a project.
+pub struct GetProject {
+    /// Its id; see [`crate::KeyService::project_id`] for a number.
+    pub id: ProjectId,
+}
 
 /// Lists the projects that the caller may see, in the order of their ids. Whoever is known may ask.
 pub struct ListProjects {
@@ -22,6 +29,32 @@ pub struct ProjectPage {
     pub projects: Vec<Project>,
     /// Where the next page begins; none: this is the last.
     pub next_page_token: Option<String>,
+}
+
+impl Operation for GetProject {
+    type Output = Project;
+
+    fn method(&self) -> Method {
+        Method {
+            service: "cloudresourcemanager.googleapis.com",
+            name: "GetProject",
+            kind: MethodKind::AdminRead,
+        }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ProjectsGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(ProjectName { project: self.id.clone() })
+    }
+
+    async fn perform(act: &mut Act<'_, Self>) -> Result<Project, KmsError> {
+        let id = &act.command().id;
+        let project = act.service().find_project(id).await?;
+        Ok(Project::clone(&*project.ok_or_else(|| KmsError::not_found("Project", id))?))
+    }
 }
 
 impl Operation for ListProjects {

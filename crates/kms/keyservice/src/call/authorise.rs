@@ -1,0 +1,74 @@
+use keystead_iam::{CompiledPolicy, Permission, Query, decide};
+use keystead_model::ErrorClass;
+
+use crate::{Call, Detail, KeyService, KmsError, Resource};
+
+impl KeyService {
+    /// Decides, and notes what was decided. Without the permission the answer is the same whether or not the resource exists.
+    pub(super) async fn authorise(
+        &self,
+        call: &Call,
+        permission: Option<Permission>,
+        target: &Resource,
+        granted: &mut Option<bool>,
+    ) -> Result<(), KmsError> {
+        let Some(permission) = permission else { return Ok(()) };
+        if *granted.insert(self.allowed(call, permission, target).await?) {
+            return self.require_enabled_service(service_of(permission), target).await;
+        }
+        Err(KmsError::new(
+            ErrorClass::Denied,
+            format!(
+                "Permission '{}' denied on resource '{target}' (or it may not exist).",
+                permission.as_str()
+            ),
+        )
+        .with(Detail::ErrorInfo {
+            reason: "IAM_PERMISSION_DENIED".to_owned(),
+            domain: service_of(permission).to_owned(),
+            metadata: [
+                ("permission".to_owned(), permission.as_str().to_owned()),
+                ("resource".to_owned(), target.to_string()),
+            ]
+            .into(),
+        }))
+    }
+
+    /// Whether policies allow it, without a record.
+    pub(crate) async fn allowed(
+        &self,
+        call: &Call,
+        permission: Permission,
+        target: &Resource,
+    ) -> Result<bool, KmsError> {
+        let mut policies = Vec::new();
+        for holder in target.policy_holders() {
+            let stored = self.policy(&holder).await?;
+            policies.push((holder, stored));
+        }
+        let policies: Vec<(&str, &CompiledPolicy)> =
+            policies.iter().map(|(holder, stored)| (holder.as_str(), &stored.compiled)).collect();
+        let name = target.to_string();
+        let query = Query {
+            principal: &call.caller.principal,
+            groups: &call.caller.groups,
+            permission,
+            resource_name: &name,
+            resource_type: target.kind(),
+            service: service_of(permission),
+            time: call.time,
+        };
+        Ok(decide(&query, &policies).is_allowed())
+    }
+}
+
+/// The API that a permission belongs to.
+fn service_of(permission: Permission) -> &'static str {
+    match permission.as_str().split('.').next() {
+        Some("cloudkms") => "cloudkms.googleapis.com",
+        Some("resourcemanager") => "cloudresourcemanager.googleapis.com",
+        Some("serviceusage") => "serviceusage.googleapis.com",
+        Some("iam") => "iam.googleapis.com",
+        _ => "keystead.io",
+    }
+}

@@ -1,0 +1,82 @@
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use keystead_audit::{Destruction, SafeFields};
+
+use crate::{Call, KeyService, KmsError};
+
+/// A command that was authorised, and the means to carry it out. Only [`KeyService::run`] makes one, after a decision.
+pub struct Act<'a, C> {
+    pub(super) service: &'a KeyService,
+    pub(super) call: &'a Call,
+    pub(super) command: C,
+    pub(super) outcome: Outcome,
+    pub(super) conflicted: bool,
+}
+
+/// What the audit record says beyond the request.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// What the answer names, never what it reveals.
+    pub(crate) response: SafeFields,
+    /// Data access that this key does not record.
+    pub(crate) unrecorded: bool,
+    /// The resource that the record is about, where that is not the target.
+    pub(crate) resource: Option<Cow<'static, str>>,
+    /// A step towards the end of a version, which is counted.
+    pub(crate) destruction: Option<Destruction>,
+    /// A mutation is committed, and its record with it: the ledger sees to that one.
+    pub(crate) committed: bool,
+    /// What was decided of the permission; none: it never came to a decision.
+    pub(crate) granted: Option<bool>,
+    /// Nobody knows whether a mutation is committed. If it is, its record comes under the call's id.
+    pub(crate) in_doubt: bool,
+}
+
+impl<'a, C> Act<'a, C> {
+    pub(super) fn new(service: &'a KeyService, call: &'a Call, command: C) -> Self {
+        Self { service, call, command, outcome: Outcome::default(), conflicted: false }
+    }
+
+    pub(crate) fn command(&self) -> &C {
+        &self.command
+    }
+
+    pub(crate) fn service(&self) -> &'a KeyService {
+        self.service
+    }
+
+    pub(crate) fn call(&self) -> &'a Call {
+        self.call
+    }
+
+    /// When the call came in.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.call.time
+    }
+
+    /// What the audit record says of the answer.
+    pub(crate) fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+
+    /// The command, and what the audit record says beyond it.
+    pub(super) fn recorded(&self) -> (&C, &Outcome) {
+        (&self.command, &self.outcome)
+    }
+
+    /// Has the operation performed again, because somebody was faster.
+    pub(crate) fn start_over(&mut self, error: KmsError) -> KmsError {
+        self.conflicted = true;
+        error
+    }
+
+    /// Whether somebody was faster; forgets it and what the attempt has noted.
+    pub(super) fn take_conflict(&mut self) -> bool {
+        let conflicted = std::mem::take(&mut self.conflicted);
+        if conflicted {
+            self.outcome = Outcome { granted: self.outcome.granted, ..Outcome::default() };
+        }
+        conflicted
+    }
+}

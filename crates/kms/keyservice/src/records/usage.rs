@@ -1,0 +1,38 @@
+//! Who uses a version: what this server has counted, and what others have.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keystead_model::VersionNumber;
+use serde::{Deserialize, Serialize};
+
+/// What is stored of a version's use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredUsage {
+    #[serde(default)]
+    pub(crate) encrypts: u64,
+    #[serde(default)]
+    pub(crate) last_encrypt: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) decrypts: u64,
+    #[serde(default)]
+    pub(crate) last_decrypt: Option<Timestamp>,
+}
+
+/// What a version was used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UseKind {
+    Encrypt,
+    Decrypt,
+}
+
+/// How many objects one source holds under each version of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Whose objects these are, such as the name of a cluster.
+    pub source: String,
+    /// When they were counted.
+    pub observe_time: Timestamp,
+    /// How many, by version.
+    pub counts: BTreeMap<VersionNumber, u64>,
+}

@@ -1,0 +1,65 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use keystead_model::CryptoKeyVersionName;
+
+use crate::records::usage::{StoredUsage, UseKind};
+
+/// Uses of the versions that this process has used.
+#[derive(Default)]
+pub(crate) struct LastUses(Mutex<HashMap<CryptoKeyVersionName, Seen>>);
+
+struct Seen {
+    now: StoredUsage,
+    written: StoredUsage,
+}
+
+impl LastUses {
+    /// Counts a use, and says whether it must be stored at once; none: what is stored is not known yet, and nothing was counted.
+    pub(crate) fn note(&self, name: &CryptoKeyVersionName, kind: UseKind, at: Timestamp) -> Option<bool> {
+        let mut uses = self.lock();
+        let Seen { now, written } = uses.get_mut(name)?;
+        let (count, last) = match kind {
+            UseKind::Encrypt => (&mut now.encrypts, &mut now.last_encrypt),
+            UseKind::Decrypt => (&mut now.decrypts, &mut now.last_decrypt),
+        };
+        *count = count.saturating_add(1);
+        *last = (*last).max(Some(at));
+        Some(kind == UseKind::Encrypt && written.last_encrypt.is_none())
+    }
+
+    /// Takes what is stored, unless somebody else did.
+    pub(crate) fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage) {
+        self.lock().entry(name.clone()).or_insert(Seen { now: stored, written: stored });
+    }
+
+    pub(crate) fn seen(&self, name: &CryptoKeyVersionName) -> Option<StoredUsage> {
+        self.lock().get(name).map(|seen| seen.now)
+    }
+
+    pub(crate) fn unwritten(&self, stale_s: i64) -> Vec<(CryptoKeyVersionName, StoredUsage)> {
+        let stale = |now: Option<Timestamp>, written: Option<Timestamp>| match (now, written) {
+            (Some(now), Some(written)) => now.as_second() - written.as_second() >= stale_s,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let uses = self.lock();
+        let unwritten = uses.iter().filter(|(_, Seen { now, written })| {
+            now != written
+                && (stale(now.last_encrypt, written.last_encrypt)
+                    || stale(now.last_decrypt, written.last_decrypt))
+        });
+        unwritten.map(|(name, seen)| (name.clone(), seen.now)).collect()
+    }
+
+    pub(crate) fn written(&self, name: &CryptoKeyVersionName, usage: StoredUsage) {
+        if let Some(seen) = self.lock().get_mut(name) {
+            seen.written = usage;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CryptoKeyVersionName, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
