@@ -7,7 +7,7 @@ mod caller;
 mod operation;
 mod run;
 
-pub use authorised::Act;
+pub use authorised::Authorised;
 pub(crate) use authorised::Outcome;
 pub use caller::{Call, Caller, Credential, Origin};
 pub use operation::{Method, MethodKind, Operation};

@@ -86,7 +86,7 @@ impl FreshServer {
     }
 
     /// Has somebody do something, in a call of its own.
-    pub(crate) async fn run_as<C: Operation>(&self, call: &Call, command: C) -> Result<C::Output, KmsError> {
+    pub(crate) async fn run_as<O: Operation>(&self, call: &Call, command: O) -> Result<O::Output, KmsError> {
         let call = self.service.call(Arc::clone(&call.caller), call.origin.clone())?;
         self.service.run(&call, command).await
     }

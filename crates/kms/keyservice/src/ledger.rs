@@ -167,7 +167,7 @@ impl Ledger {
             }
             None => None,
         };
-        let _told = TellAfterPanic(&self.feed);
+        let _refresh = RefreshAfterPanic(&self.feed);
         let revision = match self.store.commit(batch).await {
             Ok(revision) => revision,
             Err(error) => {
@@ -229,9 +229,9 @@ impl Ledger {
 }
 
 /// After a panic nobody may be there to say that something may have been written.
-struct TellAfterPanic<'a>(&'a Feed);
+struct RefreshAfterPanic<'a>(&'a Feed);
 
-impl Drop for TellAfterPanic<'_> {
+impl Drop for RefreshAfterPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.refresh();

@@ -27,7 +27,7 @@ mod testbed;
 mod tests;
 
 pub use authentication::Presented;
-pub use call::{Act, Call, Caller, Credential, Method, MethodKind, Operation, Origin};
+pub use call::{Authorised, Call, Caller, Credential, Method, MethodKind, Operation, Origin};
 pub use error::{Detail, KmsError};
 pub use identity::{ClientIdentity, GroupsError, InvalidCertificate};
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};

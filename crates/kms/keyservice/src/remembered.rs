@@ -103,17 +103,17 @@ impl Remembered {
         self.each_cache(|cache| cache.suspend());
     }
 
-    fn each_cache(&self, act: impl Fn(&dyn cache::Forgets)) {
-        act(&self.keys);
-        act(&self.versions);
-        act(&self.policies);
-        act(&self.unset_policies);
-        act(&self.services);
-        act(&self.tokens);
-        act(&self.certificates);
-        act(&self.accounts);
-        act(&self.account_keys);
-        act(&self.projects);
-        act(&self.project_numbers);
+    fn each_cache(&self, visit: impl Fn(&dyn cache::Forgets)) {
+        visit(&self.keys);
+        visit(&self.versions);
+        visit(&self.policies);
+        visit(&self.unset_policies);
+        visit(&self.services);
+        visit(&self.tokens);
+        visit(&self.certificates);
+        visit(&self.accounts);
+        visit(&self.account_keys);
+        visit(&self.projects);
+        visit(&self.project_numbers);
     }
 }

@@ -111,7 +111,7 @@ impl Testbed {
     }
 
     /// Has the owner do something.
-    pub(crate) async fn run<C: Operation>(&self, command: C) -> Result<C::Output, KmsError> {
+    pub(crate) async fn run<O: Operation>(&self, command: O) -> Result<O::Output, KmsError> {
         self.service.run(&self.call_of("user:owner@example.com"), command).await
     }
 

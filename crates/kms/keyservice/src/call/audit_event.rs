@@ -10,9 +10,9 @@ use crate::{Call, Credential, KmsError, Method, MethodKind, Operation};
 const MAX_NAME: usize = 512;
 
 /// A call that became a command.
-pub(crate) fn of<C: Operation>(
+pub(crate) fn of<O: Operation>(
     call: &Call,
-    command: &C,
+    command: &O,
     outcome: &Outcome,
     failure: Option<&KmsError>,
 ) -> Event {

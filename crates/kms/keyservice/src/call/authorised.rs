@@ -6,10 +6,10 @@ use keystead_audit::{Destruction, SafeFields};
 use crate::{Call, KeyService, KmsError};
 
 /// A command that was authorised, and the means to carry it out. Only [`KeyService::run`] makes one, after a decision.
-pub struct Act<'a, C> {
+pub struct Authorised<'a, O> {
     pub(super) service: &'a KeyService,
     pub(super) call: &'a Call,
-    pub(super) command: C,
+    pub(super) command: O,
     pub(super) outcome: Outcome,
     pub(super) conflicted: bool,
 }
@@ -33,12 +33,13 @@ pub(crate) struct Outcome {
     pub(crate) in_doubt: bool,
 }
 
-impl<'a, C> Act<'a, C> {
-    pub(super) fn new(service: &'a KeyService, call: &'a Call, command: C) -> Self {
-        Self { service, call, command, outcome: Outcome::default(), conflicted: false }
+impl<'a, O> Authorised<'a, O> {
+    /// `granted`: what was decided; none: there was nothing to decide.
+    pub(super) fn new(service: &'a KeyService, call: &'a Call, command: O, granted: Option<bool>) -> Self {
+        Self { service, call, command, outcome: Outcome { granted, ..Outcome::default() }, conflicted: false }
     }
 
-    pub(crate) fn command(&self) -> &C {
+    pub(crate) fn command(&self) -> &O {
         &self.command
     }
 
@@ -61,8 +62,8 @@ impl<'a, C> Act<'a, C> {
     }
 
     /// The command, and what the audit record says beyond it.
-    pub(super) fn recorded(&self) -> (&C, &Outcome) {
-        (&self.command, &self.outcome)
+    pub(super) fn recorded(self) -> (O, Outcome) {
+        (self.command, self.outcome)
     }
 
     /// Has the operation performed again, because somebody was faster.

@@ -1,7 +1,7 @@
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 
-use crate::{Act, KmsError, Resource};
+use crate::{Authorised, KmsError, Resource};
 
 /// One use case of the server: what it needs, and what it does once that is granted.
 ///
@@ -25,7 +25,9 @@ pub trait Operation: Send + Sized {
     }
 
     /// Does it.
-    fn perform(act: &mut Act<'_, Self>) -> impl Future<Output = Result<Self::Output, KmsError>> + Send;
+    fn perform(
+        authorised: &mut Authorised<'_, Self>,
+    ) -> impl Future<Output = Result<Self::Output, KmsError>> + Send;
 }
 
 /// A method of an API, as the audit log names it.

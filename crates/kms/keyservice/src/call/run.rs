@@ -2,27 +2,31 @@ use keystead_audit::{Record, RefusedCaller};
 use keystead_model::ErrorClass;
 use keystead_store::{Batch, Expect, Revision};
 
-use super::audit_event;
+use super::{Outcome, audit_event};
 use crate::ledger::{Fate, Uncommitted};
-use crate::{Act, Call, KeyService, KmsError, Method, Operation};
+use crate::{Authorised, Call, KeyService, KmsError, Method, Operation};
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 128;
 
 impl KeyService {
     /// Authorises, acts and records one call. The record is durable before the answer.
-    pub async fn run<C: Operation>(&self, call: &Call, command: C) -> Result<C::Output, KmsError> {
+    pub async fn run<O: Operation>(&self, call: &Call, command: O) -> Result<O::Output, KmsError> {
         self.audit.admits(audit_event::kind(command.method().kind))?;
-        let (permission, target) = (command.permission(), command.target());
-        let mut act = Act::new(self, call, command);
-        let result = match self.authorise(call, permission, &target, &mut act.outcome().granted).await {
-            Ok(()) => perform(&mut act).await,
-            Err(refused) => Err(refused),
+        let mut granted = None;
+        let decided = self.authorise(call, command.permission(), &command.target(), &mut granted).await;
+        let (result, command, outcome) = match decided {
+            Ok(()) => {
+                let mut authorised = Authorised::new(self, call, command, granted);
+                let result = perform(&mut authorised).await;
+                let (command, outcome) = authorised.recorded();
+                (result, command, outcome)
+            }
+            Err(refused) => (Err(refused), command, Outcome { granted, ..Outcome::default() }),
         };
-        let (command, outcome) = act.recorded();
         // What has happened has its record, whatever came after.
         if !(outcome.committed || outcome.unrecorded && result.is_ok()) {
-            let event = audit_event::of(call, command, outcome, result.as_ref().err());
+            let event = audit_event::of(call, &command, &outcome, result.as_ref().err());
             self.audit.append(&event).await?;
         }
         result
@@ -47,7 +51,7 @@ impl KeyService {
     }
 }
 
-impl<C: Operation> Act<'_, C> {
+impl<O: Operation> Authorised<'_, O> {
     /// Commits a mutation together with its audit record. When somebody was faster, [`KeyService::run`] has the operation
     /// performed again from its start, so that it reads and plans anew.
     pub(crate) async fn commit(&mut self, batch: Batch) -> Result<Revision, KmsError> {
@@ -72,10 +76,10 @@ impl<C: Operation> Act<'_, C> {
 }
 
 /// Performs an operation, from its start again while somebody else was faster.
-async fn perform<C: Operation>(act: &mut Act<'_, C>) -> Result<C::Output, KmsError> {
+async fn perform<O: Operation>(authorised: &mut Authorised<'_, O>) -> Result<O::Output, KmsError> {
     for _ in 0..MAX_ATTEMPTS {
-        let result = C::perform(act).await;
-        if !act.take_conflict() {
+        let result = O::perform(authorised).await;
+        if !authorised.take_conflict() {
             return result;
         }
     }

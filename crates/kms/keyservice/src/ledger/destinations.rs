@@ -93,7 +93,7 @@ impl Destinations {
                 ignore_missing(fs::remove_file(folder(directory, version.id()).join(version.file_name())))
             })
         });
-        told(removed.await);
+        log_leftover(removed.await);
     }
 
     /// Removes versions that are destroyed. A place that cannot be reached keeps its copy, which is logged.
@@ -101,7 +101,7 @@ impl Destinations {
         self.remove(versions.iter().map(|id| (*id, None)).collect()).await;
     }
 
-    /// Everything that the places hold. A version of which they hold two is left out and told: nobody can say which counts.
+    /// Everything that the places hold. A version of which they hold two is left out and logged: nobody can say which counts.
     pub(crate) async fn kept(&self) -> io::Result<Vec<KeptVersion>> {
         let directories = Arc::clone(&self.directories);
         on_disk(move || {
@@ -155,7 +155,7 @@ impl Destinations {
             }
             Ok(())
         });
-        told(removed.await);
+        log_leftover(removed.await);
     }
 
     /// Does something in every place, and answers with the first failure.
@@ -195,7 +195,7 @@ fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn told(removed: io::Result<()>) {
+fn log_leftover(removed: io::Result<()>) {
     if let Err(error) = removed {
         tracing::error!(%error, "a backup destination still holds a key version that it should not; delete it there");
     }

@@ -1,7 +1,7 @@
 use keystead_audit::Head;
 use keystead_iam::Permission;
 
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Says where the audit log ends, so that it can be kept elsewhere and compared later.
 pub struct GetAuditHead;
@@ -21,8 +21,8 @@ impl Operation for GetAuditHead {
         Resource::Server
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Head, KmsError> {
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Head, KmsError> {
         // Of the newest durable record; the one about this call comes after it.
-        Ok(act.service().audit.head())
+        Ok(authorised.service().audit.head())
     }
 }

@@ -9,7 +9,7 @@ use keystead_store::{Batch, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::records::{decode, encode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Backups that are read at once.
 const PAGE: usize = 1000;
@@ -70,13 +70,13 @@ impl Operation for CreateBackup {
         Resource::Server
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Backup, KmsError> {
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Backup, KmsError> {
         let mut id = [0; 4];
-        let filled = act.service().random.fill(&mut id);
+        let filled = authorised.service().random.fill(&mut id);
         filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
-        let now = act.now();
+        let now = authorised.now();
         let name = format!("keystead-{}-{}.db", now.strftime("%Y%m%dT%H%M%SZ"), hex::encode(id));
-        let copy = act.command().into.backup(&name).await?;
+        let copy = authorised.command().into.backup(&name).await?;
         let backup = Backup {
             name,
             create_time: now,
@@ -84,12 +84,14 @@ impl Operation for CreateBackup {
             size_bytes: copy.size_bytes,
             sha256: hex::encode(copy.sha256),
         };
-        act.outcome().response = SafeFields::new()
+        authorised.outcome().response = SafeFields::new()
             .with("name", backup.name.as_str())
             .with("sha256", backup.sha256.as_str())
             .with("revision", i64::try_from(backup.revision).unwrap_or(i64::MAX));
         // Known from now on, so that a destruction can say which backups still hold the version.
-        act.commit(Batch::default().create(record_name::backup(&backup.name), encode(&backup)?)).await?;
+        authorised
+            .commit(Batch::default().create(record_name::backup(&backup.name), encode(&backup)?))
+            .await?;
         Ok(backup)
     }
 }

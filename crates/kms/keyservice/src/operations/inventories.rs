@@ -8,7 +8,7 @@ use keystead_store::Batch;
 use crate::records::usage::Inventory;
 use crate::records::{encode, record_name};
 use crate::service::VersionUsage;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest name of a source, in bytes.
 const MAX_SOURCE: usize = 200;
@@ -63,14 +63,14 @@ impl Operation for RegisterInventory {
         SafeFields::new().with_some("source", recorded(&self.inventory.source))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Inventory, KmsError> {
-        let Self { key, inventory } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Inventory, KmsError> {
+        let Self { key, inventory } = authorised.command();
         check(inventory)?;
-        act.service().read_key(key).await?;
+        authorised.service().read_key(key).await?;
         let record = record_name::inventory(key, &inventory.source);
         let inventory = inventory.clone();
         let batch = Batch::default().put(record, encode(&inventory)?);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(inventory)
     }
 }
@@ -90,10 +90,10 @@ impl Operation for ListInventories {
         Resource::CryptoKey(self.key.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<Inventory>, KmsError> {
-        let key = &act.command().key;
-        act.service().read_key(key).await?;
-        act.service().read_all(&record_name::inventories(key)).await
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<Inventory>, KmsError> {
+        let key = &authorised.command().key;
+        authorised.service().read_key(key).await?;
+        authorised.service().read_all(&record_name::inventories(key)).await
     }
 }
 
@@ -116,15 +116,15 @@ impl Operation for DeleteInventory {
         SafeFields::new().with_some("source", recorded(&self.source))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let Self { key, source } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let Self { key, source } = authorised.command();
         check_source(source)?;
         let record = record_name::inventory(key, source);
-        let Some(entry) = act.service().store.get(&record).await? else {
+        let Some(entry) = authorised.service().store.get(&record).await? else {
             return Err(KmsError::not_found("Inventory", format!("{key}/inventories/{source}")));
         };
         let batch = Batch::default().delete(record, entry.revision);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(())
     }
 }
@@ -144,10 +144,10 @@ impl Operation for GetVersionUsage {
         Resource::CryptoKeyVersion(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<VersionUsage, KmsError> {
-        let name = &act.command().name;
-        act.service().read_version(&name.key, name.version).await?;
-        act.service().version_usage(name).await
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<VersionUsage, KmsError> {
+        let name = &authorised.command().name;
+        authorised.service().read_version(&name.key, name.version).await?;
+        authorised.service().version_usage(name).await
     }
 }
 

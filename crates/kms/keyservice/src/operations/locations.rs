@@ -6,7 +6,7 @@ use keystead_model::{LocationName, ProjectName, RetiredResource};
 
 use super::list::ListOptions;
 use crate::records::record_name;
-use crate::{Act, KmsError, Location, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Location, Method, MethodKind, Operation, Resource};
 
 /// Lists the names in a location that were used once and never will be again.
 pub struct ListRetiredResources {
@@ -51,11 +51,11 @@ impl Operation for ListRetiredResources {
         Resource::Location(self.parent.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<RetiredResource>, KmsError> {
-        let Self { parent, options } = act.command();
-        act.service().require_location(parent)?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Page<RetiredResource>, KmsError> {
+        let Self { parent, options } = authorised.command();
+        authorised.service().require_location(parent)?;
         let listing = options.parse(&parent.to_string())?;
-        act.service().list(&listing, &record_name::all_retired(parent)).await
+        authorised.service().list(&listing, &record_name::all_retired(parent)).await
     }
 }
 
@@ -74,9 +74,9 @@ impl Operation for GetRetiredResource {
         Resource::Location(self.parent.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<RetiredResource, KmsError> {
-        let Self { parent, id } = act.command();
-        let retired = act.service().read(&record_name::retired(parent, id)).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<RetiredResource, KmsError> {
+        let Self { parent, id } = authorised.command();
+        let retired = authorised.service().read(&record_name::retired(parent, id)).await?;
         let missing = || KmsError::not_found("RetiredResource", format!("{parent}/retiredResources/{id}"));
         Ok(retired.ok_or_else(missing)?.value)
     }
@@ -97,8 +97,8 @@ impl Operation for ListLocations {
         Resource::Project(self.project.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<Location>, KmsError> {
-        Ok(act.service().settings.locations.clone())
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<Location>, KmsError> {
+        Ok(authorised.service().settings.locations.clone())
     }
 }
 
@@ -117,7 +117,7 @@ impl Operation for GetLocation {
         Resource::Location(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Location, KmsError> {
-        act.service().require_location(&act.command().name).cloned()
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Location, KmsError> {
+        authorised.service().require_location(&authorised.command().name).cloned()
     }
 }

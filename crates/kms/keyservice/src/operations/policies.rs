@@ -9,7 +9,7 @@ use keystead_model::{Binding, ErrorClass, Policy, Principal};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::records::{encode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Most permissions of one TestIamPermissions, as Google's services have it.
 const MAX_TESTED: usize = 100;
@@ -74,10 +74,10 @@ impl Operation for GetIamPolicy {
         self.resource.clone()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
-        let GetIamPolicy { resource, requested_version } = act.command();
-        let holder = act.service().policy_holder(resource).await?;
-        let stored = act.service().policy(&holder).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
+        let GetIamPolicy { resource, requested_version } = authorised.command();
+        let holder = authorised.service().policy_holder(resource).await?;
+        let stored = authorised.service().policy(&holder).await?;
         let policy = as_requested(stored.policy.clone(), *requested_version);
         Ok(PolicyAndEtag { policy, etag: stored.etag().to_vec() })
     }
@@ -112,31 +112,33 @@ impl Operation for SetIamPolicy {
             .with("memberCount", count(members))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
-        let service = act.service();
-        let holder = service.policy_holder(&act.command().resource).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<PolicyAndEtag, KmsError> {
+        let service = authorised.service();
+        let holder = service.policy_holder(&authorised.command().resource).await?;
         let stored = service.policy(&holder).await?;
-        if act.command().etag.as_ref().is_some_and(|etag| *etag != stored.etag()) {
+        if authorised.command().etag.as_ref().is_some_and(|etag| *etag != stored.etag()) {
             return Err(concurrent_change());
         }
-        let bindings = if act.command().keep_bindings {
+        let bindings = if authorised.command().keep_bindings {
             stored.policy.bindings.clone()
         } else {
-            act.command().policy.bindings.clone()
+            authorised.command().policy.bindings.clone()
         };
-        let policy = Policy { version: act.command().policy.version, bindings };
-        let policy = validate(&policy, kind_of(&act.command().resource))?;
-        if act.command().resource == Resource::Server {
+        let policy = Policy { version: authorised.command().policy.version, bindings };
+        let policy = validate(&policy, kind_of(&authorised.command().resource))?;
+        if authorised.command().resource == Resource::Server {
             check_administered(&policy)?;
         }
-        act.outcome().response = changes(&stored.policy, &policy)?;
+        authorised.outcome().response = changes(&stored.policy, &policy)?;
         let record = record_name::policy(&holder);
         let expect = if stored.is_set() { Expect::At(stored.revision) } else { Expect::Absent };
         let mut batch = Batch::default();
         batch.writes.push(Write { name: record, expect, value: Some(encode(&policy)?) });
-        let revision = match act.commit(batch).await {
+        let revision = match authorised.commit(batch).await {
             // The first policy, and somebody else was faster with it: a conflict like any other.
-            Err(error) if error.class() == ErrorClass::AlreadyExists => return Err(act.start_over(error)),
+            Err(error) if error.class() == ErrorClass::AlreadyExists => {
+                return Err(authorised.start_over(error));
+            }
             committed => committed?,
         };
         let etag = keystead_iam::etag(&policy, revision.0).to_vec();
@@ -159,8 +161,8 @@ impl Operation for TestIamPermissions {
         self.resource.clone()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<String>, KmsError> {
-        let TestIamPermissions { resource, permissions } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<String>, KmsError> {
+        let TestIamPermissions { resource, permissions } = authorised.command();
         if permissions.len() > MAX_TESTED {
             return Err(KmsError::invalid(format!(
                 "{} permissions are too many to test at once: at most {MAX_TESTED} are allowed.",
@@ -172,7 +174,7 @@ impl Operation for TestIamPermissions {
             let permission: Permission = text
                 .parse()
                 .map_err(|error: keystead_iam::UnknownPermission| KmsError::invalid(error.to_string()))?;
-            if act.service().allowed(act.call(), permission, resource).await? {
+            if authorised.service().allowed(authorised.call(), permission, resource).await? {
                 granted.push(text.clone());
             }
         }

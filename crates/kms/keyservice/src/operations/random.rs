@@ -3,7 +3,7 @@ use keystead_crypto::SecretBytes;
 use keystead_iam::Permission;
 use keystead_model::{ErrorClass, LocationName};
 
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Fewest and most bytes of one call: `GenerateRandomBytesRequest`.
 pub const RANDOM_BYTES: std::ops::RangeInclusive<i32> = 8..=1024;
@@ -35,9 +35,9 @@ impl Operation for GenerateRandomBytes {
         SafeFields::new().with("lengthBytes", self.length)
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<SecretBytes, KmsError> {
-        let command = act.command();
-        act.service().require_location(&command.location)?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<SecretBytes, KmsError> {
+        let command = authorised.command();
+        authorised.service().require_location(&command.location)?;
         if !RANDOM_BYTES.contains(&command.length) {
             return Err(KmsError::invalid(format!(
                 "length_bytes must be between {} and {}, not {}.",
@@ -47,7 +47,7 @@ impl Operation for GenerateRandomBytes {
             )));
         }
         let mut bytes = vec![0; usize::try_from(command.length).unwrap_or_default()];
-        let filled = act.service().random.fill(&mut bytes);
+        let filled = authorised.service().random.fill(&mut bytes);
         filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
         Ok(SecretBytes::from(bytes))
     }

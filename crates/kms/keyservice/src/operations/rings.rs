@@ -7,7 +7,7 @@ use keystead_store::Batch;
 
 use super::list::ListOptions;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes a key ring. It can never be deleted, and its name never used for another.
 pub struct CreateKeyRing {
@@ -44,13 +44,13 @@ impl Operation for CreateKeyRing {
         Resource::Location(self.name.location.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyRing, KmsError> {
-        let name = act.command().name.clone();
-        act.service().require_location(&name.location)?;
-        let ring = KeyRing { name: name.clone(), create_time: act.now() };
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyRing, KmsError> {
+        let name = authorised.command().name.clone();
+        authorised.service().require_location(&name.location)?;
+        let ring = KeyRing { name: name.clone(), create_time: authorised.now() };
         let batch = Batch::default().create(record_name::ring(&name), encode(&ring)?);
-        act.outcome().resource = Some(name.to_string().into());
-        match act.commit(batch).await {
+        authorised.outcome().resource = Some(name.to_string().into());
+        match authorised.commit(batch).await {
             Ok(_) => Ok(ring),
             Err(error) if error.class() == ErrorClass::AlreadyExists => {
                 Err(KmsError::already_exists("KeyRing", name))
@@ -75,9 +75,9 @@ impl Operation for GetKeyRing {
         Resource::KeyRing(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyRing, KmsError> {
-        let name = &act.command().name;
-        let ring = act.service().read(&record_name::ring(name)).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyRing, KmsError> {
+        let name = &authorised.command().name;
+        let ring = authorised.service().read(&record_name::ring(name)).await?;
         Ok(ring.ok_or_else(|| KmsError::not_found("KeyRing", name))?.value)
     }
 }
@@ -97,10 +97,10 @@ impl Operation for ListKeyRings {
         Resource::Location(self.parent.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<KeyRing>, KmsError> {
-        let Self { parent, options } = act.command();
-        act.service().require_location(parent)?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Page<KeyRing>, KmsError> {
+        let Self { parent, options } = authorised.command();
+        authorised.service().require_location(parent)?;
         let listing = options.parse(&parent.to_string())?;
-        act.service().list(&listing, &record_name::rings(parent)).await
+        authorised.service().list(&listing, &record_name::rings(parent)).await
     }
 }

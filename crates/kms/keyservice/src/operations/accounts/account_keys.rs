@@ -5,7 +5,7 @@ use keystead_store::Batch;
 
 use crate::records::service_account_key::{MAX_LISTED, is_key_id};
 use crate::records::{decode, record_name};
-use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccountKey};
+use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccountKey};
 
 /// Lists the keys of a service account, in the order of their ids.
 pub struct ListServiceAccountKeys {
@@ -44,12 +44,12 @@ impl Operation for ListServiceAccountKeys {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<ServiceAccountKey>, KmsError> {
-        let name = &act.command().name;
-        act.service().find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ServiceAccountKey>, KmsError> {
+        let name = &authorised.command().name;
+        authorised.service().find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
         let prefix = record_name::service_account_keys(&name.email);
         // All of them, should there ever be more than may be.
-        let records = act.service().store.list(&prefix, "", MAX_LISTED).await?;
+        let records = authorised.service().store.list(&prefix, "", MAX_LISTED).await?;
         records.iter().map(|record| decode(&record.name, &record.value)).collect()
     }
 }
@@ -69,10 +69,10 @@ impl Operation for GetServiceAccountKey {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccountKey, KmsError> {
-        let GetServiceAccountKey { name, key_id } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceAccountKey, KmsError> {
+        let GetServiceAccountKey { name, key_id } = authorised.command();
         let record = record(name, key_id)?;
-        let key = act.service().read::<ServiceAccountKey>(&record).await?;
+        let key = authorised.service().read::<ServiceAccountKey>(&record).await?;
         Ok(key.ok_or_else(|| not_found(key_id))?.value)
     }
 }
@@ -100,12 +100,12 @@ impl Operation for DeleteServiceAccountKey {
         SafeFields::new().with_some("keyId", Some(self.key_id.as_str()).filter(|it| is_key_id(it)))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let DeleteServiceAccountKey { name, key_id } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let DeleteServiceAccountKey { name, key_id } = authorised.command();
         let record = record(name, key_id)?;
-        let stored = act.service().read::<ServiceAccountKey>(&record).await?;
+        let stored = authorised.service().read::<ServiceAccountKey>(&record).await?;
         let stored = stored.ok_or_else(|| not_found(key_id))?;
-        act.commit(Batch::default().delete(record, stored.revision)).await?;
+        authorised.commit(Batch::default().delete(record, stored.revision)).await?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use keystead_store::Batch;
 use super::update_account::check_texts;
 use crate::records::account_email::{is_account_id, own};
 use crate::records::{encode, record_name};
-use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
 
 /// Makes a service account. An address is given once: bindings that name it would count for the next account too.
 pub struct CreateServiceAccount {
@@ -41,9 +41,9 @@ impl Operation for CreateServiceAccount {
         SafeFields::new().with_some("accountId", id)
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {
-        let service = act.service();
-        let CreateServiceAccount { project, account_id, display_name, description } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceAccount, KmsError> {
+        let service = authorised.service();
+        let CreateServiceAccount { project, account_id, display_name, description } = authorised.command();
         if service.find_project(project).await?.is_none() {
             return Err(KmsError::not_found("Project", project));
         }
@@ -60,14 +60,14 @@ impl Operation for CreateServiceAccount {
             display_name: display_name.clone(),
             description: description.clone(),
             disabled: false,
-            create_time: to_microseconds(act.now()),
+            create_time: to_microseconds(authorised.now()),
         };
         let name = AccountName { project: project.clone(), email: account.email.clone() };
         let batch = Batch::default()
             .create(name.record(), encode(&account)?)
             .create(record_name::service_account_email(&account.email), encode(&account.unique_id)?);
-        act.outcome().resource = Some(name.resource().to_string().into());
-        match act.commit(batch).await {
+        authorised.outcome().resource = Some(name.resource().to_string().into());
+        match authorised.commit(batch).await {
             Ok(_) => Ok(account),
             Err(error) if error.class() == ErrorClass::AlreadyExists => {
                 let text = format!(

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::records::service_account_key::{KEY_ID_LEN, MAX_KEYS};
 use crate::records::{encode, record_name};
 use crate::{
-    AccountName, Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount,
+    AccountName, Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount,
     ServiceAccountKey,
 };
 
@@ -56,8 +56,8 @@ impl Operation for CreateServiceAccountKey {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<NewServiceAccountKey, KmsError> {
-        let (service, name) = (act.service(), act.command().name.clone());
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<NewServiceAccountKey, KmsError> {
+        let (service, name) = (authorised.service(), authorised.command().name.clone());
         let account = service.find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
         // Written with the key and read before the keys are counted: of two calls that count the same the second starts over.
         // The account itself, so that a deletion in between is noticed too; one of clusters has no record.
@@ -90,17 +90,17 @@ impl Operation for CreateServiceAccountKey {
             account.email.clone(),
             account.unique_id.clone(),
             &public,
-            to_microseconds(act.now()),
+            to_microseconds(authorised.now()),
         );
         let file = key_file(&account, &key.id, &private, &service.settings.token_uri).ok_or_else(failed)?;
-        act.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
+        authorised.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
         let record = record_name::service_account_key(&name.email, &key.id);
         let mut batch = Batch::default().create(record, encode(&key)?);
         batch.writes.push(guard);
-        match act.commit(batch).await {
+        match authorised.commit(batch).await {
             Ok(_) => Ok(NewServiceAccountKey { key, file }),
             // The name of a key is random, so it is the guard that was written meanwhile.
-            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(act.start_over(error)),
+            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
             Err(error) => Err(error),
         }
     }

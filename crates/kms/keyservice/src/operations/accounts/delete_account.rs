@@ -4,7 +4,7 @@ use keystead_store::{Batch, Expect, Write};
 
 use crate::records::record_name;
 use crate::records::service_account_key::MAX_LISTED;
-use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
 
 /// Deletes a service account and its keys. Its address is not given to another.
 pub struct DeleteServiceAccount {
@@ -27,8 +27,8 @@ impl Operation for DeleteServiceAccount {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let (service, name) = (act.service(), act.command().name.clone());
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let (service, name) = (authorised.service(), authorised.command().name.clone());
         let account = service.find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
         if account.is_of_clusters() {
             let text = format!(
@@ -48,7 +48,7 @@ impl Operation for DeleteServiceAccount {
         if service.store.get(&policy).await?.is_some() {
             batch.writes.push(Write { name: policy, expect: Expect::Any, value: None });
         }
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(())
     }
 }

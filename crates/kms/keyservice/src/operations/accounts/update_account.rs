@@ -3,7 +3,7 @@ use keystead_model::ErrorClass;
 use keystead_store::{Batch, Expect, Write};
 
 use crate::records::encode;
-use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
 
 /// Longest display name and longest description, in bytes, as IAM has them.
 const MAX_DISPLAY_NAME: usize = 100;
@@ -44,10 +44,10 @@ impl Operation for UpdateServiceAccount {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {
-        let UpdateServiceAccount { name, display_name, description, etag } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceAccount, KmsError> {
+        let UpdateServiceAccount { name, display_name, description, etag } = authorised.command();
         let name = name.clone();
-        let (mut account, expect) = read(act, &name).await?;
+        let (mut account, expect) = read(authorised, &name).await?;
         if etag.as_ref().is_some_and(|etag| *etag != account.etag()) {
             let text = "There were concurrent changes: the etag is not the service account's. Read it again and retry.";
             return Err(KmsError::new(ErrorClass::Aborted, text));
@@ -59,7 +59,7 @@ impl Operation for UpdateServiceAccount {
             account.description.clone_from(text);
         }
         check_texts(&account.display_name, &account.description)?;
-        write(act, &name, &account, expect).await?;
+        write(authorised, &name, &account, expect).await?;
         Ok(account)
     }
 }
@@ -80,22 +80,22 @@ impl Operation for SwitchServiceAccount {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let SwitchServiceAccount { name, enable } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let SwitchServiceAccount { name, enable } = authorised.command();
         let (name, disabled) = (name.clone(), !enable);
-        let (mut account, expect) = read(act, &name).await?;
+        let (mut account, expect) = read(authorised, &name).await?;
         account.disabled = disabled;
-        write(act, &name, &account, expect).await
+        write(authorised, &name, &account, expect).await
     }
 }
 
 /// The newest state, past the cache, and what must still hold when it is written. The account of a project's clusters gets
 /// its record with its first change.
-async fn read<C: Operation>(
-    act: &Act<'_, C>,
+async fn read<O: Operation>(
+    authorised: &Authorised<'_, O>,
     name: &AccountName,
 ) -> Result<(ServiceAccount, Expect), KmsError> {
-    let service = act.service();
+    let service = authorised.service();
     if let Some(stored) = service.read::<ServiceAccount>(&name.record()).await? {
         return Ok((stored.value, Expect::At(stored.revision)));
     }
@@ -103,17 +103,17 @@ async fn read<C: Operation>(
     Ok((ServiceAccount::clone(&*account.ok_or_else(|| name.not_found())?), Expect::Absent))
 }
 
-async fn write<C: Operation>(
-    act: &mut Act<'_, C>,
+async fn write<O: Operation>(
+    authorised: &mut Authorised<'_, O>,
     name: &AccountName,
     account: &ServiceAccount,
     expect: Expect,
 ) -> Result<(), KmsError> {
     let mut batch = Batch::default();
     batch.writes.push(Write { name: name.record(), expect, value: Some(encode(account)?) });
-    match act.commit(batch).await {
+    match authorised.commit(batch).await {
         Ok(_) => Ok(()),
-        Err(error) if error.class() == ErrorClass::AlreadyExists => Err(act.start_over(error)),
+        Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,7 @@ use keystead_model::{ProjectId, ProjectName};
 
 use crate::records::account_email::own;
 use crate::records::{decode, record_name};
-use crate::{AccountName, Act, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
 
 /// Accounts on one page, as IAM has it.
 const MAX_PAGE: usize = 100;
@@ -50,9 +50,9 @@ impl Operation for GetServiceAccount {
         self.name.resource()
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceAccount, KmsError> {
-        let name = &act.command().name;
-        let account = act.service().find_account(&name.email).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceAccount, KmsError> {
+        let name = &authorised.command().name;
+        let account = authorised.service().find_account(&name.email).await?;
         Ok(ServiceAccount::clone(&*account.ok_or_else(|| name.not_found())?))
     }
 }
@@ -72,8 +72,8 @@ impl Operation for ListServiceAccounts {
         Resource::Project(ProjectName { project: self.project.clone() })
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<AccountPage, KmsError> {
-        let ListServiceAccounts { project, page_size, page_token } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<AccountPage, KmsError> {
+        let ListServiceAccounts { project, page_size, page_token } = authorised.command();
         let page_size = if *page_size == 0 { MAX_PAGE } else { (*page_size).min(MAX_PAGE) };
         let bound_to = ["serviceAccounts".to_owned(), project.to_string()];
         let after = match page_token.as_str() {
@@ -82,7 +82,7 @@ impl Operation for ListServiceAccounts {
         };
         let prefix = record_name::service_accounts(project);
         // One more than the page, to see whether there is a next one; and one more for the account of the clusters.
-        let records = act.service().store.list(&prefix, &after, page_size + 2).await?;
+        let records = authorised.service().store.list(&prefix, &after, page_size + 2).await?;
         let mut accounts = Vec::new();
         for record in &records {
             let account: ServiceAccount = decode(&record.name, &record.value)?;

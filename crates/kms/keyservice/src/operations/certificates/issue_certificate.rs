@@ -4,7 +4,7 @@ use keystead_iam::Permission;
 use keystead_model::Principal;
 
 use crate::identity::URI_PREFIX;
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// The life of a certificate when none is asked for.
 const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -66,10 +66,10 @@ impl Operation for IssueCertificate {
         fields.with("ttlSeconds", self.ttl.as_secs())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<SignedCertificate, KmsError> {
-        let Self { principal, ttl, sign, .. } = act.command();
-        let signed = sign(&format!("{URI_PREFIX}{principal}"), act.now(), *ttl)?;
-        act.outcome().response =
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<SignedCertificate, KmsError> {
+        let Self { principal, ttl, sign, .. } = authorised.command();
+        let signed = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), *ttl)?;
+        authorised.outcome().response =
             SafeFields::new().with("serial", signed.serial.as_str()).with("expireTime", signed.not_after);
         Ok(signed)
     }

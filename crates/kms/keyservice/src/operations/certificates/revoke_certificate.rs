@@ -4,7 +4,7 @@ use keystead_store::Batch;
 
 use crate::records::certificate::CertificateState;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest serial number, in hexadecimal digits: RFC 5280 allows 20 bytes, and a byte of zeros may stand before them.
 const MAX_SERIAL: usize = 42;
@@ -47,18 +47,18 @@ impl Operation for RevokeCertificate {
         SafeFields::new().with_some("serial", self.serial())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let Some(serial) = act.command().serial() else {
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let Some(serial) = authorised.command().serial() else {
             return Err(KmsError::invalid(
                 "A serial number has 1 to 42 hexadecimal digits, as `openssl x509 -noout -serial` prints it.",
             ));
         };
         let record = record_name::certificate(&serial);
-        if act.service().store.get(&record).await?.is_some() {
+        if authorised.service().store.get(&record).await?.is_some() {
             return Ok(());
         }
-        let state = CertificateState { revoke_time: Some(act.now()) };
-        act.commit(Batch::default().put(record, encode(&state)?)).await?;
+        let state = CertificateState { revoke_time: Some(authorised.now()) };
+        authorised.commit(Batch::default().put(record, encode(&state)?)).await?;
         Ok(())
     }
 }

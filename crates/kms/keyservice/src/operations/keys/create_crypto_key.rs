@@ -11,7 +11,7 @@ use keystead_store::Batch;
 
 use super::KeyAndPrimary;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes a key, with its first version as primary unless that is skipped.
 pub struct CreateCryptoKey {
@@ -50,9 +50,9 @@ impl Operation for CreateCryptoKey {
             .with("skipInitialVersionCreation", self.skip_initial_version)
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
-        let service = act.service();
-        let key = planned(act)?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
+        let service = authorised.service();
+        let key = planned(authorised)?;
         let name = key.name.clone();
         let ring = record_name::ring(&name.ring);
         service.read::<KeyRing>(&ring).await?.ok_or_else(|| KmsError::not_found("KeyRing", &name.ring))?;
@@ -62,12 +62,12 @@ impl Operation for CreateCryptoKey {
             .create(record_name::key_name(&name), encode(&key.uid)?);
         let mut primary = None;
         if let Some(first) = key.primary {
-            let new = service.new_version(&key, first, act.now()).await?;
+            let new = service.new_version(&key, first, authorised.now()).await?;
             batch = new.add_to(batch)?;
             primary = Some(new.record);
         }
-        act.outcome().resource = Some(name.to_string().into());
-        match act.commit(batch).await {
+        authorised.outcome().resource = Some(name.to_string().into());
+        match authorised.commit(batch).await {
             Ok(_) => Ok(KeyAndPrimary { key, primary }),
             Err(error) if error.class() == ErrorClass::AlreadyExists => {
                 Err(KmsError::already_exists("CryptoKey", name))
@@ -78,13 +78,14 @@ impl Operation for CreateCryptoKey {
 }
 
 /// The key as it will be, or why it cannot be.
-fn planned(act: &Act<'_, CreateCryptoKey>) -> Result<CryptoKey, KmsError> {
-    let command = act.command();
+fn planned(authorised: &Authorised<'_, CreateCryptoKey>) -> Result<CryptoKey, KmsError> {
+    let command = authorised.command();
     check_labels(&command.labels)?;
-    rotation::check_schedule(act.now(), command.rotation_period_s, command.next_rotation_time)?;
+    rotation::check_schedule(authorised.now(), command.rotation_period_s, command.next_rotation_time)?;
     let destroy_scheduled_duration_s = check_destroy_scheduled(command.destroy_scheduled_duration_s)?;
     let mut uid = KeyUid([0; 16]);
-    act.service()
+    authorised
+        .service()
         .random
         .fill(&mut uid.0)
         .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
@@ -96,7 +97,7 @@ fn planned(act: &Act<'_, CreateCryptoKey>) -> Result<CryptoKey, KmsError> {
     Ok(CryptoKey {
         name: command.name.clone(),
         uid,
-        create_time: to_microseconds(act.now()),
+        create_time: to_microseconds(authorised.now()),
         primary: first,
         activations: u32::from(first.is_some()),
         next_version,

@@ -5,7 +5,7 @@ use keystead_model::{CryptoKeyName, VersionNumber};
 
 use super::encrypt::check_len;
 use crate::records::usage::UseKind;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Decrypts with the version that the ciphertext names.
 pub struct Decrypt {
@@ -43,11 +43,11 @@ impl Operation for Decrypt {
         Resource::CryptoKey(self.key.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Decrypted, KmsError> {
-        let service = act.service();
-        let key = service.key(&act.command().key).await?;
-        act.outcome().unrecorded = !key.audit_data_access;
-        let command = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Decrypted, KmsError> {
+        let service = authorised.service();
+        let key = service.key(&authorised.command().key).await?;
+        authorised.outcome().unrecorded = !key.audit_data_access;
+        let command = authorised.command();
         check_len("additional_authenticated_data", command.caller_data.len())?;
         let parsed = KmsCiphertext::parse(&command.ciphertext).ok_or_else(damaged)?;
         if parsed.uid != key.uid.0 {
@@ -65,11 +65,11 @@ impl Operation for Decrypt {
             caller_data: &command.caller_data,
         };
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
-        if !act.command().recheck {
-            service.note_use(&version.record.name, UseKind::Decrypt, act.now()).await?;
+        if !authorised.command().recheck {
+            service.note_use(&version.record.name, UseKind::Decrypt, authorised.now()).await?;
         }
         let used_primary = key.primary == Some(number);
-        act.outcome().response = SafeFields::new().with("name", version.name.as_str());
+        authorised.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Decrypted { plaintext, used_primary })
     }
 }

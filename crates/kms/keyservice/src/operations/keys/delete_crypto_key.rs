@@ -3,7 +3,7 @@ use keystead_model::{CryptoKeyName, ErrorClass, RetiredResource, to_microseconds
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Deletes a key that has no versions left. Its name is retired: never used for another.
 pub struct DeleteCryptoKey {
@@ -26,9 +26,9 @@ impl Operation for DeleteCryptoKey {
         Resource::CryptoKey(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<RetiredResource, KmsError> {
-        let service = act.service();
-        let name = act.command().name.clone();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<RetiredResource, KmsError> {
+        let service = authorised.service();
+        let name = authorised.command().name.clone();
         let stored = service.read_key(&name).await?;
         let left = service.store.count(&record_name::versions(&name)).await?;
         if left > 0 {
@@ -43,7 +43,7 @@ impl Operation for DeleteCryptoKey {
             name: format!("{location}/retiredResources/{id}"),
             original_resource: name.to_string(),
             resource_type: "cloudkms.googleapis.com/CryptoKey".to_owned(),
-            delete_time: to_microseconds(act.now()),
+            delete_time: to_microseconds(authorised.now()),
         };
         // A version that somebody makes meanwhile changes the key, and so this batch conflicts.
         let mut batch = Batch::default()
@@ -53,7 +53,7 @@ impl Operation for DeleteCryptoKey {
         if let Some(entry) = service.store.get(&policy).await? {
             batch = batch.delete(policy, entry.revision);
         }
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(retired)
     }
 }

@@ -4,7 +4,7 @@ use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber};
 
 use crate::records::usage::UseKind;
-use crate::{Act, Detail, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, Detail, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Longest plaintext and longest additional authenticated data of a software key, in bytes: `EncryptRequest`.
 pub const MAX_TEXT_LEN: usize = 64 * 1024;
@@ -46,11 +46,11 @@ impl Operation for Encrypt {
         Resource::CryptoKey(self.key.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Encrypted, KmsError> {
-        let service = act.service();
-        let key = service.key(&act.command().key).await?;
-        act.outcome().unrecorded = !key.audit_data_access;
-        let command = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Encrypted, KmsError> {
+        let service = authorised.service();
+        let key = service.key(&authorised.command().key).await?;
+        authorised.outcome().unrecorded = !key.audit_data_access;
+        let command = authorised.command();
         check_len("plaintext", command.plaintext.expose().len())?;
         check_len("additional_authenticated_data", command.caller_data.len())?;
         let number = command.version.or(key.primary).ok_or_else(|| no_primary(&key.name))?;
@@ -68,8 +68,8 @@ impl Operation for Encrypt {
             KmsCiphertext::seal(material, &binding, command.plaintext.expose(), service.random.as_ref());
         let ciphertext = sealed.map_err(|_| KmsError::new(ErrorClass::Bug, "encryption failed"))?;
         let name = version.record.name.clone();
-        service.note_use(&name, UseKind::Encrypt, act.now()).await?;
-        act.outcome().response = SafeFields::new().with("name", version.name.as_str());
+        service.note_use(&name, UseKind::Encrypt, authorised.now()).await?;
+        authorised.outcome().response = SafeFields::new().with("name", version.name.as_str());
         Ok(Encrypted { version: name, ciphertext, activation: key.activations })
     }
 }

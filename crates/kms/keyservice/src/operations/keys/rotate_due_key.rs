@@ -9,7 +9,7 @@ use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
 use crate::service::after;
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Rotates a key whose time has come. Answers whether it did.
 pub(crate) struct RotateDueKey {
@@ -31,24 +31,24 @@ impl Operation for RotateDueKey {
         Resource::CryptoKey(self.key.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<bool, KmsError> {
-        let service = act.service();
-        let name = act.command().key.clone();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<bool, KmsError> {
+        let service = authorised.service();
+        let name = authorised.command().key.clone();
         let stored = service.read_key(&name).await?;
         let newest = service.newest_version_time(&stored.value).await?;
         let mut key = stored.value;
         let mut batch = Batch::default();
         let mut rotated = false;
-        let steps = plan(act.now(), &key, newest);
+        let steps = plan(authorised.now(), &key, newest);
         if steps.is_empty() {
-            act.outcome().unrecorded = true;
+            authorised.outcome().unrecorded = true;
             return Ok(false);
         }
         for step in steps {
-            act.outcome().response = SafeFields::new().with("reason", step.reason);
+            authorised.outcome().response = SafeFields::new().with("reason", step.reason);
             match step.act {
                 Change::Rotate { version, next } => {
-                    let new = service.new_version(&key, version, act.now()).await?;
+                    let new = service.new_version(&key, version, authorised.now()).await?;
                     batch = new.add_to(batch)?;
                     key = CryptoKey {
                         next_version: after(&key)?,
@@ -63,7 +63,7 @@ impl Operation for RotateDueKey {
             }
         }
         batch = batch.replace(record_name::key(&name), stored.revision, encode(&key)?);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(rotated)
     }
 }

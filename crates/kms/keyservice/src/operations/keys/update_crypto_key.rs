@@ -9,7 +9,7 @@ use keystead_store::Batch;
 
 use super::KeyAndPrimary;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Changes a key. What is `None` stays; what is `Some(None)` is cleared.
 pub struct UpdateCryptoKey {
@@ -48,14 +48,14 @@ impl Operation for UpdateCryptoKey {
         SafeFields::new().with("updateMask", mask.join(","))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
-        let name = act.command().name.clone();
-        let stored = act.service().read_key(&name).await?;
-        let key = changed(act.command(), stored.value, act.now())?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
+        let name = authorised.command().name.clone();
+        let stored = authorised.service().read_key(&name).await?;
+        let key = changed(authorised.command(), stored.value, authorised.now())?;
         let batch = Batch::default().replace(record_name::key(&name), stored.revision, encode(&key)?);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         let primary = match key.primary {
-            Some(number) => Some(act.service().read_version(&name, number).await?.value),
+            Some(number) => Some(authorised.service().read_version(&name, number).await?.value),
             None => None,
         };
         Ok(KeyAndPrimary { key, primary })

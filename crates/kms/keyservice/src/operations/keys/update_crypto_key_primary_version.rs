@@ -5,7 +5,7 @@ use keystead_store::Batch;
 
 use super::KeyAndPrimary;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes a version the one that encrypts, also one that is not enabled, as Cloud KMS does.
 pub struct UpdateCryptoKeyPrimaryVersion {
@@ -34,17 +34,17 @@ impl Operation for UpdateCryptoKeyPrimaryVersion {
         SafeFields::new().with("cryptoKeyVersionId", self.version.to_string())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
-        let (name, number) = (act.command().key.clone(), act.command().version);
-        let stored = act.service().read_key(&name).await?;
-        let version = act.service().read_version(&name, number).await?.value;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
+        let (name, number) = (authorised.command().key.clone(), authorised.command().version);
+        let stored = authorised.service().read_key(&name).await?;
+        let version = authorised.service().read_version(&name, number).await?.value;
         let mut key = stored.value;
         // Choosing what is chosen already is no activation: a plugin would take it for a rotation.
         if key.primary != Some(number) {
             key = CryptoKey { primary: Some(number), activations: key.activations.saturating_add(1), ..key };
         }
         let batch = Batch::default().replace(record_name::key(&name), stored.revision, encode(&key)?);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(KeyAndPrimary { key, primary: Some(version) })
     }
 }

@@ -4,7 +4,7 @@ use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersio
 
 use crate::operations::list::{ListOptions, closed};
 use crate::records::record_name;
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Reads a key.
 pub struct GetCryptoKey {
@@ -38,8 +38,8 @@ impl Operation for GetCryptoKey {
         Resource::CryptoKey(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
-        act.service().key_and_primary(&act.command().name).await
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
+        authorised.service().key_and_primary(&authorised.command().name).await
     }
 }
 
@@ -58,9 +58,9 @@ impl Operation for ListCryptoKeys {
         Resource::KeyRing(self.parent.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<KeyAndPrimary>, KmsError> {
-        let Self { parent, options } = act.command();
-        let service = act.service();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Page<KeyAndPrimary>, KmsError> {
+        let Self { parent, options } = authorised.command();
+        let service = authorised.service();
         service.require_ring(parent).await?;
         let listing = options.parse(&parent.to_string())?;
         if listing.is_plain() {

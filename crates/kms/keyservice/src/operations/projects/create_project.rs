@@ -8,7 +8,7 @@ use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName, to_mic
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Project, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Project, Resource};
 
 /// Project numbers have 12 digits, as Google's.
 const FIRST_NUMBER: u64 = 100_000_000_000;
@@ -51,9 +51,9 @@ impl Operation for CreateProject {
         SafeFields::new().with("projectId", self.id.as_str())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Project, KmsError> {
-        let service = act.service();
-        let CreateProject { id, display_name, labels } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Project, KmsError> {
+        let service = authorised.service();
+        let CreateProject { id, display_name, labels } = authorised.command();
         check_labels(labels)?;
         if display_name.chars().count() > MAX_DISPLAY_NAME {
             let text = format!("The name of a project has at most {MAX_DISPLAY_NAME} characters.");
@@ -64,24 +64,24 @@ impl Operation for CreateProject {
             id: id.clone(),
             number: 0,
             display_name: if display_name.is_empty() { id.to_string() } else { display_name.clone() },
-            create_time: to_microseconds(act.now()),
+            create_time: to_microseconds(authorised.now()),
             labels: labels.clone(),
         };
         let owner = Binding {
             role: "roles/owner".to_owned(),
-            members: vec![act.call().caller().principal.to_string()],
+            members: vec![authorised.call().caller().principal.to_string()],
             condition: None,
         };
         let policy = Policy { version: 1, bindings: vec![owner] };
         let name = ProjectName { project: id.clone() }.to_string();
-        act.outcome().resource = Some(name.clone().into());
+        authorised.outcome().resource = Some(name.clone().into());
         for _ in 0..DRAWS {
             project.number = draw_number(service.random.as_ref())?;
             let batch = Batch::default()
                 .create(record_name::project(&id), encode(&project)?)
                 .create(record_name::project_number(project.number), encode(&id)?)
                 .create(record_name::policy(&name), encode(&policy)?);
-            match act.commit(batch).await {
+            match authorised.commit(batch).await {
                 Ok(_) => return Ok(project),
                 Err(error) if error.class() != ErrorClass::AlreadyExists => return Err(error),
                 Err(_) => {}

@@ -3,7 +3,7 @@ use keystead_model::listing::{issue_token, read_token};
 use keystead_model::{ProjectId, ProjectName};
 
 use crate::records::{decode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Project, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Project, Resource};
 
 /// Projects on one page, and records that are read for it at once.
 const MAX_PAGE: usize = 500;
@@ -50,9 +50,9 @@ impl Operation for GetProject {
         Resource::Project(ProjectName { project: self.id.clone() })
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Project, KmsError> {
-        let id = &act.command().id;
-        let project = act.service().find_project(id).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Project, KmsError> {
+        let id = &authorised.command().id;
+        let project = authorised.service().find_project(id).await?;
         Ok(Project::clone(&*project.ok_or_else(|| KmsError::not_found("Project", id))?))
     }
 }
@@ -73,8 +73,8 @@ impl Operation for ListProjects {
         Resource::Server
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ProjectPage, KmsError> {
-        let ListProjects { page_size, page_token } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ProjectPage, KmsError> {
+        let ListProjects { page_size, page_token } = authorised.command();
         let page_size = if *page_size == 0 { MAX_PAGE } else { (*page_size).min(MAX_PAGE) };
         let bound_to = ["projects".to_owned()];
         let mut after = match page_token.as_str() {
@@ -83,11 +83,11 @@ impl Operation for ListProjects {
         };
         let mut projects: Vec<Project> = Vec::new();
         loop {
-            let records = act.service().store.list(record_name::PROJECTS, &after, MAX_PAGE).await?;
+            let records = authorised.service().store.list(record_name::PROJECTS, &after, MAX_PAGE).await?;
             for record in &records {
                 let project: Project = decode(&record.name, &record.value)?;
                 let name = Resource::Project(project.name());
-                if !act.service().allowed(act.call(), Permission::ProjectsGet, &name).await? {
+                if !authorised.service().allowed(authorised.call(), Permission::ProjectsGet, &name).await? {
                     continue;
                 }
                 if projects.len() == page_size {

@@ -6,7 +6,7 @@ use keystead_store::Batch;
 use super::ServiceView;
 use crate::records::service_api::ServiceState;
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
 
 /// Most APIs of one call, as Service Usage has it.
 const MAX_APIS: usize = 20;
@@ -46,11 +46,11 @@ impl Operation for SwitchServices {
         SafeFields::new().with("services", names)
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<ServiceView>, KmsError> {
-        let SwitchServices { project: id, apis, enable } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ServiceView>, KmsError> {
+        let SwitchServices { project: id, apis, enable } = authorised.command();
         let enable = *enable;
         let project =
-            act.service().find_project(id).await?.ok_or_else(|| KmsError::not_found("Project", id))?;
+            authorised.service().find_project(id).await?.ok_or_else(|| KmsError::not_found("Project", id))?;
         if apis.is_empty() || apis.len() > MAX_APIS {
             return Err(KmsError::invalid(format!("Name 1 to {MAX_APIS} services, not {}.", apis.len())));
         }
@@ -76,7 +76,7 @@ impl Operation for SwitchServices {
         };
         let views = apis.iter().copied().map(view).collect();
         if !batch.writes.is_empty() {
-            act.commit(batch).await?;
+            authorised.commit(batch).await?;
         }
         Ok(views)
     }

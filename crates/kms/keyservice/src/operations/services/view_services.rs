@@ -1,7 +1,7 @@
 use keystead_iam::Permission;
 use keystead_model::{ProjectId, ProjectName};
 
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceApi};
 
 /// An API in a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl Operation for GetService {
         Resource::Project(ProjectName { project: self.project.clone() })
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<ServiceView, KmsError> {
-        let GetService { project, api } = act.command();
-        act.service().view_service(project, *api).await
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceView, KmsError> {
+        let GetService { project, api } = authorised.command();
+        authorised.service().view_service(project, *api).await
     }
 }
 
@@ -68,11 +68,11 @@ impl Operation for ListServices {
         Resource::Project(ProjectName { project: self.project.clone() })
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Vec<ServiceView>, KmsError> {
-        let ListServices { project, enabled } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ServiceView>, KmsError> {
+        let ListServices { project, enabled } = authorised.command();
         let mut views = Vec::new();
         for api in ServiceApi::ALL {
-            let view = act.service().view_service(project, api).await?;
+            let view = authorised.service().view_service(project, api).await?;
             if enabled.is_none_or(|wanted| wanted == view.enabled) {
                 views.push(view);
             }

@@ -7,7 +7,7 @@ use keystead_store::Batch;
 
 use crate::records::token::{TokenFor, mint};
 use crate::records::{encode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, Token};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, Token};
 
 /// Longest description, in bytes.
 const MAX_DESCRIPTION_LEN: usize = 256;
@@ -72,8 +72,8 @@ impl Operation for CreateToken {
         }
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<NewToken, KmsError> {
-        let (service, command) = (act.service(), act.command());
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<NewToken, KmsError> {
+        let (service, command) = (authorised.service(), authorised.command());
         if command.description.len() > MAX_DESCRIPTION_LEN {
             let text = format!(
                 "The description has {} bytes; at most {MAX_DESCRIPTION_LEN} are allowed.",
@@ -85,19 +85,19 @@ impl Operation for CreateToken {
             principal: command.principal.clone(),
             description: command.description.clone(),
             account: command.account.clone(),
-            create_time: to_microseconds(act.now()),
-            expire_time: command.ttl.map(|ttl| expire_time(act.now(), ttl)).transpose()?,
+            create_time: to_microseconds(authorised.now()),
+            expire_time: command.ttl.map(|ttl| expire_time(authorised.now(), ttl)).transpose()?,
         };
         let minted = mint(made_for, service.random.as_ref());
         let (stored, secret) =
             minted.map_err(|_| KmsError::new(ErrorClass::Bug, "a token cannot be made"))?;
         let record = record_name::token(&stored.token.id);
         let fields = SafeFields::new().with("id", stored.token.id.as_str());
-        act.outcome().response = match stored.token.expire_time {
+        authorised.outcome().response = match stored.token.expire_time {
             Some(when) => fields.with("expireTime", when),
             None => fields.with("neverExpires", true),
         };
-        act.commit(Batch::default().create(record, encode(&stored)?)).await?;
+        authorised.commit(Batch::default().create(record, encode(&stored)?)).await?;
         Ok(NewToken { token: stored.token, secret })
     }
 }

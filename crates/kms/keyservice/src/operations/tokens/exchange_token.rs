@@ -7,7 +7,9 @@ use serde_json::json;
 use crate::identity::access_token::LIFE_S;
 use crate::identity::refusal;
 use crate::identity::signed::Signed;
-use crate::{Act, Caller, Credential, KeyService, KmsError, Method, MethodKind, Operation, Origin, Resource};
+use crate::{
+    Authorised, Caller, Credential, KeyService, KmsError, Method, MethodKind, Operation, Origin, Resource,
+};
 
 /// The only grant: RFC 7523.
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -104,9 +106,9 @@ impl Operation for ExchangeToken {
         SafeFields::new().with_some("targetAudience", audience)
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<TokenAnswer, KmsError> {
-        let (service, now) = (act.service(), act.now());
-        let ExchangeToken { signed } = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<TokenAnswer, KmsError> {
+        let (service, now) = (authorised.service(), authorised.now());
+        let ExchangeToken { signed } = authorised.command();
         let failed = || KmsError::new(ErrorClass::Bug, "a token cannot be made");
         let Some(audience) = &signed.claims.target_audience else {
             if !signed.claims.has_scope() {

@@ -5,7 +5,7 @@ use keystead_model::listing::{issue_token, read_token};
 
 use crate::records::token::StoredToken;
 use crate::records::{decode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource, Token};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, Token};
 
 /// Tokens on one page, and records that are read for it at once.
 const MAX_PAGE: usize = 1000;
@@ -63,8 +63,8 @@ impl Operation for ListTokens {
         SafeFields::new().with_some("principal", self.principal.as_ref().map(ToString::to_string))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<TokenPage, KmsError> {
-        let command = act.command();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<TokenPage, KmsError> {
+        let command = authorised.command();
         let principal = command.principal.as_ref().map(ToString::to_string).unwrap_or_default();
         let bound_to = ["tokens".to_owned(), principal];
         let mut after = match command.page_token.as_str() {
@@ -73,7 +73,7 @@ impl Operation for ListTokens {
         };
         let mut tokens: Vec<Token> = Vec::new();
         loop {
-            let records = act.service().store.list(record_name::TOKENS, &after, MAX_PAGE).await?;
+            let records = authorised.service().store.list(record_name::TOKENS, &after, MAX_PAGE).await?;
             for record in &records {
                 let stored: StoredToken = decode(&record.name, &record.value)?;
                 let wanted = command.principal.as_ref().is_none_or(|it| *it == stored.token.principal);

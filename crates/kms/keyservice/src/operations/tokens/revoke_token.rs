@@ -4,7 +4,7 @@ use keystead_store::Batch;
 
 use crate::records::token::{StoredToken, is_id};
 use crate::records::{encode, record_name};
-use crate::{Act, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Revokes a token: from the next request on it does not count. Revoking it again changes nothing.
 pub struct RevokeToken {
@@ -50,22 +50,22 @@ impl Operation for RevokeToken {
         SafeFields::new().with_some("id", Some(self.id.as_str()).filter(|it| is_id(it)))
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let id = act.command().id.clone();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let id = authorised.command().id.clone();
         if !is_id(&id) {
             return Err(KmsError::invalid(
                 "A token's id has 16 hexadecimal digits. Name the id, not the token.",
             ));
         }
         let record = record_name::token(&id);
-        let stored = act.service().read::<StoredToken>(&record).await?;
+        let stored = authorised.service().read::<StoredToken>(&record).await?;
         let stored = stored.ok_or_else(|| KmsError::not_found("Token", &id))?;
         if stored.value.revoke_time.is_some() {
             return Ok(());
         }
         let mut revoked = stored.value;
-        revoked.revoke_time = Some(act.now());
-        act.commit(Batch::default().replace(record, stored.revision, encode(&revoked)?)).await?;
+        revoked.revoke_time = Some(authorised.now());
+        authorised.commit(Batch::default().replace(record, stored.revision, encode(&revoked)?)).await?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName};
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Enables or disables a version. Disabling is never refused: it is the emergency brake.
 pub struct UpdateCryptoKeyVersion {
@@ -48,12 +48,12 @@ impl Operation for UpdateCryptoKeyVersion {
         SafeFields::new().with("state", if self.enabled { "ENABLED" } else { "DISABLED" })
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
-        let enabled = act.command().enabled;
-        let name = act.command().name.clone();
-        let stored = act.service().read_version(&name.key, name.version).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let enabled = authorised.command().enabled;
+        let name = authorised.command().name.clone();
+        let stored = authorised.service().read_version(&name.key, name.version).await?;
         let changed = if enabled { stored.value.enable()? } else { stored.value.disable()? };
-        replace(act, &changed, stored.revision).await?;
+        replace(authorised, &changed, stored.revision).await?;
         Ok(changed)
     }
 }
@@ -73,19 +73,21 @@ impl Operation for DestroyCryptoKeyVersion {
         Resource::CryptoKeyVersion(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
-        let service = act.service();
-        let name = act.command().name.clone();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let service = authorised.service();
+        let name = authorised.command().name.clone();
         let key = service.read_key(&name.key).await?.value;
         let stored = service.read_version(&name.key, name.version).await?;
-        let scheduled = stored.value.schedule_destruction(act.now(), key.destroy_scheduled_duration_s)?;
+        let scheduled =
+            stored.value.schedule_destruction(authorised.now(), key.destroy_scheduled_duration_s)?;
         let usage = service.usage(&name).await?;
-        if check_unused(act.now(), service.settings.in_use, &key, &name, &usage)? == Permit::Overridden {
-            act.outcome().response = SafeFields::new().with("override", "keystead-destroy");
+        if check_unused(authorised.now(), service.settings.in_use, &key, &name, &usage)? == Permit::Overridden
+        {
+            authorised.outcome().response = SafeFields::new().with("override", "keystead-destroy");
         }
         // Before the commit, because the record is committed with the change.
-        act.outcome().destruction = Some(Destruction::Scheduled);
-        replace(act, &scheduled, stored.revision).await?;
+        authorised.outcome().destruction = Some(Destruction::Scheduled);
+        replace(authorised, &scheduled, stored.revision).await?;
         Ok(scheduled)
     }
 }
@@ -105,21 +107,21 @@ impl Operation for RestoreCryptoKeyVersion {
         Resource::CryptoKeyVersion(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
-        let name = act.command().name.clone();
-        let stored = act.service().read_version(&name.key, name.version).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let name = authorised.command().name.clone();
+        let stored = authorised.service().read_version(&name.key, name.version).await?;
         let restored = stored.value.restore()?;
-        replace(act, &restored, stored.revision).await?;
+        replace(authorised, &restored, stored.revision).await?;
         Ok(restored)
     }
 }
 
-async fn replace<C: Operation>(
-    act: &mut Act<'_, C>,
+async fn replace<O: Operation>(
+    authorised: &mut Authorised<'_, O>,
     version: &CryptoKeyVersion,
     read_at: keystead_store::Revision,
 ) -> Result<(), KmsError> {
     let batch = Batch::default().replace(record_name::version(&version.name), read_at, encode(version)?);
-    act.commit(batch).await?;
+    authorised.commit(batch).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
 use crate::service::after;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes the next version of a key. It does not become the primary by this.
 pub struct CreateCryptoKeyVersion {
@@ -27,16 +27,16 @@ impl Operation for CreateCryptoKeyVersion {
         Resource::CryptoKey(self.key.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
-        let name = act.command().key.clone();
-        let stored = act.service().read_key(&name).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let name = authorised.command().key.clone();
+        let stored = authorised.service().read_key(&name).await?;
         let number = stored.value.next_version;
         let key = CryptoKey { next_version: after(&stored.value)?, ..stored.value };
-        let new = act.service().new_version(&key, number, act.now()).await?;
+        let new = authorised.service().new_version(&key, number, authorised.now()).await?;
         let batch =
             new.add_to(Batch::default())?.replace(record_name::key(&name), stored.revision, encode(&key)?);
-        act.outcome().resource = Some(new.record.name.to_string().into());
-        act.commit(batch).await?;
+        authorised.outcome().resource = Some(new.record.name.to_string().into());
+        authorised.commit(batch).await?;
         Ok(new.record)
     }
 }

@@ -3,7 +3,7 @@ use keystead_model::{CryptoKeyVersionName, ErrorClass, VersionState};
 use keystead_store::Batch;
 
 use crate::records::record_name;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Deletes the record of a destroyed version. Its number is never used again.
 pub struct DeleteCryptoKeyVersion {
@@ -26,9 +26,9 @@ impl Operation for DeleteCryptoKeyVersion {
         Resource::CryptoKeyVersion(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<(), KmsError> {
-        let name = act.command().name.clone();
-        let stored = act.service().read_version(&name.key, name.version).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let name = authorised.command().name.clone();
+        let stored = authorised.service().read_version(&name.key, name.version).await?;
         if stored.value.state != VersionState::Destroyed {
             return Err(KmsError::new(
                 ErrorClass::FailedPrecondition,
@@ -39,7 +39,7 @@ impl Operation for DeleteCryptoKeyVersion {
             ));
         }
         let batch = Batch::default().delete(record_name::version(&name), stored.revision);
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(())
     }
 }

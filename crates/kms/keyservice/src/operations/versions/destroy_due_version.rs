@@ -5,7 +5,7 @@ use keystead_model::destruction::{Act as Change, plan};
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Destroys the material of a version whose time has come, unless somebody uses it.
 pub(crate) struct DestroyDueVersion {
@@ -37,31 +37,31 @@ impl Operation for DestroyDueVersion {
         Resource::CryptoKeyVersion(self.version.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Attempt, KmsError> {
-        let service = act.service();
-        let name = act.command().version.clone();
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Attempt, KmsError> {
+        let service = authorised.service();
+        let name = authorised.command().version.clone();
         let key = service.read_key(&name.key).await?.value;
         let stored = service.read_version(&name.key, name.version).await?;
         let usage = service.usage(&name).await?;
         let Some(step) =
-            plan(act.now(), service.settings.in_use, &key, &[(stored.value.clone(), usage)]).pop()
+            plan(authorised.now(), service.settings.in_use, &key, &[(stored.value.clone(), usage)]).pop()
         else {
-            act.outcome().unrecorded = true;
+            authorised.outcome().unrecorded = true;
             return Ok(Attempt::NotDue);
         };
-        act.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
+        authorised.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
         if step.act == Change::Keep {
             // A record with every tick would fill the audit log.
-            act.outcome().unrecorded = true;
+            authorised.outcome().unrecorded = true;
             return Ok(Attempt::Kept(step.reason));
         }
-        act.outcome().destruction = Some(Destruction::Destroyed);
+        authorised.outcome().destruction = Some(Destruction::Destroyed);
         let backups = service.backups_that_hold(&stored.value).await?;
         if !backups.is_empty() {
             tracing::warn!(version = %name, ?backups, "these backups still hold a version that is destroyed now");
-            act.outcome().response.add("backupsThatHoldIt", backups);
+            authorised.outcome().response.add("backupsThatHoldIt", backups);
         }
-        let destroyed = stored.value.destroyed(act.now())?;
+        let destroyed = stored.value.destroyed(authorised.now())?;
         let mut batch =
             Batch::default().replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
         let material = record_name::material(&name);
@@ -70,7 +70,7 @@ impl Operation for DestroyDueVersion {
         }
         // Out of every file soon, not only out of the table.
         batch.erase = true;
-        act.commit(batch).await?;
+        authorised.commit(batch).await?;
         Ok(Attempt::Destroyed)
     }
 }

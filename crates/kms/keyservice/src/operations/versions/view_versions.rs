@@ -4,7 +4,7 @@ use keystead_model::{CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName};
 
 use crate::operations::list::ListOptions;
 use crate::records::record_name;
-use crate::{Act, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Reads a key version.
 pub struct GetCryptoKeyVersion {
@@ -35,9 +35,9 @@ impl Operation for GetCryptoKeyVersion {
         Resource::CryptoKeyVersion(self.name.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
-        let name = &act.command().name;
-        Ok(act.service().read_version(&name.key, name.version).await?.value)
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
+        let name = &authorised.command().name;
+        Ok(authorised.service().read_version(&name.key, name.version).await?.value)
     }
 }
 
@@ -56,10 +56,10 @@ impl Operation for ListCryptoKeyVersions {
         Resource::CryptoKey(self.parent.clone())
     }
 
-    async fn perform(act: &mut Act<'_, Self>) -> Result<Page<CryptoKeyVersion>, KmsError> {
-        let Self { parent, options } = act.command();
-        act.service().read_key(parent).await?;
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Page<CryptoKeyVersion>, KmsError> {
+        let Self { parent, options } = authorised.command();
+        authorised.service().read_key(parent).await?;
         let listing = options.parse(&parent.to_string())?;
-        act.service().list(&listing, &record_name::versions(parent)).await
+        authorised.service().list(&listing, &record_name::versions(parent)).await
     }
 }
