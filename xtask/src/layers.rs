@@ -1,10 +1,17 @@
-//! Which crate may depend on which: arrows point downwards only, and what must stay apart stays apart.
+//! Which crate may depend on which, and which module of a crate: arrows point downwards only, and what must stay apart stays
+//! apart.
 
+mod modules;
+mod paths;
+
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::process;
 use crate::workspace::{self, Package};
+use paths::Source;
 
 /// A group, which is the folder under `crates/`, and the groups that its crates may depend on.
 /// From the ground up, so that a row names only itself and rows above it.
@@ -43,18 +50,59 @@ const INSIDE_KMS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The crate whose modules are checked.
+const KEYSERVICE: &str = "crates/kms/keyservice/src";
+/// Its modules, from the ground up: each imports only what stands before it. The parts of one module may import each other, but
+/// not in a circle.
+const KEYSERVICE_MODULES: &[&str] = &[
+    // What everybody may say.
+    "error",
+    "resource",
+    // What is stored, and how it is changed.
+    "records",
+    "key_material",
+    "root",
+    "remembered",
+    "ledger",
+    // Who calls, and what there is.
+    "identity",
+    "service",
+    // One call, and all that can be asked for.
+    "call",
+    "authentication",
+    "operations",
+    // What happens by itself, and the start.
+    "schedule",
+    "open",
+];
+
 /// Runs `cargo xtask layers`.
 pub fn run() -> Result<()> {
     let packages = workspace::packages()?;
-    let forbidden = check(&packages);
+    let mut forbidden = check(&packages);
+    let src = Path::new(KEYSERVICE);
+    let files = process::files()?;
+    let sources: Vec<Source> = files.iter().filter_map(|it| source(it, src)).collect::<Result<_>>()?;
+    forbidden.extend(modules::check(KEYSERVICE_MODULES, src, &sources));
     if !forbidden.is_empty() {
         bail!(
-            "dependencies against the layers (table in xtask/src/layers.rs):\n  {}",
+            "dependencies against the layers (tables in xtask/src/layers.rs):\n  {}",
             forbidden.join("\n  ")
         );
     }
-    println!("layers: {} crates, all arrows point downwards", packages.len());
+    println!(
+        "layers: {} crates and {} modules of the key service, all arrows point downwards",
+        packages.len(),
+        KEYSERVICE_MODULES.len()
+    );
     Ok(())
+}
+
+/// A file, if it is a source file under `src`.
+fn source(file: &Path, src: &Path) -> Option<Result<Source>> {
+    let path = file.strip_prefix(src).ok().filter(|it| it.extension().is_some_and(|it| it == "rs"))?;
+    let text = fs::read_to_string(workspace::root().join(file)).with_context(|| file.display().to_string());
+    Some(text.map(|text| Source { path: path.to_owned(), text }))
 }
 
 /// One sentence for each forbidden edge.
