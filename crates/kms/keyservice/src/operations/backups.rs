@@ -2,14 +2,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_audit::SafeFields;
+use keystead_audit::{Record, SafeFields};
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyVersion, ErrorClass};
 use keystead_store::{Batch, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::call::{Outcome, audit_event};
+use crate::ledger::{Fate, Ledger, Uncommitted};
 use crate::records::{decode, encode, record_name};
-use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, Call, Clock, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Backups that are read at once.
 const PAGE: usize = 1000;
@@ -45,7 +47,7 @@ pub struct BackupCopy {
 pub struct Backup {
     /// The name of its file.
     pub name: String,
-    /// When it was asked for.
+    /// When it was complete: what was made before may be in it.
     pub create_time: Timestamp,
     /// The newest commit that is in it.
     pub revision: u64,
@@ -74,25 +76,68 @@ impl Operation for CreateBackup {
         let mut id = [0; 4];
         let filled = authorised.service().random.fill(&mut id);
         filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
-        let now = authorised.now();
-        let name = format!("keystead-{}-{}.db", now.strftime("%Y%m%dT%H%M%SZ"), hex::encode(id));
-        let copy = authorised.command().into.backup(&name).await?;
-        let backup = Backup {
+        let name = format!("keystead-{}-{}.db", authorised.now().strftime("%Y%m%dT%H%M%SZ"), hex::encode(id));
+        let unit = Unit {
             name,
-            create_time: now,
+            into: Arc::clone(&authorised.command().into),
+            call: authorised.call().clone(),
+            outcome: Outcome { granted: authorised.outcome().granted, ..Outcome::default() },
+            ledger: Arc::clone(&authorised.service().ledger),
+            clock: Arc::clone(&authorised.service().clock),
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends by itself, its result is wanted, its panic is one call's"
+        )]
+        let done = tokio::spawn(unit.to_the_end()).await;
+        let failed = || {
+            KmsError::new(
+                ErrorClass::Bug,
+                "the backup failed in an unexpected way; the server's log says more",
+            )
+        };
+        let (made, fate) = match done.map_err(|_| failed())? {
+            Ok(committed) => (Ok(committed), Fate::Written),
+            Err(Uncommitted { error, fate }) => (Err(error), fate),
+        };
+        authorised.outcome().committed = fate == Fate::Written;
+        authorised.outcome().in_doubt = fate == Fate::InDoubt;
+        made
+    }
+}
+
+/// Copy, record and audit record: they go on when the caller has gone away, because a copy that nobody knows of holds keys
+/// after their destruction.
+struct Unit {
+    name: String,
+    into: Arc<dyn BackupStore>,
+    call: Call,
+    outcome: Outcome,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Unit {
+    async fn to_the_end(mut self) -> Result<Backup, Uncommitted> {
+        let copy = self.into.backup(&self.name).await?;
+        let backup = Backup {
+            name: self.name,
+            create_time: self.clock.now(),
             revision: copy.revision,
             size_bytes: copy.size_bytes,
             sha256: hex::encode(copy.sha256),
         };
-        authorised.outcome().response = SafeFields::new()
+        self.outcome.response = SafeFields::new()
             .with("name", backup.name.as_str())
             .with("sha256", backup.sha256.as_str())
             .with("revision", i64::try_from(backup.revision).unwrap_or(i64::MAX));
+        let event = audit_event::of(&self.call, &CreateBackup { into: self.into }, &self.outcome, None);
+        let record = Some((self.call.id(), Record::of(&event)));
         // Known from now on, so that a destruction can say which backups still hold the version.
-        authorised
-            .commit(Batch::default().create(record_name::backup(&backup.name), encode(&backup)?))
-            .await?;
-        Ok(backup)
+        let batch = Batch::default().create(record_name::backup(&backup.name), encode(&backup)?);
+        let committed = self.ledger.commit(batch, record).await?;
+        let written = |error| Uncommitted { error, fate: Fate::Written };
+        committed.complete().map(|_| backup).map_err(written)
     }
 }
 
