@@ -50,6 +50,8 @@ pub struct Usage {
     pub inventories: Vec<String>,
     /// When the oldest of the key's registered inventories was taken; none: nothing is registered.
     pub inventories_since: Option<Timestamp>,
+    /// Uses before this are not known, because an older database was put back then; none: all are known.
+    pub unknown_before: Option<Timestamp>,
 }
 
 /// What to do with a version whose time has come, and why.
@@ -135,7 +137,9 @@ pub enum Permit {
 
 fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
     let mut users = usage.inventories.clone();
-    let Usage { encrypts, decrypts, inventories_since, .. } = usage;
+    let Usage { encrypts, decrypts, inventories_since, unknown_before, .. } = usage;
+    let restored =
+        |at: &Timestamp| format!("the database was restored at {at}, and what was used before is not known");
     match rule {
         InUseRule::Used => {
             let last = encrypts.last.max(decrypts.last);
@@ -147,6 +151,8 @@ fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
                         format!("it was used after {since}, when the oldest registered inventory was taken")
                     }
                 });
+            } else if let Some(at) = unknown_before.filter(|it| *inventories_since <= Some(*it)) {
+                users.push(restored(&at));
             }
         }
         InUseRule::Recent => {
@@ -155,6 +161,8 @@ fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
                 |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_hours(24 * QUIET_DAYS);
             if let Some(at) = decrypts.last.filter(recent) {
                 users.push(format!("it decrypted something at {at}, less than {QUIET_DAYS} days ago"));
+            } else if let Some(at) = unknown_before.filter(recent) {
+                users.push(restored(&at));
             }
         }
         InUseRule::Off => {}

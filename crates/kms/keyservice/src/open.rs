@@ -60,13 +60,14 @@ impl KeyService {
         let destinations =
             Destinations::open(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
         let server = parts.root.server_id(parts.random.as_ref())?;
-        let compared = rollback::compare(&parts).await?;
+        let mut compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
             Some(store_key) => {
                 store_key::follow_rotation(&parts, &server, &store_key).await?;
                 store_key
             }
             None => {
+                compared.standing = Standing::WitnessBehind;
                 first_start::make(
                     &parts.store,
                     &parts.audit,

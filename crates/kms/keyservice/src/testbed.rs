@@ -117,9 +117,12 @@ impl Testbed {
 
     /// A cluster says, after every use so far, that it holds nothing under any version of `k`.
     pub(crate) async fn nothing_is_left(&self) {
-        let observe_time = self.clock.now() + Duration::from_micros(1);
+        let now = self.clock.now();
+        self.clock.advance(Duration::from_micros(1));
+        let observe_time = self.clock.now();
         let inventory = Inventory { source: "cluster".to_owned(), observe_time, counts: [].into() };
         self.run(RegisterInventory { key: key_name(), inventory }).await.unwrap();
+        self.clock.set(now);
     }
 
     /// A key `k` in a ring `r`.

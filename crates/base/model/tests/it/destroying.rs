@@ -18,6 +18,29 @@ fn in_use() -> Usage {
         decrypts: once("2026-06-30T12:00:00Z"),
         inventories: vec!["cluster prod-a: 41 Secrets".into(), "cluster prod-b: 1 Secret".into()],
         inventories_since: Some(at("2026-06-01T00:00:00Z")),
+        unknown_before: None,
+    }
+}
+
+#[test]
+fn what_was_used_before_an_older_database_was_put_back_is_not_known() {
+    let restored = "2026-06-30T00:00:00Z";
+    for (rule, since, refused) in [
+        (InUseRule::Used, None, true),
+        (InUseRule::Used, Some("2026-06-01T00:00:00Z"), true),
+        (InUseRule::Used, Some("2026-06-30T00:00:01Z"), false),
+        (InUseRule::Recent, None, true),
+        (InUseRule::Off, None, false),
+    ] {
+        let usage = Usage {
+            unknown_before: Some(at(restored)),
+            inventories_since: since.map(at),
+            ..Usage::default()
+        };
+        let asked = check_unused(at(DUE), rule, &key(&[]), &version_name(3), &usage);
+        assert_eq!(asked.is_err(), refused, "{rule:?} {since:?}");
+        let text = asked.map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(text.contains("restored at 2026-06-30T00:00:00Z"), refused, "{text}");
     }
 }
 

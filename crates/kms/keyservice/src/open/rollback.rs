@@ -127,6 +127,9 @@ impl KeyService {
     /// Lets the witness go on from where the database is, after a crash, a restore or a rollback: what was destroyed is
     /// destroyed again, what a backup destination holds comes back, and the witness learns what it had no time to note.
     pub(super) async fn bring_witness_up(&self, known: &Known, standing: Standing) -> Result<(), KmsError> {
+        if matches!(standing, Standing::RolledBack | Standing::NoWitness) {
+            self.forget_uses().await?;
+        }
         if standing == Standing::RolledBack {
             for (id, name) in known.destroyed() {
                 self.destroy_again(id, name).await?;

@@ -163,7 +163,8 @@ async fn a_rollback_names_both_commits_and_the_missing_versions_and_destroys_aga
     let version = |number: u32| -> CryptoKeyVersionName {
         format!("{key}/cryptoKeyVersions/{number}").parse().expect("a name")
     };
-    let observe_time = server.clock.now() + std::time::Duration::from_secs(1);
+    server.clock.advance(std::time::Duration::from_secs(1));
+    let observe_time = server.clock.now();
     let inventory = Inventory { source: "cluster".to_owned(), observe_time, counts: [].into() };
     server.run_as(&admin, RegisterInventory { key: key.clone(), inventory }).await.expect("registered");
     server.run_as(&admin, DestroyCryptoKeyVersion { name: version(1) }).await.expect("scheduled");

@@ -1,5 +1,6 @@
 //! Who uses the versions of a key: registered by whoever has counted, asked before a version is destroyed.
 
+use jiff::SignedDuration;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName};
@@ -14,6 +15,8 @@ use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 const MAX_SOURCE: usize = 200;
 /// Most versions in one inventory.
 const MAX_COUNTS: usize = 10_000;
+/// A host's clock may be ahead of ours by this. What is further in the future would hide uses until then.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// Replaces what a source said before about a key.
 pub struct RegisterInventory {
@@ -66,9 +69,18 @@ impl Operation for RegisterInventory {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Inventory, KmsError> {
         let Self { key, inventory } = authorised.command();
         check(inventory)?;
+        let now = authorised.now();
+        if inventory.observe_time.duration_since(now) > MAX_AHEAD {
+            return Err(KmsError::invalid(format!(
+                "observe_time {} is in the future: the server's clock says {now}. Correct the clock of the host that counted, and \
+                 count again.",
+                inventory.observe_time
+            )));
+        }
         authorised.service().read_key(key).await?;
+        authorised.service().prove_uses(key).await?;
         let record = record_name::inventory(key, &inventory.source);
-        let inventory = inventory.clone();
+        let inventory = Inventory { observe_time: inventory.observe_time.min(now), ..inventory.clone() };
         let batch = Batch::default().put(record, encode(&inventory)?);
         authorised.commit(batch).await?;
         Ok(inventory)

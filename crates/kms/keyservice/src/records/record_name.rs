@@ -148,6 +148,9 @@ pub(crate) const OUTBOX: &str = "outbox/";
 /// The store key, wrapped by the root key.
 pub(crate) const STORE_KEY: &str = "meta/store-key";
 
+/// When an older database was put back.
+pub(crate) const RESTORED: &str = "meta/restored";
+
 /// The cached record that a written record belongs to: material is cached with its version.
 pub(crate) fn cached_under(written: &str) -> String {
     match written.strip_prefix("material/") {

@@ -19,6 +19,13 @@ pub(crate) struct StoredUsage {
     pub(crate) last_decrypt: Option<Timestamp>,
 }
 
+/// That an older database was put back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    /// When the server went on from it.
+    pub(crate) time: Timestamp,
+}
+
 /// What a version was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UseKind {

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use keystead_model::CryptoKeyVersionName;
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName};
 
 use crate::records::usage::{StoredUsage, UseKind};
 
@@ -13,25 +13,49 @@ pub(crate) struct LastUses(Mutex<HashMap<CryptoKeyVersionName, Seen>>);
 struct Seen {
     now: StoredUsage,
     written: StoredUsage,
+    /// A use is written at once unless one after this is: an inventory may be as new as this, or the process before this one
+    /// was killed with later uses in its memory. None: nothing was known of any use.
+    prove_after: Option<Timestamp>,
 }
 
 impl LastUses {
     /// Counts a use, and says whether it must be stored at once; none: what is stored is not known yet, and nothing was counted.
     pub(crate) fn note(&self, name: &CryptoKeyVersionName, kind: UseKind, at: Timestamp) -> Option<bool> {
         let mut uses = self.lock();
-        let Seen { now, written } = uses.get_mut(name)?;
+        let Seen { now, written, prove_after } = uses.get_mut(name)?;
         let (count, last) = match kind {
             UseKind::Encrypt => (&mut now.encrypts, &mut now.last_encrypt),
             UseKind::Decrypt => (&mut now.decrypts, &mut now.last_decrypt),
         };
         *count = count.saturating_add(1);
         *last = (*last).max(Some(at));
-        Some(kind == UseKind::Encrypt && written.last_encrypt.is_none())
+        let written = match kind {
+            UseKind::Encrypt => written.last_encrypt,
+            UseKind::Decrypt => written.last_decrypt,
+        };
+        Some(written.is_none_or(|it| Some(it) <= *prove_after))
     }
 
     /// Takes what is stored, unless somebody else did.
     pub(crate) fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage) {
-        self.lock().entry(name.clone()).or_insert(Seen { now: stored, written: stored });
+        let prove_after = stored.last_encrypt.max(stored.last_decrypt);
+        self.lock().entry(name.clone()).or_insert(Seen { now: stored, written: stored, prove_after });
+    }
+
+    /// From now on the next use of each version of a key is written at once. Answers those that are not written yet.
+    pub(crate) fn prove(
+        &self,
+        key: &CryptoKeyName,
+        now: Timestamp,
+    ) -> Vec<(CryptoKeyVersionName, StoredUsage)> {
+        let mut unwritten = Vec::new();
+        for (name, seen) in self.lock().iter_mut().filter(|(name, _)| name.key == *key) {
+            seen.prove_after = Some(now);
+            if seen.now != seen.written {
+                unwritten.push((name.clone(), seen.now));
+            }
+        }
+        unwritten
     }
 
     pub(crate) fn seen(&self, name: &CryptoKeyVersionName) -> Option<StoredUsage> {
@@ -45,7 +69,7 @@ impl LastUses {
             (None, _) => false,
         };
         let uses = self.lock();
-        let unwritten = uses.iter().filter(|(_, Seen { now, written })| {
+        let unwritten = uses.iter().filter(|(_, Seen { now, written, .. })| {
             now != written
                 && (stale(now.last_encrypt, written.last_encrypt)
                     || stale(now.last_decrypt, written.last_decrypt))

@@ -1,11 +1,11 @@
 //! Who uses a version, as far as the server knows: what is asked before anything is destroyed.
 
 use jiff::Timestamp;
-use keystead_model::CryptoKeyVersionName;
 use keystead_model::destruction::{Usage, Uses};
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, to_microseconds};
 use keystead_store::Batch;
 
-use crate::records::usage::{Inventory, StoredUsage, UseKind};
+use crate::records::usage::{Inventory, Restored, StoredUsage, UseKind};
 use crate::records::{encode, record_name};
 use crate::{KeyService, KmsError};
 
@@ -25,19 +25,21 @@ pub struct VersionUsage {
     pub inventories: Vec<Inventory>,
     /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
     pub inventories_since: Option<Timestamp>,
+    /// An older database was put back at this time, and the version is older: what was used before is not known.
+    pub unknown_before: Option<Timestamp>,
 }
 
 impl KeyService {
     /// Who uses a version, for the planner of destruction.
     pub(crate) async fn usage(&self, name: &CryptoKeyVersionName) -> Result<Usage, KmsError> {
-        let VersionUsage { encrypts, decrypts, inventories, inventories_since } =
+        let VersionUsage { encrypts, decrypts, inventories, inventories_since, unknown_before } =
             self.version_usage(name).await?;
         let in_words = |inventory: Inventory| {
             let objects = inventory.counts.get(&name.version).copied().unwrap_or_default();
             format!("{} had {objects} objects under it at {}", inventory.source, inventory.observe_time)
         };
         let inventories = inventories.into_iter().map(in_words).collect();
-        Ok(Usage { encrypts, decrypts, inventories, inventories_since })
+        Ok(Usage { encrypts, decrypts, inventories, inventories_since, unknown_before })
     }
 
     /// Who uses a version: what sources registered, and what it encrypted and decrypted.
@@ -48,7 +50,23 @@ impl KeyService {
         let [encrypts, decrypts] = self.uses(name).await?;
         let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
         let inventories = all.into_iter().filter(names_it).collect();
-        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since })
+        let unknown_before = self.uses_unknown_before(name).await?;
+        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since, unknown_before })
+    }
+
+    /// Notes that the database is an older one than callers have used: versions that it has, or that come back, may have been
+    /// used since without a trace.
+    pub(crate) async fn forget_uses(&self) -> Result<(), KmsError> {
+        let restored = Restored { time: to_microseconds(self.clock.now()) };
+        let batch = Batch::default().put(record_name::RESTORED.to_owned(), encode(&restored)?);
+        self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
+        Ok(())
+    }
+
+    async fn uses_unknown_before(&self, name: &CryptoKeyVersionName) -> Result<Option<Timestamp>, KmsError> {
+        let Some(restored) = self.read::<Restored>(record_name::RESTORED).await? else { return Ok(None) };
+        let made = self.read_version(&name.key, name.version).await?.value.create_time;
+        Ok(Some(restored.value.time).filter(|it| made <= *it))
     }
 
     /// How often a version encrypted and decrypted: what is stored, and what this process has seen since.
@@ -63,8 +81,8 @@ impl KeyService {
         ])
     }
 
-    /// Notes a use. The first Encrypt of a version is stored before it is answered: what is under the version must never count
-    /// as unused.
+    /// Notes a use. The first of a version is stored before it is answered, and so is the first in each process and the first
+    /// after an inventory was registered: what is under the version must never count as unused because a process was killed.
     pub(crate) async fn note_use(
         &self,
         name: &CryptoKeyVersionName,
@@ -96,8 +114,18 @@ impl KeyService {
         self.write_older_than(0).await
     }
 
+    /// Before an inventory counts: whatever was used until now is stored, and the next use of each version will be.
+    pub(crate) async fn prove_uses(&self, key: &CryptoKeyName) -> Result<(), KmsError> {
+        let unwritten = self.remembered.last_uses.prove(key, self.clock.now());
+        self.write_together(&unwritten).await
+    }
+
     async fn write_older_than(&self, seconds: i64) -> Result<(), KmsError> {
-        for together in self.remembered.last_uses.unwritten(seconds).chunks(WRITTEN_TOGETHER) {
+        self.write_together(&self.remembered.last_uses.unwritten(seconds)).await
+    }
+
+    async fn write_together(&self, uses: &[(CryptoKeyVersionName, StoredUsage)]) -> Result<(), KmsError> {
+        for together in uses.chunks(WRITTEN_TOGETHER) {
             self.write_uses(together).await?;
         }
         Ok(())

@@ -8,9 +8,10 @@ use super::keys::{decrypts, encrypt};
 use crate::call::{Outcome, audit_event};
 use crate::operations::*;
 use crate::records::record_name;
+use crate::records::usage::UseKind;
 use crate::schedule::Schedule;
 use crate::testbed::{Testbed, create_key, key_name, ring, version, version_name};
-use crate::{KmsError, Tick};
+use crate::{Clock as _, KmsError, Tick};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -93,6 +94,63 @@ async fn p12_a_version_in_use_is_not_scheduled_unless_its_owner_says_so() {
     bed.run(update).await.unwrap();
     bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
     bed.run(DestroyCryptoKeyVersion { name: version_name(2) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn p12_a_use_after_an_inventory_is_known_to_a_server_that_was_killed() {
+    for use_it in [UseKind::Encrypt, UseKind::Decrypt] {
+        let bed = two_versions().await;
+        let sealed = encrypt(&bed, key_name(), Some(version(1))).await.ciphertext;
+        decrypts(&bed, &sealed).await.unwrap();
+        // Later uses of the same hour are only in memory.
+        let mut bed = bed;
+        for restarted in [false, true] {
+            bed.clock.advance(Duration::from_secs(60));
+            decrypts(&bed, &sealed).await.unwrap();
+            bed.nothing_is_left().await;
+            if restarted {
+                bed = bed.reopen().await;
+            }
+            bed.clock.advance(Duration::from_secs(1));
+            match use_it {
+                UseKind::Encrypt => drop(encrypt(&bed, key_name(), Some(version(1))).await),
+                UseKind::Decrypt => drop(decrypts(&bed, &sealed).await.unwrap()),
+            }
+            bed = bed.reopen().await;
+            let refused = bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
+            assert!(refused.message().contains("it was used after"), "{restarted} {refused}");
+        }
+        // What was used before the inventory and not written yet is written with it.
+        bed.clock.advance(Duration::from_secs(60));
+        encrypt(&bed, key_name(), Some(version(2))).await;
+        bed.clock.advance(Duration::from_secs(60));
+        encrypt(&bed, key_name(), Some(version(2))).await;
+        bed.nothing_is_left().await;
+        bed = bed.reopen().await;
+        let usage = bed.run(GetVersionUsage { name: version_name(2) }).await.unwrap();
+        assert_eq!(usage.encrypts.count, 2);
+        bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn p12_an_inventory_of_the_future_is_refused() {
+    let bed = two_versions().await;
+    let register = async |ahead: u64| {
+        let observe_time = bed.clock.now() + Duration::from_secs(ahead);
+        let inventory = Inventory { source: "cluster".to_owned(), observe_time, counts: [].into() };
+        bed.run(RegisterInventory { key: key_name(), inventory }).await
+    };
+    let refused = register(61).await.err().unwrap();
+    assert_eq!(refused.class(), ErrorClass::Invalid);
+    assert!(
+        refused.message().contains("is in the future: the server's clock says 2026-01-01T00:00:00Z"),
+        "{refused}"
+    );
+    // A clock that is a little ahead hides nothing.
+    assert_eq!(register(60).await.unwrap().observe_time, bed.clock.now());
+    encrypt(&bed, key_name(), Some(version(1))).await;
+    bed.run(DestroyCryptoKeyVersion { name: version_name(1) }).await.err().unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use keystead_crypto::{SecretBytes, sha256};
@@ -12,7 +13,7 @@ use super::*;
 use crate::fresh_server::{Files, FreshServer};
 use crate::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKey,
-    UpdateCryptoKeyPrimaryVersion,
+    Inventory, RegisterInventory, UpdateCryptoKeyPrimaryVersion,
 };
 use crate::{OpenError, RootDirectory, Settings};
 
@@ -215,6 +216,44 @@ async fn a_destroyed_version_leaves_the_destinations_and_the_backups_that_hold_i
 }
 
 #[tokio::test]
+async fn a_backup_whose_caller_goes_away_is_recorded_and_known() {
+    let server = FreshServer::new().await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let admin = server.admin().await;
+    let mut polls = 1;
+    loop {
+        let into = Arc::new(Folder { path: elsewhere.path().to_owned(), store: server.files.store() });
+        let mut asked = Box::pin(server.run_as(&admin, CreateBackup { into }));
+        let mut left = polls;
+        let done = std::future::poll_fn(|context| {
+            left -= 1;
+            match asked.as_mut().poll(context) {
+                Poll::Ready(made) => Poll::Ready(Some(made)),
+                Poll::Pending if left == 0 => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let done = done.await;
+        drop(asked);
+        polls += 1;
+        if let Some(made) = done {
+            made.expect("made");
+            break;
+        }
+    }
+    assert!(polls > 2, "some callers have gone away");
+    let known = async || server.service.store.count(record_name::BACKUPS).await.expect("counted");
+    let files = || fs::read_dir(elsewhere.path()).expect("a directory").count();
+    let recorded = || server.audit_text().matches("\"methodName\":\"CreateBackup\"").count();
+    let begun = std::time::Instant::now();
+    while (known().await as usize, recorded()) != (files(), files()) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} {} {}", known().await, recorded(), files());
+        tokio::task::yield_now().await;
+    }
+    assert!(files() > 0);
+}
+
+#[tokio::test]
 async fn who_may_not_make_backups_makes_none() {
     let server = FreshServer::new().await;
     assert!(server.service.is_unprotected());
@@ -234,6 +273,7 @@ async fn a_backup_that_is_put_back_beside_its_witness_is_a_rollback() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let (backup, path) = back_up(&server, elsewhere.path()).await;
     rotate(&server, &key).await;
+    let admin_token = server.admin_token.clone();
     let (clock, mut files) = server.close();
     fs::remove_dir_all(files.path("store")).expect("removed");
     SqliteStore::restore(&path, &files.database()).expect("restored");
@@ -242,7 +282,20 @@ async fn a_backup_that_is_put_back_beside_its_witness_is_a_rollback() {
     assert_eq!(rollback.database, backup.revision);
     assert_eq!(rollback.missing.len(), 1);
     files.confirm_rollback = Some(backup.revision);
-    files.open(&clock).await.expect("confirmed");
+    let (service, _) = files.open(&clock).await.expect("confirmed");
+    // It may have been used after the backup: only an inventory that is newer than the restore can say that it is not.
+    let server = FreshServer { clock, service, admin_token, files };
+    let admin = server.admin().await;
+    let destroy =
+        || DestroyCryptoKeyVersion { name: format!("{key}/cryptoKeyVersions/1").parse().expect("a name") };
+    let refused = server.run_as(&admin, destroy()).await.expect_err("it may be in use").to_string();
+    assert!(refused.contains("the database was restored at"), "{refused}");
+    server.clock.advance(Duration::from_secs(1));
+    let inventory =
+        Inventory { source: "cluster".to_owned(), observe_time: server.clock.now(), counts: [].into() };
+    server.run_as(&admin, RegisterInventory { key: key.clone(), inventory }).await.expect("registered");
+    server.run_as(&admin, destroy()).await.expect("scheduled");
+    let (clock, mut files) = server.close();
     // Confirmed once, the loss is not told again.
     files.confirm_rollback = None;
     files.open(&clock).await.expect("opens");
