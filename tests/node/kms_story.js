@@ -1,6 +1,6 @@
 // Drives @google-cloud/kms against a server: create, rotate, encrypt, decrypt, grant, list in pages, errors.
 //
-// Arguments: TRANSPORT (rest or grpc), HOST, PORT, CA file, TOKEN file, PROJECT, RING.
+// Arguments: TRANSPORT (rest or grpc), HOST, PORT, CREDENTIAL (token=FILE or key=FILE), PROJECT, RING.
 // Prints one line for each step that held; a step that does not hold ends with an error.
 'use strict';
 
@@ -8,7 +8,6 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const {KeyManagementServiceClient} = require('@google-cloud/kms');
 const {OAuth2Client} = require('google-auth-library');
-const {grpc} = require('google-gax');
 
 const LOCATION = 'us-central1';
 // As in google.rpc.Code.
@@ -25,8 +24,8 @@ const NAMES = {
 };
 
 async function main() {
-  const [transport, host, port, ca, token, project, ring] = process.argv.slice(2);
-  const client = connect(transport, host, Number(port), ca, token);
+  const [transport, host, port, credential, project, ring] = process.argv.slice(2);
+  const client = connect(transport, host, Number(port), credential);
   const parent = `projects/${project}/locations/${LOCATION}`;
   const [keyRing] = await client.createKeyRing({parent, keyRingId: ring, keyRing: {}});
   assert.strictEqual(keyRing.name, `${parent}/keyRings/${ring}`);
@@ -102,22 +101,16 @@ async function main() {
   step('FAILED_PRECONDITION');
 }
 
-function connect(transport, host, port, ca, token) {
-  const secret = fs.readFileSync(token, 'utf8').trim();
-  if (transport === 'rest') {
-    const auth = new OAuth2Client();
-    auth.setCredentials({access_token: secret});
-    // Node reads the certificate authority from NODE_EXTRA_CA_CERTS.
-    return new KeyManagementServiceClient({fallback: true, protocol: 'https', apiEndpoint: host, port, authClient: auth});
+/** Node reads the certificate authority from NODE_EXTRA_CA_CERTS, gRPC from GRPC_DEFAULT_SSL_ROOTS_FILE_PATH. */
+function connect(transport, host, port, credential) {
+  const [kind, path] = credential.split('=');
+  const where = {apiEndpoint: host, port, fallback: transport === 'rest', protocol: 'https'};
+  if (kind === 'key') {
+    return new KeyManagementServiceClient({...where, keyFilename: path});
   }
-  const bearer = grpc.credentials.createFromMetadataGenerator((_, done) => {
-    const metadata = new grpc.Metadata();
-    metadata.set('authorization', `Bearer ${secret}`);
-    done(null, metadata);
-  });
-  const channel = grpc.credentials.createSsl(fs.readFileSync(ca));
-  const sslCreds = grpc.credentials.combineChannelCredentials(channel, bearer);
-  return new KeyManagementServiceClient({apiEndpoint: host, port, sslCreds});
+  const authClient = new OAuth2Client();
+  authClient.setCredentials({access_token: fs.readFileSync(path, 'utf8').trim()});
+  return new KeyManagementServiceClient({...where, authClient});
 }
 
 /** Over REST bytes are base64, over gRPC a Buffer. */

@@ -1,18 +1,15 @@
 // Drives cloud.google.com/go/kms against a server: create, rotate, encrypt, decrypt, grant, list in pages, errors.
 //
-// Arguments: TRANSPORT (rest or grpc), ENDPOINT (host:port), CA file, TOKEN file, PROJECT, RING.
+// Arguments: TRANSPORT (rest or grpc), ENDPOINT (host:port), CREDENTIAL (token=FILE or key=FILE), PROJECT, RING.
 // Prints one line for each step that held; a step that does not hold ends with an error.
 package main
 
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"net/http"
 	"os"
 	"reflect"
 	"strings"
@@ -25,10 +22,7 @@ import (
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/oauth"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -37,16 +31,16 @@ import (
 const location = "us-central1"
 
 func main() {
-	if err := story(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
+	if err := story(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func story(transport, endpoint, ca, token, project, ring string) error {
+func story(transport, endpoint, credential, project, ring string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	client, err := connect(ctx, transport, endpoint, ca, token)
+	client, err := connect(ctx, transport, endpoint, credential)
 	if err != nil {
 		return err
 	}
@@ -91,31 +85,29 @@ func story(transport, endpoint, ca, token, project, ring string) error {
 	return disable(ctx, client, key.Name+"/cryptoKeyVersions/2")
 }
 
-func connect(ctx context.Context, transport, endpoint, ca, token string) (*kms.KeyManagementClient, error) {
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, err
+// connect makes a client as its users do: an endpoint and a credential. Go reads the authority from SSL_CERT_FILE.
+func connect(ctx context.Context, transport, endpoint, credential string) (*kms.KeyManagementClient, error) {
+	kind, path, _ := strings.Cut(credential, "=")
+	var who option.ClientOption
+	switch kind {
+	case "token":
+		secret, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		who = option.WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{
+			AccessToken: strings.TrimSpace(string(secret)),
+		}))
+	case "key":
+		// Over gRPC the library signs a token with a scope and `"aud":""`; over REST it asks token_uri for one.
+		who = option.WithAuthCredentialsFile(option.ServiceAccount, path)
+	default:
+		return nil, fmt.Errorf("%q is neither token=FILE nor key=FILE", credential)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	secret, err := os.ReadFile(token)
-	if err != nil {
-		return nil, err
-	}
-	source := oauth2.StaticTokenSource(&oauth2.Token{AccessToken: strings.TrimSpace(string(secret))})
-	trust := &tls.Config{RootCAs: roots}
 	if transport == "rest" {
-		base := &http.Transport{TLSClientConfig: trust}
-		authorized := &http.Client{Transport: &oauth2.Transport{Source: source, Base: base}}
-		return kms.NewKeyManagementRESTClient(ctx, option.WithEndpoint("https://"+endpoint), option.WithHTTPClient(authorized))
+		return kms.NewKeyManagementRESTClient(ctx, option.WithEndpoint("https://"+endpoint), who)
 	}
-	connection, err := grpc.NewClient(endpoint,
-		grpc.WithTransportCredentials(credentials.NewTLS(trust)),
-		grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: source}))
-	if err != nil {
-		return nil, err
-	}
-	return kms.NewKeyManagementClient(ctx, option.WithGRPCConn(connection))
+	return kms.NewKeyManagementClient(ctx, option.WithEndpoint(endpoint), who)
 }
 
 func encryptAndDecrypt(ctx context.Context, client *kms.KeyManagementClient, name string) ([]byte, error) {

@@ -15,59 +15,64 @@ const STEPS: usize = 11;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs python clients"]
-async fn python_client_over_rest_and_grpc_with_token_and_service_account_key() {
+async fn python_client_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;
-    for transport in ["rest", "grpc"] {
-        for (credential, path) in [("token", &stage.token), ("key", &stage.key)] {
-            let ring = format!("python-{transport}-{credential}");
-            let credential = format!("{credential}={}", path.display());
-            let mut command = Command::new(part("KEYSTEAD_PYTHON"));
-            command
-                .env("REQUESTS_CA_BUNDLE", stage.server.ca_file())
-                .env("PYTHONDONTWRITEBYTECODE", "1")
-                .arg(source("tests/python/kms_story.py"))
-                .args([transport, stage.authority()])
-                .arg(stage.server.ca_file())
-                .args([&credential, PROJECT, &ring]);
-            tell(command, &ring).await;
-        }
+    for Telling { transport, credential, ring } in stage.tellings("python") {
+        let mut command = Command::new(part("KEYSTEAD_PYTHON"));
+        command
+            .env("REQUESTS_CA_BUNDLE", stage.server.ca_file())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(source("tests/python/kms_story.py"))
+            .args([transport, stage.authority()])
+            .arg(stage.server.ca_file())
+            .args([&credential, PROJECT, &ring]);
+        tell(command, &ring).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs node clients"]
-async fn node_client_over_rest_and_grpc() {
+async fn node_client_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;
     let (host, port) = stage.authority().split_once(':').unwrap();
-    for transport in ["rest", "grpc"] {
-        let ring = format!("node-{transport}");
+    for Telling { transport, credential, ring } in stage.tellings("node") {
         let mut command = Command::new("node");
         command
             .env("NODE_PATH", part("KEYSTEAD_NODE_MODULES"))
             .env("NODE_EXTRA_CA_CERTS", stage.server.ca_file())
+            .env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", stage.server.ca_file())
             .arg(source("tests/node/kms_story.js"))
-            .args([transport, host, port])
-            .arg(stage.server.ca_file())
-            .arg(&stage.token)
-            .args([PROJECT, &ring]);
+            .args([transport, host, port, &credential, PROJECT, &ring]);
         tell(command, &ring).await;
     }
 }
 
+/// Over gRPC this client signs `"aud":""` with its key file, which no other one does.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cloudkms-client"]
-async fn go_client_over_rest_and_grpc() {
+async fn go_client_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;
-    for transport in ["rest", "grpc"] {
-        let ring = format!("go-{transport}");
+    for Telling { transport, credential, ring } in stage.tellings("go") {
         let mut command = Command::new(part("KEYSTEAD_GO_CLOUDKMS_CLIENT"));
-        command
-            .args([transport, stage.authority()])
-            .arg(stage.server.ca_file())
-            .arg(&stage.token)
-            .args([PROJECT, &ring]);
+        command.env("SSL_CERT_FILE", stage.server.ca_file()).args([
+            transport,
+            stage.authority(),
+            &credential,
+            PROJECT,
+            &ring,
+        ]);
         tell(command, &ring).await;
     }
+}
+
+/// One way in which a client tells its story.
+struct Telling {
+    /// `rest` or `grpc`.
+    transport: &'static str,
+    /// `token=FILE` or `key=FILE`.
+    credential: String,
+    /// The key ring that this story makes, which also names it.
+    ring: String,
 }
 
 /// A server with a project, and an owner of the project with a token and a key file.
@@ -92,6 +97,17 @@ impl Stage {
         let token = directory.path().join("token");
         std::fs::write(&token, made["secret"].as_str().unwrap()).unwrap();
         Self { server, token, key, _directory: directory }
+    }
+
+    /// Every transport with every credential.
+    fn tellings(&self, client: &'static str) -> impl Iterator<Item = Telling> {
+        ["rest", "grpc"].into_iter().flat_map(move |transport| {
+            [("token", &self.token), ("key", &self.key)].map(|(kind, path)| Telling {
+                transport,
+                credential: format!("{kind}={}", path.display()),
+                ring: format!("{client}-{transport}-{kind}"),
+            })
+        })
     }
 
     /// `host:port`.
