@@ -89,6 +89,14 @@ id!(
     "an id: 1 to 63 letters, digits, hyphens and underscores"
 );
 
+impl ProjectId {
+    /// Stands for a project that cannot exist: that of a number which no project has, or with none the one of `-`. It is no
+    /// id, because ids begin with a letter, so whatever is asked of it is answered as of any project that is not there.
+    pub fn of_nobody(number: Option<u64>) -> Self {
+        Self(number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
+    }
+}
+
 fn is_project_id(text: &str) -> bool {
     (6..=30).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

@@ -16,8 +16,8 @@ use crate::operations::{CreateCryptoKey, CreateKeyRing, Inventory, KeyAndPrimary
 use crate::records::service_api::ServiceState;
 use crate::records::{encode, record_name};
 use crate::{
-    Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
-    Settings, audit_clock,
+    Call, Caller, Clock, CreateProject, Credential, KeyService, KmsError, Location, Operation, Origin, Parts,
+    RootDirectory, Settings, audit_clock,
 };
 
 pub(crate) const PROJECT: &str = "key-project";
@@ -71,6 +71,15 @@ impl Testbed {
         let on = encode(&ServiceState { enabled: true }).unwrap();
         bed.service.ledger.commit(Batch::default().put(record, on), None).await.unwrap().complete().unwrap();
         bed
+    }
+
+    /// The project's own record.
+    pub(crate) async fn project(&self) {
+        self.grant("", "roles/resourcemanager.projectCreator", "user:owner@example.com").await;
+        let id = PROJECT.parse().unwrap();
+        self.run(CreateProject { id, display_name: String::new(), labels: Default::default() })
+            .await
+            .unwrap();
     }
 
     /// Ends the service and opens it again on the same files.

@@ -3,6 +3,9 @@ use keystead_model::ErrorClass;
 
 use crate::{Call, Detail, KeyService, KmsError, Resource};
 
+/// Longest name of a request that an answer repeats, in characters; a version's has at most 291.
+const MAX_SHOWN_NAME: usize = 512;
+
 impl KeyService {
     /// Decides, and notes what was decided. Without the permission the answer is the same whether or not the resource exists.
     pub(super) async fn authorise(
@@ -10,16 +13,18 @@ impl KeyService {
         call: &Call,
         permission: Option<Permission>,
         target: &Resource,
+        named: &str,
         granted: &mut Option<bool>,
     ) -> Result<(), KmsError> {
         let Some(permission) = permission else { return Ok(()) };
         if *granted.insert(self.allowed(call, permission, target).await?) {
             return self.require_enabled_service(service_of(permission), target).await;
         }
+        let named = if named.is_empty() { target.to_string() } else { printable(named) };
         Err(KmsError::new(
             ErrorClass::Denied,
             format!(
-                "Permission '{}' denied on resource '{target}' (or it may not exist).",
+                "Permission '{}' denied on resource '{named}' (or it may not exist).",
                 permission.as_str()
             ),
         )
@@ -28,7 +33,7 @@ impl KeyService {
             domain: service_of(permission).to_owned(),
             metadata: [
                 ("permission".to_owned(), permission.as_str().to_owned()),
-                ("resource".to_owned(), target.to_string()),
+                ("resource".to_owned(), named),
             ]
             .into(),
         }))
@@ -60,6 +65,12 @@ impl KeyService {
         };
         Ok(decide(&query, &policies).is_allowed())
     }
+}
+
+/// A name that a caller sent, as it may stand in an answer: what no name holds is replaced.
+fn printable(name: &str) -> String {
+    let of_name = |it: char| it.is_ascii_graphic() && !"'\"\\".contains(it);
+    name.chars().take(MAX_SHOWN_NAME).map(|it| if of_name(it) { it } else { '?' }).collect()
 }
 
 /// The API that a permission belongs to.

@@ -13,19 +13,20 @@ impl KeyService {
         self.cached(&self.remembered.projects, &record_name::project(id)).await
     }
 
-    /// The id that a caller means with `ID` or `NUMBER`: Google's APIs take both. A number that is not there is refused in
-    /// the words of a missing permission, whoever asks.
+    /// The id that a caller means with `ID` or `NUMBER`: Google's APIs take both. A number that is not there becomes a project
+    /// that is not there, so that the permission is asked first whatever there is.
     pub async fn project_id(&self, text: &str) -> Result<ProjectId, KmsError> {
         let number: Option<u64> = text.parse().ok().filter(|number: &u64| number.to_string() == text);
-        let Some(number) = number else { return Ok(text.parse()?) };
-        let record = record_name::project_number(number);
-        match self.cached(&self.remembered.project_numbers, &record).await? {
-            Some(id) => Ok(ProjectId::clone(&id)),
-            None => Err(KmsError::new(
-                ErrorClass::Denied,
-                format!("Permission denied on resource project {number} (or it may not exist)."),
-            )),
+        match number {
+            Some(number) => self.project_of_number(number).await,
+            None => Ok(text.parse()?),
         }
+    }
+
+    pub(super) async fn project_of_number(&self, number: u64) -> Result<ProjectId, KmsError> {
+        let record = record_name::project_number(number);
+        let id = self.cached(&self.remembered.project_numbers, &record).await?;
+        Ok(id.map_or_else(|| ProjectId::of_nobody(Some(number)), |id| ProjectId::clone(&id)))
     }
 
     /// Refuses the call when the API is off in the project of its target. Only after a decision: it says that the project

@@ -55,6 +55,7 @@ async fn a_list_of_what_is_not_there_is_not_found_or_refused() {
 #[tokio::test]
 async fn a_page_token_is_of_one_list() {
     let bed = Testbed::new().await;
+    bed.project().await;
     let elsewhere = issue_token("a", &["projects".to_owned()]);
     let list = |page_token: &str| ListServiceAccounts {
         project: PROJECT.parse().unwrap(),

@@ -111,7 +111,7 @@ impl Begun<'_> {
             Ok(command) => command,
             Err(error) => return Err(self.refuse(resource, &error).await),
         };
-        self.keyservice.run(&self.call, command).await.map_err(|error| status(&error))
+        self.keyservice.run_named(&self.call, resource, command).await.map_err(|error| status(&error))
     }
 
     /// Records a refusal and makes it an answer.

@@ -34,7 +34,7 @@ impl Operations for Adapter {
             }
             Finished::CreatedProject(id) => {
                 let command = id.parse().map(|id| GetProject { id }).map_err(KmsError::from);
-                projects::created_v1(&call.run(id, command).await?)
+                projects::created_v1(&call.run(&format!("projects/{id}"), command).await?)
             }
             Finished::SwitchedServices(names) => {
                 let mut views = Vec::new();

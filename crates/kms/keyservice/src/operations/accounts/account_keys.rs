@@ -46,8 +46,8 @@ impl Operation for ListServiceAccountKeys {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ServiceAccountKey>, KmsError> {
         let name = &authorised.command().name;
-        authorised.service().find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
-        let prefix = record_name::service_account_keys(&name.email);
+        authorised.service().find_account(name.email()?).await?.ok_or_else(|| name.not_found())?;
+        let prefix = record_name::service_account_keys(name.email()?);
         // All of them, should there ever be more than may be.
         let records = authorised.service().store.list(&prefix, "", MAX_LISTED).await?;
         records.iter().map(|record| decode(&record.name, &record.value)).collect()
@@ -114,7 +114,7 @@ fn record(name: &AccountName, key_id: &str) -> Result<String, KmsError> {
     if !is_key_id(key_id) {
         return Err(not_found(key_id));
     }
-    Ok(record_name::service_account_key(&name.email, key_id))
+    Ok(record_name::service_account_key(name.email()?, key_id))
 }
 
 fn not_found(key_id: &str) -> KmsError {

@@ -62,9 +62,9 @@ impl Operation for CreateServiceAccount {
             disabled: false,
             create_time: to_microseconds(authorised.now()),
         };
-        let name = AccountName { project: project.clone(), email: account.email.clone() };
+        let name = AccountName::own(project.clone(), account.email.clone());
         let batch = Batch::default()
-            .create(name.record(), encode(&account)?)
+            .create(name.record()?, encode(&account)?)
             .create(record_name::service_account_email(&account.email), encode(&account.unique_id)?);
         authorised.outcome().resource = Some(name.resource().to_string().into());
         match authorised.commit(batch).await {

@@ -58,23 +58,23 @@ impl Operation for CreateServiceAccountKey {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<NewServiceAccountKey, KmsError> {
         let (service, name) = (authorised.service(), authorised.command().name.clone());
-        let account = service.find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
+        let account = service.find_account(name.email()?).await?.ok_or_else(|| name.not_found())?;
         // Written with the key and read before the keys are counted: of two calls that count the same the second starts over.
         // The account itself, so that a deletion in between is noticed too; one of clusters has no record.
         let guard = match account.is_of_clusters() {
-            true => guard(record_name::newest_service_account_key(&name.email), service).await?,
+            true => guard(record_name::newest_service_account_key(&account.email), service).await?,
             false => {
-                let stored = service.read::<ServiceAccount>(&name.record()).await?;
+                let stored = service.read::<ServiceAccount>(&name.record()?).await?;
                 let stored = stored.ok_or_else(|| name.not_found())?;
                 let value = Some(encode(&stored.value)?);
-                Write { name: name.record(), expect: Expect::At(stored.revision), value }
+                Write { name: name.record()?, expect: Expect::At(stored.revision), value }
             }
         };
-        let keys = service.store.count(&record_name::service_account_keys(&name.email)).await?;
+        let keys = service.store.count(&record_name::service_account_keys(&account.email)).await?;
         if keys >= MAX_KEYS as u64 {
             let text = format!(
                 "{} has {keys} keys, and an account has at most {MAX_KEYS}. Delete one first.",
-                name.email
+                account.email
             );
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
@@ -94,7 +94,7 @@ impl Operation for CreateServiceAccountKey {
         );
         let file = key_file(&account, &key.id, &private, &service.settings.token_uri).ok_or_else(failed)?;
         authorised.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
-        let record = record_name::service_account_key(&name.email, &key.id);
+        let record = record_name::service_account_key(&account.email, &key.id);
         let mut batch = Batch::default().create(record, encode(&key)?);
         batch.writes.push(guard);
         match authorised.commit(batch).await {

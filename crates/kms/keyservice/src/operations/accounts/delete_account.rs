@@ -29,18 +29,19 @@ impl Operation for DeleteServiceAccount {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
         let (service, name) = (authorised.service(), authorised.command().name.clone());
-        let account = service.find_account(&name.email).await?.ok_or_else(|| name.not_found())?;
+        let account = service.find_account(name.email()?).await?.ok_or_else(|| name.not_found())?;
         if account.is_of_clusters() {
             let text = format!(
                 "{} is the account of the project's clusters, which every project has. Disable it instead.",
-                name.email
+                account.email
             );
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
-        let stored = service.read::<ServiceAccount>(&name.record()).await?.ok_or_else(|| name.not_found())?;
-        let mut batch = Batch::default().delete(name.record(), stored.revision);
+        let stored =
+            service.read::<ServiceAccount>(&name.record()?).await?.ok_or_else(|| name.not_found())?;
+        let mut batch = Batch::default().delete(name.record()?, stored.revision);
         // A key that is made meanwhile is of no use without the account.
-        let keys = record_name::service_account_keys(&name.email);
+        let keys = record_name::service_account_keys(&account.email);
         for entry in service.store.list(&keys, "", MAX_LISTED).await? {
             batch.writes.push(Write { name: entry.name, expect: Expect::Any, value: None });
         }

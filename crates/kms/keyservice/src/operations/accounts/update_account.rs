@@ -96,10 +96,10 @@ async fn read<O: Operation>(
     name: &AccountName,
 ) -> Result<(ServiceAccount, Expect), KmsError> {
     let service = authorised.service();
-    if let Some(stored) = service.read::<ServiceAccount>(&name.record()).await? {
+    if let Some(stored) = service.read::<ServiceAccount>(&name.record()?).await? {
         return Ok((stored.value, Expect::At(stored.revision)));
     }
-    let account = service.find_account(&name.email).await?.filter(|account| account.is_of_clusters());
+    let account = service.find_account(name.email()?).await?.filter(|account| account.is_of_clusters());
     Ok((ServiceAccount::clone(&*account.ok_or_else(|| name.not_found())?), Expect::Absent))
 }
 
@@ -110,7 +110,7 @@ async fn write<O: Operation>(
     expect: Expect,
 ) -> Result<(), KmsError> {
     let mut batch = Batch::default();
-    batch.writes.push(Write { name: name.record(), expect, value: Some(encode(account)?) });
+    batch.writes.push(Write { name: name.record()?, expect, value: Some(encode(account)?) });
     match authorised.commit(batch).await {
         Ok(_) => Ok(()),
         Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),

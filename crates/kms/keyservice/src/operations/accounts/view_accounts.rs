@@ -52,7 +52,7 @@ impl Operation for GetServiceAccount {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ServiceAccount, KmsError> {
         let name = &authorised.command().name;
-        let account = authorised.service().find_account(&name.email).await?;
+        let account = authorised.service().find_account(name.email()?).await?;
         Ok(ServiceAccount::clone(&*account.ok_or_else(|| name.not_found())?))
     }
 }
@@ -74,6 +74,9 @@ impl Operation for ListServiceAccounts {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<AccountPage, KmsError> {
         let ListServiceAccounts { project, page_size, page_token } = authorised.command();
+        if authorised.service().find_project(project).await?.is_none() {
+            return Err(KmsError::not_found("Project", project));
+        }
         let page_size = if *page_size == 0 { MAX_PAGE } else { (*page_size).min(MAX_PAGE) };
         let bound_to = ["serviceAccounts".to_owned(), project.to_string()];
         let after = match page_token.as_str() {

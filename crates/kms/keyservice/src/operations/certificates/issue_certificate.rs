@@ -68,6 +68,7 @@ impl Operation for IssueCertificate {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<SignedCertificate, KmsError> {
         let Self { principal, ttl, sign, .. } = authorised.command();
+        authorised.service().require_principal(principal).await?;
         let signed = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), *ttl)?;
         authorised.outcome().response =
             SafeFields::new().with("serial", signed.serial.as_str()).with("expireTime", signed.not_after);

@@ -74,6 +74,7 @@ impl Operation for CreateToken {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<NewToken, KmsError> {
         let (service, command) = (authorised.service(), authorised.command());
+        service.require_principal(&command.principal).await?;
         if command.description.len() > MAX_DESCRIPTION_LEN {
             let text = format!(
                 "The description has {} bytes; at most {MAX_DESCRIPTION_LEN} are allowed.",

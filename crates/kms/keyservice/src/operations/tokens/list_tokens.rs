@@ -65,6 +65,9 @@ impl Operation for ListTokens {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<TokenPage, KmsError> {
         let command = authorised.command();
+        if let Some(principal) = &command.principal {
+            authorised.service().require_principal(principal).await?;
+        }
         let principal = command.principal.as_ref().map(ToString::to_string).unwrap_or_default();
         let bound_to = ["tokens".to_owned(), principal];
         let mut after = match command.page_token.as_str() {

@@ -19,14 +19,16 @@ impl RevokeToken {
         let stored =
             if is_id(id) { service.read::<StoredToken>(&record_name::token(id)).await? } else { None };
         let owner = match stored {
-            // The account may be gone; its tokens can still be revoked by who may revoke any.
-            Some(stored) => match service.credential_owner(&stored.value.token.principal).await {
-                Ok((owner, _)) => owner,
-                Err(_) => Resource::Server,
-            },
+            Some(stored) => service.credential_owner(&stored.value.token.principal).await?.0,
             None => Resource::Server,
         };
         Ok(Self { id: id.to_owned(), owner })
+    }
+
+    /// The token as a refusal names it: whose it is would say that it is there. Empty for what is no id, because that may be a
+    /// whole token in the wrong place.
+    pub fn name(&self) -> String {
+        if is_id(&self.id) { format!("tokens/{}", self.id) } else { String::new() }
     }
 }
 

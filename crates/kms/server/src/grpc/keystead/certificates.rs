@@ -8,7 +8,7 @@ use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::certificates_server::Certificates;
 use tonic::{Request, Response};
 
-use super::{method, principal};
+use super::{account, method, principal};
 use crate::grpc::call::Begun;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
@@ -26,7 +26,7 @@ impl Certificates for Adapter {
             let error = KmsError::new(ErrorClass::FailedPrecondition, text);
             return Err(call.refuse("", &error).await);
         };
-        let signed = call.run("", command(&call, request, authority).await).await?;
+        let signed = call.run(&account(&request.principal), command(&call, request, authority).await).await?;
         Ok(Response::new(proto::IssueCertificateResponse {
             certificate_pem: signed.pem,
             authority_pem: authority.ca_pem(),

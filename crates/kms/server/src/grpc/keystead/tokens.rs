@@ -5,7 +5,7 @@ use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::tokens_server::Tokens;
 use tonic::{Request, Response};
 
-use super::{method, principal};
+use super::{account, method, principal};
 use crate::grpc::call::Begun;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
@@ -17,7 +17,7 @@ impl Tokens for Adapter {
         request: Request<proto::CreateTokenRequest>,
     ) -> Answer<proto::CreateTokenResponse> {
         let (call, request) = self.begin(request, method("CreateToken", MethodKind::AdminWrite)).await?;
-        let made = call.run("", create(&call, request).await).await?;
+        let made = call.run(&account(&request.principal), create(&call, request).await).await?;
         Ok(Response::new(proto::CreateTokenResponse {
             token: Some(token(&made.token)),
             // It was made as text.
@@ -30,7 +30,7 @@ impl Tokens for Adapter {
         request: Request<proto::ListTokensRequest>,
     ) -> Answer<proto::ListTokensResponse> {
         let (call, request) = self.begin(request, method("ListTokens", MethodKind::AdminRead)).await?;
-        let page = call.run("", list(&call, request).await).await?;
+        let page = call.run(&account(&request.principal), list(&call, request).await).await?;
         Ok(Response::new(proto::ListTokensResponse {
             tokens: page.tokens.iter().map(token).collect(),
             next_page_token: page.next_page_token.unwrap_or_default(),
@@ -40,7 +40,8 @@ impl Tokens for Adapter {
     async fn revoke_token(&self, request: Request<proto::RevokeTokenRequest>) -> Answer<()> {
         let (call, request) = self.begin(request, method("RevokeToken", MethodKind::AdminWrite)).await?;
         let command = RevokeToken::new(call.keyservice(), &request.id).await;
-        Ok(Response::new(call.run("", command).await?))
+        let name = command.as_ref().map(RevokeToken::name).unwrap_or_default();
+        Ok(Response::new(call.run(&name, command).await?))
     }
 }
 

@@ -21,7 +21,8 @@ impl Projects for Adapter {
         let (call, proto::GetProjectRequest { project_id }) =
             self.begin(request, reads("GetProject")).await?;
         let id = call.keyservice().project_id(&project_id).await;
-        let found = call.run(&project_id, id.map(|id| GetProject { id })).await?;
+        let name = format!("projects/{project_id}");
+        let found = call.run(&name, id.map(|id| GetProject { id })).await?;
         Ok(Response::new(project(&found)))
     }
 
@@ -47,25 +48,26 @@ impl Projects for Adapter {
     async fn create_project(&self, request: Request<proto::CreateProjectRequest>) -> Answer<Operation> {
         let (call, request) = self.begin(request, writes("CreateProject")).await?;
         let asked = request.project.unwrap_or_default();
-        let name = asked.project_id.clone();
         let command = asked.project_id.parse().map_err(KmsError::from).map(|id| CreateProject {
             id,
             display_name: asked.name,
             labels: asked.labels.into_iter().collect(),
         });
-        let made = call.run(&name, command).await?;
+        let made = call.run("", command).await?;
         Ok(Response::new(created(&made)))
     }
 
     async fn get_iam_policy(&self, request: Request<GetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, reads("GetIamPolicy")).await?;
-        let resource = resource(&call, &format!("projects/{}", request.resource)).await;
+        let (call, mut request) = self.begin(request, reads("GetIamPolicy")).await?;
+        request.resource = format!("projects/{}", request.resource);
+        let resource = resource(&call, &request.resource).await;
         iam_policy::get(&call, resource, &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<SetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, writes("SetIamPolicy")).await?;
-        let resource = resource(&call, &format!("projects/{}", request.resource)).await;
+        let (call, mut request) = self.begin(request, writes("SetIamPolicy")).await?;
+        request.resource = format!("projects/{}", request.resource);
+        let resource = resource(&call, &request.resource).await;
         iam_policy::set(&call, resource, request).await
     }
 
@@ -73,8 +75,9 @@ impl Projects for Adapter {
         &self,
         request: Request<TestIamPermissionsRequest>,
     ) -> Answer<TestIamPermissionsResponse> {
-        let (call, request) = self.begin(request, reads("TestIamPermissions")).await?;
-        let resource = resource(&call, &format!("projects/{}", request.resource)).await;
+        let (call, mut request) = self.begin(request, reads("TestIamPermissions")).await?;
+        request.resource = format!("projects/{}", request.resource);
+        let resource = resource(&call, &request.resource).await;
         iam_policy::test(&call, resource, request).await
     }
 }

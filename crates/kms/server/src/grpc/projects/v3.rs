@@ -51,13 +51,12 @@ impl Projects for Adapter {
     async fn create_project(&self, request: Request<proto::CreateProjectRequest>) -> Answer<Operation> {
         let (call, request) = self.begin(request, writes("CreateProject")).await?;
         let asked = request.project.unwrap_or_default();
-        let name = asked.project_id.clone();
         let command = asked.project_id.parse().map_err(KmsError::from).map(|id| CreateProject {
             id,
             display_name: asked.display_name,
             labels: asked.labels.into_iter().collect(),
         });
-        let made = call.run(&name, command).await?;
+        let made = call.run("", command).await?;
         let metadata = proto::CreateProjectMetadata {
             create_time: Some(to_proto(made.create_time)),
             gettable: true,

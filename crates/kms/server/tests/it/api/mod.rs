@@ -127,7 +127,7 @@ impl Server {
         server
     }
 
-    async fn get(&self, path: &str) -> Answered {
+    pub(crate) async fn get(&self, path: &str) -> Answered {
         self.call("GET", path, "").await
     }
 
@@ -174,6 +174,11 @@ impl Server {
             bindings.iter().map(|(role, member)| json!({ "role": role, "members": [member] })).collect();
         let body = json!({ "policy": { "bindings": bindings } });
         self.post(&format!("/v1/{resource}:setIamPolicy"), body).await.ok();
+    }
+
+    /// The first administrator's token.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
     }
 
     /// All that the audit log holds.

@@ -8,19 +8,19 @@ use keystead_proto::descriptor_pool;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
-use tonic::Code;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::table::Row;
 use super::{PLACES, ROLES, binds};
 use crate::api::Server;
 
 /// Names that stand for `{ring}` and so on.
-pub(super) type Names = [(&'static str, &'static str); 9];
+pub(super) type Names<'a> = &'a [(&'static str, &'a str)];
 
 const PROJECT: &str = "key-project";
 
-pub(super) const EXISTING: Names = [
+pub(super) const EXISTING: Names<'_> = &[
     ("{project}", PROJECT),
     ("{location}", "projects/key-project/locations/us-central1"),
     ("{ring}", "projects/key-project/locations/us-central1/keyRings/ring-1"),
@@ -34,22 +34,26 @@ pub(super) const EXISTING: Names = [
     ("{account-absent}", "projects/key-project/serviceAccounts/absent@key-project.iam.gserviceaccount.com"),
     ("{email}", "robot-1@key-project.iam.gserviceaccount.com"),
     ("{operation}", "operations/cp.a2V5LXByb2plY3Q"),
+    ("{token}", "0000000000000000"),
+    ("{serial}", "0a1b"),
 ];
 
-/// The same shapes in a project that does not exist.
-pub(super) const ABSENT: Names = [
-    ("{project}", "no-project"),
-    ("{location}", "projects/no-project/locations/us-central1"),
-    ("{ring}", "projects/no-project/locations/us-central1/keyRings/ring-1"),
-    ("{key}", "projects/no-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1"),
+/// The same in a project that does not exist: names of the same lengths.
+pub(super) const ABSENT: Names<'_> = &[
+    ("{project}", "non-project"),
+    ("{location}", "projects/non-project/locations/us-central1"),
+    ("{ring}", "projects/non-project/locations/us-central1/keyRings/ring-1"),
+    ("{key}", "projects/non-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1"),
     (
         "{version}",
-        "projects/no-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1/cryptoKeyVersions/99",
+        "projects/non-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1/cryptoKeyVersions/99",
     ),
-    ("{account}", "projects/no-project/serviceAccounts/robot-1@no-project.iam.gserviceaccount.com"),
-    ("{account-absent}", "projects/no-project/serviceAccounts/absent@no-project.iam.gserviceaccount.com"),
-    ("{email}", "robot-1@no-project.iam.gserviceaccount.com"),
-    ("{operation}", "operations/cp.bm8tcHJvamVjdA"),
+    ("{account}", "projects/non-project/serviceAccounts/robot-1@non-project.iam.gserviceaccount.com"),
+    ("{account-absent}", "projects/non-project/serviceAccounts/absent@non-project.iam.gserviceaccount.com"),
+    ("{email}", "robot-1@non-project.iam.gserviceaccount.com"),
+    ("{operation}", "operations/cp.bm9uLXByb2plY3Q"),
+    ("{token}", "0000000000000001"),
+    ("{serial}", "0a1c"),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,7 @@ pub(super) enum Transport {
 }
 
 pub(super) struct World {
-    server: Server,
+    pub(super) server: Server,
     /// By role and place.
     tokens: HashMap<(&'static str, &'static str), String>,
     stranger: String,
@@ -126,27 +130,39 @@ impl World {
     }
 
     /// The gRPC code that a call ends with.
-    pub(super) async fn code(&self, row: &Row, bearer: &str, transport: Transport, names: Names) -> Code {
+    pub(super) async fn code(&self, row: &Row, bearer: &str, transport: Transport, names: Names<'_>) -> Code {
+        self.answer(row, bearer, transport, names).await.0
+    }
+
+    /// The gRPC code that a call ends with, and the whole answer as text, but for what names the call.
+    pub(super) async fn answer(
+        &self,
+        row: &Row,
+        bearer: &str,
+        transport: Transport,
+        names: Names<'_>,
+    ) -> (Code, String) {
         match transport {
             Transport::Rest => self.rest(row, bearer, names).await,
             Transport::Grpc => self.grpc(row, bearer, names).await,
         }
     }
 
-    async fn rest(&self, row: &Row, bearer: &str, names: Names) -> Code {
+    async fn rest(&self, row: &Row, bearer: &str, names: Names<'_>) -> (Code, String) {
         let call = filled(&row.rest, names);
         let mut parts = call.splitn(3, ' ');
         let (method, path, body) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap_or(""));
         let answered = self.server.call_as(bearer, method, path, body).await;
+        let text = answered.json.to_string();
         if answered.status == 200 {
-            return Code::Ok;
+            return (Code::Ok, text);
         }
         let name = answered.json["error"]["status"].as_str().unwrap().to_owned();
         let code = (0..17).map(Code::from_i32).find(|code| snake(*code) == name);
-        code.unwrap_or_else(|| panic!("{name} is no status"))
+        (code.unwrap_or_else(|| panic!("{name} is no status")), text)
     }
 
-    async fn grpc(&self, row: &Row, bearer: &str, names: Names) -> Code {
+    async fn grpc(&self, row: &Row, bearer: &str, names: Names<'_>) -> (Code, String) {
         let message =
             message(row, names).unwrap_or_else(|error| panic!("{}: {error}", row.method)).encode_to_vec();
         let mut framed = vec![0];
@@ -160,15 +176,17 @@ impl World {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }
         let response = self.server.respond(request.body(Body::new(Full::from(framed))).unwrap()).await;
-        let in_headers = response.headers().get("grpc-status").cloned();
-        let trailers = response.into_body().collect().await.unwrap().trailers().cloned();
-        let status = in_headers.or_else(|| trailers?.get("grpc-status").cloned()).unwrap();
-        Code::from_bytes(status.as_bytes())
+        let mut headers = response.headers().clone();
+        let body = response.into_body().collect().await.unwrap();
+        headers.extend(body.trailers().cloned().unwrap_or_default());
+        let status = Status::from_header_map(&headers).expect("a status");
+        let details = details(status.details());
+        (status.code(), format!("{} {details} {:?}", status.message(), body.to_bytes()))
     }
 }
 
 /// The gRPC message of a row.
-pub(super) fn message(row: &Row, names: Names) -> Result<DynamicMessage, String> {
+pub(super) fn message(row: &Row, names: Names<'_>) -> Result<DynamicMessage, String> {
     let (service, method) = row.method.split_once('/').ok_or("no method")?;
     let service = descriptor_pool().get_service_by_name(service).ok_or("no such service")?;
     let method = service.methods().find(|it| it.name() == method).ok_or("no such method")?;
@@ -177,7 +195,14 @@ pub(super) fn message(row: &Row, names: Names) -> Result<DynamicMessage, String>
     DynamicMessage::deserialize(method.input(), json).map_err(|error| error.to_string())
 }
 
-fn filled(text: &str, names: Names) -> String {
+/// The details of a status as JSON: maps have no order of their own on the wire.
+fn details(bytes: &[u8]) -> Value {
+    let kind = descriptor_pool().get_message_by_name("google.rpc.Status").expect("a type");
+    let status = DynamicMessage::decode(kind, bytes).expect("details");
+    serde_json::to_value(&status).expect("JSON")
+}
+
+fn filled(text: &str, names: Names<'_>) -> String {
     names.iter().fold(text.to_owned(), |text, (placeholder, name)| text.replace(placeholder, name))
 }
 

@@ -2,6 +2,7 @@
 //! written by hand from the published definitions of the roles (`table.txt`).
 
 mod calls;
+mod existence;
 mod table;
 
 use std::collections::BTreeSet;

@@ -2,8 +2,9 @@ use super::*;
 use crate::fresh_server::FreshServer;
 use crate::operations::GetIamPolicy;
 use crate::{
-    CreateServiceAccountKey, DeleteServiceAccount, GetProject, GetServiceAccount, GetServiceAccountKey,
-    ListServiceAccountKeys, ListServiceAccounts, SwitchServiceAccount, UpdateServiceAccount,
+    CreateServiceAccountKey, DeleteServiceAccount, DeleteServiceAccountKey, GetProject, GetServiceAccount,
+    GetServiceAccountKey, ListServiceAccountKeys, ListServiceAccounts, SwitchServiceAccount,
+    UpdateServiceAccount,
 };
 
 fn create(id: &str) -> CreateServiceAccount {
@@ -106,13 +107,39 @@ async fn an_account_of_another_project_is_not_to_be_had_by_this_ones_name() {
     server.project("key-project").await;
     server.project("other-project").await;
     let made = server.run_as(&server.admin().await, create("backup-job")).await.expect("made");
-    for (project, ok) in
-        [("key-project", true), ("-", true), ("other-project", false), ("no-such-project", false)]
-    {
-        let name = format!("projects/{project}/serviceAccounts/{}", made.email);
-        assert_eq!(server.service.account_name(&name).await.is_ok(), ok, "{name}");
+    let admin = server.admin().await;
+    let key = CreateServiceAccountKey { name: name(&server, &made.email).await };
+    let key_id = server.run_as(&admin, key).await.expect("a key").key.id;
+    for (project, there) in [
+        ("key-project", true),
+        ("-", true),
+        ("other-project", false),
+        ("no-such-project", false),
+        ("123456789012", false),
+    ] {
+        let text = format!("projects/{project}/serviceAccounts/{}", made.email);
+        let name = async || server.service.account_name(&text).await.expect("a name");
+        // The keys of an account are read by its address alone.
+        let account = server.run_as(&admin, GetServiceAccount { name: name().await }).await;
+        let read = GetServiceAccountKey { name: name().await, key_id: key_id.clone() };
+        let read = server.run_as(&admin, read).await;
+        assert_eq!((account.is_ok(), read.is_ok()), (there, there), "{text}");
+        if !there {
+            let key_id = key_id.clone();
+            let errors = [
+                account.map(drop),
+                read.map(drop),
+                server.run_as(&admin, ListServiceAccountKeys { name: name().await }).await.map(drop),
+                server.run_as(&admin, CreateServiceAccountKey { name: name().await }).await.map(drop),
+                server.run_as(&admin, DeleteServiceAccountKey { name: name().await, key_id }).await,
+                server.run_as(&admin, DeleteServiceAccount { name: name().await }).await,
+            ];
+            for error in errors {
+                assert_eq!(error.expect_err("not there").class(), ErrorClass::NotFound, "{text}");
+            }
+        }
     }
-    for bad in ["", "backup-job", "projects/-/serviceAccounts/", "projects/-/serviceAccounts/a@example.com"] {
+    for bad in ["", "backup-job", "projects/-/serviceAccounts/", "projects/-/serviceAccounts/a b"] {
         server.service.account_name(bad).await.expect_err(bad);
     }
 }

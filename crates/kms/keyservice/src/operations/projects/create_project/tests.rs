@@ -23,7 +23,11 @@ async fn c4_a_project_has_a_number_of_12_digits_that_names_it_too() {
     let number = project.number.to_string();
     assert_eq!(server.service.project_id(&number).await.expect("known"), project.id);
     assert_eq!(server.service.project_id("key-project").await.expect("an id"), project.id);
-    for bad in ["999", "+5", "0123", "Key-Project", ""] {
+    // A number that is not there names a project that is not there.
+    let other = server.service.project_id("999").await.expect("a number");
+    let error = server.run_as(&admin, GetProject { id: other }).await.expect_err("not there");
+    assert_eq!((error.class(), error.message()), (ErrorClass::NotFound, "Project 999 not found."));
+    for bad in ["+5", "0123", "Key-Project", ""] {
         server.service.project_id(bad).await.expect_err(bad);
     }
     assert_eq!(
