@@ -8,6 +8,7 @@ mod inventories;
 mod keys;
 mod list;
 mod locations;
+mod lockout;
 mod policies;
 mod projects;
 mod random;

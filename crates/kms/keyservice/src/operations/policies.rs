@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use keystead_audit::SafeFields;
 use keystead_crypto::sha256;
-use keystead_iam::{Permission, ResourceKind, Role, as_requested, validate};
-use keystead_model::{Binding, ErrorClass, Policy, Principal};
+use keystead_iam::{Permission, ResourceKind, as_requested, validate};
+use keystead_model::{Binding, ErrorClass, Policy};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::records::{encode, record_name};
@@ -126,9 +126,8 @@ impl Operation for SetIamPolicy {
         };
         let policy = Policy { version: authorised.command().policy.version, bindings };
         let policy = validate(&policy, kind_of(&authorised.command().resource))?;
-        if authorised.command().resource == Resource::Server {
-            check_administered(&policy)?;
-        }
+        let resource = &authorised.command().resource;
+        service.refuse_lockout(authorised.call(), resource, &stored.policy, &policy).await?;
         authorised.outcome().response = changes(&stored.policy, &policy)?;
         let record = record_name::policy(&holder);
         let expect = if stored.is_set() { Expect::At(stored.revision) } else { Expect::Absent };
@@ -209,22 +208,6 @@ impl KeyService {
             None => Err(KmsError::not_found(kind, resource)),
         }
     }
-}
-
-/// Refuses a policy of the server that leaves nobody who can change it again. Groups may be empty, conditions may end, and so
-/// they do not count.
-fn check_administered(policy: &Policy) -> Result<(), KmsError> {
-    let administers = |binding: &Binding| {
-        let known = |member: &String| member.parse::<Principal>().is_ok();
-        let may_set = Role::find(&binding.role).is_some_and(|it| it.has(Permission::ServerSetIamPolicy));
-        may_set && binding.condition.is_none() && binding.members.iter().any(known)
-    };
-    if policy.bindings.iter().any(administers) {
-        return Ok(());
-    }
-    let text = "This policy would leave nobody who can change the server's policy: bind roles/keystead.admin to a user or a \
-                service account, without a condition.";
-    Err(KmsError::new(ErrorClass::FailedPrecondition, text))
 }
 
 /// What a change of a policy grants and takes, member by member. Lists in a record end; counts and digests cover everything.

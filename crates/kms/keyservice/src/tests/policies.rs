@@ -212,3 +212,53 @@ async fn names_that_do_not_exist_push_no_policy_out() {
     assert_eq!(bed.service.remembered.policies.len(), known);
     assert!(bed.service.remembered.unset_policies.len() >= 50);
 }
+
+#[tokio::test]
+async fn the_last_owner_of_a_project_cannot_remove_himself() {
+    const OWNER: &str = "user:founder@example.com";
+    let bed = Testbed::new().await;
+    let project = || Resource::Project("projects/key-project".parse().unwrap());
+    bed.project().await;
+    bed.grant("projects/key-project", "roles/owner", OWNER).await;
+    let binding = |role: &str, member: &str, expression: Option<&str>| Binding {
+        role: role.to_owned(),
+        members: vec![member.to_owned()],
+        condition: expression.map(|expression| Condition {
+            expression: expression.to_owned(),
+            title: "t".to_owned(),
+            ..Condition::default()
+        }),
+    };
+    let set_by = async |who: &str, bindings: Vec<Binding>| {
+        let policy = Policy { version: 3, bindings };
+        let command = SetIamPolicy { resource: project(), policy, etag: None, keep_bindings: false };
+        bed.service.run(&bed.call_of(who), command).await
+    };
+    let viewer = || binding("roles/viewer", OWNER, None);
+    let (iam_admin, until) =
+        ("roles/resourcemanager.projectIamAdmin", "request.time < timestamp(\"2099-01-01T00:00:00Z\")");
+    for nobody in [
+        vec![],
+        vec![viewer()],
+        vec![viewer(), binding("roles/editor", "user:other@example.com", None)],
+        vec![binding(iam_admin, OWNER, Some(until))],
+    ] {
+        let refused = set_by(OWNER, nobody.clone()).await.expect_err("nobody is left");
+        assert_eq!(refused.class(), ErrorClass::FailedPrecondition, "{nobody:?}");
+        assert!(refused.message().contains("roles/owner"), "{refused}");
+    }
+    // The bindings that were read are written back by clients that change others; somebody else, or a group, may be left.
+    set_by(OWNER, vec![viewer(), binding("roles/owner", OWNER, None)]).await.unwrap();
+    set_by(
+        OWNER,
+        vec![binding(iam_admin, "group:admins@example.com", None), binding("roles/owner", OWNER, None)],
+    )
+    .await
+    .unwrap();
+    set_by(OWNER, vec![binding(iam_admin, "group:admins@example.com", None)]).await.unwrap();
+    assert_eq!(set_by(OWNER, vec![viewer()]).await.expect_err("he is gone").class(), ErrorClass::Denied);
+
+    // Whoever administers the server can do without an owner, and after him others go on.
+    set_by("user:owner@example.com", vec![binding(iam_admin, OWNER, Some(until))]).await.unwrap();
+    set_by(OWNER, vec![binding(iam_admin, OWNER, Some(until)), viewer()]).await.unwrap();
+}
