@@ -13,7 +13,7 @@ use crate::output_file::NewSecretFile;
 use crate::session::Session;
 
 const PATH: &str = "/keystead/v1/tokens";
-const TABLE: &str = "table(id, principal, createTime, expireTime, description)";
+const TABLE: &str = "table(id, principal, createTime, expireTime, lastUseTime, lastUseAddress, description)";
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum TokensCommand {

@@ -474,6 +474,11 @@ fn service_accounts_and_tokens() {
             &[get("/keystead/v1/tokens?principal=user%3Aa%40example.com&pageSize=100".to_owned())],
         ),
         row(
+            "iam certificates list --principal user:a@example.com",
+            &[json!({"certificates": [{"serialNumber": "0a1b"}]})],
+            &[get("/keystead/v1/certificates?principal=user%3Aa%40example.com&pageSize=100".to_owned())],
+        ),
+        row(
             "iam tokens revoke abc",
             &[json!({})],
             &[("DELETE /keystead/v1/tokens/abc".to_owned(), Value::Null)],

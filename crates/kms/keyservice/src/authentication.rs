@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keystead_audit::RefusedCaller;
-use keystead_model::{ErrorClass, Principal};
+use keystead_model::{ErrorClass, Principal, to_microseconds};
 
 use crate::identity::{access_token, refusal};
 use crate::records::certificate::CertificateState;
 use crate::records::record_name;
 use crate::records::token::{Bearer, StoredToken};
-use crate::{Call, Caller, ClientIdentity, Credential, KeyService, KmsError, Origin, ServiceAccount};
+use crate::{
+    Call, Caller, ClientIdentity, Credential, KeyService, KmsError, LastUse, Origin, ServiceAccount,
+};
 
 /// Longest bearer credential that is looked at, in bytes: a signed one with a key of 4,096 bits and long claims has 2 KiB.
 const MAX_BEARER_LEN: usize = 8 * 1024;
@@ -47,6 +49,10 @@ impl KeyService {
                 return Err(error);
             }
         };
+        self.note_credential_use(
+            &credential,
+            LastUse { time: to_microseconds(now), address: origin.address },
+        );
         let groups = self.identity.groups.of(&principal);
         self.call(Arc::new(Caller { principal, groups, credential }), origin)
     }
@@ -141,17 +147,28 @@ impl KeyService {
         Ok((certificate.principal.clone(), Credential::Certificate(serial.clone())))
     }
 
-    /// What became of a certificate after it was signed. Also that nothing did is remembered, until it is written.
-    async fn certificate_state(&self, serial: &str) -> Result<CertificateState, KmsError> {
+    /// What became of a certificate after it was signed. Also that nothing is known of it is remembered, until it is written.
+    async fn certificate_state(&self, serial: &str) -> Result<Arc<CertificateState>, KmsError> {
         let record = record_name::certificate(serial);
         let cache = &self.remembered.certificates;
         if let Some(known) = cache.get(&record) {
-            return Ok(*known);
+            return Ok(known);
         }
         let read_after = cache.epoch();
         let state = self.read(&record).await?.map(|stored| stored.value).unwrap_or_default();
-        cache.keep(&record, &Arc::new(state), read_after);
+        let state = Arc::new(state);
+        cache.keep(&record, &state, read_after);
         Ok(state)
+    }
+
+    /// Notes when and from where a credential was used. Keys of service accounts have no list that shows it, as with Google.
+    fn note_credential_use(&self, credential: &Credential, now: LastUse) {
+        let record = match credential {
+            Credential::Token(id) => record_name::token(id),
+            Credential::Certificate(serial) => record_name::certificate(serial),
+            Credential::ServiceAccountKey(_) | Credential::Schedule => return,
+        };
+        self.remembered.credential_uses.note(record, now);
     }
 
     /// Counts a refusal of somebody unknown: such calls have no record each, or anybody could fill the log.

@@ -39,6 +39,8 @@ pub use operations::{
     ProjectPage, RevokeToken, ServiceView, SwitchServiceAccount, SwitchServices, TokenAnswer, TokenPage,
     TokenRefusal, UpdateServiceAccount,
 };
+pub use records::certificate::CertificateState;
+pub use records::last_use::LastUse;
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;
 pub use records::service_account_key::ServiceAccountKey;

@@ -26,7 +26,10 @@ pub use accounts::{
 };
 pub use audit::GetAuditHead;
 pub use backups::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
-pub use certificates::{IssueCertificate, RevokeCertificate, Sign, SignedCertificate};
+pub use certificates::{
+    CertificatePage, IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign,
+    SignedCertificate,
+};
 pub use inventories::{DeleteInventory, GetVersionUsage, ListInventories, RegisterInventory};
 pub(crate) use keys::RotateDueKey;
 pub use keys::{

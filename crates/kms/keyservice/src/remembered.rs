@@ -5,6 +5,7 @@
 
 mod agenda;
 mod cache;
+mod credential_uses;
 mod feed;
 mod in_step;
 mod last_uses;
@@ -13,6 +14,7 @@ use keystead_model::{CryptoKey, ProjectId};
 
 pub(crate) use agenda::{Agenda, Due};
 pub(crate) use cache::Cache;
+pub(crate) use credential_uses::{CredentialUses, is_stale};
 pub(crate) use feed::Feed;
 pub(crate) use in_step::InStep;
 pub(crate) use last_uses::LastUses;
@@ -53,6 +55,7 @@ pub(crate) struct Remembered {
     pub(crate) project_numbers: Cache<ProjectId>,
     pub(crate) agenda: Agenda,
     pub(crate) last_uses: LastUses,
+    pub(crate) credential_uses: CredentialUses,
 }
 
 /// A record that was written or deleted. The agenda needs what is in it now; for the caches its name is enough.
@@ -78,6 +81,7 @@ impl Remembered {
             project_numbers: Cache::new(CACHED_IDENTITIES),
             agenda: Agenda::default(),
             last_uses: LastUses::default(),
+            credential_uses: CredentialUses::default(),
         }
     }
 

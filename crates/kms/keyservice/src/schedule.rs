@@ -3,12 +3,13 @@
 //! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done once, when
 //! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
+mod ended_credentials;
 mod kept;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keystead_audit::ClockWatch;
 use keystead_model::{ErrorClass, Principal};
 
@@ -20,6 +21,8 @@ pub(crate) use kept::Kept;
 
 /// A rotation or a destruction is late by this at most, also when the wall clock is set.
 const TICK: Duration = Duration::from_secs(5);
+/// How often records of ended credentials are looked for.
+const SWEPT_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// Whom the audit log names for what nobody asked for.
 const SCHEDULE: &str = "schedule@keystead.local";
 
@@ -42,12 +45,14 @@ pub(crate) struct Schedule {
     /// The clock went back, and not every rotation has been planned anew since.
     replans: bool,
     kept: Kept,
+    /// When the records of credentials that ended long ago were deleted.
+    swept: Option<Timestamp>,
 }
 
 impl Schedule {
     /// Nothing was looked at yet. `last_alive`: when the process before this one was.
     pub(crate) fn new(last_alive: Option<Timestamp>, now: Instant) -> Self {
-        Self { watch: ClockWatch::new(last_alive, now), replans: false, kept: Kept::default() }
+        Self { watch: ClockWatch::new(last_alive, now), replans: false, kept: Kept::default(), swept: None }
     }
 
     /// Does what is due, as far as the clock is trusted, and says only what earlier looks have not said. `counted` is the clock
@@ -68,9 +73,24 @@ impl Schedule {
         if !clock.trusted {
             return done;
         }
+        self.sweep(service).await;
         let due = service.remembered.agenda.due(service.clock.now());
         self.kept.retain_due(&due);
         done.plus(service.carry_out(due, &mut self.kept).await)
+    }
+}
+
+impl Schedule {
+    /// Once a day, because all tokens and certificates are read for it.
+    async fn sweep(&mut self, service: &KeyService) {
+        let now = service.clock.now();
+        if self.swept.is_some_and(|swept| now.duration_since(swept).abs() < SWEPT_EVERY) {
+            return;
+        }
+        let done = service.forget_ended_credentials().await;
+        if done.inspect_err(failed_to("delete records of credentials that ended")).is_ok() {
+            self.swept = Some(now);
+        }
     }
 }
 
@@ -103,6 +123,8 @@ impl KeyService {
             }
             let written = self.write_usage().await;
             drop(written.inspect_err(failed_to("write last uses")));
+            let written = self.write_credential_uses().await;
+            drop(written.inspect_err(failed_to("write when credentials were used")));
             let delivered = self.ledger.deliver_owed().await;
             drop(delivered.inspect_err(failed_to("bring a committed change into the audit log")));
             tokio::select! {
@@ -111,6 +133,8 @@ impl KeyService {
             }
         }
         drop(self.write_all_usage().await.inspect_err(failed_to("write last uses")));
+        let written = self.write_credential_uses().await;
+        drop(written.inspect_err(failed_to("write when credentials were used")));
     }
 
     /// Does what is due by the wall clock.

@@ -1,6 +1,7 @@
 //! The service: what it is put together from, and what it finds by name, from memory or with one read.
 
 mod accounts;
+mod credential_uses;
 mod keys;
 mod policies;
 mod projects;

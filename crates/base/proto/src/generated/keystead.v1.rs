@@ -14,6 +14,12 @@ pub struct Token {
     /// Absent: it does not expire.
     #[prost(message, optional, tag = "5")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Written at most once an hour. Absent: not since the server began to note it.
+    #[prost(message, optional, tag = "6")]
+    pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The other end of that connection.
+    #[prost(string, tag = "7")]
+    pub last_use_address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenRequest {
@@ -55,6 +61,45 @@ pub struct ListTokensResponse {
 pub struct RevokeTokenRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Certificate {
+    /// Hexadecimal.
+    #[prost(string, tag = "1")]
+    pub serial_number: ::prost::alloc::string::String,
+    /// user:EMAIL or serviceAccount:EMAIL. Empty: it was revoked here and not issued, as the next two times are absent.
+    #[prost(string, tag = "2")]
+    pub principal: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub issue_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Absent: it was not revoked.
+    #[prost(message, optional, tag = "5")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Written at most once an hour. Absent: not since it was issued.
+    #[prost(message, optional, tag = "6")]
+    pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The other end of that connection.
+    #[prost(string, tag = "7")]
+    pub last_use_address: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCertificatesRequest {
+    /// Empty: of everybody.
+    #[prost(string, tag = "1")]
+    pub principal: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCertificatesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub certificates: ::prost::alloc::vec::Vec<Certificate>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeCertificateRequest {
@@ -734,6 +779,31 @@ pub mod certificates_client {
                 .insert(GrpcMethod::new("keystead.v1.Certificates", "IssueCertificate"));
             self.inner.unary(req, path, codec).await
         }
+        /// What is known of certificates that were issued or revoked here.
+        pub async fn list_certificates(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keystead.v1.Certificates/ListCertificates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keystead.v1.Certificates", "ListCertificates"));
+            self.inner.unary(req, path, codec).await
+        }
         /// From the next request on the certificate does not count, also on open connections.
         pub async fn revoke_certificate(
             &mut self,
@@ -778,6 +848,14 @@ pub mod certificates_server {
             request: tonic::Request<super::IssueCertificateRequest>,
         ) -> std::result::Result<
             tonic::Response<super::IssueCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What is known of certificates that were issued or revoked here.
+        async fn list_certificates(
+            &self,
+            request: tonic::Request<super::ListCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
             tonic::Status,
         >;
         /// From the next request on the certificate does not count, also on open connections.
@@ -894,6 +972,52 @@ pub mod certificates_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssueCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/keystead.v1.Certificates/ListCertificates" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCertificatesSvc<T: Certificates>(pub Arc<T>);
+                    impl<
+                        T: Certificates,
+                    > tonic::server::UnaryService<super::ListCertificatesRequest>
+                    for ListCertificatesSvc<T> {
+                        type Response = super::ListCertificatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCertificatesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Certificates>::list_certificates(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCertificatesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -126,10 +126,13 @@ pub(crate) fn token(id: &str) -> String {
 
 pub(crate) const TOKENS: &str = "token/";
 
-/// A revoked client certificate, by its serial number: one number has one name, whoever writes zeros before it.
+/// A client certificate that was issued or revoked, by its serial number: one number has one name, whoever writes zeros before
+/// it.
 pub(crate) fn certificate(serial: &str) -> String {
-    format!("certificate/{}", serial.trim_start_matches('0'))
+    format!("{CERTIFICATES}{}", serial.trim_start_matches('0'))
 }
+
+pub(crate) const CERTIFICATES: &str = "certificate/";
 
 pub(crate) fn backup(name: &str) -> String {
     format!("{BACKUPS}{name}")

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::last_use::LastUse;
+
 const PREFIX: &str = "ks_";
 /// 64 bits: that two tokens draw one id is noticed when the second is written.
 const ID_LEN: usize = 8;
@@ -29,9 +31,12 @@ pub struct Token {
     pub create_time: Timestamp,
     /// When it stops to count; none: never.
     pub expire_time: Option<Timestamp>,
+    /// To the hour; none: not since the server began to note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_use: Option<LastUse>,
 }
 
-/// A token as it is stored. The record of a revoked one stays, so that its owner is told what happened.
+/// A token as it is stored. The record of one that ended stays for a while, so that its owner is told what happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredToken {
     pub(crate) token: Token,
@@ -105,7 +110,7 @@ pub(crate) fn mint(
     text.push(b'_');
     text.extend_from_slice(encoded.as_slice());
     let TokenFor { principal, description, account, create_time, expire_time } = made_for;
-    let token = Token { id, principal, description, create_time, expire_time };
+    let token = Token { id, principal, description, create_time, expire_time, last_use: None };
     let stored = StoredToken { token, digest: digest(&secret), account, revoke_time: None };
     Ok((stored, SecretBytes::from(text)))
 }

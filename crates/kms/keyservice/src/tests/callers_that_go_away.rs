@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use jiff::{SignedDuration, Timestamp};
 use keystead_crypto::SecretBytes;
 use keystead_model::{Binding, CryptoKeyName, CryptoKeyVersionName, Policy};
 
@@ -107,6 +108,13 @@ fn changes() -> Vec<Change> {
         }),
         change!("RevokeToken", |scene| RevokeToken::new(&scene.server.service, scene.token_id(0)).await?),
         change!("RevokeCertificate", |_scene| RevokeCertificate { serial: "0a1b".to_owned() }),
+        change!("IssueCertificate", |scene| {
+            let not_after = scene.server.clock.now() + SignedDuration::from_hours(24);
+            let sign = Box::new(move |_: &str, _: Timestamp, _: SignedDuration| {
+                Ok(SignedCertificate { pem: String::new(), serial: "0a1c".to_owned(), not_after })
+            });
+            IssueCertificate::new(&scene.server.service, USER.parse().unwrap(), None, sign).await?
+        }),
         change!("CreateToken", |scene| {
             CreateToken::new(&scene.server.service, USER.parse().unwrap(), String::new(), None).await?
         }),

@@ -14,6 +14,7 @@ mod hostile_http1;
 mod hostile_http2;
 mod hostile_tls;
 mod idle_connections;
+mod last_uses;
 mod polite;
 mod process_life;
 mod published_clients;

@@ -1,9 +1,12 @@
 use jiff::{SignedDuration, Timestamp};
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_model::Principal;
+use keystead_model::{Principal, to_microseconds};
+use keystead_store::Batch;
 
 use crate::identity::URI_PREFIX;
+use crate::records::certificate::CertificateState;
+use crate::records::{encode, record_name};
 use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// The life of a certificate when none is asked for.
@@ -68,10 +71,19 @@ impl Operation for IssueCertificate {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<SignedCertificate, KmsError> {
         let Self { principal, ttl, sign, .. } = authorised.command();
-        authorised.service().require_principal(principal).await?;
+        let principal = principal.clone();
+        authorised.service().require_principal(&principal).await?;
         let signed = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), *ttl)?;
         authorised.outcome().response =
             SafeFields::new().with("serial", signed.serial.as_str()).with("expireTime", signed.not_after);
+        let state = CertificateState {
+            principal: Some(principal),
+            issue_time: Some(to_microseconds(authorised.now())),
+            expire_time: Some(signed.not_after),
+            ..CertificateState::default()
+        };
+        let record = record_name::certificate(&signed.serial);
+        authorised.commit(Batch::default().create(record, encode(&state)?)).await?;
         Ok(signed)
     }
 }

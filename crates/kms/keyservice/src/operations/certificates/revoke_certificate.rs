@@ -1,6 +1,7 @@
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_store::Batch;
+use keystead_model::ErrorClass;
+use keystead_store::{Batch, Expect, Write};
 
 use crate::records::certificate::CertificateState;
 use crate::records::{encode, record_name};
@@ -54,11 +55,19 @@ impl Operation for RevokeCertificate {
             ));
         };
         let record = record_name::certificate(&serial);
-        if authorised.service().store.get(&record).await?.is_some() {
+        let stored = authorised.service().read::<CertificateState>(&record).await?;
+        let expect = stored.as_ref().map_or(Expect::Absent, |stored| Expect::At(stored.revision));
+        let mut state = stored.map(|stored| stored.value).unwrap_or_default();
+        if state.revoke_time.is_some() {
             return Ok(());
         }
-        let state = CertificateState { revoke_time: Some(authorised.now()) };
-        authorised.commit(Batch::default().put(record, encode(&state)?)).await?;
-        Ok(())
+        state.revoke_time = Some(authorised.now());
+        let mut batch = Batch::default();
+        batch.writes.push(Write { name: record, expect, value: Some(encode(&state)?) });
+        match authorised.commit(batch).await {
+            // Somebody else was faster with its first record.
+            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
+            committed => committed.map(drop),
+        }
     }
 }

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use keystead_keyservice::operations::{IssueCertificate, RevokeCertificate, Sign, SignedCertificate};
+use keystead_keyservice::operations::{
+    IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign, SignedCertificate,
+};
 use keystead_keyservice::{KmsError, MethodKind};
 use keystead_model::ErrorClass;
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::certificates_server::Certificates;
 use tonic::{Request, Response};
 
-use super::{account, method, principal};
+use super::{account, address, method, page, principal};
 use crate::grpc::call::Begun;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
@@ -35,11 +37,43 @@ impl Certificates for Adapter {
         }))
     }
 
+    async fn list_certificates(
+        &self,
+        request: Request<proto::ListCertificatesRequest>,
+    ) -> Answer<proto::ListCertificatesResponse> {
+        let (call, request) = self.begin(request, method("ListCertificates", MethodKind::AdminRead)).await?;
+        let found = call.run(&account(&request.principal), list(&call, request).await).await?;
+        Ok(Response::new(proto::ListCertificatesResponse {
+            certificates: found.certificates.iter().map(certificate).collect(),
+            next_page_token: found.next_page_token.unwrap_or_default(),
+        }))
+    }
+
     async fn revoke_certificate(&self, request: Request<proto::RevokeCertificateRequest>) -> Answer<()> {
         let (call, request) =
             self.begin(request, method("RevokeCertificate", MethodKind::AdminWrite)).await?;
         let command = RevokeCertificate { serial: request.serial_number };
         Ok(Response::new(call.run("", Ok(command)).await?))
+    }
+}
+
+async fn list(
+    call: &Begun<'_>,
+    request: proto::ListCertificatesRequest,
+) -> Result<ListCertificates, KmsError> {
+    let (principal, page_size) = page(&request.principal, request.page_size)?;
+    ListCertificates::new(call.keyservice(), principal, page_size, request.page_token).await
+}
+
+fn certificate(KnownCertificate { serial, state }: &KnownCertificate) -> proto::Certificate {
+    proto::Certificate {
+        serial_number: serial.clone(),
+        principal: state.principal.as_ref().map(ToString::to_string).unwrap_or_default(),
+        issue_time: state.issue_time.map(to_proto),
+        expire_time: state.expire_time.map(to_proto),
+        revoke_time: state.revoke_time.map(to_proto),
+        last_use_time: state.last_use.map(|last| to_proto(last.time)),
+        last_use_address: address(state.last_use),
     }
 }
 

@@ -5,7 +5,7 @@ use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::tokens_server::Tokens;
 use tonic::{Request, Response};
 
-use super::{account, method, principal};
+use super::{account, address, method, page, principal};
 use crate::grpc::call::Begun;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
@@ -52,12 +52,7 @@ async fn create(call: &Begun<'_>, request: proto::CreateTokenRequest) -> Result<
 }
 
 async fn list(call: &Begun<'_>, request: proto::ListTokensRequest) -> Result<ListTokens, KmsError> {
-    let principal = match request.principal.as_str() {
-        "" => None,
-        text => Some(principal(text)?),
-    };
-    let page_size = usize::try_from(request.page_size)
-        .map_err(|_| KmsError::invalid("page_size must not be negative."))?;
+    let (principal, page_size) = page(&request.principal, request.page_size)?;
     ListTokens::new(call.keyservice(), principal, page_size, request.page_token).await
 }
 
@@ -68,5 +63,7 @@ fn token(token: &Token) -> proto::Token {
         description: token.description.clone(),
         create_time: Some(to_proto(token.create_time)),
         expire_time: token.expire_time.map(to_proto),
+        last_use_time: token.last_use.map(|last| to_proto(last.time)),
+        last_use_address: address(token.last_use),
     }
 }

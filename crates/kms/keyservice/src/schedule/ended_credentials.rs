@@ -1,0 +1,59 @@
+use jiff::{SignedDuration, Timestamp};
+use keystead_store::{Batch, Entry};
+
+use crate::records::certificate::CertificateState;
+use crate::records::token::StoredToken;
+use crate::records::{decode, record_name};
+use crate::{KeyService, KmsError};
+
+/// How long the record of a credential stays after its end, so that its owner is told what happened: a quarter of a year.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Records that are read at once.
+const READ: usize = 1000;
+/// Records that are deleted with one commit.
+const DELETED_TOGETHER: usize = 64;
+
+impl KeyService {
+    /// Deletes the records of tokens and certificates that ended long ago. That a certificate was revoked is never forgotten:
+    /// it would count again if the clock was wrong.
+    pub(super) async fn forget_ended_credentials(&self) -> Result<(), KmsError> {
+        let long_ago = self.clock.now().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        let token_ended = |entry: &Entry| {
+            let StoredToken { token, revoke_time, .. } = decode(&entry.name, &entry.value)?;
+            Ok(revoke_time.into_iter().chain(token.expire_time).min())
+        };
+        let certificate_ended = |entry: &Entry| {
+            let CertificateState { expire_time, revoke_time, .. } = decode(&entry.name, &entry.value)?;
+            Ok(expire_time.filter(|_| revoke_time.is_none()))
+        };
+        self.forget_ended(record_name::TOKENS, long_ago, token_ended).await?;
+        self.forget_ended(record_name::CERTIFICATES, long_ago, certificate_ended).await
+    }
+
+    async fn forget_ended(
+        &self,
+        prefix: &str,
+        long_ago: Timestamp,
+        ended: impl Fn(&Entry) -> Result<Option<Timestamp>, KmsError>,
+    ) -> Result<(), KmsError> {
+        let mut after = String::new();
+        loop {
+            let entries = self.store.list(prefix, &after, READ).await?;
+            let mut gone = Vec::new();
+            for entry in &entries {
+                if ended(entry)?.is_some_and(|end| end < long_ago) {
+                    gone.push(entry);
+                }
+            }
+            for together in gone.chunks(DELETED_TOGETHER) {
+                let delete = |batch: Batch, entry: &&Entry| batch.delete(entry.name.clone(), entry.revision);
+                let batch = together.iter().fold(Batch::default(), delete);
+                self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
+            }
+            match entries.last() {
+                Some(last) if entries.len() == READ => after.clone_from(&last.name),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
