@@ -13,6 +13,7 @@ mod gcloud;
 mod hostile_http1;
 mod hostile_http2;
 mod hostile_tls;
+mod hostile_tokens;
 mod idle_connections;
 mod last_uses;
 mod polite;
