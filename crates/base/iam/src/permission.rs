@@ -90,6 +90,8 @@ permissions! {
     TokensCreate = "keystead.tokens.create",
     TokensList = "keystead.tokens.list",
     TokensRevoke = "keystead.tokens.revoke",
+    UserCredentialsCreate = "keystead.userCredentials.create",
+    UserCredentialsRevoke = "keystead.userCredentials.revoke",
     AuditRead = "keystead.audit.read",
     BackupsCreate = "keystead.backups.create",
     ServerGetIamPolicy = "keystead.server.getIamPolicy",

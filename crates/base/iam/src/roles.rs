@@ -486,6 +486,8 @@ pub(crate) const ALL: &[Role] = &[
             TokensCreate,
             TokensList,
             TokensRevoke,
+            UserCredentialsCreate,
+            UserCredentialsRevoke,
             AuditRead,
             BackupsCreate,
             ServerGetIamPolicy,

@@ -20,23 +20,20 @@ impl KeyService {
         if *granted.insert(self.allowed(call, permission, target).await?) {
             return self.require_enabled_service(service_of(permission), target).await;
         }
-        let named = if named.is_empty() { target.to_string() } else { printable(named) };
-        Err(KmsError::new(
-            ErrorClass::Denied,
-            format!(
-                "Permission '{}' denied on resource '{named}' (or it may not exist).",
-                permission.as_str()
-            ),
-        )
-        .with(Detail::ErrorInfo {
-            reason: "IAM_PERMISSION_DENIED".to_owned(),
-            domain: service_of(permission).to_owned(),
-            metadata: [
-                ("permission".to_owned(), permission.as_str().to_owned()),
-                ("resource".to_owned(), named),
-            ]
-            .into(),
-        }))
+        Err(denied(permission, if named.is_empty() { target.to_string() } else { printable(named) }))
+    }
+
+    /// Refuses a call that needs one more permission, which is known only after the first.
+    pub(crate) async fn require(
+        &self,
+        call: &Call,
+        permission: Permission,
+        target: &Resource,
+    ) -> Result<(), KmsError> {
+        match self.allowed(call, permission, target).await? {
+            true => Ok(()),
+            false => Err(denied(permission, target.to_string())),
+        }
     }
 
     /// Whether policies allow it, without a record.
@@ -65,6 +62,17 @@ impl KeyService {
         };
         Ok(decide(&query, &policies).is_allowed())
     }
+}
+
+fn denied(permission: Permission, named: String) -> KmsError {
+    let text =
+        format!("Permission '{}' denied on resource '{named}' (or it may not exist).", permission.as_str());
+    KmsError::new(ErrorClass::Denied, text).with(Detail::ErrorInfo {
+        reason: "IAM_PERMISSION_DENIED".to_owned(),
+        domain: service_of(permission).to_owned(),
+        metadata: [("permission".to_owned(), permission.as_str().to_owned()), ("resource".to_owned(), named)]
+            .into(),
+    })
 }
 
 /// A name that a caller sent, as it may stand in an answer: what no name holds is replaced.

@@ -1,7 +1,8 @@
-use keystead_model::{Binding, Condition, ErrorClass, Policy};
+use keystead_model::{Binding, Condition, ErrorClass, Policy, Principal};
 use keystead_store::Batch;
 
 use crate::Resource;
+use crate::fresh_server::FreshServer;
 use crate::operations::*;
 use crate::records::record_name;
 use crate::testbed::{Testbed, key_name, ring};
@@ -261,4 +262,108 @@ async fn the_last_owner_of_a_project_cannot_remove_himself() {
     // Whoever administers the server can do without an owner, and after him others go on.
     set_by("user:owner@example.com", vec![binding(iam_admin, OWNER, Some(until))]).await.unwrap();
     set_by(OWNER, vec![binding(iam_admin, OWNER, Some(until)), viewer()]).await.unwrap();
+}
+
+/// The address of an account in the project of the test.
+const ROBOT: &str = "robot-1@key-project.iam.gserviceaccount.com";
+
+async fn set_servers_policy(
+    server: &FreshServer,
+    caller: &str,
+    members: &[&str],
+) -> Result<(), crate::KmsError> {
+    let binding = |role: &str, member: &str| Binding {
+        role: role.to_owned(),
+        members: vec![member.to_owned()],
+        condition: None,
+    };
+    let mut bindings = vec![binding("roles/owner", "user:owner@example.com")];
+    bindings.extend(members.iter().map(|member| binding("roles/keystead.admin", member)));
+    let policy = Policy { version: 1, bindings };
+    let command = SetIamPolicy { resource: Resource::Server, policy, etag: None, keep_bindings: false };
+    server.run_as(&call_of(server, caller), command).await.map(drop)
+}
+
+fn call_of(server: &FreshServer, principal: &str) -> crate::Call {
+    let principal = principal.parse().unwrap();
+    let credential = crate::Credential::Token("test".to_owned());
+    let caller = crate::Caller { principal, groups: Vec::new(), credential };
+    server.service.call(caller.into(), crate::Origin::default()).unwrap()
+}
+
+#[tokio::test]
+async fn the_server_never_loses_its_last_administrator() {
+    let server = FreshServer::new().await;
+    server.project("key-project").await;
+    let admin = "user:admin@keystead.local";
+    let owner = call_of(&server, "user:owner@example.com");
+    let robot = format!("serviceAccount:{ROBOT}");
+    let refused =
+        set_servers_policy(&server, admin, &[admin, &robot]).await.expect_err("nobody of that name");
+    assert_eq!(refused.class(), ErrorClass::Invalid);
+    assert!(refused.message().contains(&format!("{ROBOT} does not exist")), "{refused}");
+
+    let create = CreateServiceAccount {
+        project: "key-project".parse().unwrap(),
+        account_id: "robot-1".to_owned(),
+        display_name: String::new(),
+        description: String::new(),
+    };
+    server.run_as(&call_of(&server, admin), create).await.expect("made");
+    set_servers_policy(&server, admin, &[&robot]).await.expect("it is there");
+    let name = server.service.account_name(&format!("projects/-/serviceAccounts/{ROBOT}")).await.unwrap();
+    let delete = || DeleteServiceAccount { name: name.clone() };
+    let disable = || SwitchServiceAccount { name: name.clone(), enable: false };
+    let ends = [server.run_as(&owner, delete()).await, server.run_as(&owner, disable()).await];
+    for refused in ends.map(|it| it.expect_err("it is the only one")) {
+        assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+        assert!(refused.message().contains("the only one who can change the server's policy"), "{refused}");
+    }
+    // One that is disabled administers nothing.
+    set_servers_policy(&server, &robot, &[&robot, admin]).await.expect("both are there");
+    server.run_as(&owner, disable()).await.expect("there is another");
+    let refused = set_servers_policy(&server, admin, &[&robot]).await.expect_err("it is disabled");
+    assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
+    // One that is gone may stay named: whoever reads a policy and writes it again changes nothing.
+    server.run_as(&owner, delete()).await.expect("there is another");
+    set_servers_policy(&server, admin, &[&robot, admin]).await.expect("as it was");
+}
+
+#[tokio::test]
+async fn only_the_servers_administrator_makes_and_revokes_credentials_of_persons() {
+    let bed = Testbed::new().await;
+    bed.grant("", "roles/keystead.admin", "user:admin@example.com").await;
+    bed.grant("", "roles/iam.serviceAccountKeyAdmin", "user:keys@example.com").await;
+    let person: Principal = "user:admin@example.com".parse().unwrap();
+    let day = Some(jiff::SignedDuration::from_hours(24));
+    for (caller, may) in [
+        ("user:keys@example.com", false),
+        ("user:owner@example.com", false),
+        ("user:admin@example.com", true),
+    ] {
+        let call = || bed.call_of(caller);
+        let token = CreateToken::new(&bed.service, person.clone(), String::new(), day).await.unwrap();
+        let created = bed.service.run(&call(), token).await;
+        assert_eq!(
+            created.as_ref().err().map(|it| it.class()),
+            (!may).then_some(ErrorClass::Denied),
+            "{caller}"
+        );
+        let revoke = RevokeCertificate { serial: "0a1b".to_owned() };
+        let revoked = bed.service.run(&call(), revoke).await;
+        assert_eq!(
+            revoked.as_ref().err().map(crate::KmsError::class),
+            (!may).then_some(ErrorClass::Denied),
+            "{caller} {revoked:?}"
+        );
+        let mine = CreateToken::new(&bed.service, person.clone(), String::new(), day).await.unwrap();
+        let mine = bed.service.run(&bed.call_of("user:admin@example.com"), mine).await.unwrap().token.id;
+        let revoke = RevokeToken::new(&bed.service, &mine).await.unwrap();
+        let revoked = bed.service.run(&call(), revoke).await;
+        assert_eq!(
+            revoked.as_ref().err().map(crate::KmsError::class),
+            (!may).then_some(ErrorClass::Denied),
+            "{caller} {revoked:?}"
+        );
+    }
 }

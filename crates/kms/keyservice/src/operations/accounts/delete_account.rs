@@ -37,6 +37,7 @@ impl Operation for DeleteServiceAccount {
             );
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
+        service.refuse_loss_of_administrator(&account.email).await?;
         let stored =
             service.read::<ServiceAccount>(&name.record()?).await?.ok_or_else(|| name.not_found())?;
         let mut batch = Batch::default().delete(name.record()?, stored.revision);

@@ -84,6 +84,9 @@ impl Operation for SwitchServiceAccount {
         let SwitchServiceAccount { name, enable } = authorised.command();
         let (name, disabled) = (name.clone(), !enable);
         let (mut account, expect) = read(authorised, &name).await?;
+        if disabled {
+            authorised.service().refuse_loss_of_administrator(&account.email).await?;
+        }
         account.disabled = disabled;
         write(authorised, &name, &account, expect).await
     }

@@ -57,7 +57,10 @@ impl Operation for IssueCertificate {
 
     fn permission(&self) -> Option<Permission> {
         // A certificate is a credential as a token is.
-        Some(Permission::TokensCreate)
+        Some(match self.principal {
+            Principal::User(_) => Permission::UserCredentialsCreate,
+            Principal::ServiceAccount(_) => Permission::TokensCreate,
+        })
     }
 
     fn target(&self) -> Resource {

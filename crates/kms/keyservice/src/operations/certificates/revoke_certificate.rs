@@ -35,12 +35,11 @@ impl Operation for RevokeCertificate {
     }
 
     fn permission(&self) -> Option<Permission> {
-        // A certificate is a credential as a token is.
-        Some(Permission::TokensRevoke)
+        // Whose it is stands in the certificate, which the server does not keep: it may be a person's.
+        Some(Permission::UserCredentialsRevoke)
     }
 
     fn target(&self) -> Resource {
-        // Whose it is stands in the certificate, which the server does not keep.
         Resource::Server
     }
 

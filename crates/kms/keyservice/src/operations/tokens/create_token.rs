@@ -57,7 +57,11 @@ impl Operation for CreateToken {
     }
 
     fn permission(&self) -> Option<Permission> {
-        Some(Permission::TokensCreate)
+        // Who makes a credential of a person can be that person.
+        Some(match self.principal {
+            Principal::User(_) => Permission::UserCredentialsCreate,
+            Principal::ServiceAccount(_) => Permission::TokensCreate,
+        })
     }
 
     fn target(&self) -> Resource {

@@ -1,5 +1,6 @@
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
+use keystead_model::Principal;
 use keystead_store::Batch;
 
 use crate::records::token::{StoredToken, is_id};
@@ -62,6 +63,11 @@ impl Operation for RevokeToken {
         let record = record_name::token(&id);
         let stored = authorised.service().read::<StoredToken>(&record).await?;
         let stored = stored.ok_or_else(|| KmsError::not_found("Token", &id))?;
+        // Asked last, because the question says that the token is there and a person's.
+        if matches!(stored.value.token.principal, Principal::User(_)) {
+            let permission = Permission::UserCredentialsRevoke;
+            authorised.service().require(authorised.call(), permission, &Resource::Server).await?;
+        }
         if stored.value.revoke_time.is_some() {
             return Ok(());
         }
