@@ -128,13 +128,13 @@ pub enum OpenError {
     },
     /// A backup destination cannot be used.
     #[error("a backup destination cannot be used: {0}")]
-    Destination(io::Error),
+    Destination(#[source] io::Error),
     /// The groups cannot be used.
     #[error(transparent)]
     Groups(#[from] GroupsError),
     /// The administrator's token was not written down.
     #[error("cannot write down the administrator's token: {0}")]
-    FirstToken(io::Error),
+    FirstToken(#[source] io::Error),
     /// A record is damaged, or cannot be written.
     #[error(transparent)]
     Records(#[from] KmsError),

@@ -133,7 +133,7 @@ pub enum RootError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -164,7 +164,7 @@ pub enum RootError {
     Random,
     /// The thread that writes the witness cannot be started, or has ended.
     #[error("the witness cannot be written: {0}")]
-    Writer(String),
+    Writer(#[source] io::Error),
 }
 
 impl RootError {

@@ -66,7 +66,7 @@ impl Witness {
         let writer = thread::Builder::new()
             .name("witness".into())
             .spawn(move || writer.run())
-            .map_err(|error| RootError::Writer(error.to_string()))?;
+            .map_err(RootError::Writer)?;
         Ok(Self { shared, writer: Some(writer) })
     }
 
