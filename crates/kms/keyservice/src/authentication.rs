@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use keystead_audit::RefusedCaller;
 use keystead_model::{ErrorClass, Principal, to_microseconds};
 
-use crate::identity::{access_token, refusal};
+use crate::identity::issued_tokens::ACCESS_PREFIX;
+use crate::identity::refusal;
 use crate::records::certificate::CertificateState;
 use crate::records::record_name;
 use crate::records::token::{Bearer, StoredToken};
@@ -64,7 +65,7 @@ impl KeyService {
         if let Some(token) = Bearer::parse(bearer) {
             return self.opaque_token(token, now).await;
         }
-        if bearer.starts_with(access_token::PREFIX) {
+        if bearer.starts_with(ACCESS_PREFIX) {
             return self.access_token(bearer, now).await;
         }
         self.signed_bearer(bearer, now).await

@@ -1,10 +1,9 @@
 //! What callers show: what keys of service accounts sign, access tokens that this is exchanged for, client certificates; and the
 //! groups that a caller is in. Whether it counts is decided in `authentication.rs`.
 
-pub(crate) mod access_token;
 mod certificate;
 mod groups;
-mod id_token;
+pub(crate) mod issued_tokens;
 pub(crate) mod refusal;
 pub(crate) mod signed;
 
@@ -15,8 +14,7 @@ pub use certificate::{ClientIdentity, InvalidCertificate};
 pub(crate) use groups::Groups;
 pub use groups::GroupsError;
 
-use access_token::AccessTokens;
-use id_token::IdTokens;
+use issued_tokens::{AccessTokens, IdTokens};
 use signed::GoodBearer;
 
 use crate::remembered::Cache;

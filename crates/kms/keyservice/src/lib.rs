@@ -4,12 +4,28 @@
 //! It must never act without a decision of `keystead-iam`, never answer before the audit record is durable, never try one
 //! key after another, and never hold a lock across an await. Read [`KeyService::run`] first, then
 //! `operations/rings.rs` for a mutation and `operations/keys/encrypt.rs` for the use of a key.
+//!
+//! Each module imports only those before it; `cargo xtask layers` holds the order.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `error`, `resource` | why a call was not done; what a permission is asked for |
+//! | `records` | what is stored, by kind; names and encoding of records |
+//! | `key_material` | what encrypts, sealed at rest and opened in memory |
+//! | `root` | the root directory: what is in no copy of the database |
+//! | `remembered` | what is kept in memory of records, and what keeps it as new as the store |
+//! | `ledger` | how a change is committed, kept at the backup destinations, witnessed and recorded |
+//! | `identity` | what callers show, and their groups |
+//! | `service` | what the service is put together from, and what it finds by name |
+//! | `call` | one call: the operation, the decision, the authorised command, the record |
+//! | `authentication` | who calls |
+//! | `operations` | every use case, by what it is about |
+//! | `schedule` | what happens by itself |
+//! | `open` | start: a first one, one after a crash, one after a restore |
 
 mod authentication;
 mod call;
 mod error;
-#[cfg(test)]
-mod fresh_server;
 mod identity;
 mod key_material;
 mod ledger;
@@ -21,10 +37,6 @@ mod resource;
 mod root;
 mod schedule;
 mod service;
-#[cfg(test)]
-mod testbed;
-#[cfg(test)]
-mod tests;
 
 pub use authentication::Presented;
 pub use call::{Authorised, Call, Caller, Credential, Method, MethodKind, Operation, Origin};
@@ -50,3 +62,10 @@ pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;
 pub use service::{AccountName, Clock, KeyService, Location, Settings, SystemClock, audit_clock};
+
+#[cfg(test)]
+mod fresh_server;
+#[cfg(test)]
+mod testbed;
+#[cfg(test)]
+mod tests;

@@ -10,15 +10,15 @@ use crate::{Authorised, KmsError, Location, Method, MethodKind, Operation, Resou
 
 /// Lists the names in a location that were used once and never will be again.
 pub struct ListRetiredResources {
-    /// Of which location.
+    /// The location.
     pub parent: LocationName,
-    /// How; filter and order are not supported by Cloud KMS here.
+    /// Page only: Cloud KMS does not support filter and order here.
     pub options: ListOptions,
 }
 
 /// Reads one retired resource.
 pub struct GetRetiredResource {
-    /// Of which location.
+    /// The location.
     pub parent: LocationName,
     /// Its id.
     pub id: String,
@@ -26,7 +26,7 @@ pub struct GetRetiredResource {
 
 /// Lists the locations that are served.
 pub struct ListLocations {
-    /// For which project.
+    /// The project.
     pub project: ProjectName,
 }
 

@@ -18,7 +18,7 @@ const LONG_EXPRESSION: usize = 256;
 
 /// Reads the policy of a resource.
 pub struct GetIamPolicy {
-    /// Whose.
+    /// The resource that has the policy.
     pub resource: Resource,
     /// The newest form that the caller understands: below 3 conditions are hidden, and so are their roles.
     pub requested_version: i32,
@@ -35,7 +35,7 @@ pub struct PolicyAndEtag {
 
 /// Writes the policy of a resource.
 pub struct SetIamPolicy {
-    /// Whose.
+    /// The resource that has the policy.
     pub resource: Resource,
     /// The new policy, whole.
     pub policy: Policy,
@@ -47,7 +47,7 @@ pub struct SetIamPolicy {
 
 /// Says which of some permissions the caller has. Whoever is known may ask.
 pub struct TestIamPermissions {
-    /// On what.
+    /// The resource that has the policy.
     pub resource: Resource,
     /// Such as `cloudkms.cryptoKeys.get`.
     pub permissions: Vec<String>,

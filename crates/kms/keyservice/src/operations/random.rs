@@ -10,7 +10,7 @@ pub const RANDOM_BYTES: std::ops::RangeInclusive<i32> = 8..=1024;
 
 /// Random bytes from the server's generator.
 pub struct GenerateRandomBytes {
-    /// Where.
+    /// The location.
     pub location: LocationName,
     /// How many.
     pub length: i32,

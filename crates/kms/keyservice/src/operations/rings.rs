@@ -23,9 +23,9 @@ pub struct GetKeyRing {
 
 /// Lists the key rings of a location.
 pub struct ListKeyRings {
-    /// Of which location.
+    /// The location.
     pub parent: LocationName,
-    /// How.
+    /// Page, filter and order.
     pub options: ListOptions,
 }
 

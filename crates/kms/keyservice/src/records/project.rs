@@ -13,7 +13,7 @@ pub struct Project {
     pub id: ProjectId,
     /// Its number: 12 digits, chosen by the server, never used for another.
     pub number: u64,
-    /// For people.
+    /// A name for people. Nothing depends on it.
     pub display_name: String,
     /// When it was made.
     pub create_time: Timestamp,

@@ -16,9 +16,9 @@ pub struct ServiceAccount {
     /// 21 digits; never used for another account, even of the same address. The account of a project's clusters has the
     /// project's number.
     pub unique_id: String,
-    /// For people.
+    /// A name for people. Nothing depends on it.
     pub display_name: String,
-    /// For people.
+    /// A text for people. Nothing depends on it.
     pub description: String,
     /// Nobody can authenticate as it.
     pub disabled: bool,

@@ -51,7 +51,7 @@ impl ServiceApi {
         }
     }
 
-    /// For people.
+    /// The name that people read.
     pub fn title(self) -> &'static str {
         match self {
             Self::CloudApis => "Google Cloud APIs",

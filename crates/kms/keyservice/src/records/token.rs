@@ -25,7 +25,7 @@ pub struct Token {
     pub id: String,
     /// Who authenticates with it.
     pub principal: Principal,
-    /// For people.
+    /// A text for people. Nothing depends on it.
     pub description: String,
     /// When it was made.
     pub create_time: Timestamp,

@@ -27,7 +27,7 @@ pub struct Settings {
 pub struct Location {
     /// Such as `us-central1` or `global`.
     pub id: LocationId,
-    /// For people.
+    /// A name for people. Nothing depends on it.
     pub display_name: String,
 }
 

@@ -9,23 +9,23 @@ use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Re
 
 /// Lists the keys of a service account, in the order of their ids.
 pub struct ListServiceAccountKeys {
-    /// Whose.
+    /// The account.
     pub name: AccountName,
 }
 
 /// Reads the public half of a key.
 pub struct GetServiceAccountKey {
-    /// Whose.
+    /// The account.
     pub name: AccountName,
-    /// Which.
+    /// The id of the key.
     pub key_id: String,
 }
 
 /// Deletes a key: what it signed does not count from the next request on.
 pub struct DeleteServiceAccountKey {
-    /// Whose.
+    /// The account.
     pub name: AccountName,
-    /// Which.
+    /// The id of the key.
     pub key_id: String,
 }
 

@@ -11,13 +11,13 @@ use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Re
 
 /// Makes a service account. An address is given once: bindings that name it would count for the next account too.
 pub struct CreateServiceAccount {
-    /// Where.
+    /// The project.
     pub project: ProjectId,
     /// What stands before the `@`.
     pub account_id: String,
-    /// For people.
+    /// A name for people. Nothing depends on it.
     pub display_name: String,
-    /// For people.
+    /// A text for people. Nothing depends on it.
     pub description: String,
 }
 

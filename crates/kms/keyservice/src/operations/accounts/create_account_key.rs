@@ -25,7 +25,7 @@ const PEM_LINE: usize = 64;
 
 /// Makes a key of a service account. Only its public half is stored.
 pub struct CreateServiceAccountKey {
-    /// Whose.
+    /// The account.
     pub name: AccountName,
 }
 

@@ -8,7 +8,7 @@ use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Re
 
 /// Deletes a service account and its keys. Its address is not given to another.
 pub struct DeleteServiceAccount {
-    /// Which.
+    /// The account.
     pub name: AccountName,
 }
 

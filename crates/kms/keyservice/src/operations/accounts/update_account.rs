@@ -11,7 +11,7 @@ const MAX_DESCRIPTION: usize = 256;
 
 /// Changes what people read of a service account.
 pub struct UpdateServiceAccount {
-    /// Which.
+    /// The account.
     pub name: AccountName,
     /// The new text; none: as it is.
     pub display_name: Option<String>,
@@ -23,9 +23,9 @@ pub struct UpdateServiceAccount {
 
 /// Lets nobody authenticate as a service account any more, or again. It counts from the next request on.
 pub struct SwitchServiceAccount {
-    /// Which.
+    /// The account.
     pub name: AccountName,
-    /// On or off.
+    /// Whether it is to be on.
     pub enable: bool,
 }
 

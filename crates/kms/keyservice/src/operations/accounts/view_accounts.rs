@@ -11,14 +11,14 @@ const MAX_PAGE: usize = 100;
 
 /// Reads a service account.
 pub struct GetServiceAccount {
-    /// Which.
+    /// The account.
     pub name: AccountName,
 }
 
 /// Lists the service accounts of a project that somebody made, in the order of their addresses. The account of its clusters
 /// is not among them: it is everywhere.
 pub struct ListServiceAccounts {
-    /// Where.
+    /// The project.
     pub project: ProjectId,
     /// How many; 0: as many as a page can have.
     pub page_size: usize,

@@ -17,7 +17,7 @@ use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 pub struct CreateCryptoKey {
     /// Its name.
     pub name: CryptoKeyName,
-    /// Free data.
+    /// Labels, as the caller chose them.
     pub labels: BTreeMap<String, String>,
     /// Seconds between two rotations.
     pub rotation_period_s: Option<i64>,

@@ -14,9 +14,9 @@ pub struct GetCryptoKey {
 
 /// Lists the keys of a ring.
 pub struct ListCryptoKeys {
-    /// Of which ring.
+    /// The ring.
     pub parent: KeyRingName,
-    /// How.
+    /// Page, filter and order.
     pub options: ListOptions,
 }
 

@@ -22,9 +22,9 @@ const DRAWS: usize = 4;
 pub struct CreateProject {
     /// Its id.
     pub id: ProjectId,
-    /// For people; empty: its id.
+    /// A name for people; empty: its id.
     pub display_name: String,
-    /// Free data.
+    /// Labels, as the caller chose them.
     pub labels: BTreeMap<String, String>,
 }
 

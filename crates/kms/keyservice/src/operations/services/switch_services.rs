@@ -13,11 +13,11 @@ const MAX_APIS: usize = 20;
 
 /// Switches APIs of a project on or off: all that are named or none. It counts from the next request on.
 pub struct SwitchServices {
-    /// Where.
+    /// The project.
     pub project: ProjectId,
-    /// Which.
+    /// The APIs.
     pub apis: Vec<ServiceApi>,
-    /// On or off.
+    /// Whether it is to be on.
     pub enable: bool,
 }
 

@@ -6,9 +6,9 @@ use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Res
 /// An API in a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceView {
-    /// Which.
+    /// The API.
     pub api: ServiceApi,
-    /// Where.
+    /// The project.
     pub project: ProjectId,
     /// The number of the project, which `name` and `parent` have in place of its id.
     pub project_number: u64,
@@ -18,15 +18,15 @@ pub struct ServiceView {
 
 /// Says whether one API is on in a project.
 pub struct GetService {
-    /// Where.
+    /// The project.
     pub project: ProjectId,
-    /// Which.
+    /// The API.
     pub api: ServiceApi,
 }
 
 /// Lists the APIs of a project, in the order of their names. There are so few that there is one page.
 pub struct ListServices {
-    /// Where.
+    /// The project.
     pub project: ProjectId,
     /// Only those that are on, or off.
     pub enabled: Option<bool>,

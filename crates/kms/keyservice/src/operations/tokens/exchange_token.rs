@@ -4,7 +4,7 @@ use keystead_iam::Permission;
 use keystead_model::{ErrorClass, Principal};
 use serde_json::json;
 
-use crate::identity::access_token::LIFE_S;
+use crate::identity::issued_tokens::LIFE_S;
 use crate::identity::refusal;
 use crate::identity::signed::Signed;
 use crate::{
@@ -35,7 +35,7 @@ pub struct TokenAnswer {
 pub struct TokenRefusal {
     /// Such as `invalid_grant`.
     pub error: &'static str,
-    /// For people.
+    /// A text for people. Nothing depends on it.
     pub description: String,
     /// 400, or 503 when it may work later.
     pub http_status: u16,

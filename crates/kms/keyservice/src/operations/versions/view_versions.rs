@@ -14,9 +14,9 @@ pub struct GetCryptoKeyVersion {
 
 /// Lists the versions of a key.
 pub struct ListCryptoKeyVersions {
-    /// Of which key.
+    /// The key.
     pub parent: CryptoKeyName,
-    /// How.
+    /// Page, filter and order.
     pub options: ListOptions,
 }
 
