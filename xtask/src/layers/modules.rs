@@ -29,6 +29,13 @@ pub(super) fn check(order: &[&str], src: &Path, sources: &[Source]) -> Vec<Strin
     for source in sources {
         let from = source.module();
         let Some(content) = modules.get(&from).filter(|_| !is_test(&from)) else { continue };
+        if content.exports.contains_key("*") {
+            let file = src.join(&source.path);
+            problems.push(format!(
+                "{}: it exports everything of another module; name what, so that imports can be followed",
+                file.display()
+            ));
+        }
         for (path, line) in &content.paths {
             let to = resolve(&modules, &from, path);
             if is_test(&to) || to.starts_with(&from) || from.starts_with(&to) {
@@ -190,6 +197,17 @@ mod tests {
         }
         let middle = [("lib.rs", "pub use ground::Thing;"), ("middle.rs", "use crate::Thing;")];
         assert_eq!(problems(&middle), [""; 0]);
+    }
+
+    #[test]
+    fn an_export_of_everything_is_refused() {
+        let found = problems(&[("middle.rs", "mod part;\npub use part::*;"), ("middle/part.rs", "")]);
+        assert_eq!(
+            found,
+            [
+                "middle.rs: it exports everything of another module; name what, so that imports can be followed"
+            ]
+        );
     }
 
     #[test]
