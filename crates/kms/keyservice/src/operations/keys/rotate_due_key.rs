@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_model::rotation::{Act as Change, plan};
+use keystead_model::rotation::{Act, plan};
 use keystead_model::{CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, VersionNumber};
 use keystead_store::Batch;
 
@@ -47,7 +47,7 @@ impl Operation for RotateDueKey {
         for step in steps {
             authorised.outcome().response = SafeFields::new().with("reason", step.reason);
             match step.act {
-                Change::Rotate { version, next } => {
+                Act::Rotate { version, next } => {
                     let new = service.new_version(&key, version, authorised.now()).await?;
                     batch = new.add_to(batch)?;
                     key = CryptoKey {
@@ -59,7 +59,7 @@ impl Operation for RotateDueKey {
                     };
                     rotated = true;
                 }
-                Change::Reschedule { next } => key.next_rotation_time = Some(next),
+                Act::Reschedule { next } => key.next_rotation_time = Some(next),
             }
         }
         batch = batch.replace(record_name::key(&name), stored.revision, encode(&key)?);

@@ -1,7 +1,7 @@
 use keystead_audit::{Destruction, SafeFields};
 use keystead_iam::Permission;
 use keystead_model::CryptoKeyVersionName;
-use keystead_model::destruction::{Act as Change, plan};
+use keystead_model::destruction::{Act, plan};
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
@@ -50,7 +50,7 @@ impl Operation for DestroyDueVersion {
             return Ok(Attempt::NotDue);
         };
         authorised.outcome().response = SafeFields::new().with("reason", step.reason.as_str());
-        if step.act == Change::Keep {
+        if step.act == Act::Keep {
             // A record with every tick would fill the audit log.
             authorised.outcome().unrecorded = true;
             return Ok(Attempt::Kept(step.reason));
