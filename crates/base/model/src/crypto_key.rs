@@ -39,8 +39,6 @@ pub struct CryptoKey {
     pub destroy_scheduled_duration_s: i64,
     /// The only free data about a key.
     pub labels: BTreeMap<String, String>,
-    /// Whether Encrypt and Decrypt calls are in the audit log; on by default.
-    pub audit_data_access: bool,
 }
 
 /// The state of a key version, with the numbers of Cloud KMS.

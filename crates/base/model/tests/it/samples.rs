@@ -51,6 +51,5 @@ pub(crate) fn named_key(name: &str, labels: &[(&str, &str)]) -> CryptoKey {
             .iter()
             .map(|(key, value)| ((*key).into(), (*value).into()))
             .collect::<BTreeMap<_, _>>(),
-        audit_data_access: true,
     }
 }

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
+use keystead_model::CryptoKey;
 use keystead_model::key_settings::{MAX_LABELS, check_destroy_scheduled, check_labels};
+
+use crate::samples;
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -60,4 +63,13 @@ fn destruction_waits_between_a_day_and_120() {
             )
         );
     }
+}
+
+/// Databases hold keys with a switch that nobody could turn: `audit_data_access`.
+#[test]
+fn a_key_that_an_earlier_server_stored_is_read() {
+    let key = samples::key(&[]);
+    let mut stored = serde_json::to_value(&key).expect("json");
+    stored.as_object_mut().expect("an object").insert("audit_data_access".to_owned(), true.into());
+    assert_eq!(serde_json::from_value::<CryptoKey>(stored).expect("a key"), key);
 }

@@ -19,7 +19,7 @@ pub struct Authorised<'a, O> {
 pub(crate) struct Outcome {
     /// What the answer names, never what it reveals.
     pub(crate) response: SafeFields,
-    /// Data access that this key does not record.
+    /// The schedule looked and changed nothing, which is no call of anybody.
     pub(crate) unrecorded: bool,
     /// The resource that the record is about, where that is not the target.
     pub(crate) resource: Option<Cow<'static, str>>,

@@ -105,6 +105,5 @@ fn planned(authorised: &Authorised<'_, CreateCryptoKey>) -> Result<CryptoKey, Km
         next_rotation_time: command.next_rotation_time.map(to_microseconds),
         destroy_scheduled_duration_s,
         labels: command.labels.clone(),
-        audit_data_access: true,
     })
 }

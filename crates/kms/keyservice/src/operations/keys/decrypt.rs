@@ -46,7 +46,6 @@ impl Operation for Decrypt {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Decrypted, KmsError> {
         let service = authorised.service();
         let key = service.key(&authorised.command().key).await?;
-        authorised.outcome().unrecorded = !key.audit_data_access;
         let command = authorised.command();
         check_len("additional_authenticated_data", command.caller_data.len())?;
         let parsed = KmsCiphertext::parse(&command.ciphertext).ok_or_else(damaged)?;

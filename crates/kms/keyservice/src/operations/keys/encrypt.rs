@@ -49,7 +49,6 @@ impl Operation for Encrypt {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Encrypted, KmsError> {
         let service = authorised.service();
         let key = service.key(&authorised.command().key).await?;
-        authorised.outcome().unrecorded = !key.audit_data_access;
         let command = authorised.command();
         check_len("plaintext", command.plaintext.expose().len())?;
         check_len("additional_authenticated_data", command.caller_data.len())?;
