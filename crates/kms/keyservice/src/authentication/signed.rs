@@ -72,7 +72,7 @@ impl KeyService {
         Ok(Signed { claims, key_id })
     }
 
-    /// Refuses what is not of now, or whose key or account does not count any more.
+    /// Fails if the token has expired or is not valid yet, or if its key or account was deleted or disabled.
     pub(crate) async fn check_signed(&self, signed: &Signed, now: Timestamp) -> Result<(), KmsError> {
         let Claims { iss, sub, exp, iat, .. } = &signed.claims;
         check_times(*exp, *iat, now)?;

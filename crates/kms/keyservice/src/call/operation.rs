@@ -24,7 +24,7 @@ pub trait Operation: Send + Sized {
         SafeFields::default()
     }
 
-    /// Does it.
+    /// Carries it out. When somebody else was faster with a change, it is called again and begins anew.
     fn perform(
         authorised: &mut Authorised<'_, Self>,
     ) -> impl Future<Output = Result<Self::Output, KmsError>> + Send;

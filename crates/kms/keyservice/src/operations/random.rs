@@ -12,7 +12,7 @@ pub const RANDOM_BYTES: std::ops::RangeInclusive<i32> = 8..=1024;
 pub struct GenerateRandomBytes {
     /// The location.
     pub location: LocationName,
-    /// How many.
+    /// How many bytes, within [`RANDOM_BYTES`].
     pub length: i32,
 }
 

@@ -29,7 +29,7 @@ pub struct Token {
     pub description: String,
     /// When it was made.
     pub create_time: Timestamp,
-    /// When it stops to count; none: never.
+    /// When it stops counting; none: never.
     pub expire_time: Option<Timestamp>,
     /// To the hour; none: not since the server began to note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

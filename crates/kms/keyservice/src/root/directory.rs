@@ -159,7 +159,7 @@ pub enum RootError {
         /// Who we are.
         ours: u32,
     },
-    /// No randomness.
+    /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
     /// The thread that writes the witness cannot be started, or has ended.

@@ -17,9 +17,9 @@ const WRITTEN_TOGETHER: usize = 64;
 /// Who uses a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionUsage {
-    /// Encrypt, since the server began to count.
+    /// How often it encrypted since the server began to count, and when last.
     pub encrypts: Uses,
-    /// Decrypt.
+    /// How often it decrypted, and when last.
     pub decrypts: Uses,
     /// Inventories that name it.
     pub inventories: Vec<Inventory>,

@@ -11,7 +11,7 @@ use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 pub struct Decrypt {
     /// The key.
     pub key: CryptoKeyName,
-    /// Hostile.
+    /// What Encrypt answered, or anything else: it is hostile until it opens.
     pub ciphertext: Vec<u8>,
     /// What Encrypt was given; at most 65,536 bytes.
     pub caller_data: Vec<u8>,

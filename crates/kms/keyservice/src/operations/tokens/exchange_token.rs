@@ -26,7 +26,7 @@ pub struct TokenAnswer {
     pub expires_in: i64,
     /// `Bearer`.
     pub token_type: &'static str,
-    /// Says who the caller is to some audience. This server takes it for nothing.
+    /// Says who the caller is to some audience. This server itself accepts none.
     pub id_token: Option<String>,
 }
 
