@@ -89,7 +89,7 @@ impl Operation for CreateBackup {
             clippy::disallowed_methods,
             reason = "it ends by itself, its result is wanted, its panic is one call's"
         )]
-        let done = tokio::spawn(unit.to_the_end()).await;
+        let done = tokio::spawn(unit.carry_out()).await;
         let failed = || {
             KmsError::new(
                 ErrorClass::Bug,
@@ -118,7 +118,7 @@ struct Unit {
 }
 
 impl Unit {
-    async fn to_the_end(mut self) -> Result<Backup, Uncommitted> {
+    async fn carry_out(mut self) -> Result<Backup, Uncommitted> {
         let copy = self.into.backup(&self.name).await?;
         let backup = Backup {
             name: self.name,
