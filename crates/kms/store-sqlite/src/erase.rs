@@ -1,9 +1,12 @@
 //! Getting bytes out of every file of the database, after the commits that deleted them. SQLite overwrites what is deleted,
-//! where it was; but when it split pages before, copies are left in their unused parts. So the file is searched, by a thread
-//! that holds up no commit, and written anew when something is found.
+//! where it was; but when it split pages before, copies are left in their unused parts. So the whole file is searched for pages
+//! whose unused parts are not all zeros, by a thread that holds up no commit, and then those parts are overwritten, a few pages
+//! between two commits.
+//!
+//! Why nothing escapes: copies are only in pages that are not clean. While the search goes on, and between two steps, a reader sees to it
+//! that nothing is moved from the log into the file. So every page that is written meanwhile, and to which SQLite may have
+//! moved a copy, is in the log when the next step begins, and that step takes it for one that is not clean.
 
-use std::collections::HashSet;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -11,21 +14,15 @@ use std::time::{Duration, Instant};
 
 use keystead_model::ErrorClass;
 use keystead_store::StoreError;
-use memchr::memmem::Finder;
 use rusqlite::Connection;
 
 use crate::connection::{self, checkpoint};
 use crate::fault::Fault;
+use crate::residue::{self, Pages};
 use crate::store::Shared;
 
-/// Bytes are searched in pieces, because SQLite may have overwritten a part or put a long value on several pages. A piece
-/// of 16 bytes of sealed data does not occur twice by chance.
-const PIECE: usize = 16;
-
-/// With more pieces than that, all of them are looked for at once, which reads a file of gigabytes in seconds.
-const MOST_FINDERS: usize = 64;
-/// With more pieces than that, of 16 MiB, nobody remembers which.
-const MOST_PIECES: usize = 1 << 20;
+/// Pages that are overwritten between two commits besides those that the commits wrote: 2 MiB, some milliseconds.
+const STEP: usize = 512;
 
 /// How long a checkpoint waits for readers before other commits get their turn.
 const TURN: Duration = Duration::from_millis(20);
@@ -40,14 +37,10 @@ const MOST_DELAYS: u32 = 10;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// Up to this size the file is written anew by way of memory, and above by way of a temporary file.
-const IN_MEMORY: u64 = 64 << 20;
-
 /// Bytes that have to go.
 #[derive(Default)]
 pub(crate) struct Erasure {
     state: State,
-    search: Option<Search>,
     /// When the oldest of them was deleted.
     since: Option<Instant>,
     /// Not before that: what is destroyed together is erased together.
@@ -60,49 +53,37 @@ pub(crate) struct Erasure {
 enum State {
     #[default]
     Nothing,
-    /// These pieces are deleted, and are or were in the log.
-    Pieces(Vec<[u8; PIECE]>),
-    /// Nobody remembers which bytes.
-    Unknown,
-}
-
-/// A thread that looks for pieces in the file.
-struct Search {
-    found: JoinHandle<Result<bool, StoreError>>,
-    /// The newest batch whose pieces it looks for.
-    through: i64,
+    /// Some were deleted, and nothing was done yet.
+    Wanted,
+    Searching {
+        found: JoinHandle<Result<Pages, StoreError>>,
+        still: Connection,
+    },
+    /// These pages, and those in the log, may not be clean.
+    Overwriting {
+        pages: Pages,
+        still: Connection,
+    },
 }
 
 impl Erasure {
     /// What an earlier connection or process left open.
     pub(crate) fn resume(&mut self, shared: &Shared, connection: &Connection) -> Result<(), Fault> {
-        self.search = None;
-        let open = newest_open(connection)?.is_some();
-        self.state = if open { State::Unknown } else { State::Nothing };
+        let open: bool =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM erasing)", [], |row| row.get(0))?;
+        self.state = if open { State::Wanted } else { State::Nothing };
         shared.erasing.store(open, Ordering::Release);
         Ok(())
     }
 
-    /// More bytes that have to go. The batch that deleted them is committed.
-    pub(crate) fn add(&mut self, shared: &Shared, values: &[Vec<u8>]) {
-        for value in values {
-            // From its end, because a beginning is often a header that many values share.
-            let pieces = value.rchunks_exact(PIECE).filter_map(|piece| piece.try_into().ok());
-            match &mut self.state {
-                State::Unknown => {}
-                State::Nothing => self.state = State::Pieces(pieces.collect()),
-                State::Pieces(known) => known.extend(pieces),
-            }
-            // A short value is found anywhere, or nowhere for sure.
-            let short = value.len() < PIECE && !value.is_empty();
-            if short || matches!(&self.state, State::Pieces(known) if known.len() > MOST_PIECES) {
-                self.state = State::Unknown;
-            }
-        }
-        if matches!(self.state, State::Nothing) {
-            self.state = State::Pieces(Vec::new());
-        }
+    /// More bytes have to go. The batch that deleted them is committed. What is under way includes them: they were where SQLite
+    /// has overwritten them, in pages that are in the log, or in pages that are not clean.
+    pub(crate) fn add(&mut self, shared: &Shared) {
         shared.erasing.store(true, Ordering::Release);
+        if matches!(self.state, State::Searching { .. } | State::Overwriting { .. }) {
+            return;
+        }
+        self.state = State::Wanted;
         let (now, delay) = (Instant::now(), shared.settings.erase_delay);
         let latest = *self.since.get_or_insert(now) + delay * MOST_DELAYS;
         self.begin_at = Some((now + delay).min(latest));
@@ -111,72 +92,59 @@ impl Erasure {
 
     /// When to come back, if nothing else is to be done.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match (&self.search, &self.state) {
-            (Some(_), _) => Some(POLL),
-            (None, State::Nothing) => None,
-            (None, _) => {
+        match self.state {
+            State::Nothing => None,
+            State::Wanted => {
                 Some(self.begin_at.map_or(Duration::ZERO, |it| it.saturating_duration_since(Instant::now())))
             }
+            State::Searching { .. } => Some(POLL),
+            State::Overwriting { .. } => Some(Duration::ZERO),
         }
     }
 
-    /// Goes as far as it can without holding up commits for long.
+    /// Goes one step further, without holding up commits for long.
     pub(crate) fn advance(&mut self, shared: &Arc<Shared>, connection: &Connection) -> Result<(), Fault> {
-        if let Some(Search { found, through }) = self.search.take_if(|it| it.found.is_finished()) {
-            // A search that panicked has found nothing out.
-            let anew = found.join().unwrap_or(Ok(true)).map_err(Fault::Store)?;
-            return if anew {
-                self.rewrite(shared, connection)
-            } else {
-                self.done(shared, connection, through)
-            };
-        }
-        let waits = self.begin_at.is_some_and(|it| it > Instant::now());
-        if self.search.is_some() || waits || matches!(self.state, State::Nothing) {
-            return Ok(());
-        }
-        if !empty_the_log(connection)? {
-            self.retry_later();
-            return Ok(());
-        }
-        match std::mem::take(&mut self.state) {
-            State::Pieces(pieces) => {
-                let through = newest_open(connection)?.unwrap_or_default();
-                let still = hold_still(shared)?;
-                let shared = Arc::clone(shared);
-                let search = thread::Builder::new().name("store-erase".into());
-                let found = search.spawn(move || {
-                    let found = found(&shared, &pieces);
-                    drop(still);
-                    found
-                });
-                let found = found.map_err(|error| {
-                    let text = format!("cannot start a search: {error}");
-                    Fault::Store(StoreError::new(ErrorClass::Unavailable, text))
-                })?;
-                self.search = Some(Search { found, through });
-                self.since = None;
-                Ok(())
+        match std::mem::replace(&mut self.state, State::Wanted) {
+            State::Nothing => self.state = State::Nothing,
+            State::Wanted if self.begin_at.is_some_and(|it| it > Instant::now()) => {}
+            State::Wanted => self.begin(shared, connection)?,
+            State::Searching { found, still } if !found.is_finished() => {
+                self.state = State::Searching { found, still };
             }
-            State::Nothing | State::Unknown => self.rewrite(shared, connection),
+            State::Searching { found, still } => {
+                let panicked =
+                    |_| Err(StoreError::new(ErrorClass::Bug, "the search for erased bytes panicked"));
+                let pages = found.join().unwrap_or_else(panicked).map_err(Fault::Store)?;
+                self.overwrite(shared, connection, pages, still)?;
+            }
+            State::Overwriting { pages, still } => self.overwrite(shared, connection, pages, still)?,
         }
+        Ok(())
     }
 
     /// Tries once more at the end of the process. What is left is erased at the next start.
     pub(crate) fn last_try(&mut self, shared: &Arc<Shared>, connection: &Connection) -> Result<(), Fault> {
         self.begin_at = None;
         self.advance(shared, connection)?;
-        while self.search.is_some() {
-            thread::sleep(POLL);
-            self.begin_at = None;
+        while let State::Searching { .. } | State::Overwriting { .. } = self.state {
+            if matches!(self.state, State::Searching { .. }) {
+                thread::sleep(POLL);
+            }
             self.advance(shared, connection)?;
         }
         Ok(())
     }
 
+    /// Lets the log be emptied by whoever asks for that.
+    pub(crate) fn begin_anew(&mut self) {
+        if matches!(self.state, State::Searching { .. } | State::Overwriting { .. }) {
+            self.state = State::Wanted;
+        }
+    }
+
     /// It cannot be done now.
     pub(crate) fn give_up(&mut self) {
-        self.state = State::Unknown;
+        self.state = State::Wanted;
         self.retry_later();
     }
 
@@ -185,39 +153,57 @@ impl Erasure {
         self.pause = (self.pause * 2).clamp(FIRST_RETRY, LAST_RETRY);
     }
 
-    /// Writes the file anew, after which it holds nothing that is deleted.
-    fn rewrite(&mut self, shared: &Shared, connection: &Connection) -> Result<(), Fault> {
-        self.state = State::Unknown;
-        let size = shared.files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        let store = if size <= IN_MEMORY { "MEMORY" } else { "FILE" };
-        connection.execute_batch(&format!("PRAGMA temp_store = {store}; VACUUM;"))?;
+    fn begin(&mut self, shared: &Arc<Shared>, connection: &Connection) -> Result<(), Fault> {
         if !empty_the_log(connection)? {
-            // What is in the log then is the new file.
-            self.state = State::Pieces(Vec::new());
             self.retry_later();
             return Ok(());
         }
-        self.state = State::Nothing;
+        let (still, page_len) = (hold_still(shared)?, residue::page_len(connection)?);
+        let shared = Arc::clone(shared);
+        let search = thread::Builder::new().name("store-erase".into());
+        let found = search.spawn(move || residue::search(&shared, page_len)).map_err(|error| {
+            let text = format!("cannot start a search: {error}");
+            Fault::Store(StoreError::new(ErrorClass::Unavailable, text))
+        })?;
+        self.state = State::Searching { found, still };
         self.since = None;
-        self.done(shared, connection, i64::MAX)
+        Ok(())
     }
 
-    fn done(&mut self, shared: &Shared, connection: &Connection, through: i64) -> Result<(), Fault> {
-        connection.execute("DELETE FROM erasing WHERE revision <= ?1", [through])?;
-        if newest_open(connection)?.is_none() {
-            shared.erasing.store(false, Ordering::Release);
+    fn overwrite(
+        &mut self,
+        shared: &Shared,
+        connection: &Connection,
+        mut pages: Pages,
+        still: Connection,
+    ) -> Result<(), Fault> {
+        let page_len = residue::page_len(connection)?;
+        let logged = residue::in_the_log(shared, page_len)?;
+        // As many as came, and some more, so that it comes to an end however many commits there are.
+        let most = logged.len() + STEP;
+        pages.extend(logged);
+        drop(still);
+        if !empty_the_log(connection)? {
+            // From now on something may be moved behind our back, so it begins anew.
+            self.retry_later();
+            return Ok(());
         }
+        // Or a page that this connection remembers would be written again as it was.
+        connection.execute_batch("PRAGMA shrink_memory")?;
+        residue::overwrite(shared, page_len, &mut pages, most)?;
+        if !pages.is_empty() {
+            self.state = State::Overwriting { pages, still: hold_still(shared)? };
+            return Ok(());
+        }
+        connection.execute("DELETE FROM erasing", [])?;
+        self.state = State::Nothing;
+        shared.erasing.store(false, Ordering::Release);
         Ok(())
     }
 }
 
-/// The newest batch whose bytes may still be in a file.
-fn newest_open(connection: &Connection) -> Result<Option<i64>, Fault> {
-    Ok(connection.query_row("SELECT max(revision) FROM erasing", [], |row| row.get(0))?)
-}
-
-/// A reader that began while the log was empty: as long as it reads, nothing is moved from the log into the file, so that no copy
-/// can get behind a search. Commits go on in the log.
+/// A reader that began while the log was empty: as long as it reads, nothing is moved from the log into the file, and the log does
+/// not begin anew. Commits go on in it.
 fn hold_still(shared: &Shared) -> Result<Connection, Fault> {
     let reader = connection::reader(&shared.path)?;
     reader.execute_batch("BEGIN")?;
@@ -231,38 +217,6 @@ fn empty_the_log(connection: &Connection) -> Result<bool, Fault> {
     let emptied = checkpoint(connection);
     connection.busy_timeout(Duration::from_millis(u64::try_from(ordinary).unwrap_or_default()))?;
     emptied
-}
-
-/// Whether one of the pieces is in the database file.
-fn found(shared: &Shared, pieces: &[[u8; PIECE]]) -> Result<bool, StoreError> {
-    if pieces.is_empty() {
-        return Ok(false);
-    }
-    let few = pieces.len() <= MOST_FINDERS;
-    let finders: Vec<Finder<'_>> = if few { pieces.iter().map(Finder::new).collect() } else { Vec::new() };
-    let all: HashSet<&[u8]> =
-        if few { HashSet::new() } else { pieces.iter().map(<[u8; PIECE]>::as_slice).collect() };
-    let mut buffer = vec![0; 1 << 20];
-    let mut position = 0;
-    loop {
-        let read = shared.files.database.read_at(&mut buffer, position).map_err(|error| {
-            let text = format!("{} cannot be read: {error}", shared.path.display());
-            StoreError::new(ErrorClass::Unavailable, text)
-        })?;
-        let bytes = buffer.get(..read).unwrap_or_default();
-        let here = match few {
-            true => finders.iter().any(|finder| finder.find(bytes).is_some()),
-            false => bytes.windows(PIECE).any(|window| all.contains(window)),
-        };
-        if here {
-            return Ok(true);
-        }
-        if read < PIECE {
-            return Ok(false);
-        }
-        // What crosses the border is seen whole by the next read.
-        position += (read - (PIECE - 1)) as u64;
-    }
 }
 
 #[cfg(test)]

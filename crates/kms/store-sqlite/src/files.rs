@@ -15,7 +15,7 @@ use crate::fault::failed;
 /// What a store holds as long as it is open. Fields are dropped in this order: the lock comes last.
 #[derive(Debug)]
 pub(crate) struct Files {
-    /// The database file, for reading it past SQLite. It is opened before SQLite opens it and closed after, because closing
+    /// The database file, for reading and overwriting it past SQLite. It is opened before SQLite opens it and closed after, because closing
     /// any descriptor of a file drops all POSIX locks that the process has on it, SQLite's too.
     pub(crate) database: File,
     _lock: File,
@@ -78,13 +78,17 @@ fn open(path: &Path) -> Result<(File, bool), StoreError> {
     }
     let file = OpenOptions::new()
         .read(true)
+        .write(true)
         // No link to somewhere else; and the open of a FIFO would wait for somebody.
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)
-        .map_err(|error| failed("open", path, &error))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::IsADirectory => no_file(path),
+            _ => failed("open", path, &error),
+        })?;
     let metadata = file.metadata().map_err(|error| failed("read", path, &error))?;
     if !metadata.is_file() {
-        return Err(misconfigured(format!("{} is not a file", path.display())));
+        return Err(no_file(path));
     }
     check(path, &metadata, "0600")?;
     Ok((file, false))
@@ -142,6 +146,10 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .and_then(|_| file.write_all(pid.as_bytes()))
         .map_err(|error| failed("write", path, &error))?;
     Ok(file)
+}
+
+fn no_file(path: &Path) -> StoreError {
+    misconfigured(format!("{} is not a file", path.display()))
 }
 
 fn misconfigured(text: String) -> StoreError {

@@ -119,6 +119,9 @@ fn serve(
         if let Err(Broken) = session.commit(commits, erasure) {
             return Exit::Fault;
         }
+        if !checkpoints.is_empty() {
+            erasure.begin_anew();
+        }
         if let Err(Broken) = session.checkpoint(checkpoints) {
             return Exit::Fault;
         }
@@ -167,7 +170,6 @@ struct Session<'c> {
     newest: Revision,
     oldest: u64,
     find: Statement<'c>,
-    value: Statement<'c>,
     put: Statement<'c>,
     delete: Statement<'c>,
     change: Statement<'c>,
@@ -183,7 +185,6 @@ impl<'c> Session<'c> {
             newest: newest(connection)?,
             oldest: unsigned(oldest.unwrap_or(1))?,
             find: connection.prepare("SELECT revision FROM record WHERE name = ?1")?,
-            value: connection.prepare("SELECT value FROM record WHERE name = ?1")?,
             put: connection.prepare(
                 "INSERT INTO record (name, revision, checksum, value) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (name) DO UPDATE
@@ -203,7 +204,7 @@ impl<'c> Session<'c> {
         }
         let batches: Vec<&Batch> = commits.iter().map(|commit| &commit.batch).collect();
         let fault = match self.transaction(&batches) {
-            Ok(Decided { results, newest, erased }) => {
+            Ok(Decided { results, newest }) => {
                 if newest > self.newest {
                     self.newest = newest;
                     self.shared.newest.store(newest.0, Ordering::Release);
@@ -211,7 +212,7 @@ impl<'c> Session<'c> {
                 let erases =
                     |(commit, result): (&Commit, &Result<_, _>)| commit.batch.erase && result.is_ok();
                 if commits.iter().zip(&results).any(erases) {
-                    erasure.add(self.shared, &erased);
+                    erasure.add(self.shared);
                 }
                 for (Commit { answer, .. }, result) in commits.into_iter().zip(results) {
                     drop(answer.send(result));
@@ -237,13 +238,13 @@ impl<'c> Session<'c> {
     }
 
     fn transaction(&mut self, batches: &[&Batch]) -> Result<Decided, Fault> {
-        let mut decided = Decided { results: Vec::new(), newest: self.newest, erased: Vec::new() };
+        let mut decided = Decided { results: Vec::new(), newest: self.newest };
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         for batch in batches {
             let result = self.decide(batch)?;
             if result.is_ok() {
                 decided.newest.0 += 1;
-                self.write(batch, decided.newest, &mut decided.erased)?;
+                self.write(batch, decided.newest)?;
             }
             decided.results.push(result.map(|()| decided.newest));
         }
@@ -280,13 +281,10 @@ impl<'c> Session<'c> {
         Ok(Ok(()))
     }
 
-    fn write(&mut self, batch: &Batch, revision: Revision, erased: &mut Vec<Vec<u8>>) -> Result<(), Fault> {
+    fn write(&mut self, batch: &Batch, revision: Revision) -> Result<(), Fault> {
         let number = signed(revision.0);
         for write in &batch.writes {
             let name = write.name.as_bytes();
-            if batch.erase {
-                erased.extend(self.value.query_row([name], |row| row.get::<_, Vec<u8>>(0)).optional()?);
-            }
             match &write.value {
                 Some(value) => {
                     self.put.execute((name, number, checksum(name, revision.0, value), value))?;
@@ -341,8 +339,6 @@ impl<'c> Session<'c> {
 struct Decided {
     results: Vec<Result<Revision, StoreError>>,
     newest: Revision,
-    /// The bytes that must now go.
-    erased: Vec<Vec<u8>>,
 }
 
 /// After such a fault the connection is not asked again, not even for the others in the group.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use keystead_store::{Batch, Store};
+use keystead_store::{Batch, Expect, Store, Write};
 use keystead_store_sqlite::SqliteStore;
 
 use crate::testbed::{Numbers, Testbed, put, value};
@@ -93,7 +93,13 @@ fn left(testbed: &Testbed, secrets: &[Vec<u8>]) -> BTreeSet<usize> {
         .collect();
     let files = std::fs::read_dir(testbed.data()).unwrap();
     let files: Vec<Vec<u8>> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-    files.iter().flat_map(|file| file.windows(16)).filter_map(|window| pieces.get(window).copied()).collect()
+    // Most places do not even begin as one of them.
+    let begin =
+        |bytes: &[u8]| usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+    let mut begins = vec![false; 1 << 24];
+    pieces.keys().for_each(|piece| begins[begin(piece)] = true);
+    let windows = files.iter().flat_map(|file| file.windows(16)).filter(|window| begins[begin(window)]);
+    windows.filter_map(|window| pieces.get(window).copied()).collect()
 }
 
 #[tokio::test]
@@ -199,4 +205,69 @@ async fn p9_many_erasures_are_one() {
     }
     erased(&store).await;
     assert!(left(&testbed, &secrets).is_empty());
+}
+
+/// Commits that split and join pages go on while the file is searched and overwritten, and afterwards: what was deleted before
+/// is in no file when the store says so, and does not come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_erasing_beside_commits_leaves_nothing_and_brings_nothing_back() {
+    let testbed = Testbed::new();
+    let store = testbed.open();
+    let mut numbers = Numbers(17 * 7919);
+    let mut live: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let (mut dead, mut residues) = (Vec::new(), 0);
+    for round in 0..4 {
+        for _ in 0..70 {
+            dead.extend(change(&store, &mut numbers, &mut live, false).await);
+        }
+        store.checkpoint().await.unwrap();
+        residues += left(&testbed, &dead).len();
+        let before = dead.len();
+        dead.extend(change(&store, &mut numbers, &mut live, true).await);
+        let gone = dead.clone();
+        // Not on its own: the erasure goes a step between any two of these.
+        while store.is_erasing() {
+            dead.extend(change(&store, &mut numbers, &mut live, false).await);
+        }
+        assert_eq!(left(&testbed, &gone), BTreeSet::new(), "round {round}, of {before}");
+        for _ in 0..20 {
+            dead.extend(change(&store, &mut numbers, &mut live, false).await);
+        }
+        store.checkpoint().await.unwrap();
+        assert_eq!(left(&testbed, &gone), BTreeSet::new(), "round {round}, after more commits");
+    }
+    assert!(residues > 0, "the control: without erasing something is left ({residues})");
+    for (name, secret) in &live {
+        assert_eq!(value(&store, name).await.as_ref(), Some(secret));
+    }
+    drop(store);
+    // Opening checks every page and every record.
+    drop(testbed.open());
+}
+
+/// Writes or deletes some records at random, and answers what was replaced or deleted.
+async fn change(
+    store: &SqliteStore,
+    numbers: &mut Numbers,
+    live: &mut BTreeMap<String, Vec<u8>>,
+    erase: bool,
+) -> Vec<Vec<u8>> {
+    let (mut batch, mut dead) = (Batch { erase, ..Batch::default() }, Vec::new());
+    let mut names = BTreeSet::new();
+    while names.len() < 8 {
+        names.insert(format!("material/{:04}", numbers.below(600)));
+    }
+    for name in names {
+        if numbers.below(3) == 0 && live.contains_key(&name) {
+            dead.extend(live.remove(&name));
+            batch.writes.push(Write { name, expect: Expect::Any, value: None });
+        } else {
+            let len = [40, 990, 300, 120, 5_000][numbers.below(5)];
+            let secret = numbers.bytes(len);
+            dead.extend(live.insert(name.clone(), secret.clone()));
+            batch = batch.put(name, secret);
+        }
+    }
+    store.commit(batch).await.unwrap();
+    dead
 }
