@@ -9,6 +9,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::fault::Fault;
+use crate::folder::Recount;
+use crate::record::{checksum, signed};
 
 /// The first with the fix of the race that could damage the write-ahead log: <https://sqlite.org/wal.html#walresetbug>.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -17,13 +19,16 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const APPLICATION_ID: i32 = 0x4b53_5453;
 
 /// Grows with every change of the tables.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
+/// Without the table `folder`; it is made when such a database is opened.
+const WITHOUT_FOLDERS: i32 = 1;
 
 /// Readers and the writer of one process hardly ever wait for each other in this mode; other programs may be looking.
 const BUSY: Duration = Duration::from_millis(200);
 
 /// Names are bytes, so that their order is the order of bytes. `change` has one row for each write of the last commits;
-/// its newest row is the commit counter. `erasing` has a row while erased bytes may still be in a file.
+/// its newest row is the commit counter. `erasing` has a row while erased bytes may still be in a file. For `folder`, which comes
+/// with it, see `folder.rs`.
 const SCHEMA: &str = "
     CREATE TABLE record (
         name BLOB NOT NULL PRIMARY KEY,
@@ -41,6 +46,13 @@ const SCHEMA: &str = "
         revision INTEGER NOT NULL PRIMARY KEY
     ) STRICT;
 ";
+const FOLDERS: &str = "
+    CREATE TABLE folder (
+        name BLOB NOT NULL PRIMARY KEY,
+        records INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) WITHOUT ROWID, STRICT;
+";
 
 /// The only connection that writes. Creates the tables in an empty file, and refuses files that are not ours.
 pub(crate) fn writer(path: &Path) -> Result<Connection, Fault> {
@@ -49,13 +61,10 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, Fault> {
         return Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, text)));
     }
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let is_new = match identity(&connection)? {
-        Identity::Empty => true,
-        Identity::Ours => false,
-        Identity::Other(text) => {
-            return Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, text)));
-        }
-    };
+    let identity = identity(&connection)?;
+    if let Identity::Other(text) = identity {
+        return Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, text)));
+    }
     // In this order: a full sync at each commit holds for the switch to the log, too.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -63,15 +72,48 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, Fault> {
         let text = format!("its file system allows no write-ahead log (journal mode is {mode})");
         return Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, text)));
     }
-    if is_new {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};
-             PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        ))?;
-        // Into the database file itself: a file without its log still says whose it is.
-        checkpoint(&connection)?;
+    match identity {
+        Identity::Empty => {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {SCHEMA} {FOLDERS} PRAGMA application_id = {APPLICATION_ID};
+                 PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            ))?;
+            // Into the database file itself: a file without its log still says whose it is.
+            checkpoint(&connection)?;
+        }
+        Identity::WithoutFolders => add_folders(&connection)?,
+        Identity::Ours | Identity::Other(_) => {}
     }
     Ok(connection)
+}
+
+/// Whether the table `folder` is there.
+pub(crate) fn has_folders(connection: &Connection) -> Result<bool, Fault> {
+    Ok(matches!(identity(connection)?, Identity::Ours))
+}
+
+/// Counts the records of a database of an earlier server.
+fn add_folders(connection: &Connection) -> Result<(), Fault> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(FOLDERS)?;
+    {
+        let mut names = transaction.prepare("SELECT name FROM record ORDER BY name")?;
+        let mut insert =
+            transaction.prepare("INSERT INTO folder (name, records, checksum) VALUES (?1, ?2, ?3)")?;
+        let mut write = |complete: Vec<(Vec<u8>, u64)>| {
+            for (folder, records) in complete {
+                insert.execute((&folder, signed(records), checksum(&folder, records, &[])))?;
+            }
+            Ok::<_, Fault>(())
+        };
+        let (mut rows, mut recount) = (names.query([])?, Recount::default());
+        while let Some(row) = rows.next()? {
+            write(recount.next(&row.get::<_, Vec<u8>>(0)?))?;
+        }
+        write(recount.rest())?;
+    }
+    transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}"))?;
+    Ok(transaction.commit()?)
 }
 
 /// One of several connections that read. It has read something, and with that has opened the log.
@@ -90,7 +132,7 @@ pub(crate) fn immutable(path: &Path) -> Result<Connection, Fault> {
     let uri = format!("file:{escaped}?immutable=1");
     let connection = open(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
     match identity(&connection)? {
-        Identity::Ours => Ok(connection),
+        Identity::Ours | Identity::WithoutFolders => Ok(connection),
         Identity::Empty => Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, "it is empty"))),
         Identity::Other(text) => Err(Fault::Store(StoreError::new(ErrorClass::Misconfigured, text))),
     }
@@ -105,6 +147,8 @@ pub(crate) fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
 enum Identity {
     Empty,
     Ours,
+    /// Of an earlier server of ours.
+    WithoutFolders,
     Other(String),
 }
 
@@ -113,6 +157,9 @@ fn identity(connection: &Connection) -> Result<Identity, Fault> {
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     if (application, version) == (APPLICATION_ID, SCHEMA_VERSION) {
         return Ok(Identity::Ours);
+    }
+    if (application, version) == (APPLICATION_ID, WITHOUT_FOLDERS) {
+        return Ok(Identity::WithoutFolders);
     }
     if application == APPLICATION_ID {
         let text = format!(

@@ -10,6 +10,7 @@ mod connection;
 mod erase;
 mod fault;
 mod files;
+mod folder;
 mod page;
 mod queue;
 mod reader;

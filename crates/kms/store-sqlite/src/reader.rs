@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 
 use crate::connection;
 use crate::fault::Fault;
+use crate::folder::{counted, is_counted};
 use crate::queue::Next;
 use crate::record::{checksum, damaged, end_of, read, signed, start_of, unsigned};
 use crate::store::{Answer, Job, Shared, unless_it_panics};
@@ -94,6 +95,7 @@ struct Statements<'c> {
     get: Statement<'c>,
     list: Statement<'c>,
     count: Statement<'c>,
+    folders: Statement<'c>,
     span: Statement<'c>,
     changed: Statement<'c>,
 }
@@ -108,6 +110,8 @@ impl<'c> Statements<'c> {
                  ORDER BY name LIMIT ?3",
             )?,
             count: connection.prepare("SELECT count(*) FROM record WHERE name >= ?1 AND name < ?2")?,
+            folders: connection
+                .prepare("SELECT records, name, checksum FROM folder WHERE name >= ?1 AND name < ?2")?,
             span: connection
                 .prepare("SELECT (SELECT min(revision) FROM change), (SELECT max(revision) FROM change)")?,
             changed: connection.prepare("SELECT revision, name, checksum FROM change WHERE revision > ?1")?,
@@ -129,8 +133,16 @@ impl<'c> Statements<'c> {
     }
 
     fn count(&mut self, prefix: &str) -> Result<u64, Fault> {
-        let count = self.count.query_row((start_of(prefix, ""), end_of(prefix)), |row| row.get(0))?;
-        unsigned(count)
+        let range = (start_of(prefix, ""), end_of(prefix));
+        if !is_counted(prefix) {
+            return unsigned(self.count.query_row(range, |row| row.get(0))?);
+        }
+        let mut rows = self.folders.query(range)?;
+        let mut records = 0_u64;
+        while let Some(row) = rows.next()? {
+            records = records.checked_add(counted(row)?).ok_or_else(damaged)?;
+        }
+        Ok(records)
     }
 
     /// Two statements, and so one transaction around them.

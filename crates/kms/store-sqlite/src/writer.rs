@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Statement};
 use crate::connection;
 use crate::erase::Erasure;
 use crate::fault::Fault;
+use crate::folder::{self, Balance};
 use crate::queue::Next;
 use crate::record::{checksum, signed, unsigned};
 use crate::store::{Answer, Job, Shared, unless_it_panics};
@@ -170,9 +171,11 @@ struct Session<'c> {
     newest: Revision,
     oldest: u64,
     find: Statement<'c>,
-    put: Statement<'c>,
+    replace: Statement<'c>,
+    create: Statement<'c>,
     delete: Statement<'c>,
     change: Statement<'c>,
+    folders: folder::Statements<'c>,
 }
 
 impl<'c> Session<'c> {
@@ -185,14 +188,14 @@ impl<'c> Session<'c> {
             newest: newest(connection)?,
             oldest: unsigned(oldest.unwrap_or(1))?,
             find: connection.prepare("SELECT revision FROM record WHERE name = ?1")?,
-            put: connection.prepare(
-                "INSERT INTO record (name, revision, checksum, value) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (name) DO UPDATE
-                 SET revision = excluded.revision, checksum = excluded.checksum, value = excluded.value",
-            )?,
+            replace: connection
+                .prepare("UPDATE record SET revision = ?1, checksum = ?2, value = ?3 WHERE name = ?4")?,
+            create: connection
+                .prepare("INSERT INTO record (revision, checksum, value, name) VALUES (?1, ?2, ?3, ?4)")?,
             delete: connection.prepare("DELETE FROM record WHERE name = ?1")?,
             change: connection
                 .prepare("INSERT INTO change (revision, name, checksum) VALUES (?1, ?2, ?3)")?,
+            folders: folder::Statements::prepare(connection)?,
         })
     }
 
@@ -239,15 +242,17 @@ impl<'c> Session<'c> {
 
     fn transaction(&mut self, batches: &[&Batch]) -> Result<Decided, Fault> {
         let mut decided = Decided { results: Vec::new(), newest: self.newest };
+        let mut balance = Balance::default();
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         for batch in batches {
             let result = self.decide(batch)?;
             if result.is_ok() {
                 decided.newest.0 += 1;
-                self.write(batch, decided.newest)?;
+                self.write(batch, decided.newest, &mut balance)?;
             }
             decided.results.push(result.map(|()| decided.newest));
         }
+        balance.write(&mut self.folders)?;
         if decided.newest == self.newest {
             self.connection.execute_batch("ROLLBACK")?;
         } else {
@@ -281,16 +286,22 @@ impl<'c> Session<'c> {
         Ok(Ok(()))
     }
 
-    fn write(&mut self, batch: &Batch, revision: Revision) -> Result<(), Fault> {
+    fn write(&mut self, batch: &Batch, revision: Revision, balance: &mut Balance) -> Result<(), Fault> {
         let number = signed(revision.0);
         for write in &batch.writes {
             let name = write.name.as_bytes();
             match &write.value {
                 Some(value) => {
-                    self.put.execute((name, number, checksum(name, revision.0, value), value))?;
+                    let columns = (number, checksum(name, revision.0, value), value, name);
+                    if self.replace.execute(columns)? == 0 {
+                        self.create.execute(columns)?;
+                        balance.add(name, 1);
+                    }
                 }
                 None => {
-                    self.delete.execute([name])?;
+                    if self.delete.execute([name])? > 0 {
+                        balance.add(name, -1);
+                    }
                 }
             }
             self.change.execute((number, name, checksum(name, revision.0, &[])))?;

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use keystead_model::ErrorClass;
-use keystead_store::StoreError;
+use keystead_store::{Store, StoreError};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::testbed::{Testbed, make_folder, put, value};
@@ -127,8 +127,8 @@ fn foreign_and_newer_databases_are_refused_unchanged() {
         ("PRAGMA user_version = 1", "another program"),
         ("PRAGMA application_id = 12", "another program"),
         (
-            "PRAGMA application_id = 0x4b535453; PRAGMA user_version = 2; CREATE TABLE record (a)",
-            "its format is 2, and this server knows 1",
+            "PRAGMA application_id = 0x4b535453; PRAGMA user_version = 3; CREATE TABLE record (a)",
+            "its format is 3, and this server knows 2",
         ),
     ] {
         let path = testbed.path();
@@ -159,5 +159,33 @@ async fn a_half_made_database_is_made_again() {
         chmod(&testbed.path(), 0o600);
         assert_eq!(put(&testbed.open(), "a", b"1").await.0, 1);
         assert_eq!(value(&testbed.open(), "a").await.unwrap(), b"1");
+    }
+}
+
+/// Databases and backups of format 1 do not say how many records a folder has.
+#[tokio::test]
+async fn a_database_and_a_backup_of_an_earlier_server_are_taken() {
+    let testbed = Testbed::new();
+    let store = testbed.open();
+    for name in ["a", "b/c", "b/d", "b/d/e", "b/f", "g/h/i"] {
+        put(&store, name, b"1").await;
+    }
+    drop(store);
+    let earlier = "DROP TABLE folder; PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE);";
+    rusqlite::Connection::open(testbed.path()).unwrap().execute_batch(earlier).unwrap();
+    let backup = testbed.beside("backup.db");
+    std::fs::copy(testbed.path(), &backup).unwrap();
+    let restored = Testbed::new();
+    SqliteStore::restore(&backup, &restored.path()).unwrap();
+    for testbed in [testbed, restored] {
+        // Twice, so that what the first one counted is checked.
+        for added in [0, 1] {
+            let store = testbed.open();
+            for (prefix, count) in [("", 6), ("b/", 4), ("b/d/", 1), ("g/", 1), ("c/", 0)] {
+                let added = if prefix.is_empty() { added } else { 0 };
+                assert_eq!(store.count(prefix).await.unwrap(), count + added, "{prefix:?}");
+            }
+            put(&store, "another", b"1").await;
+        }
     }
 }

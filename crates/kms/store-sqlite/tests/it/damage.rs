@@ -152,3 +152,28 @@ async fn a_lost_or_damaged_log_is_an_older_state_and_never_a_mixed_one() {
     assert!(seen.len() > 20, "the control: the damage was in many places ({seen:?})");
     assert!(seen.contains(&1), "without its log it is what was checkpointed");
 }
+
+/// The number of records is stored, too: a wrong one is damage, be it with a checksum of its own or without a row.
+#[tokio::test]
+async fn a_wrong_number_of_records_is_damage() {
+    let origin = Testbed::new();
+    filled(&origin).await;
+    drop(origin.open());
+    for change in [
+        "UPDATE folder SET records = records + 1",
+        "UPDATE folder SET name = CAST('kez/' AS BLOB)",
+        "DELETE FROM folder",
+        // More of them than there are, and all with what belongs to another one.
+        "INSERT INTO folder SELECT CAST('other/' AS BLOB), records, checksum FROM folder",
+        // A right number, and one record less.
+        "DELETE FROM record WHERE name = (SELECT max(name) FROM record)",
+    ] {
+        let testbed = Testbed::new();
+        origin.copy_to(&testbed);
+        let connection = rusqlite::Connection::open(testbed.path()).unwrap();
+        assert_eq!(connection.execute(change, []).unwrap(), 1, "{change}");
+        drop(connection);
+        let error = SqliteStore::open(&testbed.path(), testbed.settings.clone()).map(drop).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Corrupt, "{change}: {error}");
+    }
+}

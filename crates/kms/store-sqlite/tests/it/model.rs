@@ -140,6 +140,11 @@ async fn run(calls: Vec<Call>) {
             }
         }
         assert_eq!(store.commit_counter(), model.newest());
+        // Whole folders, whose counts are kept; a restart compares all of them with the records.
+        for folder in ["", "a/", "a/b/", "b/"] {
+            let count = model.records.keys().filter(|name| name.starts_with(folder)).count();
+            assert_eq!(store.count(folder).await.unwrap(), count as u64, "in {folder:?}");
+        }
         for name in NAMES {
             let found = store.get(name).await.unwrap().map(|entry| (entry.revision, entry.value));
             assert_eq!(found.as_ref(), model.records.get(name), "{name}");
