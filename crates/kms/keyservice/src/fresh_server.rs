@@ -143,7 +143,7 @@ impl FreshServer {
     async fn make_key(&self, email: &str) -> KeyFile {
         let name =
             self.service.account_name(&format!("projects/-/serviceAccounts/{email}")).await.expect("a name");
-        let made = self.run_as(&self.admin().await, CreateServiceAccountKey { name }).await.expect("a key");
+        let made = self.run_as(&self.admin().await, CreateServiceAccountKey::new(name)).await.expect("a key");
         serde_json::from_slice(made.file.expose()).expect("a key file")
     }
 

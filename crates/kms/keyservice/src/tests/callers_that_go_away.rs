@@ -145,7 +145,7 @@ fn changes() -> Vec<Change> {
             enable: false
         }),
         change!("DeleteServiceAccount", |scene| DeleteServiceAccount { name: scene.account().await? }),
-        change!("CreateServiceAccountKey", |scene| CreateServiceAccountKey { name: scene.account().await? }),
+        change!("CreateServiceAccountKey", |scene| CreateServiceAccountKey::new(scene.account().await?)),
         change!("DeleteServiceAccountKey", |scene| DeleteServiceAccountKey {
             name: scene.account().await?,
             key_id: scene.key_id().await?,
@@ -216,7 +216,7 @@ impl Scene {
         let account = server.run_as(&admin, account).await.unwrap().email;
         let name =
             server.service.account_name(&format!("projects/-/serviceAccounts/{account}")).await.unwrap();
-        let made = server.run_as(&admin, CreateServiceAccountKey { name }).await.unwrap();
+        let made = server.run_as(&admin, CreateServiceAccountKey::new(name)).await.unwrap();
         let file: crate::fresh_server::KeyFile = serde_json::from_slice(made.file.expose()).unwrap();
         let now = server.clock.now().as_second();
         let signed = file.sign(&serde_json::json!({

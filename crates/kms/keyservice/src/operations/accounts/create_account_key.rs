@@ -9,6 +9,7 @@ use keystead_iam::Permission;
 use keystead_model::{ErrorClass, to_microseconds};
 use keystead_store::{Batch, Expect, Write};
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::records::service_account_key::{KEY_ID_LEN, MAX_KEYS};
@@ -25,8 +26,22 @@ const PEM_LINE: usize = 64;
 
 /// Makes a key of a service account. Only its public half is stored.
 pub struct CreateServiceAccountKey {
-    /// The account.
-    pub name: AccountName,
+    name: AccountName,
+    /// Made once, however often the operation starts over because somebody was faster: it takes half a second of one core.
+    pair: OnceCell<Pair>,
+}
+
+impl CreateServiceAccountKey {
+    /// For that account.
+    pub fn new(name: AccountName) -> Self {
+        Self { name, pair: OnceCell::new() }
+    }
+}
+
+/// A key pair in DER: the private half as PKCS #8, the public one as X.509 has it.
+struct Pair {
+    private: Zeroizing<Vec<u8>>,
+    public: Vec<u8>,
 }
 
 /// A key that was made.
@@ -78,21 +93,19 @@ impl Operation for CreateServiceAccountKey {
             );
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
-        let failed = || KmsError::new(ErrorClass::Bug, "a key cannot be made");
+        let pair = authorised.command().pair.get_or_try_init(generate).await?;
         let mut id = [0; KEY_ID_LEN];
         service.random.fill(&mut id).map_err(|_| failed())?;
         let id = hex::encode(id);
-        // Half a second of one core.
-        let made = tokio::task::spawn_blocking(generate).await.ok().flatten();
-        let (private, public) = made.ok_or_else(failed)?;
         let key = ServiceAccountKey::new(
             id,
             account.email.clone(),
             account.unique_id.clone(),
-            &public,
+            &pair.public,
             to_microseconds(authorised.now()),
         );
-        let file = key_file(&account, &key.id, &private, &service.settings.token_uri).ok_or_else(failed)?;
+        let file =
+            key_file(&account, &key.id, &pair.private, &service.settings.token_uri).ok_or_else(failed)?;
         authorised.outcome().response = SafeFields::new().with("keyId", key.id.as_str());
         let record = record_name::service_account_key(&account.email, &key.id);
         let mut batch = Batch::default().create(record, encode(&key)?);
@@ -115,11 +128,18 @@ async fn guard(name: String, service: &KeyService) -> Result<Write, KmsError> {
     Ok(Write { name, expect, value: Some(Vec::new()) })
 }
 
-fn generate() -> Option<(Zeroizing<Vec<u8>>, Vec<u8>)> {
-    let key = KeyPair::generate(KeySize::Rsa2048).ok()?;
-    let private: Pkcs8V1Der<'_> = key.as_der().ok()?;
-    let public: PublicKeyX509Der<'_> = key.public_key().as_der().ok()?;
-    Some((Zeroizing::new(private.as_ref().to_vec()), public.as_ref().to_vec()))
+async fn generate() -> Result<Pair, KmsError> {
+    let made = tokio::task::spawn_blocking(|| {
+        let key = KeyPair::generate(KeySize::Rsa2048).ok()?;
+        let private: Pkcs8V1Der<'_> = key.as_der().ok()?;
+        let public: PublicKeyX509Der<'_> = key.public_key().as_der().ok()?;
+        Some(Pair { private: Zeroizing::new(private.as_ref().to_vec()), public: public.as_ref().to_vec() })
+    });
+    made.await.ok().flatten().ok_or_else(failed)
+}
+
+fn failed() -> KmsError {
+    KmsError::new(ErrorClass::Bug, "a key cannot be made")
 }
 
 /// As Google's clients read it. There are no addresses in it at which nothing is.

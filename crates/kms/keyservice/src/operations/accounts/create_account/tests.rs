@@ -86,7 +86,7 @@ async fn p14_every_project_has_the_account_of_its_clusters() {
     let token = server.token(&format!("serviceAccount:{email}"), None).await;
     let call = server.bearer(&token).await.expect("it counts");
     assert_eq!(call.caller().principal.email(), email);
-    server.run_as(&admin, CreateServiceAccountKey { name: account.clone() }).await.expect("a key");
+    server.run_as(&admin, CreateServiceAccountKey::new(account.clone())).await.expect("a key");
     let get = GetIamPolicy { resource: account.resource(), requested_version: 3 };
     let policy = server.run_as(&admin, get).await.expect("it can have a policy");
     assert_eq!(policy.policy.bindings, []);
@@ -108,7 +108,7 @@ async fn an_account_of_another_project_is_not_to_be_had_by_this_ones_name() {
     server.project("other-project").await;
     let made = server.run_as(&server.admin().await, create("backup-job")).await.expect("made");
     let admin = server.admin().await;
-    let key = CreateServiceAccountKey { name: name(&server, &made.email).await };
+    let key = CreateServiceAccountKey::new(name(&server, &made.email).await);
     let key_id = server.run_as(&admin, key).await.expect("a key").key.id;
     for (project, there) in [
         ("key-project", true),
@@ -130,7 +130,7 @@ async fn an_account_of_another_project_is_not_to_be_had_by_this_ones_name() {
                 account.map(drop),
                 read.map(drop),
                 server.run_as(&admin, ListServiceAccountKeys { name: name().await }).await.map(drop),
-                server.run_as(&admin, CreateServiceAccountKey { name: name().await }).await.map(drop),
+                server.run_as(&admin, CreateServiceAccountKey::new(name().await)).await.map(drop),
                 server.run_as(&admin, DeleteServiceAccountKey { name: name().await, key_id }).await,
                 server.run_as(&admin, DeleteServiceAccount { name: name().await }).await,
             ];
@@ -166,9 +166,9 @@ async fn a_key_file_is_googles_form_and_its_private_half_is_nowhere_else() {
     }
 
     for _ in 1..10 {
-        server.run_as(&admin, CreateServiceAccountKey { name: name.clone() }).await.expect("a key");
+        server.run_as(&admin, CreateServiceAccountKey::new(name.clone())).await.expect("a key");
     }
-    let error = server.run_as(&admin, CreateServiceAccountKey { name: name.clone() }).await.map(drop);
+    let error = server.run_as(&admin, CreateServiceAccountKey::new(name.clone())).await.map(drop);
     assert_eq!(error.expect_err("too many").class(), ErrorClass::FailedPrecondition);
     let keys = server.run_as(&admin, ListServiceAccountKeys { name }).await.expect("listed");
     assert_eq!(keys.len(), 10);
@@ -189,7 +189,8 @@ async fn an_account_has_at_most_ten_keys_also_when_many_ask_at_once() {
             let service = std::sync::Arc::clone(&server.service);
             let call =
                 service.call(std::sync::Arc::clone(&admin.caller), admin.origin.clone()).expect("a call");
-            calls.spawn(async move { service.run(&call, CreateServiceAccountKey { name }).await.map(drop) });
+            calls
+                .spawn(async move { service.run(&call, CreateServiceAccountKey::new(name)).await.map(drop) });
         }
         let made = calls.join_all().await.into_iter().filter(Result::is_ok).count();
         assert_eq!(made, 10, "{email}");
