@@ -152,6 +152,7 @@ impl Ledger {
         let versions = version_events::version_events(self.store.as_ref(), &batch).await?;
         let kept = self.destinations.kept_versions(self.store.as_ref(), &batch, &versions).await?;
         self.destinations.keep(&kept).await?;
+        let changed = self.destinations.changed_versions(self.store.as_ref(), &batch).await?;
         let deleted = self.outbox.take_delivered(DELETED_WITH_A_COMMIT);
         let deletions = deleted.names().iter();
         batch.writes.extend(deletions.map(|name| Write {
@@ -193,6 +194,7 @@ impl Ledger {
         deleted.forget();
         self.feed.reach(revision).await;
         self.destinations.settle(&kept).await;
+        self.destinations.note_states(changed).await;
         self.destinations.forget(&kept_versions::destroyed(&versions)).await;
         let witnessed = self.witness.advance(self.point(revision), versions).await;
         let recorded = match owed {

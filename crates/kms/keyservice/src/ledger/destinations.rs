@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use keystead_crypto::sha256;
 use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass};
@@ -14,6 +15,8 @@ use crate::root::{VersionId, private_file};
 
 /// Longest file of a version, in bytes: a key with 64 long labels has 9 KiB.
 const MAX_FILE_LEN: usize = 64 * 1024;
+/// How long a place may take to note a new state: a file system that hangs must not hold up the emergency brake.
+const NOTE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Places in which every key version is kept besides the database, one file each:
 /// `versions/UID/NUMBER-DIGEST.json`. A version is committed only when it is in all of them.
@@ -85,6 +88,32 @@ impl Destinations {
         self.remove(stay).await;
     }
 
+    /// After the commit: notes that versions are disabled, scheduled for destruction, or as they were before, so that they come back
+    /// as they are. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is logged.
+    pub(crate) async fn note_states(&self, versions: Vec<(VersionId, CryptoKeyVersion)>) {
+        if versions.is_empty() {
+            return;
+        }
+        let noted = self.in_each(move |directory| {
+            for (id, version) in &versions {
+                for path in files_of(directory, *id)? {
+                    let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
+                    private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
+                }
+            }
+            Ok(())
+        });
+        let error = match tokio::time::timeout(NOTE_LIMIT, noted).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", NOTE_LIMIT.as_secs()),
+        };
+        tracing::error!(
+            error,
+            "a backup destination does not know the new state of a key version, and would bring it back in the old one"
+        );
+    }
+
     /// After a commit that somebody else's prevented: removes what was written for it.
     pub(crate) async fn withdraw(&self, versions: &[KeptVersion]) {
         let versions = versions.to_vec();
@@ -113,8 +142,7 @@ impl Destinations {
                         if path.extension().is_none_or(|extension| extension != "json") {
                             continue;
                         }
-                        let read = private_file::read(&path, MAX_FILE_LEN).map_err(at(&path))?;
-                        let version: KeptVersion = serde_json::from_slice(&read).map_err(io::Error::from).map_err(at(&path))?;
+                        let version = read_version(&path)?;
                         let same = kept.entry(version.id()).or_default();
                         if same.iter().all(|it| it.material != version.material) {
                             same.push(version);
@@ -139,19 +167,16 @@ impl Destinations {
     async fn remove(&self, versions: Vec<(VersionId, Option<String>)>) {
         let removed = self.in_each(move |directory| {
             for (id, stays) in &versions {
-                let folder = folder(directory, *id);
-                let files = match fs::read_dir(&folder) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    files => files?,
-                };
-                for file in files {
-                    let name = file?.file_name();
-                    let name = name.to_string_lossy();
-                    if name.starts_with(&prefix(*id)) && stays.as_deref() != Some(&*name) {
-                        ignore_missing(fs::remove_file(folder.join(&*name)))?;
+                let mut removed = false;
+                for path in files_of(directory, *id)? {
+                    if path.file_name().and_then(|it| it.to_str()) != stays.as_deref() {
+                        ignore_missing(fs::remove_file(path))?;
+                        removed = true;
                     }
                 }
-                fs::File::open(&folder)?.sync_all()?;
+                if removed {
+                    fs::File::open(folder(directory, *id))?.sync_all()?;
+                }
             }
             Ok(())
         });
@@ -175,6 +200,29 @@ impl Destinations {
 
 fn folder(directory: &Path, id: VersionId) -> PathBuf {
     directory.join(hex::encode(id.uid.0))
+}
+
+/// The files of one version: more than one only where two calls made the same number at once.
+fn files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
+    let folder = folder(directory, id);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(at(&folder))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|it| it.to_str());
+        if name.is_some_and(|it| it.starts_with(&prefix(id)) && it.ends_with(".json")) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn read_version(path: &Path) -> io::Result<KeptVersion> {
+    let read = private_file::read(path, MAX_FILE_LEN).map_err(at(path))?;
+    serde_json::from_slice(&read).map_err(io::Error::from).map_err(at(path))
 }
 
 fn prefix(id: VersionId) -> String {

@@ -1,9 +1,9 @@
 //! What the backup destinations get of a commit.
 
-use keystead_model::CryptoKey;
-use keystead_store::{Batch, Store};
+use keystead_model::{CryptoKey, CryptoKeyVersion};
+use keystead_store::{Batch, Expect, Store};
 
-use super::{Destinations, KeptVersion};
+use super::{Destinations, KeptVersion, version_events};
 use crate::records::{decode, record_name};
 use crate::root::{VersionEvent, VersionEventKind, VersionId};
 use crate::{KmsError, records};
@@ -45,6 +45,28 @@ impl Destinations {
             });
         }
         Ok(kept)
+    }
+
+    /// The versions whose records a batch replaces: their states may be others.
+    pub(crate) async fn changed_versions(
+        &self,
+        store: &dyn Store,
+        batch: &Batch,
+    ) -> Result<Vec<(VersionId, CryptoKeyVersion)>, KmsError> {
+        let mut changed = Vec::new();
+        if self.is_empty() {
+            return Ok(changed);
+        }
+        for write in batch.writes.iter().filter(|write| matches!(write.expect, Expect::At(_))) {
+            let (true, Some(value)) = (write.name.starts_with(record_name::ALL_VERSIONS), &write.value)
+            else {
+                continue;
+            };
+            let version: CryptoKeyVersion = decode(&write.name, value)?;
+            let uid = version_events::uid_in(store, batch, &version.name.key).await?;
+            changed.push((VersionId { uid, number: version.name.version }, version));
+        }
+        Ok(changed)
     }
 }
 

@@ -31,7 +31,11 @@ pub(super) async fn version_events(store: &dyn Store, batch: &Batch) -> Result<V
     Ok(events)
 }
 
-async fn uid_in(store: &dyn Store, batch: &Batch, key: &CryptoKeyName) -> Result<KeyUid, KmsError> {
+pub(super) async fn uid_in(
+    store: &dyn Store,
+    batch: &Batch,
+    key: &CryptoKeyName,
+) -> Result<KeyUid, KmsError> {
     let record = record_name::key(key);
     let written = batch.writes.iter().find(|write| write.name == record);
     if let Some(bytes) = written.and_then(|write| write.value.as_ref()) {

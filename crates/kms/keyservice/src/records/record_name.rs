@@ -69,8 +69,11 @@ pub(crate) fn version(name: &CryptoKeyVersionName) -> String {
 }
 
 pub(crate) fn versions(parent: &CryptoKeyName) -> String {
-    format!("version/{}/", place(parent))
+    format!("{ALL_VERSIONS}{}/", place(parent))
 }
+
+/// Those of every key.
+pub(crate) const ALL_VERSIONS: &str = "version/";
 
 /// The sealed backing key: the only record that goes when a version is destroyed.
 pub(crate) fn material(name: &CryptoKeyVersionName) -> String {

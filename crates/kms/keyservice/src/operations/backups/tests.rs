@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use keystead_crypto::{SecretBytes, sha256};
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber};
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber, VersionState};
 use keystead_provider_local::{Identity, Recipient, open_sealed, seal_to};
 use keystead_store_sqlite::SqliteStore;
 
@@ -13,7 +13,7 @@ use super::*;
 use crate::fresh_server::{Files, FreshServer};
 use crate::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKey,
-    Inventory, RegisterInventory, UpdateCryptoKeyPrimaryVersion,
+    GetCryptoKeyVersion, Inventory, RegisterInventory, UpdateCryptoKeyPrimaryVersion, UpdateCryptoKeyVersion,
 };
 use crate::{OpenError, RootDirectory, Settings};
 
@@ -149,6 +149,11 @@ async fn a_version_newer_than_the_backup_comes_back_from_a_destination() {
     let late = encrypt(&server, &key, "late").await;
     let other = create_key(&server, "key-2").await;
     let later = encrypt(&server, &other, "later").await;
+    // The emergency brake stays where it was pulled.
+    rotate(&server, &key).await;
+    let name = || format!("{key}/cryptoKeyVersions/3").parse().expect("a name");
+    let disable = UpdateCryptoKeyVersion { name: name(), enabled: false };
+    server.run_as(&server.admin().await, disable).await.expect("disabled");
     let token = server.admin_token.clone();
     let (clock, files) = server.close();
     let lost = Files::empty(files.settings.clone());
@@ -162,8 +167,11 @@ async fn a_version_newer_than_the_backup_comes_back_from_a_destination() {
     assert_eq!(decrypt(&server, &key, &late).await.expect("opens"), "late");
     assert_eq!(decrypt(&server, &other, &later).await.expect("opens"), "later");
     assert!(server.audit_text().contains("RecoverCryptoKeyVersion"));
+    let read =
+        server.run_as(&server.admin().await, GetCryptoKeyVersion { name: name() }).await.expect("read");
+    assert_eq!(read.state, VersionState::Disabled);
     // Numbers go on after the newest.
-    assert_eq!(rotate(&server, &key).await.get(), 3);
+    assert_eq!(rotate(&server, &key).await.get(), 4);
 }
 
 #[tokio::test]
