@@ -17,6 +17,10 @@ pub const OVERRIDE_ALL: &str = "all";
 /// minutes what it holds, but a cluster may be off over a weekend and a holiday.
 pub const QUIET_DAYS: i64 = 7;
 
+/// How long an older database that was put back destroys nothing, whatever its labels say: what was scheduled in it may have been
+/// taken back since, and whoever restores needs time to look.
+const AFTER_RESTORE: SignedDuration = SignedDuration::from_hours(24);
+
 /// Which versions are in use besides those that an inventory names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InUseRule {
@@ -94,6 +98,12 @@ fn step(
     let due = version.destroy_time.filter(|_| version.state == VersionState::DestroyScheduled)?;
     if due > now {
         return None;
+    }
+    let restored = usage.unknown_before.filter(|at| now.duration_since(*at) < AFTER_RESTORE);
+    if let Some(at) = restored {
+        let reason =
+            format!("the database was restored at {at}, and a day is left to take its destructions back");
+        return Some(Step { version: version.name.clone(), act: Act::Keep, reason });
     }
     let (act, reason) = match check_unused(now, rule, key, &version.name, usage) {
         Ok(Permit::Unused) => {

@@ -62,6 +62,19 @@ fn p12_a_version_in_use_is_not_scheduled_and_its_users_are_named() {
 }
 
 #[test]
+fn an_older_database_that_was_put_back_destroys_nothing_for_a_day() {
+    let scheduled = version(3, VersionState::DestroyScheduled);
+    for (restored, act) in
+        [("2026-06-30T00:00:01Z", Act::Keep), (DUE, Act::Keep), ("2026-06-30T00:00:00Z", Act::Destroy)]
+    {
+        let usage = Usage { unknown_before: Some(at(restored)), ..Usage::default() };
+        let key = key(&[(keystead_model::destruction::OVERRIDE_LABEL, "all")]);
+        let steps = plan(at(DUE), InUseRule::Off, &key, &[(scheduled.clone(), usage)]);
+        assert_eq!(steps.iter().map(|it| it.act).collect::<Vec<_>>(), [act], "{restored}");
+    }
+}
+
+#[test]
 fn an_inventory_that_names_it_is_enough_under_every_rule() {
     for rule in RULES {
         let ask = |usage: &Usage| check_unused(at(DUE), rule, &key(&[]), &version_name(3), usage);

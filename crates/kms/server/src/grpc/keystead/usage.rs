@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use keystead_keyservice::operations::{
     DeleteInventory, GetVersionUsage, Inventory, ListInventories, RegisterInventory,
 };
 use keystead_keyservice::{KmsError, Method, MethodKind};
+use keystead_model::VersionNumber;
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::usage_server::Usage;
 use tonic::{Request, Response};
@@ -82,10 +85,15 @@ fn register(request: proto::RegisterInventoryRequest) -> Result<RegisterInventor
             .map_err(|_| KmsError::invalid(format!("{} objects are not possible.", count.objects)))?;
         Ok((count.crypto_key_version_id.parse()?, objects))
     });
+    let counts = counts.collect::<Result<Vec<_>, KmsError>>()?;
+    let by_version: BTreeMap<VersionNumber, u64> = counts.iter().copied().collect();
+    if by_version.len() < counts.len() {
+        return Err(KmsError::invalid("counts must name each version once: add up what belongs together."));
+    }
     let inventory = Inventory {
         source: given.source,
         observe_time: from_proto("inventory.observe_time", observed)?,
-        counts: counts.collect::<Result<_, KmsError>>()?,
+        counts: by_version,
     };
     Ok(RegisterInventory { key, inventory })
 }

@@ -40,6 +40,15 @@ async fn p13_inventories_say_who_uses_a_version() {
             "observeTime": "2026-11-25T12:00:00Z",
             "counts": [{ "cryptoKeyVersionId": "1", "objects": -1 }],
         }),
+        // The second would hide the first.
+        json!({
+            "source": "a",
+            "observeTime": "2026-11-25T12:00:00Z",
+            "counts": [
+                { "cryptoKeyVersionId": "1", "objects": "41" },
+                { "cryptoKeyVersionId": "1", "objects": "0" },
+            ],
+        }),
     ] {
         server.post(&path, bad).await.refused(400, "INVALID_ARGUMENT");
     }
