@@ -13,8 +13,8 @@ use crate::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, Versi
 pub const OVERRIDE_LABEL: &str = "keystead-destroy";
 /// Every version may go: programs that destroy a key's versions one after the other cannot set a label for each.
 pub const OVERRIDE_ALL: &str = "all";
-/// With [`InUseRule::Recent`], a version that decrypted something within this time is in use: a plugin re-checks every 5
-/// minutes what it holds, but a cluster may be off over a weekend and a holiday.
+/// With [`InUseRule::Recent`], a version that decrypted something within this time is in use: a cluster may be off over a weekend and
+/// a holiday. What a plugin holds in memory and only asks about again is no use.
 pub const QUIET_DAYS: i64 = 7;
 
 /// How long an older database that was put back destroys nothing, whatever its labels say: what was scheduled in it may have been
