@@ -52,12 +52,12 @@ pub use operations::{
     TokenRefusal, UpdateServiceAccount,
 };
 pub use records::certificate::CertificateState;
-pub use records::last_use::LastUse;
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;
 pub use records::service_account_key::ServiceAccountKey;
 pub use records::service_api::ServiceApi;
 pub use records::token::Token;
+pub use records::usage::LastUse;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;

@@ -3,7 +3,6 @@
 
 pub(crate) mod account_email;
 pub(crate) mod certificate;
-pub(crate) mod last_use;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod record_name;

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use keystead_model::Principal;
 use serde::{Deserialize, Serialize};
 
-use super::last_use::LastUse;
+use super::usage::LastUse;
 
 /// What is known of a client certificate that was issued or revoked here. The certificate itself is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

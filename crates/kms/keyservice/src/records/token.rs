@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::last_use::LastUse;
+use super::usage::LastUse;
 
 const PREFIX: &str = "ks_";
 /// 64 bits: that two tokens draw one id is noticed when the second is written.

@@ -1,6 +1,7 @@
-//! Who uses a version: what this server has counted, and what others have.
+//! Uses: of a version, as this server and others have counted them, and of a credential.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use keystead_model::VersionNumber;
@@ -42,4 +43,13 @@ pub struct Inventory {
     pub observe_time: Timestamp,
     /// How many, by version.
     pub counts: BTreeMap<VersionNumber, u64>,
+}
+
+/// When and from where a credential was last used. Written at most once an hour: it may be older than the newest use by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUse {
+    /// When.
+    pub time: Timestamp,
+    /// The other end of the connection, if there was one.
+    pub address: Option<IpAddr>,
 }
