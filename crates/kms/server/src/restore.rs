@@ -1,8 +1,9 @@
 //! A database from a backup, for a data directory that has none. It overwrites nothing, and knows nothing of the root key,
 //! which no backup holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use keystead_keyservice::RootDirectory;
 use keystead_runtime::{Failure, print_result};
 use keystead_store_sqlite::SqliteStore;
 
@@ -25,21 +26,31 @@ pub struct RestoreArgs {
     database: Option<PathBuf>,
 }
 
+/// The command that brings a root key back from where it was exported to.
+pub(crate) fn import_root_key(path: &Path) -> String {
+    format!("`keystead plugin key import SEALED-FILE --identity IDENTITY-FILE --key-file {}`", path.display())
+}
+
 /// Checks the backup in full and makes a database of it.
 pub fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     // Held until the end: no server starts meanwhile.
     let dir =
         DataDir::open(&args.data_dir).map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
     let database = args.database.clone().unwrap_or_else(|| database_in(dir.path()));
+    let there_before = database.symlink_metadata().is_ok();
     let commit = SqliteStore::restore(&args.backup, &database).map_err(|error| {
+        let failure = Failure::from_error(&error);
         let hint = "a database that is there is not overwritten: move it away, with its -wal and -shm";
-        Failure::from_error(&error).hint(hint.to_owned())
+        if there_before { failure.hint(hint.to_owned()) } else { failure }
     })?;
-    let root_key = dir.path().join("root/root-key");
+    let root = dir.path().join("root");
+    // The next command writes into it.
+    let made = RootDirectory::open(&root).map_err(|error| Failure::from_error(&error))?;
+    let root_key = made.root_key_path();
     let next = if root_key.exists() {
         format!("its root key must be the one in {}", root_key.display())
     } else {
-        format!("next, its root key: keystead plugin key import FILE --key-file {}", root_key.display())
+        format!("next, its root key: {}", import_root_key(&root_key))
     };
     print_result(&format!("{} is restored up to commit {}; {next}\n", database.display(), commit.0))
 }

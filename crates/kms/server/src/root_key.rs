@@ -10,6 +10,7 @@ use keystead_provider_cloudkms::CloudKmsProvider;
 use keystead_provider_local::{DiskError, KeyFile, LocalProvider, create};
 use keystead_runtime::Failure;
 
+use crate::restore::import_root_key;
 use crate::settings::Settings;
 
 /// Opens the root key: the one that is named in a Cloud KMS, else the key file at `path`.
@@ -39,8 +40,9 @@ fn open_file(path: &Path, database: &Path, random: &Arc<dyn Random>) -> Result<L
                 path.display()
             ))
             .hint(format!(
-                "bring the root key back from where it was exported to: `keystead plugin key import FILE --key-file {}`",
-                path.display()
+                "bring the root key back from where it was exported to: {}; a key in Cloud KMS is named in the configuration \
+                 (rootKey)",
+                import_root_key(path)
             )));
         }
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
