@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use keystead_model::ErrorChain;
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 
 use crate::app::{App, refused_socket};
@@ -39,7 +40,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     }
     start_logs(settings.log_level, settings.log_format);
     if let Err(error) = harden() {
-        tracing::warn!(%error, "not fully hardened");
+        tracing::warn!(error = %ErrorChain(&error), "not fully hardened");
     }
     let inherited = inherited_listener().map_err(|error| refused_socket(&error))?;
     // Two workers do what one connection can use; more would only cost memory.

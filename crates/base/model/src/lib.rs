@@ -3,6 +3,7 @@
 
 mod crypto_key;
 pub mod destruction;
+mod error_chain;
 mod error_class;
 pub mod field_mask;
 mod key_reference;
@@ -15,6 +16,7 @@ pub mod rotation;
 mod version_state;
 
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
+pub use error_chain::{ErrorChain, causes_of};
 pub use error_class::ErrorClass;
 pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, KeyVersion, Material};
 pub use policy::{Binding, Condition, Policy};

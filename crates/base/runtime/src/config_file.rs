@@ -48,7 +48,7 @@ pub enum ConfigFileError {
         len: u64,
     },
     /// It is not there, or may not be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
+    #[error("cannot read the configuration file {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

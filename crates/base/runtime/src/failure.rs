@@ -1,5 +1,7 @@
 use std::fmt;
 
+use keystead_model::causes_of;
+
 use crate::log_queue::end_logs;
 
 /// A failure of a command, as a person sees it: `error:` one sentence, `caused by:`, `hint:` one action, and an exit code.
@@ -17,19 +19,9 @@ impl Failure {
         Self { text: text.into(), causes: Vec::new(), hint: None, exit_code: 1 }
     }
 
-    /// Takes an error and what caused it.
+    /// Takes an error and what caused it, each sentence once.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
-        let mut failure = Self::new(error.to_string());
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            let text = source.to_string();
-            // Many errors print their cause themselves.
-            if !failure.text.contains(&text) {
-                failure.causes.push(text);
-            }
-            cause = source.source();
-        }
-        failure
+        causes_of(error).into_iter().fold(Self::new(error.to_string()), Self::caused_by)
     }
 
     /// One more thing that led to it.

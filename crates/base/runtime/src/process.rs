@@ -49,14 +49,14 @@ fn may_lock_all_memory() -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum NotHardened {
     /// Core dumps stay possible.
-    #[error("core dumps cannot be switched off: {0}")]
-    CoreDumps(std::io::Error),
+    #[error("core dumps cannot be switched off")]
+    CoreDumps(#[source] std::io::Error),
     /// Memory may be swapped out: locking it under a limit would be worse.
     #[error("memory is not locked, so keys may be written to swap: the limit for locked memory is finite")]
     MemoryLimit,
     /// Memory may be swapped out.
-    #[error("memory cannot be locked, so keys may be written to swap: {0}")]
-    MemoryLock(std::io::Error),
+    #[error("memory cannot be locked, so keys may be written to swap")]
+    MemoryLock(#[source] std::io::Error),
 }
 
 /// Words to the service manager; silent where there is none.

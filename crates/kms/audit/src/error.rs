@@ -1,20 +1,21 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use keystead_model::ErrorClass;
 
-/// Why a record was not written, or a log not opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a record was not written, or a log not opened. Its text is whole, because it also stands where no chain is printed.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AuditError {
     /// The file system refuses.
-    #[error("the audit log cannot {action} {}: {cause}", path.display())]
+    #[error("the audit log cannot {action} {}: {source}", path.display())]
     Io {
         /// A verb.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// What the system says.
-        cause: String,
+        source: Arc<io::Error>,
     },
     /// Records come faster than they can be written.
     #[error("the audit log cannot keep up: {waiting} records wait to be written")]
@@ -90,6 +91,6 @@ impl Failed {
 
 impl From<Failed> for AuditError {
     fn from(failed: Failed) -> Self {
-        Self::Io { action: failed.action, path: failed.path, cause: failed.source.to_string() }
+        Self::Io { action: failed.action, path: failed.path, source: Arc::new(failed.source) }
     }
 }

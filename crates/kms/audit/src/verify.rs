@@ -34,7 +34,7 @@ pub struct Verified {
 }
 
 /// Why a log cannot be called good.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyError {
     /// It was read to its end, and there is something wrong with it.
     #[error(transparent)]

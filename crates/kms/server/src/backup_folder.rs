@@ -32,7 +32,8 @@ impl BackupStore for BackupFolder {
             let digest = tokio::task::spawn_blocking(move || digest(&file));
             let read = digest.await.unwrap_or_else(|error| Err(io::Error::other(error)));
             let (size_bytes, sha256) = read.map_err(|error| {
-                StoreError::new(ErrorClass::Unavailable, format!("the backup {name} cannot be read: {error}"))
+                let text = format!("the backup {name} cannot be read: {error}");
+                StoreError::new(ErrorClass::Unavailable, text).caused_by(error)
             })?;
             Ok(BackupCopy { revision, size_bytes, sha256 })
         })

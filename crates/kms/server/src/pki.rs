@@ -45,14 +45,15 @@ struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not hold what it should. What the parser says is left out: it repeats what stands there, which may be
+    /// a key.
     #[error("{}: {problem}", path.display())]
     Content {
         /// The file.
@@ -61,11 +62,11 @@ pub enum PkiError {
         problem: String,
     },
     /// Making a key or a certificate failed.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
     /// The system has no random bytes.
     #[error("no random bytes")]
-    Random,
+    Random(#[from] keystead_crypto::CryptoFailed),
     /// What is asked for is not possible.
     #[error("{0}")]
     Invalid(String),
@@ -227,7 +228,7 @@ pub struct Validity {
 fn serial() -> Result<rcgen::SerialNumber, PkiError> {
     use keystead_crypto::Random as _;
     let mut bytes = [0_u8; 16];
-    keystead_crypto::SystemRandom.fill(&mut bytes).map_err(|_| PkiError::Random)?;
+    keystead_crypto::SystemRandom.fill(&mut bytes)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(rcgen::SerialNumber::from_slice(&bytes))
 }

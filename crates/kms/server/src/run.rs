@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use keystead_model::ErrorChain;
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
@@ -46,7 +47,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     // Whatever is written from here on is for us alone, unless its mode is set.
     umask(Mode::RWXG | Mode::RWXO);
     if let Err(error) = harden() {
-        tracing::warn!(%error, "not fully hardened");
+        tracing::warn!(error = %ErrorChain(&error), "not fully hardened");
     }
     raise_descriptor_limit(settings.limits.total as u64 + OTHER_DESCRIPTORS);
     let runtime = tokio::runtime::Builder::new_multi_thread()

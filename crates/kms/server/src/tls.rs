@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use keystead_model::ErrorChain;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -50,17 +51,32 @@ pub enum TlsError {
     /// Our own certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// A given file.
-    #[error("{}: {problem}", path.display())]
-    File {
+    /// The operating system refused.
+    #[error("cannot read {}", path.display())]
+    Io {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        problem: String,
+        /// Why not.
+        source: std::io::Error,
     },
+    /// A file holds no certificates, or something that is not PEM. What the parser says is left out, here and for keys: it
+    /// repeats what stands in the file, which may be a key.
+    #[error("there are no certificates in PEM in {}", .0.display())]
+    NoCertificates(PathBuf),
+    /// A key that is no secret.
+    #[error("everyone can read the key {} (mode {mode:04o}): chmod 0600", path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file holds no key.
+    #[error("there is no private key in PEM in {}", .0.display())]
+    NoKey(PathBuf),
     /// Key and certificate together.
-    #[error("the server's certificate and key cannot be used: {0}")]
-    Unusable(String),
+    #[error("the server's certificate and key cannot be used")]
+    Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The TLS port's settings of the moment.
@@ -131,9 +147,9 @@ impl Tls {
                 Ok(true) => tracing::info!(until = %self.not_after(), "certificates are new"),
                 Ok(false) => last_error.clear(),
                 Err(error) => {
-                    let text = error.to_string();
+                    let text = ErrorChain(&error).to_string();
                     if text != last_error {
-                        tracing::warn!(%error, "certificates stay as they are");
+                        tracing::warn!(error = text, "certificates stay as they are");
                         last_error = text;
                     }
                 }
@@ -170,7 +186,7 @@ impl TlsSettings {
             None => {
                 let own = pki.server_identity();
                 let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
-                (own.chain, key.map_err(|error| TlsError::Unusable(error.to_string()))?)
+                (own.chain, key.map_err(|_| TlsError::Unusable("the key is not PEM".into()))?)
             }
             Some(given) => (read_chain(&given.certificate)?, read_key(&given.key)?),
         };
@@ -178,11 +194,11 @@ impl TlsSettings {
             .first()
             .and_then(|leaf| X509Certificate::from_der(leaf).ok())
             .and_then(|(_, leaf)| Timestamp::from_second(leaf.validity().not_after.timestamp()).ok())
-            .ok_or_else(|| TlsError::Unusable("the certificate cannot be read".to_owned()))?;
+            .ok_or_else(|| TlsError::Unusable("the certificate cannot be read".into()))?;
         let mut roots = RootCertStore::empty();
         let given = self.client_ca.as_deref().map(read_chain).transpose()?.unwrap_or_default();
         for certificate in pki.trusted().into_iter().chain(given) {
-            roots.add(certificate).map_err(|error| TlsError::Unusable(error.to_string()))?;
+            roots.add(certificate).map_err(|error| TlsError::Unusable(error.into()))?;
         }
         let config = self.config(provider(), roots, chain, key)?;
         Ok(Loaded { config: Arc::new(config), not_after })
@@ -195,22 +211,22 @@ impl TlsSettings {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, TlsError> {
-        let unusable = |error: &dyn std::error::Error| TlsError::Unusable(error.to_string());
+        let unusable = |error: rustls::Error| TlsError::Unusable(error.into());
         let versions: &[&'static SupportedProtocolVersion] =
             if self.allow_tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(|error| unusable(&error))?;
+            .map_err(unusable)?;
         let builder = if roots.is_empty() {
             builder.with_no_client_auth()
         } else {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .allow_unauthenticated()
                 .build()
-                .map_err(|error| unusable(&error))?;
+                .map_err(|error| TlsError::Unusable(error.into()))?;
             builder.with_client_cert_verifier(verifier)
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Each connection proves itself anew: a resumed one would live on a certificate that has ended meanwhile.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -224,26 +240,41 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = fs::read(path).map_err(|error| file(path, error.to_string()))?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| file(path, format!("no certificates in PEM: {error}")))?;
-    if chain.is_empty() {
-        return Err(file(path, "there is no certificate in it".to_owned()));
-    }
-    Ok(chain)
+    let text = fs::read(path).map_err(io(path))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificates(path.to_owned()))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| file(path, error.to_string()))?;
-    let mode = fs::metadata(path).map_err(|error| file(path, error.to_string()))?.permissions().mode();
+    let text = fs::read(path).map(zeroize::Zeroizing::new).map_err(io(path))?;
+    let mode = fs::metadata(path).map_err(io(path))?.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
-        let problem = format!("everyone can read this key (mode {:04o}): chmod 0600", mode & 0o777);
-        return Err(file(path, problem));
+        return Err(TlsError::Mode { path: path.to_owned(), mode });
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| file(path, format!("no key in PEM: {error}")))
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey(path.to_owned()))
 }
 
-fn file(path: &Path, problem: String) -> TlsError {
-    TlsError::File { path: path.to_owned(), problem }
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_does_not_repeat_what_stands_in_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key.pem");
+        // A key that was pasted into one line: the parser quotes a line that begins like this.
+        fs::write(&path, "-----BEGIN PRIVATE KEY----- MC4CAQAwBQYDK2VwBCIEIE\n").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+        let shown = |error: TlsError| format!("{} {error:?}", ErrorChain(&error));
+        let name = path.display();
+        let key = shown(read_key(&path).expect_err("no key"));
+        assert_eq!(key, format!("there is no private key in PEM in {name} NoKey({path:?})"));
+        let chain = shown(read_chain(&path).expect_err("no certificate"));
+        assert_eq!(chain, format!("there are no certificates in PEM in {name} NoCertificates({path:?})"));
+    }
 }

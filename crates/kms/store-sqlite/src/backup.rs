@@ -20,7 +20,7 @@ impl SqliteStore {
         std::thread::Builder::new()
             .name("store-backup".to_owned())
             .spawn(move || drop(answer.send(copy(&source, &target))))
-            .map_err(|error| failed("start a backup to", self.path(), &error))?;
+            .map_err(|error| failed("start a backup to", self.path(), error))?;
         answered.await.unwrap_or_else(|_| {
             Err(StoreError::new(ErrorClass::Bug, "the thread that made a backup panicked"))
         })
@@ -71,12 +71,12 @@ fn copy_into(
     let temporary = tempfile::Builder::new()
         .prefix(".backup-")
         .tempfile_in(folder)
-        .map_err(|error| failed("create a file in", folder, &error))?;
+        .map_err(|error| failed("create a file in", folder, error))?;
     write(temporary.path())?;
     let revision = verify_backup(temporary.path())?;
-    temporary.as_file().sync_all().map_err(|error| failed("sync", temporary.path(), &error))?;
+    temporary.as_file().sync_all().map_err(|error| failed("sync", temporary.path(), error))?;
     // Not a plain rename, which would silently replace what somebody put there meanwhile.
-    temporary.persist_noclobber(target).map_err(|error| failed("create", target, &error))?;
+    temporary.persist_noclobber(target).map_err(|error| failed("create", target, error))?;
     files::sync_folder(folder)?;
     Ok(revision)
 }

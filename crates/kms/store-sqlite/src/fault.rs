@@ -1,4 +1,4 @@
-use std::fmt::Display;
+use std::error::Error;
 use std::path::Path;
 
 use keystead_model::ErrorClass;
@@ -23,11 +23,14 @@ impl Fault {
     pub(crate) fn told(self, path: &Path) -> StoreError {
         let path = path.display();
         match self {
-            Self::Store(error) => StoreError::new(error.class(), format!("database {path}: {error}")),
+            Self::Store(error) => {
+                StoreError::new(error.class(), format!("database {path}: {error}")).caused_by(error)
+            }
             Self::Sqlite(error) => {
                 let (class, text) = explain(&error);
                 let code = error.sqlite_error().map_or(0, |error| error.extended_code);
-                StoreError::new(class, format!("database {path}: {text} ({error}, SQLite's code {code})"))
+                let text = format!("database {path}: {text} ({error}, SQLite's code {code})");
+                StoreError::new(class, text).caused_by(error)
             }
         }
     }
@@ -40,8 +43,9 @@ impl Fault {
 }
 
 /// An error of the file system.
-pub(crate) fn failed(what: &str, path: &Path, error: &impl Display) -> StoreError {
+pub(crate) fn failed(what: &str, path: &Path, error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::new(ErrorClass::Unavailable, format!("cannot {what} {}: {error}", path.display()))
+        .caused_by(error)
 }
 
 fn explain(error: &rusqlite::Error) -> (ErrorClass, &'static str) {

@@ -38,9 +38,9 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => sync_folder(folder_of(folder))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("create folder", folder, &error)),
+        Err(error) => return Err(failed("create folder", folder, error)),
     }
-    let metadata = folder.metadata().map_err(|error| failed("read folder", folder, &error))?;
+    let metadata = folder.metadata().map_err(|error| failed("read folder", folder, error))?;
     check(folder, &metadata, "0700")
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn create(path: &Path) -> Result<File, std::io::Error> {
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(|error| failed("sync folder", folder, &error))
+        .map_err(|error| failed("sync folder", folder, error))
 }
 
 pub(crate) fn folder_of(path: &Path) -> &Path {
@@ -74,7 +74,7 @@ fn open(path: &Path) -> Result<(File, bool), StoreError> {
     match create(path) {
         Ok(file) => return Ok((file, true)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("create", path, &error)),
+        Err(error) => return Err(failed("create", path, error)),
     }
     let file = OpenOptions::new()
         .read(true)
@@ -84,9 +84,9 @@ fn open(path: &Path) -> Result<(File, bool), StoreError> {
         .open(path)
         .map_err(|error| match error.kind() {
             ErrorKind::IsADirectory => no_file(path),
-            _ => failed("open", path, &error),
+            _ => failed("open", path, error),
         })?;
-    let metadata = file.metadata().map_err(|error| failed("read", path, &error))?;
+    let metadata = file.metadata().map_err(|error| failed("read", path, error))?;
     if !metadata.is_file() {
         return Err(no_file(path));
     }
@@ -122,7 +122,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
-        .map_err(|error| failed("open", path, &error))?;
+        .map_err(|error| failed("open", path, error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
@@ -138,13 +138,13 @@ fn lock(path: &Path) -> Result<File, StoreError> {
                 ),
             ));
         }
-        Err(error) => return Err(failed("lock", path, &error)),
+        Err(error) => return Err(failed("lock", path, error)),
     }
     let pid = std::process::id().to_string();
     file.set_len(0)
         .and_then(|()| file.seek(SeekFrom::Start(0)))
         .and_then(|_| file.write_all(pid.as_bytes()))
-        .map_err(|error| failed("write", path, &error))?;
+        .map_err(|error| failed("write", path, error))?;
     Ok(file)
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn page_len(connection: &Connection) -> Result<usize, Fault> {
 /// All pages of the database file with anything but zeros in their unused parts. Nobody may write the file meanwhile.
 pub(crate) fn search(shared: &Shared, page_len: usize) -> Result<Pages, StoreError> {
     let file = &shared.files.database;
-    let told = |error| failed("read", &shared.path, &error);
+    let told = |error| failed("read", &shared.path, error);
     let pages = file.metadata().map_err(told)?.len() / page_len as u64;
     if pages >= TOO_MANY_PAGES {
         let text = format!("{} is too large for erased bytes to be searched for", shared.path.display());
@@ -61,7 +61,7 @@ pub(crate) fn search(shared: &Shared, page_len: usize) -> Result<Pages, StoreErr
 /// Pages that are in the log, whole or not.
 pub(crate) fn in_the_log(shared: &Shared, page_len: usize) -> Result<Pages, Fault> {
     let path = beside(&shared.path, "-wal");
-    let told = |error| Fault::Store(failed("read", &path, &error));
+    let told = |error| Fault::Store(failed("read", &path, error));
     let log = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Pages::new()),
         log => log.map_err(told)?,
@@ -86,7 +86,7 @@ pub(crate) fn overwrite(
     most: usize,
 ) -> Result<(), Fault> {
     let file = &shared.files.database;
-    let told = |error| Fault::Store(failed("write", &shared.path, &error));
+    let told = |error| Fault::Store(failed("write", &shared.path, error));
     let zeros = vec![0; page_len];
     let (mut page, mut written) = (vec![0; page_len], false);
     for _ in 0..most {

@@ -218,7 +218,8 @@ fn spawn(
 ) -> Result<JoinHandle<()>, StoreError> {
     let shared = shared.clone();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(|error| {
-        StoreError::new(ErrorClass::Unavailable, format!("cannot start a thread of the store: {error}"))
+        let text = format!("cannot start a thread of the store: {error}");
+        StoreError::new(ErrorClass::Unavailable, text).caused_by(error)
     })
 }
 

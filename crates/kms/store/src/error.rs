@@ -1,17 +1,27 @@
+use std::error::Error;
+use std::sync::Arc;
+
 use keystead_model::ErrorClass;
 
-/// Why a store did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a store did not do what was asked. Its text is whole, because it also stands where no chain is printed.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct StoreError {
     class: ErrorClass,
     text: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
     /// An error of one class; its text says what was asked and what is wrong.
     pub fn new(class: ErrorClass, text: impl Into<String>) -> Self {
-        Self { class, text: text.into() }
+        Self { class, text: text.into(), source: None }
+    }
+
+    /// Keeps what the file system or the database said, for whoever looks into the chain.
+    #[must_use]
+    pub fn caused_by(self, source: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(source)), ..self }
     }
 
     /// `Aborted` and `AlreadyExists`: an expectation did not hold. `Unavailable`: disk full, locked, failed. `Corrupt`:
@@ -21,3 +31,12 @@ impl StoreError {
         self.class
     }
 }
+
+/// By class and text; sources cannot be compared.
+impl PartialEq for StoreError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.class, &self.text) == (other.class, &other.text)
+    }
+}
+
+impl Eq for StoreError {}

@@ -23,7 +23,7 @@ pub enum AccessError {
     #[error("`clientCertificateFile` and `clientKeyFile` belong together")]
     HalfCertificate,
     /// The text of a file.
-    #[error("{}, {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Json {
         /// The file.
         path: PathBuf,

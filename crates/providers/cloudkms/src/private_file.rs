@@ -105,7 +105,7 @@ fn check(path: &Path, metadata: &Metadata, access: Access) -> Result<(), FileErr
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystead_crypto::Secret32;
-use keystead_model::{ErrorClass, KeyVersion, VersionNumber};
+use keystead_model::{ErrorChain, ErrorClass, KeyVersion, VersionNumber};
 use keystead_proto::cloud_kms::key_management_service_client::KeyManagementServiceClient;
 use keystead_proto::cloud_kms::{DecryptRequest, EncryptRequest};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
@@ -72,9 +72,12 @@ impl CloudKmsProvider {
                 tracing::info!(identity = current.access.identity(), "credentials read again");
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = ErrorChain(&error).to_string();
                 if current.refused.as_ref() != Some(&reason) {
-                    tracing::error!(%error, "the credentials cannot be used; going on with the last good ones");
+                    tracing::error!(
+                        error = reason,
+                        "the credentials cannot be used; going on with the last good ones"
+                    );
                 }
                 current.refused = Some(reason);
             }

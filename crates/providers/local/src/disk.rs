@@ -185,7 +185,7 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> DiskError {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Its text is refused.
-    #[error("cannot use key file {}: {source}", path.display())]
+    #[error("cannot use key file {}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -193,7 +193,7 @@ pub enum DiskError {
         source: KeyFileError,
     },
     /// The change is refused; the file is as it was.
-    #[error("key file {} was not changed: {source}", path.display())]
+    #[error("key file {} was not changed", path.display())]
     Edit {
         /// The file.
         path: PathBuf,
@@ -204,7 +204,7 @@ pub enum DiskError {
     #[error("{} exists already; a key file is never overwritten", .0.display())]
     Exists(PathBuf),
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystead_crypto::{MESSAGE_OVERHEAD, OpenError, Purpose, Random, Secret32, open, seal};
-use keystead_model::{ErrorClass, KeyVersion};
+use keystead_model::{ErrorChain, ErrorClass, KeyVersion};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
 
 use crate::disk::{DiskError, Loaded, Stamp, load_open, stamp};
@@ -71,9 +71,12 @@ impl LocalProvider {
                     };
                 }
                 Err(error) => {
-                    let reason = error.to_string();
+                    let reason = ErrorChain(&error).to_string();
                     if current.refused.as_ref() != Some(&reason) {
-                        tracing::error!(error = %error, "the key file cannot be used; going on with the last good one");
+                        tracing::error!(
+                            error = reason,
+                            "the key file cannot be used; going on with the last good one"
+                        );
                     }
                     current.refused = Some(reason);
                 }
@@ -137,7 +140,7 @@ enum ReloadError {
     Disk(#[from] DiskError),
     #[error("key file {} now holds another key; that needs a new provider name in the EncryptionConfiguration and a restart", path.display())]
     OtherKey { path: PathBuf },
-    #[error("key file {} was replaced by one that cannot follow it: {source}; put the newer one back", path.display())]
+    #[error("key file {} was replaced by one that cannot follow it, so the newer one must be put back", path.display())]
     FallsBack { path: PathBuf, source: EditError },
 }
 

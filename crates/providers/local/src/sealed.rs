@@ -152,7 +152,7 @@ pub enum SealedError {
     #[error("{} exists already; an identity is never overwritten", .0.display())]
     IdentityExists(std::path::PathBuf),
     /// The operating system refused.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Io {
         /// The file.
         path: std::path::PathBuf,

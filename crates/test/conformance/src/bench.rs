@@ -67,7 +67,7 @@ pub enum BenchError {
         cause: String,
     },
     /// This process cannot make a runtime or a thread.
-    #[error("the load generator does not start: {0}")]
+    #[error("the load generator does not start")]
     Start(#[source] std::io::Error),
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
+use keystead_model::ErrorChain;
 use keystead_proto::kms_v1::key_management_service_client::KeyManagementServiceClient as V1;
 use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient as V2;
 use keystead_proto::{kms_v1, kms_v2};
@@ -106,7 +107,7 @@ impl Plugin {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             // tonic keeps a source only for what did not come from the plugin as a gRPC status.
             Ok(Err(status)) => match std::error::Error::source(&status) {
-                Some(cause) => Kind::Broken(chain(cause)),
+                Some(cause) => Kind::Broken(ErrorChain(cause).to_string()),
                 None => Kind::Rpc { code: status.code(), message: status.message().to_owned() },
             },
             Err(_) => Kind::Late(self.timeout),
@@ -201,15 +202,4 @@ pub(crate) fn quote(text: &str) -> String {
         shown.push_str("...");
     }
     shown
-}
-
-/// An error with its causes, outermost first, without those that only repeat what the one before ended with.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |it| it.source()).map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }

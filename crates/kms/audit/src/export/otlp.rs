@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keystead_model::ErrorChain;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
@@ -70,9 +71,9 @@ impl OtlpSink {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let answer = request.send().await.map_err(|error| causes(&error))?;
+        let answer = request.send().await.map_err(|error| ErrorChain(&error).to_string())?;
         let status = answer.status();
-        let body = answer.text().await.map_err(|error| causes(&error))?;
+        let body = answer.text().await.map_err(|error| ErrorChain(&error).to_string())?;
         if !status.is_success() {
             let said: String = body.chars().take(SHOWN).collect();
             return Err(format!("the collector answers {status}: {said:?}"));
@@ -88,18 +89,6 @@ impl OtlpSink {
         }
         Ok(())
     }
-}
-
-/// An error with what led to it: reqwest's own text says only that the request failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
 
 #[derive(Deserialize)]

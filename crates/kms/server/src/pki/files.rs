@@ -27,11 +27,11 @@ pub(super) fn read_pair(path: &Path) -> Result<Option<(KeyPair, CertificateDer<'
         return Err(content(path, format!("others can read this key (mode {mode:04o}): chmod 0600")));
     }
     let certificate = CertificateDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| content(path, format!("no certificate in it: {error}")))?;
+        .map_err(|_| content(path, "there is no certificate in PEM in it".to_owned()))?;
     // rcgen wants the key alone.
     let end = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(text.len());
     let key = KeyPair::from_pem(text.get(..end).unwrap_or_default())
-        .map_err(|error| content(path, format!("no key in it: {error}")))?;
+        .map_err(|_| content(path, "there is no private key in PEM in it".to_owned()))?;
     if !belongs(&key, &certificate) {
         return Err(content(path, "key and certificate do not belong together".to_owned()));
     }
@@ -55,7 +55,7 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     let text = read(path)?.unwrap_or_default();
     CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|error| content(path, format!("it holds something else than certificates: {error}")))
+        .map_err(|_| content(path, "it holds something else than certificates".to_owned()))
 }
 
 /// Writes certificates, for everyone to read.
@@ -126,4 +126,29 @@ fn io(path: &Path, source: std::io::Error) -> PkiError {
 
 fn content(path: &Path, problem: String) -> PkiError {
     PkiError::Content { path: path.to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use keystead_model::ErrorChain;
+
+    use super::*;
+
+    #[test]
+    fn an_error_does_not_repeat_what_stands_in_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("authority.pem");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
+        write_pair(&path, &key, certificate.der()).expect("written");
+        let good = fs::read_to_string(&path).expect("read");
+        for (from, to, problem) in [
+            ("-----END PRIVATE", "-----END OTHER", "there is no private key in PEM in it"),
+            ("BEGIN PRIVATE KEY-----\n", "BEGIN PRIVATE KEY-----", "there is no certificate in PEM in it"),
+        ] {
+            fs::write(&path, good.replacen(from, to, 1)).expect("written");
+            let error = read_pair(&path).expect_err("broken");
+            assert_eq!(ErrorChain(&error).to_string(), format!("{}: {problem}", path.display()));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use keystead_model::ErrorChain;
 use keystead_server::pki::{ClientKey, Pki, PkiError};
 use keystead_server::{GivenCertificate, Tls, TlsSettings};
 use rcgen::{CertificateParams, KeyPair};
@@ -187,7 +188,7 @@ fn given_files_that_cannot_be_used_are_named() {
     let pki = Arc::new(Pki::open(dir.path(), names(), Timestamp::now()).expect("made"));
     let open = |given: &GivenCertificate| {
         let settings = TlsSettings { given: Some(given.clone()), ..TlsSettings::default() };
-        Tls::open(settings, Arc::clone(&pki)).err().expect("refused").to_string()
+        ErrorChain(&Tls::open(settings, Arc::clone(&pki)).err().expect("refused")).to_string()
     };
     let given = write_given(dir.path(), "one.example.com");
     fs::set_permissions(&given.key, fs::Permissions::from_mode(0o644)).expect("set");

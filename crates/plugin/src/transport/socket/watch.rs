@@ -1,12 +1,12 @@
 //! Whether clients still reach the socket by its path, and listening anew when they do not.
 
-use std::error::Error;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use keystead_model::ErrorChain;
 use tokio::net::UnixListener;
 
 use super::SocketError;
@@ -115,8 +115,7 @@ impl Kept {
                         Some(listener)
                     }
                     Err(error) => {
-                        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                        self.watch.set_lost(Some(format!("{error}{cause}")));
+                        self.watch.set_lost(Some(ErrorChain(&error).to_string()));
                         None
                     }
                 }

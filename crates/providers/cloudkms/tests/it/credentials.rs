@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use keystead_model::ErrorChain;
 use keystead_provider::Provider;
 use keystead_provider_cloudkms::{CloudKmsProvider, CloudKmsSettings, Credentials};
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
@@ -149,10 +150,11 @@ fn what_is_wrong_is_said_and_no_secret_with_it() {
     ] {
         place.write_credentials(&text);
         let error = place.open().err().expect(words);
-        let said = format!("{error} {error:?} {:?}", error.hint());
+        let text = ErrorChain(&error).to_string();
+        let said = format!("{text} {error:?} {:?}", error.hint());
         assert!(said.contains(words), "{words}: {said}");
         assert!(!said.contains(canary), "{said}");
-        texts.insert(error.to_string());
+        texts.insert(text);
     }
     assert_eq!(texts.len(), 10, "every mistake has its own text");
 }

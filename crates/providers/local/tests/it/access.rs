@@ -3,6 +3,7 @@
 use std::os::unix::fs::{chown, symlink};
 
 use keystead_crypto::SystemRandom;
+use keystead_model::ErrorChain;
 use keystead_provider_local::{DiskError, Identity, LocalProvider, SealedError, create, edit, load, store};
 
 use crate::fixed::{NOW, Place, fresh, in_time, make_fifo, mode, numbers, set_mode};
@@ -127,5 +128,6 @@ fn longer_than_a_key_file_can_be_is_refused() {
     let place = Place::with_key_file();
     std::fs::write(place.key_file(), vec![b'#'; 10_000_000]).expect("written");
     let refused = load(&place.key_file()).err().expect("refused");
-    assert!(refused.to_string().contains("65537 bytes"), "no more than one byte too many is read: {refused}");
+    let refused = ErrorChain(&refused).to_string();
+    assert!(refused.contains("65537 bytes"), "no more than one byte too many is read: {refused}");
 }

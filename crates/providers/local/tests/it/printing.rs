@@ -1,11 +1,11 @@
 //! No error holds a key, in no form.
 
-use std::fmt::{Debug, Display};
+use std::error::Error;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use keystead_crypto::{CryptoFailed, Random};
-use keystead_model::KeyVersion;
+use keystead_model::{ErrorChain, KeyVersion};
 use keystead_provider::Provider;
 use keystead_provider_local::{Identity, KeyFile, create, edit, load, open_sealed, seal_to, store};
 
@@ -29,8 +29,8 @@ fn canary_file() -> KeyFile {
     file
 }
 
-fn assert_clean(error: &(impl Debug + Display)) {
-    for text in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
+fn assert_clean(error: &(impl Error + 'static)) {
+    for text in [ErrorChain(error).to_string(), format!("{error:?}"), format!("{error:#?}")] {
         for trace in
             [BASE64.encode([CANARY; 3]), "199, 199".to_owned(), "199,\n".to_owned(), "c7c7c7".repeat(6)]
         {

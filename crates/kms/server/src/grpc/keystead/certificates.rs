@@ -5,7 +5,7 @@ use keystead_keyservice::operations::{
     IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign, SignedCertificate,
 };
 use keystead_keyservice::{KmsError, MethodKind};
-use keystead_model::ErrorClass;
+use keystead_model::{ErrorChain, ErrorClass};
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::certificates_server::Certificates;
 use tonic::{Request, Response};
@@ -102,6 +102,6 @@ fn refused(error: PkiError) -> KmsError {
     if let PkiError::Invalid(text) = error {
         return KmsError::invalid(format!("{text}."));
     }
-    tracing::error!(%error, "a client certificate cannot be signed");
+    tracing::error!(error = %ErrorChain(&error), "a client certificate cannot be signed");
     KmsError::new(ErrorClass::Bug, "the certificate cannot be signed; the server's log says why")
 }
