@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use keystead_audit::{Head, HeadError, Problems, PublicKey, Reader, SignedHead, Verified, VerifyError};
+use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::{Value, json};
 
@@ -15,8 +16,6 @@ use crate::plugin::ReportFormat;
 
 /// How often `--follow` looks for more.
 const POLL: Duration = Duration::from_millis(200);
-/// A verification found a problem.
-const PROBLEM: u8 = 6;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum AuditCommand {
@@ -68,7 +67,7 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let key: Option<PublicKey> = args.public_key.as_deref().map(read).transpose()?;
     let head = match (&signed, &key) {
         (Some(signed), Some(key)) => {
-            Some(signed.verify(key).map_err(|error| Failure::from_error(&error).exit_code(PROBLEM))?)
+            Some(signed.verify(key).map_err(|error| Failure::from_error(&error).exit(Exit::Problem))?)
         }
         (Some(signed), None) => Some(signed.unverified()),
         (None, _) => None,
@@ -106,7 +105,7 @@ fn found(problems: &Problems) -> Failure {
     };
     let failure = kept.iter().fold(Failure::new(text), |it, problem| it.caused_by(problem.to_string()));
     let more = (*others > 0).then(|| format!("{others} more problems are not shown"));
-    failure.hint(more).exit_code(PROBLEM)
+    failure.hint(more).exit(Exit::Problem)
 }
 
 fn report(verified: &Verified, kept: Option<&Head>, signature: bool) -> String {

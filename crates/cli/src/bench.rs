@@ -8,6 +8,7 @@ use std::time::Duration;
 use keystead_conformance::bench::bare_tonic::Running;
 use keystead_conformance::bench::{self, BenchError, Options, Target};
 use keystead_conformance::{Kms, OptionsError, Socket};
+use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 
 use crate::plugin::ReportFormat;
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         );
     });
     let report = report.map_err(|error| match error {
-        BenchError::Target { .. } => Failure::from_error(&error).exit_code(4),
+        BenchError::Target { .. } => Failure::from_error(&error).exit(Exit::Unreachable),
         BenchError::Start(_) => Failure::from_error(&error),
     })?;
     print_result(&match args.format {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keystead_conformance::{Hooks, Kms, Options, OptionsError, Progress, Socket, UnknownCheck};
+use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 
 use crate::bench;
@@ -95,9 +96,9 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             format!("{text}\n")
         }
     })?;
-    match report.exit_code() {
+    match report.summary.fail {
         0 => Ok(()),
-        code => Err(Failure::new(format!("{} checks failed", report.summary.fail)).exit_code(code)),
+        failed => Err(Failure::new(format!("{failed} checks failed")).exit(Exit::Problem)),
     }
 }
 

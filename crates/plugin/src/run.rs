@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use keystead_model::ErrorChain;
+use keystead_model::{ErrorChain, Exit};
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 
 use crate::app::{App, refused_socket};
@@ -65,7 +65,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         }
         match running.stop().await {
             Drained::Clean => Ok(()),
-            Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit_code(70)),
+            Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit(Exit::Bug)),
             Drained::TimedOut => Err(Failure::new("calls under way did not end in time")),
         }
     })

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use keystead_model::causes_of;
+use keystead_model::{Exit, causes_of};
 
 use crate::log_queue::end_logs;
 
@@ -10,13 +10,13 @@ pub struct Failure {
     text: String,
     causes: Vec<String>,
     hint: Option<String>,
-    exit_code: u8,
+    exit: Exit,
 }
 
 impl Failure {
-    /// Failed or refused: exit code 1.
+    /// Failed or refused, unless [`Self::exit`] says otherwise.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), causes: Vec::new(), hint: None, exit_code: 1 }
+        Self { text: text.into(), causes: Vec::new(), hint: None, exit: Exit::Failed }
     }
 
     /// Takes an error and what caused it, each sentence once.
@@ -31,16 +31,16 @@ impl Failure {
         self
     }
 
-    /// Wrong usage or configuration text: exit code 2.
+    /// Wrong usage or configuration text.
     #[must_use]
     pub fn usage(self) -> Self {
-        self.exit_code(2)
+        self.exit(Exit::Usage)
     }
 
-    /// Any of the documented exit codes.
+    /// Says how the command ends.
     #[must_use]
-    pub fn exit_code(mut self, code: u8) -> Self {
-        self.exit_code = code;
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
         self
     }
 
@@ -53,7 +53,7 @@ impl Failure {
 
     /// For the end of `main`.
     pub fn code(&self) -> u8 {
-        self.exit_code
+        self.exit as u8
     }
 }
 

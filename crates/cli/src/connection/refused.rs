@@ -1,30 +1,17 @@
 //! What a person reads when a call fails.
 
-use std::error::Error;
-
+use keystead_model::{ErrorClass, Exit, causes_of};
 use keystead_runtime::Failure;
 use reqwest::{StatusCode, Url};
 use serde_json::Value;
 
 use super::settings::Credentials;
 
-/// Exit codes of `keystead`, as its help lists them.
-const UNREACHABLE: u8 = 4;
-const DENIED: u8 = 5;
-
 /// The server did not answer.
 pub(super) fn unreachable(error: &reqwest::Error, endpoint: &Url) -> Failure {
-    let mut causes = String::new();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let text = source.to_string();
-        if !causes.contains(&text) {
-            causes = if causes.is_empty() { text } else { format!("{causes}: {text}") };
-        }
-        cause = source.source();
-    }
+    let causes = causes_of(error).join(": ");
     let text = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
-    let failure = Failure::new(format!("the server at {endpoint} {text}")).exit_code(UNREACHABLE);
+    let failure = Failure::new(format!("the server at {endpoint} {text}")).exit(Exit::Unreachable);
     let failure = if causes.is_empty() { failure } else { failure.caused_by(causes.clone()) };
     failure.hint(if causes.to_lowercase().contains("certificate") {
         "KEYSTEAD_CA_FILE or --ca-file names the certificates of the authority that vouches for it".to_owned()
@@ -45,18 +32,11 @@ pub(super) fn answer(status: StatusCode, body: &Value, credentials: &Credentials
     let text = |name: &str| error.get(name).and_then(Value::as_str);
     let name = text("status").map_or_else(|| status.to_string(), str::to_owned);
     let message = text("message").unwrap_or("no reason given");
-    let failure = Failure::new(format!("{name}: {message}")).exit_code(exit_code(&name));
+    let exit = ErrorClass::of_status(&name).map_or(Exit::Failed, ErrorClass::exit);
+    let failure = Failure::new(format!("{name}: {message}")).exit(exit);
     let details = error.get("details").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let failure = details.iter().filter_map(cause).fold(failure, Failure::caused_by);
     failure.hint(hint(&name, details, credentials))
-}
-
-fn exit_code(status: &str) -> u8 {
-    match status {
-        "PERMISSION_DENIED" | "UNAUTHENTICATED" => DENIED,
-        "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "RESOURCE_EXHAUSTED" => UNREACHABLE,
-        _ => 1,
-    }
 }
 
 /// Details of `google.rpc` in a person's words; others say nothing to a person.
@@ -156,7 +136,17 @@ mod tests {
         );
         assert!(text.contains("caused by: KEY_DISABLED: k/1"), "{text}");
         assert_eq!(code, 1);
-        for (status, code) in [("UNAUTHENTICATED", 5), ("UNAVAILABLE", 4), ("ABORTED", 1), ("NOT_FOUND", 1)] {
+        for (status, code) in [
+            ("UNAUTHENTICATED", 5),
+            ("UNAVAILABLE", 4),
+            ("RESOURCE_EXHAUSTED", 4),
+            ("DEADLINE_EXCEEDED", 4),
+            ("ABORTED", 1),
+            ("NOT_FOUND", 1),
+            ("DATA_LOSS", 6),
+            ("INTERNAL", 70),
+            ("CANCELLED", 1),
+        ] {
             assert_eq!(shown(400, json!({"error": {"status": status, "message": "m"}})).1, code, "{status}");
         }
         assert_eq!(shown(502, json!({})).0, "error: 502 Bad Gateway: no reason given");

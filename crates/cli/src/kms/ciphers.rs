@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
@@ -17,8 +18,6 @@ use crate::session::Session;
 const MOST_PLAINTEXT: usize = 65_536;
 /// Generously more than the ciphertext of so much plaintext, as in gcloud.
 const MOST_CIPHERTEXT: usize = 2 * MOST_PLAINTEXT;
-/// "A verification found a problem", in the list of exit codes.
-const VERIFICATION: u8 = 6;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EncryptArgs {
@@ -229,7 +228,7 @@ fn check(answer: &Value, field: &str, data: &[u8]) -> Result<(), Failure> {
 }
 
 fn corrupt(what: &str) -> Failure {
-    Failure::new(format!("the answer is not to be trusted: {what}")).exit_code(VERIFICATION).hint(
+    Failure::new(format!("the answer is not to be trusted: {what}")).exit(Exit::Problem).hint(
         "try again; if it happens again, something between here and the server changes what is sent"
             .to_owned(),
     )
@@ -241,7 +240,7 @@ fn explain_mismatch(failure: Failure) -> Failure {
     if !(text.contains("The checksum in field") && text.contains("did not match")) {
         return failure;
     }
-    failure.exit_code(VERIFICATION).hint("the request was changed on its way: try again".to_owned())
+    failure.exit(Exit::Problem).hint("the request was changed on its way: try again".to_owned())
 }
 
 /// Text in JSON that stood for plaintext.

@@ -9,6 +9,7 @@ mod path;
 mod render;
 mod yaml;
 
+use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::Value;
 
@@ -70,7 +71,7 @@ impl OutputArgs {
     fn print_flat(&self, resources: Vec<Value>, default: &str, shape: Shape) -> Result<(), Failure> {
         let default: Format = default
             .parse()
-            .map_err(|error| Failure::new(format!("format {default}: {error}")).exit_code(70))?;
+            .map_err(|error| Failure::new(format!("format {default}: {error}")).exit(Exit::Bug))?;
         let format = match &self.format {
             Some(format) => format.clone().with_labels_of(&default),
             None => default,

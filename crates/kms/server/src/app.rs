@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use keystead_audit::{AuditLog, SignedHeads};
 use keystead_crypto::{Random, SecretBytes, SystemRandom};
 use keystead_keyservice::{Clock, KeyService, OpenError, Parts, RootDirectory, SystemClock, audit_clock};
+use keystead_model::Exit;
 use keystead_provider::{Guard, GuardSettings, Provider};
 use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
 use keystead_store::Store;
@@ -288,7 +289,7 @@ async fn open_store(path: &Path) -> Result<Arc<SqliteStore>, Failure> {
             "check {} and the room on its disk; `keystead server restore` takes a backup",
             path.display()
         ))),
-        Err(_) => Err(Failure::new("opening the database ended in a bug").exit_code(70)),
+        Err(_) => Err(Failure::new("opening the database ended in a bug").exit(Exit::Bug)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use keystead_model::ErrorChain;
+use keystead_model::{ErrorChain, Exit};
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
@@ -76,7 +76,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
 fn ended(drained: Drained) -> Result<(), Failure> {
     match drained {
         Drained::Clean => Ok(()),
-        Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit_code(70)),
+        Drained::Crashed => Err(Failure::new("a task crashed; the log says which").exit(Exit::Bug)),
         Drained::TimedOut => Err(Failure::new("something did not end in time; the log says what")),
     }
 }

@@ -79,11 +79,6 @@ impl Report {
         };
         Self { schema: 1, socket, serves, summary, findings }
     }
-
-    /// 6 when a check failed (a verification found a problem), else 0.
-    pub fn exit_code(&self) -> u8 {
-        if self.summary.fail > 0 { 6 } else { 0 }
-    }
 }
 
 impl fmt::Display for Report {

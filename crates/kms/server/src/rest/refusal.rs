@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use keystead_model::ErrorClass;
 use keystead_proto::descriptor_pool;
 use prost_reflect::{DynamicMessage, SerializeOptions, Value};
 use serde::Serialize;
@@ -101,45 +102,25 @@ fn details(encoded: &[u8]) -> Vec<serde_json::Value> {
     details.iter().filter_map(Value::as_message).filter_map(json).collect()
 }
 
-/// As `google.rpc.Code` documents them, but for one: with 501 gcloud tries again for half a minute, then speaks of the
-/// network and hides the sentence that says what is not served. With 400 it prints that sentence at once.
+/// As the table of error classes says, and for codes that no class has as `google.rpc.Code` documents them.
 fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::Unimplemented => {
-            StatusCode::BAD_REQUEST
-        }
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+    let status = match (ErrorClass::of_grpc_code(code.into()), code) {
+        (Some(class), _) => class.http_status(),
+        (None, Code::Ok) => 200,
+        (None, Code::OutOfRange) => 400,
+        (None, Code::Cancelled) => 499,
+        (None, _) => 500,
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// As `google.rpc.Code` writes it.
 pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
+    match (ErrorClass::of_grpc_code(code.into()), code) {
+        (Some(class), _) => class.status(),
+        (None, Code::Ok) => "OK",
+        (None, Code::OutOfRange) => "OUT_OF_RANGE",
+        (None, Code::Cancelled) => "CANCELLED",
+        (None, _) => "UNKNOWN",
     }
 }

@@ -235,7 +235,7 @@ pub(crate) async fn until_served(options: &Options) {
     let mut probe = options.clone();
     probe.only = select("socket-answers").unwrap();
     let end = Instant::now() + Duration::from_secs(10);
-    while check(&probe).await.exit_code() != 0 {
+    while check(&probe).await.summary.fail > 0 {
         assert!(Instant::now() < end, "the model does not start");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

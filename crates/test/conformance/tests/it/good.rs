@@ -33,7 +33,7 @@ async fn a_good_plugin_passes() {
         "v2-restart-version",
     ];
     assert_eq!(skipped, expected.into(), "{report}");
-    assert_eq!(report.exit_code(), 0);
+    assert_eq!(report.summary.fail, 0);
     assert_eq!(report.findings.len(), checks().count());
 }
 
@@ -82,7 +82,6 @@ async fn what_is_not_served_is_skipped_unless_asked_for() {
 async fn nobody_listens() {
     let dir = tempfile::tempdir().unwrap();
     let report = check(&options(&dir.path().join("none.sock"))).await;
-    assert_eq!(report.exit_code(), 6, "{report}");
     let fails = ["socket-answers", "socket-type", "v1-served", "v2-served"];
     assert_eq!(ids(&report, Verdict::Fail), fails.into(), "{report}");
     assert!(ids(&report, Verdict::Pass).is_empty(), "{report}");
