@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
-use std::time::Duration;
 
 use keystead_conformance::bench::bare_tonic::Running;
 use keystead_conformance::bench::{self, BenchError, Options, Target};
 use keystead_conformance::{Kms, OptionsError, Socket};
 use keystead_model::Exit;
-use keystead_runtime::{Failure, print_result};
+use keystead_runtime::{Failure, Span, print_result};
 
 use crate::plugin::ReportFormat;
 
@@ -29,8 +28,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,8,64", value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: Vec<u16>,
     /// How long to measure each operation with each number of clients, over all rounds
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
-    time: Duration,
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    time: Span,
     /// In how many rounds; figures are medians over them
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -66,7 +65,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let options = Options {
         v1,
         clients: args.clients.iter().copied().map(usize::from).collect(),
-        time: args.time,
+        time: args.time.get(),
         rounds: args.rounds,
         ..Options::new(targets)
     };

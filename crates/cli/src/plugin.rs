@@ -1,10 +1,8 @@
 //! `keystead plugin ...`
 
-use std::time::Duration;
-
 use keystead_conformance::{Hooks, Kms, Options, OptionsError, Progress, Socket, UnknownCheck};
 use keystead_model::Exit;
-use keystead_runtime::{Failure, print_result};
+use keystead_runtime::{Failure, Span, print_result};
 
 use crate::bench;
 
@@ -56,11 +54,11 @@ pub(crate) struct CheckArgs {
     #[arg(long = "hook", value_name = "NAME=CMD")]
     hooks: Vec<String>,
     /// Deadline of each call, as in the EncryptionConfiguration
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "3s")]
+    timeout: Span,
     /// Also leave a connection idle for so long: kube-apiserver is silent for 60 s between polls
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    idle: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    idle: Option<Span>,
     /// Only checks whose id starts with this; again for more
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
@@ -114,8 +112,8 @@ fn options(args: &CheckArgs) -> Result<Options, Failure> {
     let mut options = Options::new(socket);
     options.peer = args.peer_socket.clone();
     options.kms = args.kms;
-    options.timeout = args.timeout;
-    options.idle = args.idle;
+    options.timeout = args.timeout.get();
+    options.idle = args.idle.map(Span::get);
     options.hooks = hooks(&args.hooks)?;
     for id in &args.only {
         let selected = keystead_conformance::select(id);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use keystead_provider_cloudkms::CloudKmsSettings;
-use keystead_runtime::{Failure, LogFormat, LogLevel, read_config};
+use keystead_runtime::{AdminAddress, Failure, LogFormat, LogLevel, Span, from_string, read_config};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -209,11 +209,7 @@ impl GivenSettings {
             },
             status_version: self.status_version.unwrap_or_default(),
             provider,
-            admin: match self.admin {
-                None => Some(DEFAULT_ADMIN),
-                Some(AdminAddress::At(address)) => Some(address),
-                Some(AdminAddress::Off) => None,
-            },
+            admin: self.admin.map_or(Some(DEFAULT_ADMIN), AdminAddress::get),
             probe_interval,
             outage_bound,
             recheck_interval: DEFAULT_RECHECK_INTERVAL,
@@ -263,28 +259,6 @@ impl StatusVersion {
     }
 }
 
-/// A time such as `15s`, `1h` or `500ms`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub(crate) struct Span(Duration);
-
-impl Span {
-    fn get(self) -> Duration {
-        self.0
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not a time such as 15s, 2m or 1h"))
-    }
-}
-
 /// Permission bits in octal, such as `0600`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
@@ -302,40 +276,4 @@ impl FromStr for FileMode {
     }
 }
 
-/// An address, or `off`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub(crate) enum AdminAddress {
-    /// Listen there.
-    At(SocketAddr),
-    /// Do not listen.
-    Off,
-}
-
-impl FromStr for AdminAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self::Off);
-        }
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Ok(Self::At(address)),
-            _ => Err(format!("`{text}` is neither `off` nor a loopback address such as {DEFAULT_ADMIN}")),
-        }
-    }
-}
-
-macro_rules! from_string {
-    ($($type:ty),*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-    )*};
-}
-from_string!(Span, FileMode, AdminAddress);
+from_string!(FileMode);

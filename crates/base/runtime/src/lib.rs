@@ -10,6 +10,7 @@ mod log_limit;
 mod log_queue;
 mod output;
 mod process;
+mod setting;
 mod tasks;
 mod telemetry;
 
@@ -19,5 +20,6 @@ pub use failure::{Failure, exit};
 pub use log_queue::dropped_log_lines;
 pub use output::print_result;
 pub use process::{NotHardened, Notify, harden, termination};
+pub use setting::{AdminAddress, Span};
 pub use tasks::{Drained, Tasks};
 pub use telemetry::{LogFormat, LogLevel, start_logs};

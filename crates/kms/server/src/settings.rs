@@ -17,7 +17,7 @@ use keystead_audit::AuditSettings;
 use keystead_keyservice::Location;
 use keystead_model::destruction::InUseRule;
 use keystead_provider_cloudkms::CloudKmsSettings;
-use keystead_runtime::{ConfigFileError, Failure, LogFormat, LogLevel, read_config};
+use keystead_runtime::{AdminAddress, ConfigFileError, Failure, LogFormat, LogLevel, Span, read_config};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ use limits::GivenLimits;
 use locations::GivenLocation;
 use root_key::GivenRootKey;
 use tls::GivenTls;
-use values::{AdminAddress, GivenInUse, HostName, LoopbackAddress, Span};
+use values::{GivenInUse, HostName, LoopbackAddress};
 
 /// Where a server without settings listens.
 pub const DEFAULT_LISTEN: SocketAddr =

@@ -2,12 +2,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use keystead_audit::AuditSettings;
-use keystead_runtime::Failure;
+use keystead_runtime::{Failure, Span, from_string};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::exports::{self, GivenExport};
-use super::values::{Size, Span};
+use super::values::Size;
 use super::wrong;
 
 /// Below it, sealing would cost more than the records.
@@ -74,13 +74,7 @@ impl FromStr for Retention {
     }
 }
 
-impl TryFrom<String> for Retention {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+from_string!(Retention);
 
 impl GivenAudit {
     pub(super) fn or(self, other: Self) -> Self {

@@ -1,34 +1,12 @@
-//! Values with a form of their own, the same in the file, in flags and in the environment.
+//! Values of the server's settings with a form of their own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 use keystead_model::destruction::InUseRule;
+use keystead_runtime::from_string;
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-/// A time such as `15s`, `1h` or `500ms`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub(crate) struct Span(Duration);
-
-impl Span {
-    pub(crate) fn get(self) -> Duration {
-        self.0
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not a time such as 15s, 2m or 30days"))
-    }
-}
 
 /// A number of bytes such as `64MiB`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -87,30 +65,6 @@ impl FromStr for LoopbackAddress {
     }
 }
 
-/// An address, or `off`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub(crate) struct AdminAddress(Option<SocketAddr>);
-
-impl AdminAddress {
-    pub(crate) fn get(self) -> Option<SocketAddr> {
-        self.0
-    }
-}
-
-impl FromStr for AdminAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<SocketAddr>() {
-            _ if text == "off" => Ok(Self(None)),
-            Ok(address) if address.ip().is_loopback() => Ok(Self(Some(address))),
-            _ => Err(format!("`{text}` is neither `off` nor a loopback address such as 127.0.0.1:9444")),
-        }
-    }
-}
-
 /// A name or an address without a port.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
@@ -148,18 +102,7 @@ impl FromStr for HostName {
     }
 }
 
-macro_rules! from_string {
-    ($($type:ty),*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-    )*};
-}
-from_string!(Span, Size, LoopbackAddress, AdminAddress, HostName);
+from_string!(Size, LoopbackAddress, HostName);
 
 /// Which versions count as in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
