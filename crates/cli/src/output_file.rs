@@ -1,10 +1,10 @@
 //! Files that commands write: complete or not at all. What is there is neither emptied nor changed before all bytes are on the disk.
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind, Result, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use keystead_runtime::whole_file::{self, Readers, beside, sync_directory_of};
 use tempfile::NamedTempFile;
 
 /// Secrets are readable by their owner only, from the first byte on.
@@ -54,7 +54,7 @@ impl NewSecretFile {
                 file.write_all(data)?;
                 file.as_file().set_len(data.len() as u64)?;
                 file.as_file().sync_all()?;
-                let Err(refused) = file.persist_noclobber(target) else { return Ok(()) };
+                let Err(refused) = file.persist_noclobber(&target) else { return sync_directory_of(&target) };
                 let (_, kept) = refused.file.keep()?;
                 Err(Error::new(
                     refused.error.kind(),
@@ -67,38 +67,31 @@ impl NewSecretFile {
 
 /// Writes a file that only its owner can read, over one that is there.
 pub(crate) fn replace_secret(target: &Path, data: &[u8]) -> Result<()> {
-    replace(target, data, OWNER_ONLY, None)
+    match stream(target)? {
+        Some(mut stream) => stream.write_all(data).and_then(|()| stream.flush()),
+        None => whole_file::replace(&behind_links(target), data, Readers::Owner),
+    }
 }
 
 /// Writes a file, over one that is there, whose permissions stay.
 pub(crate) fn replace_public(target: &Path, data: &[u8]) -> Result<()> {
-    let kept = target.metadata().ok().map(|it| it.permissions());
-    replace(target, data, AS_UMASK_SAYS, kept)
-}
-
-fn replace(target: &Path, data: &[u8], mode: u32, kept: Option<Permissions>) -> Result<()> {
     if let Some(mut stream) = stream(target)? {
         return stream.write_all(data).and_then(|()| stream.flush());
     }
-    // A link stays a link: what it leads to is replaced. One that leads nowhere is replaced itself.
-    let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
-    let mut file = beside(&target, mode)?;
-    if let Some(kept) = kept {
-        file.as_file().set_permissions(kept)?;
+    let target = behind_links(target);
+    let mut file = beside(&target, AS_UMASK_SAYS)?;
+    if let Ok(there) = target.metadata() {
+        file.as_file().set_permissions(there.permissions())?;
     }
     file.write_all(data)?;
     file.as_file().sync_all()?;
-    file.persist(target)?;
-    Ok(())
+    file.persist(&target)?;
+    sync_directory_of(&target)
 }
 
-/// In the same directory, because only there a rename cannot fail halfway.
-fn beside(target: &Path, mode: u32) -> Result<NamedTempFile> {
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(directory)
+/// A link stays a link: what it leads to is replaced. One that leads nowhere is replaced itself.
+fn behind_links(target: &Path) -> PathBuf {
+    target.canonicalize().unwrap_or_else(|_| target.to_owned())
 }
 
 /// What is written as it comes. Standard output may lead to a file: opened anew it would be written from its start, or replaced.
@@ -115,6 +108,8 @@ fn stream(target: &Path) -> Result<Option<Box<dyn Write>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -13,6 +13,7 @@ mod process;
 mod setting;
 mod tasks;
 mod telemetry;
+pub mod whole_file;
 
 pub use admin::{Admin, Readiness, Report};
 pub use config_file::{ConfigFileError, parse_config, read_config};

@@ -11,12 +11,13 @@ use keystead_crypto::{Random, SecretBytes, SystemRandom};
 use keystead_keyservice::{Clock, KeyService, OpenError, Parts, RootDirectory, SystemClock, audit_clock};
 use keystead_model::Exit;
 use keystead_provider::{Guard, GuardSettings, Provider};
+use keystead_runtime::whole_file::{self, Readers};
 use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
 use keystead_store::Store;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::backup_folder::BackupFolder;
-use crate::data_dir::{self, DataDir, DataDirError, Endpoint};
+use crate::data_dir::{DataDir, DataDirError, Endpoint};
 use crate::front::Front;
 use crate::grpc::Api;
 use crate::health::Health;
@@ -320,7 +321,7 @@ fn endpoint(host_name: Option<&String>, address: Option<SocketAddr>) -> String {
 /// One line, as `gcloud` and `curl` read it.
 fn keep_token(path: &Path, token: &SecretBytes) -> std::io::Result<()> {
     let line = zeroize::Zeroizing::new([token.expose(), b"\n"].concat());
-    data_dir::replace(path, &line)
+    whole_file::replace(path, &line, Readers::Owner)
 }
 
 fn refused_open(error: &OpenError) -> Failure {

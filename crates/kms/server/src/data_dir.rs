@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use keystead_runtime::whole_file::{self, Readers};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use serde::Serialize;
@@ -139,20 +140,7 @@ impl DataDir {
     pub(crate) fn write_endpoint(&self, endpoint: &Endpoint) -> Result<(), DataDirError> {
         let path = self.join("endpoint.json");
         let text = serde_json::to_vec_pretty(endpoint).map_err(std::io::Error::other);
-        text.and_then(|text| replace(&path, &text)).map_err(|source| DataDirError::Io {
-            action: "write",
-            path,
-            source,
-        })
+        text.and_then(|text| whole_file::replace(&path, &text, Readers::Owner))
+            .map_err(|source| DataDirError::Io { action: "write", path, source })
     }
-}
-
-/// Writes a file of mode 0600 whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use keystead_runtime::whole_file::FileError;
 use rustls::pki_types::CertificateDer;
 
 pub use client::{ClientKey, IssuedCertificate};
@@ -44,8 +45,11 @@ struct State {
 /// Why the certificates cannot be used or made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    /// A file could not be read or written.
-    #[error("cannot use {}", path.display())]
+    /// A file cannot be read, or others could read a key.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

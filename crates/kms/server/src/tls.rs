@@ -1,7 +1,7 @@
 //! What the TLS port shows and whom it lets in; changed under way, connection by connection.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use keystead_model::ErrorChain;
+use keystead_runtime::whole_file::{self, FileError, Readers};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,6 +25,9 @@ use crate::pki::{Pki, PkiError};
 
 /// How soon a replaced file is seen.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Longest certificate or key file that is read, in bytes: a bundle of every public certificate authority has 250 KiB.
+const MAX_LEN: usize = 1024 * 1024;
 
 /// How the TLS port is set up.
 #[derive(Clone, Debug, Default)]
@@ -51,28 +55,15 @@ pub enum TlsError {
     /// Our own certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The operating system refused.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    /// A given file cannot be read, or everyone could read the key.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file holds no certificates, or something that is not PEM. What the parser says is left out, here and for keys: it
     /// repeats what stands in the file, which may be a key.
-    #[error("there are no certificates in PEM in {}", .0.display())]
+    #[error("{}: there is no certificate in PEM in it", .0.display())]
     NoCertificates(PathBuf),
-    /// A key that is no secret.
-    #[error("everyone can read the key {} (mode {mode:04o}): chmod 0600", path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
     /// A file holds no key.
-    #[error("there is no private key in PEM in {}", .0.display())]
+    #[error("{}: there is no key in PEM in it", .0.display())]
     NoKey(PathBuf),
     /// Key and certificate together.
     #[error("the server's certificate and key cannot be used")]
@@ -240,27 +231,20 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = fs::read(path).map_err(io(path))?;
+    let (text, _) = whole_file::read(path, Readers::Everybody, MAX_LEN)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificates(path.to_owned()))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = fs::read(path).map(zeroize::Zeroizing::new).map_err(io(path))?;
-    let mode = fs::metadata(path).map_err(io(path))?.permissions().mode() & 0o777;
-    if mode & 0o007 != 0 {
-        return Err(TlsError::Mode { path: path.to_owned(), mode });
-    }
+    let (text, _) = whole_file::read(path, Readers::Group, MAX_LEN)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey(path.to_owned()))
-}
-
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TlsError {
-    let path = path.to_owned();
-    move |source| TlsError::Io { path, source }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -273,8 +257,8 @@ mod tests {
         let shown = |error: TlsError| format!("{} {error:?}", ErrorChain(&error));
         let name = path.display();
         let key = shown(read_key(&path).expect_err("no key"));
-        assert_eq!(key, format!("there is no private key in PEM in {name} NoKey({path:?})"));
+        assert_eq!(key, format!("{name}: there is no key in PEM in it NoKey({path:?})"));
         let chain = shown(read_chain(&path).expect_err("no certificate"));
-        assert_eq!(chain, format!("there are no certificates in PEM in {name} NoCertificates({path:?})"));
+        assert_eq!(chain, format!("{name}: there is no certificate in PEM in it NoCertificates({path:?})"));
     }
 }

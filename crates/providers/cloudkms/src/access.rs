@@ -8,12 +8,12 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keystead_model::ErrorClass;
 use keystead_provider::ProviderError;
+use keystead_runtime::whole_file::ReadFile;
 use rustls::ClientConfig;
 use tonic::transport::Channel;
 
 use crate::connector::connect;
 use crate::google::GoogleCredentials;
-use crate::private_file::{ReadFile, stamp};
 use crate::service_account::ServiceAccount;
 use crate::transport::Transport;
 use crate::watched::ClientRefused;
@@ -64,7 +64,7 @@ impl Access {
     /// Whether every file is still the one that was read.
     pub(crate) fn is_current(&self) -> bool {
         self.files.iter().all(ReadFile::is_current)
-            && self.absent.as_deref().is_none_or(|path| stamp(path).is_none())
+            && self.absent.as_deref().is_none_or(|path| path.metadata().is_err())
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
+use keystead_runtime::whole_file::FileError;
+
 use crate::credentials_file::InvalidJson;
 use crate::endpoint::InvalidEndpoint;
-use crate::private_file::FileError;
 use crate::service_account::InvalidServiceAccount;
 use crate::tls::TlsError;
 use crate::{InvalidToken, TokenId};

@@ -11,6 +11,7 @@ mod sealed;
 
 pub use disk::{DiskError, create, edit, load, store};
 pub use key_file::{EditError, KeyFile, KeyFileError, VersionInfo};
+pub use keystead_runtime::whole_file::FileError;
 pub use provider::LocalProvider;
 pub use sealed::{Identity, Recipient, SealedError, open_sealed, seal_to};
 

@@ -1,12 +1,12 @@
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystead_crypto::{MESSAGE_OVERHEAD, OpenError, Purpose, Random, Secret32, open, seal};
 use keystead_model::{ErrorChain, ErrorClass, KeyVersion};
 use keystead_provider::{Description, Pending, Provider, ProviderError, Wrapped};
+use keystead_runtime::whole_file::ReadFile;
 
-use crate::disk::{DiskError, Loaded, Stamp, load_open, stamp};
+use crate::disk::{DiskError, load_open};
 use crate::{EditError, KIND, KeyFile};
 
 /// Serves the key file as it is now. Every call looks whether the file was replaced; one that has turned bad is reported
@@ -20,10 +20,7 @@ pub struct LocalProvider {
 
 struct Current {
     file: Arc<KeyFile>,
-    /// Keeps the stamp of the file in use from being another file's.
-    _open: File,
-    /// Of the file in use.
-    seen: Option<Stamp>,
+    read: ReadFile,
     /// Why the file that is there now is not used.
     refused: Option<String>,
 }
@@ -31,16 +28,11 @@ struct Current {
 impl LocalProvider {
     /// Reads the key file.
     pub fn open(path: &Path, random: Arc<dyn Random>) -> Result<Self, DiskError> {
-        let Loaded { file, stamp, open } = load_open(path)?;
+        let (file, read) = load_open(path)?;
         Ok(Self {
             path: path.to_owned(),
             description: Description { kind: KIND, key_name: file.id() },
-            current: Mutex::new(Current {
-                file: Arc::new(file),
-                _open: open,
-                seen: Some(stamp),
-                refused: None,
-            }),
+            current: Mutex::new(Current { file: Arc::new(file), read, refused: None }),
             random,
         })
     }
@@ -59,17 +51,9 @@ impl LocalProvider {
     fn current(&self) -> Arc<KeyFile> {
         let mut current = self.lock();
         // One that cannot be used is read again each time: what kept it from being read may be over.
-        if current.refused.is_some() || stamp(&self.path).ok() != current.seen {
+        if current.refused.is_some() || !current.read.is_current() {
             match self.reload(&current.file) {
-                Ok(loaded) => {
-                    *current = Current {
-                        file: Arc::new(loaded.file),
-                        _open: loaded.open,
-                        // What was read, which may be newer than what was seen first.
-                        seen: Some(loaded.stamp),
-                        refused: None,
-                    };
-                }
+                Ok((file, read)) => *current = Current { file: Arc::new(file), read, refused: None },
                 Err(error) => {
                     let reason = ErrorChain(&error).to_string();
                     if current.refused.as_ref() != Some(&reason) {
@@ -85,17 +69,15 @@ impl LocalProvider {
         Arc::clone(&current.file)
     }
 
-    fn reload(&self, last: &KeyFile) -> Result<Loaded, ReloadError> {
-        let mut loaded = load_open(&self.path)?;
-        let file = &loaded.file;
+    fn reload(&self, last: &KeyFile) -> Result<(KeyFile, ReadFile), ReloadError> {
+        let (mut file, read) = load_open(&self.path)?;
         if file.id() != self.description.key_name {
             return Err(ReloadError::OtherKey { path: self.path.clone() });
         }
         file.can_follow(last).map_err(|source| ReloadError::FallsBack { path: self.path.clone(), source })?;
-        loaded.file.remember(last);
-        let file = &loaded.file;
+        file.remember(last);
         tracing::info!(primary = file.primary(), activation = file.activation(), "key file read again");
-        Ok(loaded)
+        Ok((file, read))
     }
 
     fn wrap_now(&self, key: &Secret32) -> Result<Wrapped, ProviderError> {

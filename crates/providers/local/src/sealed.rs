@@ -15,12 +15,12 @@ use std::{fmt, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use keystead_runtime::whole_file::{self, FileError, Readers};
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256 as HPKE;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey};
 use zeroize::Zeroizing;
 
-use crate::disk::{read_private, write_new_private};
-use crate::{DiskError, KeyFile, KeyFileError};
+use crate::{KeyFile, KeyFileError};
 
 const FIRST_LINE: &str = "keystead-sealed-key-file 1";
 const RECIPIENT_PREFIX: &str = "keystead-recipient-1:";
@@ -77,7 +77,7 @@ impl Identity {
         keys.extend_from_slice(&self.public);
         let encoded = Zeroizing::new(BASE64.encode(&*keys));
         let text = Zeroizing::new(format!("{IDENTITY_PREFIX}{}\n", *encoded));
-        write_new_private(path, text.as_bytes()).map_err(|source| match source.kind() {
+        whole_file::create(path, text.as_bytes(), Readers::Owner).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => SealedError::IdentityExists(path.to_owned()),
             _ => SealedError::Io { path: path.to_owned(), source },
         })
@@ -85,8 +85,12 @@ impl Identity {
 
     /// Reads what [`Self::save`] wrote. Refuses, like a key file, one that others can read.
     pub fn load(path: &Path) -> Result<Self, SealedError> {
-        let (bytes, _) = read_private(path, MAX_IDENTITY_LEN)?;
         let wrong = || SealedError::Identity(path.to_owned());
+        let (bytes, _) =
+            whole_file::read(path, Readers::Owner, MAX_IDENTITY_LEN).map_err(|error| match error {
+                FileError::TooLong { .. } => wrong(),
+                error => error.into(),
+            })?;
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
         let encoded = text.trim().strip_prefix(IDENTITY_PREFIX).ok_or_else(wrong)?;
         let keys = Zeroizing::new(BASE64.decode(encoded).map_err(|_| wrong())?);
@@ -144,7 +148,7 @@ pub enum SealedError {
     Crypto,
     /// The identity was not read.
     #[error(transparent)]
-    Disk(#[from] DiskError),
+    File(#[from] FileError),
     /// Not an identity file.
     #[error("{} is not an identity: it must hold one line that starts with `{IDENTITY_PREFIX}`", .0.display())]
     Identity(std::path::PathBuf),

@@ -1,12 +1,11 @@
 //! Files of `tls/`: written whole or not at all, keys for the owner only.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keystead_runtime::whole_file::{self, FileError, Readers};
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,24 +13,21 @@ use zeroize::Zeroizing;
 
 use super::PkiError;
 
-const OWNER_ONLY: u32 = 0o600;
-const EVERYONE_READS: u32 = 0o644;
+/// Longest file that is read, in bytes. Each authority that was retired and has not ended adds less than 1 KiB.
+const MAX_LEN: usize = 1024 * 1024;
 /// Characters in a line of PEM.
 const LINE_LEN: usize = 64;
 
 /// Reads a key and its certificate from one file; none when there is no file.
 pub(super) fn read_pair(path: &Path) -> Result<Option<(KeyPair, CertificateDer<'static>)>, PkiError> {
-    let Some(text) = read(path)? else { return Ok(None) };
-    let mode = fs::metadata(path).map_err(|source| io(path, source))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(content(path, format!("others can read this key (mode {mode:04o}): chmod 0600")));
-    }
-    let certificate = CertificateDer::from_pem_slice(text.as_bytes())
+    let Some(bytes) = read(path, Readers::Owner)? else { return Ok(None) };
+    let certificate = CertificateDer::from_pem_slice(&bytes)
         .map_err(|_| content(path, "there is no certificate in PEM in it".to_owned()))?;
     // rcgen wants the key alone.
+    let text = str::from_utf8(&bytes).unwrap_or_default();
     let end = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(text.len());
     let key = KeyPair::from_pem(text.get(..end).unwrap_or_default())
-        .map_err(|_| content(path, "there is no private key in PEM in it".to_owned()))?;
+        .map_err(|_| content(path, "there is no key in PEM in it".to_owned()))?;
     if !belongs(&key, &certificate) {
         return Err(content(path, "key and certificate do not belong together".to_owned()));
     }
@@ -47,20 +43,20 @@ pub(super) fn write_pair(
     let key = Zeroizing::new(key.serialize_pem());
     let certificate = certificate_to_pem(certificate);
     let text = Zeroizing::new([key.as_str(), &certificate].concat());
-    write(path, text.as_bytes(), OWNER_ONLY)
+    write(path, text.as_bytes(), Readers::Owner)
 }
 
 /// Reads certificates; none when there is no file.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
-    let text = read(path)?.unwrap_or_default();
-    CertificateDer::pem_slice_iter(text.as_bytes())
+    let text = read(path, Readers::Everybody)?.unwrap_or_default();
+    CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|_| content(path, "it holds something else than certificates".to_owned()))
 }
 
 /// Writes certificates, for everyone to read.
 pub(super) fn write_certificates(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<(), PkiError> {
-    write(path, certificates_to_pem(certificates).as_bytes(), EVERYONE_READS)
+    write(path, certificates_to_pem(certificates).as_bytes(), Readers::Everybody)
 }
 
 /// One after the other.
@@ -70,7 +66,7 @@ pub(super) fn certificates_to_pem(certificates: &[CertificateDer<'_>]) -> String
 
 /// Puts one file in the place of another.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), PkiError> {
-    fs::rename(from, to).and_then(|()| sync_directory(to)).map_err(|source| io(to, source))
+    fs::rename(from, to).and_then(|()| whole_file::sync_directory_of(to)).map_err(|source| io(to, source))
 }
 
 fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
@@ -93,31 +89,16 @@ fn belongs(key: &KeyPair, certificate: &CertificateDer<'_>) -> bool {
         .is_ok_and(|(_, parsed)| parsed.public_key().subject_public_key.data == key.public_key_raw())
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<String>>, PkiError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Zeroizing::new(text))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(io(path, source)),
+fn read(path: &Path, readers: Readers) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
+    match whole_file::read(path, readers, MAX_LEN) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(FileError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let written = || -> std::io::Result<()> {
-        let mut file =
-            tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(directory)?;
-        file.write_all(bytes)?;
-        // Not what the umask left of it.
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        sync_directory(path)
-    };
-    written().map_err(|source| io(path, source))
-}
-
-fn sync_directory(path: &Path) -> std::io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), PkiError> {
+    whole_file::replace(path, bytes, readers).map_err(|source| io(path, source))
 }
 
 fn io(path: &Path, source: std::io::Error) -> PkiError {
@@ -142,11 +123,12 @@ mod tests {
         let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
         write_pair(&path, &key, certificate.der()).expect("written");
         let good = fs::read_to_string(&path).expect("read");
-        for (from, to, problem) in [
-            ("-----END PRIVATE", "-----END OTHER", "there is no private key in PEM in it"),
-            ("BEGIN PRIVATE KEY-----\n", "BEGIN PRIVATE KEY-----", "there is no certificate in PEM in it"),
+        let (_, certificate) = good.split_at(good.find("-----BEGIN CERTIFICATE").expect("a certificate"));
+        for (key, problem) in [
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "there is no key in PEM in it"),
+            ("-----BEGIN PRIVATE KEY----- MC4CAQAwBQYDK2VwBCIE", "there is no certificate in PEM in it"),
         ] {
-            fs::write(&path, good.replacen(from, to, 1)).expect("written");
+            fs::write(&path, format!("{key}\n{certificate}")).expect("written");
             let error = read_pair(&path).expect_err("broken");
             assert_eq!(ErrorChain(&error).to_string(), format!("{}: {problem}", path.display()));
         }

@@ -100,7 +100,7 @@ fn check_config_looks_at_files_and_makes_nothing() {
     place.write("bad.pem", "nothing");
     for (args, name) in [
         (&["--tls-certificate", "bad.pem", "--tls-key", "bad.pem"][..], "bad.pem: there is no certificate"),
-        (&["--tls-certificate", "no.pem", "--tls-key", "no.pem"], "no.pem: No such file"),
+        (&["--tls-certificate", "no.pem", "--tls-key", "no.pem"], "no.pem does not exist"),
         (&["--tls-client-ca", "bad.pem"], "bad.pem: there is no certificate"),
     ] {
         let args = [&["--data-dir", "a", "--check-config"], args].concat();
@@ -146,7 +146,7 @@ fn every_setting_has_a_flag_and_a_variable() {
             "locations" => continue,
             "limits" => vec!["max-connections".into(), "max-connections-per-source".into()],
             "tls" | "audit" => {
-                let name = format!("Given{}{}", field[..1].to_uppercase(), &field[1..]);
+                let name = format!("Partial{}{}", field[..1].to_uppercase(), &field[1..]);
                 let section = schema["$defs"][&name]["properties"].as_object().expect("a section");
                 let one = section.keys().filter(|name| *name != "exports");
                 one.map(|name| format!("{field}-{}", kebab(name))).collect()
@@ -173,10 +173,10 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         place.run_in(&[&["--config", "server.yaml", "--check-config"], args].concat(), environment).stderr
     };
     let environment = [("KEYSTEAD_SERVER_TLS_CERTIFICATE", "of-env"), ("KEYSTEAD_SERVER_TLS_KEY", "of-env")];
-    assert!(check(&[], &[]).contains("of-file: No such file"));
-    assert!(check(&[], &environment).contains("of-env: No such file"));
+    assert!(check(&[], &[]).contains("of-file does not exist"));
+    assert!(check(&[], &environment).contains("of-env does not exist"));
     let flags = ["--tls-certificate", "of-flag", "--tls-key", "of-flag"];
-    assert!(check(&flags, &environment).contains("of-flag: No such file"));
+    assert!(check(&flags, &environment).contains("of-flag does not exist"));
 }
 
 #[test]

@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
+use keystead_runtime::whole_file::{FileError, ReadFile, Readers, read};
 use zeroize::Zeroizing;
 
 use super::{Access, Bearer, Expiry};
 use crate::credentials_file::{Content, CredentialsFile, GivenToken, ServiceAccountFile};
 use crate::google::GoogleCredentials;
-use crate::private_file::{Access as Readers, FileError, ReadFile, read};
 use crate::service_account::ServiceAccount;
 use crate::tls::{ClientIdentity, Roots, client_config};
 use crate::watched::ClientRefused;
 use crate::{AccessError, CloudKmsSettings, Credentials, Endpoint, InvalidToken, Token, TokenId};
+
+/// Longest file that is read, in bytes: a bundle of every public certificate authority has 250 KiB.
+const MAX_LEN: usize = 1024 * 1024;
 
 /// What was read so far.
 #[derive(Default)]
@@ -80,7 +83,7 @@ impl Loading {
     }
 
     fn read(&mut self, path: &Path, readers: Readers) -> Result<Zeroizing<Vec<u8>>, AccessError> {
-        let (bytes, file) = read(path, readers)?;
+        let (bytes, file) = read(path, readers, MAX_LEN)?;
         self.files.push(file);
         Ok(bytes)
     }
@@ -185,7 +188,7 @@ impl Loading {
             (None, None) => None,
         };
         match (path, &file.ca) {
-            (Some(path), _) => Ok(Roots::Pem(self.read(&path, Readers::Anybody)?.to_vec())),
+            (Some(path), _) => Ok(Roots::Pem(self.read(&path, Readers::Everybody)?.to_vec())),
             (None, Some(text)) => Ok(Roots::Pem(text.clone().into_bytes())),
             (None, None) => Ok(Roots::System),
         }
@@ -199,7 +202,7 @@ impl Loading {
         match (&file.client_certificate_file, &file.client_key_file) {
             (None, None) => Ok(None),
             (Some(certificate), Some(key)) => Ok(Some(ClientIdentity {
-                certificates: self.read(&directory.join(certificate), Readers::Anybody)?.to_vec(),
+                certificates: self.read(&directory.join(certificate), Readers::Everybody)?.to_vec(),
                 key: self.read(&directory.join(key), Readers::Owner)?,
             })),
             _ => Err(AccessError::HalfCertificate),

@@ -171,10 +171,7 @@ fn others_must_not_be_able_to_read_it() {
                 assert!(!good, "{mode:o}: {error}");
                 assert_eq!(
                     error.to_string(),
-                    format!(
-                        "{} has mode {mode:04o}: others can read or change the secrets in it",
-                        path.display()
-                    )
+                    format!("{} has mode {mode:04o}: others can read or change it", path.display())
                 );
                 assert!(error.hint().expect("a hint").contains("chmod 0600"));
             }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use keystead_provider_local::{
-    DiskError, Identity, KeyFileError, Recipient, SealedError, open_sealed, seal_to,
+    FileError, Identity, KeyFileError, Recipient, SealedError, open_sealed, seal_to,
 };
 
 use crate::fixed::{Place, mode, set_mode, three_versions};
@@ -124,7 +124,7 @@ fn identity_that_others_can_read_is_refused() {
         set_mode(&path, bits);
         let refused = Identity::load(&path).err();
         let expected =
-            matches!(refused, Some(SealedError::Disk(DiskError::Mode { mode, .. })) if mode == bits);
+            matches!(refused, Some(SealedError::File(FileError::Mode { mode, .. })) if mode == bits);
         assert!(expected, "{refused:?}");
     }
 }
@@ -147,7 +147,7 @@ fn what_is_no_identity_is_refused() {
         assert!(matches!(Identity::load(&path), Err(SealedError::Identity(_))), "{what}");
     }
     let missing = Identity::load(&place.path("nothing")).err();
-    assert!(matches!(missing, Some(SealedError::Disk(DiskError::Missing(_)))), "{missing:?}");
+    assert!(matches!(missing, Some(SealedError::File(FileError::Missing(_)))), "{missing:?}");
 }
 
 #[test]
