@@ -1,8 +1,5 @@
 //! The accept loop: who may connect, how many at once, and how to go on after errors.
 
-#[cfg(test)]
-mod tests;
-
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,3 +116,6 @@ fn looks() -> Interval {
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

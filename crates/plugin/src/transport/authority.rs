@@ -8,8 +8,6 @@
 //! This module does no I/O. It can go the day h2 relaxes (hyperium/h2 #487).
 
 mod hpack;
-#[cfg(test)]
-mod tests;
 
 pub use hpack::HpackError;
 use std::ops::Range;
@@ -234,3 +232,6 @@ const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
+
+#[cfg(test)]
+mod tests;

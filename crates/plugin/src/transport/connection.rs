@@ -1,8 +1,5 @@
 //! One accepted connection.
 
-#[cfg(test)]
-mod tests;
-
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -189,3 +186,6 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(5);
 const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// A call of kube-apiserver is about 300 bytes, so this takes in some 25 calls at once.
 const READ_SIZE: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,6 @@ mod address;
 mod directory;
 mod error;
 mod file;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::io;
@@ -144,3 +142,6 @@ fn bind_abstract(name: &str) -> Result<UnixListener, SocketError> {
         _ => SocketError::Io { action: "listen on", name: format!("@{name}"), source },
     })
 }
+
+#[cfg(test)]
+mod tests;
