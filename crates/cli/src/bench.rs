@@ -70,10 +70,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         ..Options::new(targets)
     };
     let report = bench::run(&options, |cell| {
-        eprintln!(
-            "{}: {:?}, {} clients: {:.0} calls/s",
-            cell.target, cell.operation, cell.clients, cell.rate
-        );
+        eprintln!("{}: {:?}, {} clients: {:.0} calls/s", cell.target, cell.method, cell.clients, cell.rate);
     });
     let report = report.map_err(|error| match error {
         BenchError::Target { .. } => Failure::from_error(&error).exit(Exit::Unreachable),

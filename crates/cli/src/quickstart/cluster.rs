@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use keystead_crypto::sha256;
-use keystead_etcd::{Connection, Etcd, Inventory, Layout, inventory};
+use keystead_etcd::{Connection, Etcd, Layout, StoredCounts, inventory};
 use keystead_testkit::api::{Kind, Object};
 use keystead_testkit::control_plane::{
     ApiServer, ControlPlane, EncryptionProvider, Options, encryption_config,
@@ -139,7 +139,7 @@ impl Cluster for RealCluster {
         Ok(entry.with_context(|| format!("etcd has no {key}"))?.value.to_vec())
     }
 
-    async fn inventory(&mut self) -> Result<Inventory> {
+    async fn inventory(&mut self) -> Result<StoredCounts> {
         let etcd = self.etcd().await?;
         Ok(inventory(&mut etcd.scan(SECRETS_PREFIX), &Layout::default()).await?)
     }

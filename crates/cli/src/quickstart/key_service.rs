@@ -152,7 +152,7 @@ impl PluginKey {
     }
 
     /// The same for a person.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn printed(&self) -> String {
         format!(
             "   KMS_KEY_ID={KEY_NAME}\n   KMS_USER_ID={}   the public id of its token; the token is in {}, mode 0600",
             self.user,

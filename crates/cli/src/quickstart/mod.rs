@@ -37,14 +37,14 @@ pub(crate) struct QuickstartArgs {
 }
 
 pub(crate) fn run(args: &QuickstartArgs) -> Result<(), Failure> {
-    let told = crate::runtime()?.block_on(async {
+    let ended = crate::runtime()?.block_on(async {
         tokio::select! {
-            told = tell(args) => told,
+            ended = tell(args) => ended,
             // Everything is dropped, and so ended, on the way out.
             interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for Ctrl-C"),
         }
     });
-    told.map_err(|error| Failure::from_error(error.as_ref()))
+    ended.map_err(|error| Failure::from_error(error.as_ref()))
 }
 
 async fn tell(args: &QuickstartArgs) -> Result<()> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use keystead_crypto::{Random, Secret32, SystemRandom};
 use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, Stored, WrappedSeed};
-use keystead_etcd::{Inventory, Layout, Tally};
+use keystead_etcd::{Layout, StoredCounts, Tally};
 use keystead_testkit::kms_client::{Encrypted, KmsClient};
 use zeroize::Zeroizing;
 
@@ -140,7 +140,7 @@ impl Cluster for SimulatedCluster {
         self.stored.get(&etcd_key(name)).cloned().with_context(|| format!("there is no Secret {name}"))
     }
 
-    async fn inventory(&mut self) -> Result<Inventory> {
+    async fn inventory(&mut self) -> Result<StoredCounts> {
         let mut tally = Tally::new(Layout::default());
         for (key, value) in &self.stored {
             tally.add(key.as_bytes(), value);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use keystead_etcd::{Encryption, Inventory};
+use keystead_etcd::{Encryption, StoredCounts};
 
 use super::key_service::KeyService;
 use super::narration::Narration;
@@ -32,7 +32,7 @@ pub(super) trait Cluster {
     /// The stored value of a Secret, as etcd has it.
     async fn stored(&mut self, name: &str) -> Result<Vec<u8>>;
     /// Counts what is stored.
-    async fn inventory(&mut self) -> Result<Inventory>;
+    async fn inventory(&mut self) -> Result<StoredCounts>;
 }
 
 /// What goes on running when the story is told.
@@ -60,7 +60,7 @@ pub(super) async fn tell(
     let key = service.make_key(narration).await?;
 
     narration.step("The plugin");
-    narration.say(&key.told());
+    narration.say(&key.printed());
     let mut plugin = PluginProcess::start(directory, &key.flags()).await?;
     let old = plugin.key_id().await?;
     narration.say(&format!(
@@ -115,7 +115,7 @@ pub(super) async fn tell(
     Ok(Running { service, _plugin: plugin })
 }
 
-fn counts(narration: &Narration, inventory: &Inventory) {
+fn counts(narration: &Narration, inventory: &StoredCounts) {
     for group in inventory.groups.iter().filter(|group| group.resource == "secrets") {
         let under = match &group.encryption {
             Encryption::KmsV2 { key_id, .. } => format!("key_id {key_id}"),
@@ -126,7 +126,7 @@ fn counts(narration: &Narration, inventory: &Inventory) {
     }
 }
 
-fn on_key(inventory: &Inventory, wanted: &str) -> u64 {
+fn on_key(inventory: &StoredCounts, wanted: &str) -> u64 {
     let groups = inventory
         .groups
         .iter()

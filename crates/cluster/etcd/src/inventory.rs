@@ -13,7 +13,7 @@ use crate::stored::{PlainFormat, StaticCipher, Stored};
 /// # Errors
 ///
 /// Where etcd does not answer. Values that nobody can read are counted and named in the result.
-pub async fn inventory(scanner: &mut Scanner, layout: &Layout) -> Result<Inventory, ReadError> {
+pub async fn inventory(scanner: &mut Scanner, layout: &Layout) -> Result<StoredCounts, ReadError> {
     let mut tally = Tally::new(layout.clone());
     while let Some(page) = scanner.next_page().await? {
         for entry in &page.entries {
@@ -21,7 +21,7 @@ pub async fn inventory(scanner: &mut Scanner, layout: &Layout) -> Result<Invento
         }
     }
     let revisions = scanner.revisions();
-    Ok(Inventory {
+    Ok(StoredCounts {
         first_revision: revisions.map(|(first, _)| first),
         last_revision: revisions.map(|(_, last)| last),
         ..tally.finish()
@@ -39,7 +39,7 @@ pub struct Layout {
 
 /// What is stored, and how. Equal contents give equal text, in a stable order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Inventory {
+pub struct StoredCounts {
     /// The revision of the first page; none for a snapshot file.
     pub first_revision: Option<i64>,
     /// The revision of the last page: not the first one where etcd was compacted during the scan.
@@ -171,14 +171,14 @@ impl Tally {
     }
 
     /// What was counted. It has no revisions: those are the scan's.
-    pub fn finish(self) -> Inventory {
+    pub fn finish(self) -> StoredCounts {
         let groups = self.groups.into_iter().map(|((resource, encryption), (objects, bytes))| Group {
             resource,
             encryption,
             objects,
             bytes,
         });
-        Inventory {
+        StoredCounts {
             first_revision: None,
             last_revision: None,
             objects: self.objects,

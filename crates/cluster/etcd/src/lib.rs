@@ -12,5 +12,5 @@ mod scan;
 pub mod stored;
 
 pub use connection::{ConnectError, Connection, Entry, Etcd, ReadError, TlsFiles};
-pub use inventory::{Encryption, Group, Inventory, Layout, MalformedObject, Tally, inventory};
+pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
 pub use scan::{Page, Scanner};

@@ -37,7 +37,7 @@ impl SqliteStore {
         verify_backup(backup)?;
         files::make_folder(folder)?;
         copy_into(target, |temporary| {
-            let source = connection::immutable(backup).map_err(|fault| fault.told(backup))?;
+            let source = connection::immutable(backup).map_err(|fault| fault.into_store_error(backup))?;
             vacuum_into(&source, backup, temporary)
         })
     }
@@ -45,15 +45,15 @@ impl SqliteStore {
 
 /// Reads a backup in full, and answers the last commit that is in it. Changes nothing, and leaves no file beside it.
 pub fn verify_backup(path: &Path) -> Result<Revision, StoreError> {
-    let told = |fault: crate::fault::Fault| fault.told(path);
-    let connection = connection::immutable(path).map_err(told)?;
-    checks::whole(&connection).map_err(told)?;
-    writer::newest(&connection).map_err(told)
+    let into_store_error = |fault: crate::fault::Fault| fault.into_store_error(path);
+    let connection = connection::immutable(path).map_err(into_store_error)?;
+    checks::whole(&connection).map_err(into_store_error)?;
+    writer::newest(&connection).map_err(into_store_error)
 }
 
 fn copy(source: &Path, target: &Path) -> Result<Revision, StoreError> {
     copy_into(target, |temporary| {
-        let connection = connection::reader(source).map_err(|fault| fault.told(source))?;
+        let connection = connection::reader(source).map_err(|fault| fault.into_store_error(source))?;
         vacuum_into(&connection, source, temporary)
     })
 }
@@ -89,7 +89,7 @@ fn vacuum_into(source: &rusqlite::Connection, path: &Path, target: &Path) -> Res
     source
         .execute("VACUUM INTO ?1", [target])
         .map(drop)
-        .map_err(|error| crate::fault::Fault::from(error).told(path))
+        .map_err(|error| crate::fault::Fault::from(error).into_store_error(path))
 }
 
 fn exists(path: &Path) -> StoreError {

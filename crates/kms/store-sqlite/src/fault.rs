@@ -20,7 +20,7 @@ impl From<rusqlite::Error> for Fault {
 
 impl Fault {
     /// What the caller hears: which database, and what a person can do about it.
-    pub(crate) fn told(self, path: &Path) -> StoreError {
+    pub(crate) fn into_store_error(self, path: &Path) -> StoreError {
         let path = path.display();
         match self {
             Self::Store(error) => {

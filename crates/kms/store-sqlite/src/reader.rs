@@ -21,7 +21,7 @@ pub(crate) enum Read {
 /// Serves reads until the queue is closed. After a fault it starts over with a new connection at the next call.
 pub(crate) fn run(shared: &Shared) {
     while let Next::Work(first) = shared.reads.next(1, None) {
-        let served = connection::reader(&shared.path).map_err(|fault| fault.told(&shared.path));
+        let served = connection::reader(&shared.path).map_err(|fault| fault.into_store_error(&shared.path));
         match served {
             Ok(connection) => {
                 if unless_it_panics(|| serve(shared, &connection, first)) == Some(Exit::Closed) {
@@ -43,7 +43,7 @@ fn serve(shared: &Shared, connection: &Connection, mut jobs: Vec<Job<Read>>) -> 
     let mut statements = match Statements::prepare(connection) {
         Ok(statements) => statements,
         Err(fault) => {
-            let error = fault.told(&shared.path);
+            let error = fault.into_store_error(&shared.path);
             jobs.into_iter().for_each(|job| job.task.refuse(&error));
             return Exit::Fault;
         }
@@ -74,7 +74,7 @@ fn serve(shared: &Shared, connection: &Connection, mut jobs: Vec<Job<Read>>) -> 
 fn tell<T>(shared: &Shared, answer: Answer<T>, result: Result<T, Fault>) -> bool {
     let fine = result.as_ref().map_or_else(Fault::is_busy, |_| true);
     // Whoever asked may have gone.
-    drop(answer.send(result.map_err(|fault| fault.told(&shared.path))));
+    drop(answer.send(result.map_err(|fault| fault.into_store_error(&shared.path))));
     fine
 }
 

@@ -59,12 +59,12 @@ impl SqliteStore {
     /// is small enough is checked in full first, a larger one while it serves.
     pub fn open(path: &Path, settings: SqliteSettings) -> Result<Self, StoreError> {
         let files = files::take(path)?;
-        let told = |fault: crate::fault::Fault| fault.told(path);
-        let connection = connection::writer(path).map_err(told)?;
-        let newest = writer::newest(&connection).map_err(told)?;
+        let into_store_error = |fault: crate::fault::Fault| fault.into_store_error(path);
+        let connection = connection::writer(path).map_err(into_store_error)?;
+        let newest = writer::newest(&connection).map_err(into_store_error)?;
         let size = files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
         if size <= settings.checked_first {
-            checks::whole(&connection).map_err(told)?;
+            checks::whole(&connection).map_err(into_store_error)?;
         }
         let shared = Arc::new(Shared {
             path: path.to_owned(),
@@ -85,12 +85,12 @@ impl SqliteStore {
             check: None,
         };
         if size > shared.settings.checked_first {
-            let connection = connection::reader(path).map_err(told)?;
+            let connection = connection::reader(path).map_err(into_store_error)?;
             let handle = connection.get_interrupt_handle();
             let checking = spawn("store-check", &shared, move |shared| shared.check(&connection))?;
             store.check = Some((handle, checking));
         }
-        let anchor = connection::reader(path).map_err(told)?;
+        let anchor = connection::reader(path).map_err(into_store_error)?;
         store.writer =
             Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection, anchor))?);
         for _ in 0..shared.settings.readers.max(1) {
@@ -180,7 +180,7 @@ impl Shared {
 
     fn check(&self, connection: &Connection) {
         let Err(fault) = checks::whole(connection) else { return };
-        let error = fault.told(&self.path);
+        let error = fault.into_store_error(&self.path);
         if error.class() == ErrorClass::Corrupt {
             tracing::error!(%error, "the check of the database found damage; nothing is served from it any more");
             // Set once, here.

@@ -57,7 +57,7 @@ pub(crate) fn run(shared: &Arc<Shared>, first: Connection, anchor: Connection) {
                 }
             }
             Err(fault) => {
-                let error = fault.told(&shared.path);
+                let error = fault.into_store_error(&shared.path);
                 std::mem::take(&mut jobs).into_iter().for_each(|job| job.task.refuse(&error));
                 erasure.give_up();
             }
@@ -100,13 +100,13 @@ fn serve(
     let mut session = match Session::new(shared, connection) {
         Ok(session) => session,
         Err(fault) => {
-            let error = fault.told(&shared.path);
+            let error = fault.into_store_error(&shared.path);
             jobs.into_iter().for_each(|job| job.task.refuse(&error));
             return Exit::Fault;
         }
     };
     if let Err(fault) = erasure.resume(shared, connection) {
-        tracing::error!(error = %fault.told(&shared.path), "cannot see whether something is to be erased");
+        tracing::error!(error = %fault.into_store_error(&shared.path), "cannot see whether something is to be erased");
         return Exit::Fault;
     }
     loop {
@@ -127,7 +127,7 @@ fn serve(
             return Exit::Fault;
         }
         if let Err(fault) = erasure.advance(shared, connection) {
-            let error = fault.told(&shared.path);
+            let error = fault.into_store_error(&shared.path);
             tracing::error!(%error, "cannot erase; it is tried again");
             erasure.give_up();
             return Exit::Fault;
@@ -137,7 +137,7 @@ fn serve(
             Next::Idle => jobs = Vec::new(),
             Next::Closed => {
                 if let Err(fault) = erasure.last_try(shared, connection) {
-                    let error = fault.told(&shared.path);
+                    let error = fault.into_store_error(&shared.path);
                     tracing::warn!(%error, "what was to be erased is erased at the next start");
                 }
                 return Exit::Closed;
@@ -232,7 +232,7 @@ impl<'c> Session<'c> {
             return Ok(());
         }
         let busy = fault.is_busy();
-        let error = fault.told(&self.shared.path);
+        let error = fault.into_store_error(&self.shared.path);
         tracing::error!(%error, "cannot commit");
         for commit in commits {
             drop(commit.answer.send(Err(error.clone())));
@@ -338,7 +338,7 @@ impl<'c> Session<'c> {
             Err(fault) => Err(fault),
         };
         let broken = matches!(&result, Err(Fault::Sqlite(_)));
-        let result = result.map_err(|fault| fault.told(&self.shared.path));
+        let result = result.map_err(|fault| fault.into_store_error(&self.shared.path));
         for answer in asked {
             drop(answer.send(result.clone()));
         }

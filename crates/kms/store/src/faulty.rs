@@ -66,12 +66,12 @@ impl FaultyStore {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told(&self, revision: Revision) -> Revision {
+    fn answered(&self, revision: Revision) -> Revision {
         if self.flaw == Flaw::RevisionReuse { Revision(revision.0.div_ceil(2)) } else { revision }
     }
 
     fn shown(&self, entry: Entry) -> Entry {
-        Entry { revision: self.told(entry.revision), ..entry }
+        Entry { revision: self.answered(entry.revision), ..entry }
     }
 
     /// The expectations of whoever was told halved numbers.
@@ -79,7 +79,7 @@ impl FaultyStore {
         for write in &mut batch.writes {
             let Expect::At(at) = write.expect else { continue };
             if let Some(entry) = self.inner.get(&write.name).await?
-                && self.told(entry.revision) == at
+                && self.answered(entry.revision) == at
             {
                 write.expect = Expect::At(entry.revision);
             }
@@ -155,7 +155,7 @@ impl Store for FaultyStore {
                 }
                 Flaw::RevisionReuse => {
                     self.translate(&mut batch).await?;
-                    self.inner.commit(batch).await.map(|revision| self.told(revision))
+                    self.inner.commit(batch).await.map(|revision| self.answered(revision))
                 }
                 Flaw::LostCommit if self.every(7) => {
                     Ok(Revision(self.inner.changes(Revision(0)).await?.up_to.0 + 1))
@@ -184,7 +184,7 @@ impl Store for FaultyStore {
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         Box::pin(async move {
             let changes = self.inner.changes(since).await?;
-            Ok(Changes { up_to: self.told(changes.up_to), ..changes })
+            Ok(Changes { up_to: self.answered(changes.up_to), ..changes })
         })
     }
 

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::access::Access;
 use crate::answer::{checksum, unwrapped, version_of, wrapped};
-use crate::refusal::{Asked, Operation, explain};
+use crate::refusal::{Asked, KmsMethod, explain};
 use crate::transport::Transport;
 use crate::{AccessError, CloudKmsSettings, Expiry, KIND};
 
@@ -87,7 +87,7 @@ impl CloudKmsProvider {
 
     async fn call<A, F>(
         &self,
-        operation: Operation,
+        method: KmsMethod,
         call: impl FnOnce(KeyManagementServiceClient<Transport>) -> F,
     ) -> Result<Response<A>, ProviderError>
     where
@@ -98,7 +98,7 @@ impl CloudKmsProvider {
             .max_decoding_message_size(MAX_ANSWER_LEN);
         call(client).await.map_err(|status| {
             let asked = Asked {
-                operation,
+                method,
                 key: &self.description.key_name,
                 endpoint: access.endpoint(),
                 identity: access.identity(),
@@ -116,7 +116,7 @@ impl CloudKmsProvider {
             ..EncryptRequest::default()
         };
         let answer = self
-            .call(Operation::Encrypt, |mut client| async move { client.encrypt(Request::new(request)).await })
+            .call(KmsMethod::Encrypt, |mut client| async move { client.encrypt(Request::new(request)).await })
             .await?;
         wrapped(answer, &self.settings.key)
     }
@@ -148,7 +148,7 @@ impl CloudKmsProvider {
             request.metadata_mut().insert(RECHECK, MetadataValue::from_static("1"));
         }
         let answer =
-            self.call(Operation::Decrypt, |mut client| async move { client.decrypt(request).await }).await?;
+            self.call(KmsMethod::Decrypt, |mut client| async move { client.decrypt(request).await }).await?;
         unwrapped(answer)
     }
 }

@@ -11,7 +11,7 @@ use crate::Endpoint;
 
 /// What was asked, of whom and by whom: parts of every text.
 pub(crate) struct Asked<'a> {
-    pub(crate) operation: Operation,
+    pub(crate) method: KmsMethod,
     pub(crate) key: &'a str,
     pub(crate) endpoint: &'a Endpoint,
     /// `token 4f3a2b`, `service account a@b`, ...
@@ -21,12 +21,12 @@ pub(crate) struct Asked<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(crate) enum KmsMethod {
     Encrypt,
     Decrypt,
 }
 
-impl Operation {
+impl KmsMethod {
     fn verb(self) -> &'static str {
         match self {
             Self::Encrypt => "encrypt",
@@ -43,8 +43,8 @@ pub(crate) fn explain(status: &Status, asked: &Asked<'_>) -> ProviderError {
     if let Some(own) = own_error(status, asked) {
         return own;
     }
-    let Asked { operation, key, endpoint, identity, .. } = asked;
-    let verb = operation.verb();
+    let Asked { method, key, endpoint, identity, .. } = asked;
+    let verb = method.verb();
     let (class, text) = match status.code() {
         Code::PermissionDenied if mentions(status, "SERVICE_DISABLED") => (
             ErrorClass::Denied,
@@ -67,11 +67,11 @@ pub(crate) fn explain(status: &Status, asked: &Asked<'_>) -> ProviderError {
         ),
         Code::FailedPrecondition => (ErrorClass::FailedPrecondition, not_enabled(status, verb, key)),
         Code::NotFound => (ErrorClass::NotFound, format!("{endpoint} has no key {key}")),
-        Code::InvalidArgument => match operation {
-            Operation::Decrypt => {
+        Code::InvalidArgument => match method {
+            KmsMethod::Decrypt => {
                 (ErrorClass::Corrupt, format!("the ciphertext was altered, or was not made with {key}"))
             }
-            Operation::Encrypt => (
+            KmsMethod::Encrypt => (
                 ErrorClass::Misconfigured,
                 format!("{endpoint} does not encrypt with {key}: check that its purpose is ENCRYPT_DECRYPT"),
             ),
@@ -145,10 +145,10 @@ fn mentions(status: &Status, reason: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn class_and_text(operation: Operation, status: &Status) -> (ErrorClass, String) {
+    fn class_and_text(method: KmsMethod, status: &Status) -> (ErrorClass, String) {
         let endpoint: Endpoint = "https://kms.example.com".parse().expect("an address");
         let asked = Asked {
-            operation,
+            method,
             key: "KEY",
             endpoint: &endpoint,
             identity: "token 4f3a2b",
@@ -182,9 +182,9 @@ mod tests {
             (Code::Unauthenticated, Class::Unauthenticated, Class::Unauthenticated),
         ] {
             let status = Status::new(code, "canary");
-            for (operation, class) in [(Operation::Encrypt, encrypt), (Operation::Decrypt, decrypt)] {
-                let (given, text) = class_and_text(operation, &status);
-                assert_eq!(given, class, "{operation:?} {code:?}");
+            for (method, class) in [(KmsMethod::Encrypt, encrypt), (KmsMethod::Decrypt, decrypt)] {
+                let (given, text) = class_and_text(method, &status);
+                assert_eq!(given, class, "{method:?} {code:?}");
                 assert!(!text.contains("canary"), "{text}");
             }
         }
@@ -196,9 +196,9 @@ mod tests {
             let details = [b"\n\x0e".as_slice(), reason.as_bytes(), b"\x12\x12"].concat();
             Status::with_details(Code::Unauthenticated, "canary", details.into())
         };
-        let (class, text) = class_and_text(Operation::Encrypt, &status("ACCESS_TOKEN_REVOKED"));
+        let (class, text) = class_and_text(KmsMethod::Encrypt, &status("ACCESS_TOKEN_REVOKED"));
         assert!(class.is_revocation() && text.contains("token 4f3a2b was revoked"), "{text}");
-        let (class, _) = class_and_text(Operation::Encrypt, &status("ACCESS_TOKEN_EXPIRED"));
+        let (class, _) = class_and_text(KmsMethod::Encrypt, &status("ACCESS_TOKEN_EXPIRED"));
         assert_eq!(class, ErrorClass::Unauthenticated);
     }
 
@@ -210,7 +210,7 @@ mod tests {
             ("x is not enabled, current state is: DESTROYED.", "is DESTROYED: what it encrypted is lost"),
             ("something else", "is not enabled: enable it"),
         ] {
-            let (class, text) = class_and_text(Operation::Decrypt, &Status::failed_precondition(message));
+            let (class, text) = class_and_text(KmsMethod::Decrypt, &Status::failed_precondition(message));
             assert_eq!(class, ErrorClass::FailedPrecondition);
             assert!(text.contains(words), "{text}");
         }

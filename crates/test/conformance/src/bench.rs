@@ -22,7 +22,7 @@ use crate::plugin::{Plugin, V1_VERSION};
 use crate::report::Outcome;
 use crate::run::{seed, uid};
 use connection::Connection;
-pub use report::{Cell, Operation, Report, TargetReport};
+pub use report::{Cell, PluginMethod, Report, TargetReport};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Options {
     pub v1: bool,
     /// How many calls are under way at a time: one row for each.
     pub clients: Vec<usize>,
-    /// How long to measure each operation with each number of clients at each target, over all rounds.
+    /// How long to measure each method with each number of clients at each target, over all rounds.
     pub time: Duration,
     /// In how many rounds; figures are medians over them.
     pub rounds: u32,
@@ -71,7 +71,7 @@ pub enum BenchError {
     Start(#[source] std::io::Error),
 }
 
-/// Measures all targets; blocks for operations x clients x targets x time. The load runs on a thread of its own with a runtime of
+/// Measures all targets; blocks for methods x clients x targets x time. The load runs on a thread of its own with a runtime of
 /// one thread, which is the cheapest client; `progress` hears each cell there.
 pub fn run(options: &Options, progress: impl FnMut(&Cell) + Send) -> Result<Report, BenchError> {
     let runtime =
@@ -90,16 +90,16 @@ async fn measure(options: &Options, mut progress: impl FnMut(&Cell)) -> Result<R
         measured.push(Measured::new(target, options.v1).await?);
     }
     let mut cells = Vec::new();
-    for operation in [Operation::Encrypt, Operation::Decrypt, Operation::Status] {
+    for method in [PluginMethod::Encrypt, PluginMethod::Decrypt, PluginMethod::Status] {
         for clients in options.clients.iter().copied() {
             let mut rows: Vec<_> = measured.iter().map(|_| Row::default()).collect();
             for _ in 0..options.rounds.max(1) {
                 for (target, row) in measured.iter_mut().zip(&mut rows) {
-                    target.slice(operation, clients, options.time / options.rounds.max(1), row).await?;
+                    target.slice(method, clients, options.time / options.rounds.max(1), row).await?;
                 }
             }
             for (target, row) in measured.iter().zip(rows) {
-                let cell = row.cell(&target.name, operation, clients);
+                let cell = row.cell(&target.name, method, clients);
                 progress(&cell);
                 cells.push(cell);
             }
@@ -114,7 +114,7 @@ async fn measure(options: &Options, mut progress: impl FnMut(&Cell)) -> Result<R
 struct Measured {
     name: String,
     connection: Connection,
-    calls: [(Operation, Vec<Call>); 3],
+    calls: [(PluginMethod, Vec<Call>); 3],
 }
 
 /// One encoded request.
@@ -137,12 +137,12 @@ impl Measured {
     /// Adds to `row` what one slice of `time` gave.
     async fn slice(
         &mut self,
-        operation: Operation,
+        method: PluginMethod,
         clients: usize,
         time: Duration,
         row: &mut Row,
     ) -> Result<(), BenchError> {
-        let calls = self.calls.iter().find(|(it, _)| *it == operation).map(|(_, calls)| calls.clone());
+        let calls = self.calls.iter().find(|(it, _)| *it == method).map(|(_, calls)| calls.clone());
         let calls = calls.unwrap_or_default();
         // Connections, caches and branch predictors get warm.
         self.load(&calls, clients, time / 10).await?;
@@ -222,7 +222,7 @@ struct Row {
 }
 
 impl Row {
-    fn cell(mut self, target: &str, operation: Operation, clients: usize) -> Cell {
+    fn cell(mut self, target: &str, method: PluginMethod, clients: usize) -> Cell {
         self.rates.sort_by(f64::total_cmp);
         let requests = self.latencies.as_ref().map_or(0, Histogram::len);
         let nanoseconds = |quantile| self.latencies.as_ref().map_or(0, |it| it.value_at_quantile(quantile));
@@ -230,7 +230,7 @@ impl Row {
         let rate = |place: usize| self.rates.get(place).copied().unwrap_or_default();
         Cell {
             target: target.to_owned(),
-            operation,
+            method,
             clients,
             requests,
             rate: rate(self.rates.len() / 2),
@@ -244,7 +244,7 @@ impl Row {
     }
 }
 
-async fn v2_calls(plugin: &Plugin) -> Result<[(Operation, Vec<Call>); 3], Stop> {
+async fn v2_calls(plugin: &Plugin) -> Result<[(PluginMethod, Vec<Call>); 3], Stop> {
     let (mut encrypt, mut decrypt) = (Vec::new(), Vec::new());
     for _ in 0..SEEDS {
         let request = kms_v2::EncryptRequest { plaintext: seed()?, uid: uid() };
@@ -255,10 +255,10 @@ async fn v2_calls(plugin: &Plugin) -> Result<[(Operation, Vec<Call>); 3], Stop> 
         decrypt.push(call("http://localhost/v2.KeyManagementService/Decrypt", &request));
     }
     let status = vec![call("http://localhost/v2.KeyManagementService/Status", &kms_v2::StatusRequest {})];
-    Ok([(Operation::Encrypt, encrypt), (Operation::Decrypt, decrypt), (Operation::Status, status)])
+    Ok([(PluginMethod::Encrypt, encrypt), (PluginMethod::Decrypt, decrypt), (PluginMethod::Status, status)])
 }
 
-async fn v1_calls(plugin: &Plugin) -> Result<[(Operation, Vec<Call>); 3], Stop> {
+async fn v1_calls(plugin: &Plugin) -> Result<[(PluginMethod, Vec<Call>); 3], Stop> {
     let version = || V1_VERSION.to_owned();
     let (mut encrypt, mut decrypt) = (Vec::new(), Vec::new());
     for _ in 0..SEEDS {
@@ -270,7 +270,7 @@ async fn v1_calls(plugin: &Plugin) -> Result<[(Operation, Vec<Call>); 3], Stop> 
     }
     let request = kms_v1::VersionRequest { version: version() };
     let status = vec![call("http://localhost/v1beta1.KeyManagementService/Version", &request)];
-    Ok([(Operation::Encrypt, encrypt), (Operation::Decrypt, decrypt), (Operation::Status, status)])
+    Ok([(PluginMethod::Encrypt, encrypt), (PluginMethod::Decrypt, decrypt), (PluginMethod::Status, status)])
 }
 
 fn call(path: &'static str, request: &impl Message) -> Call {

@@ -1,7 +1,7 @@
 //! Counting.
 
 use keystead_etcd::stored::{KmsV1, KmsV2, PlainFormat};
-use keystead_etcd::{Encryption, Inventory, Layout, Tally, inventory};
+use keystead_etcd::{Encryption, Layout, StoredCounts, Tally, inventory};
 
 use crate::fake_etcd::FakeEtcd;
 use crate::round_trip::sample;
@@ -98,8 +98,14 @@ fn hostile_contents_stay_bounded() {
         tally.add(format!("/registry/secrets/ns/{index}").as_bytes(), &value);
         tally.add(&[b'/'; 5000], b"k8s:enc:");
     }
-    let Inventory {
-        objects, groups, objects_left_out, wrapped_seeds, wrapped_seeds_are_more, malformed, ..
+    let StoredCounts {
+        objects,
+        groups,
+        objects_left_out,
+        wrapped_seeds,
+        wrapped_seeds_are_more,
+        malformed,
+        ..
     } = tally.finish();
     assert_eq!((objects, groups.len(), objects_left_out), (220_000, 10_000, 110_000 - 9_999));
     assert_eq!((wrapped_seeds, wrapped_seeds_are_more), (100_000, true));

@@ -32,13 +32,14 @@ pub struct TargetReport {
     pub peak_resident_kib: Option<u64>,
 }
 
-/// One operation of one plugin with one number of clients.
+/// One method of one plugin with one number of clients.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
     /// The name of the target.
     pub target: String,
     /// What was called.
-    pub operation: Operation,
+    #[serde(rename = "operation")]
+    pub method: PluginMethod,
     /// How many calls were under way at a time.
     pub clients: usize,
     /// How many calls were answered in all.
@@ -62,7 +63,7 @@ pub struct Cell {
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Operation {
+pub enum PluginMethod {
     /// Encrypt of 32 bytes.
     Encrypt,
     /// Decrypt of 64 ciphertexts in turn.
@@ -75,8 +76,7 @@ impl Report {
     /// The rate of `cell` as a part of that of the last target, under the same load.
     pub fn beside_last(&self, cell: &Cell) -> Option<f64> {
         let last = &self.targets.last()?.name;
-        let same =
-            |it: &&Cell| it.target == *last && it.operation == cell.operation && it.clients == cell.clients;
+        let same = |it: &&Cell| it.target == *last && it.method == cell.method && it.clients == cell.clients;
         let other = self.cells.iter().find(same)?;
         (other.target != cell.target && other.rate > 0.0).then(|| cell.rate / other.rate)
     }
@@ -107,7 +107,7 @@ impl fmt::Display for Report {
             let line = format!(
                 "{:width$}  {:9} {:>7} {:>9.0} {range:>17} {:>8.0} {:>8.0} {:>8.0} {cpu:>7}  {part}",
                 cell.target,
-                cell.operation.name(),
+                cell.method.name(),
                 cell.clients,
                 cell.rate,
                 cell.p50_us,
@@ -125,7 +125,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Operation {
+impl PluginMethod {
     fn name(self) -> &'static str {
         match self {
             Self::Encrypt => "encrypt",
