@@ -12,7 +12,7 @@ use keystead_runtime::{Failure, print_result};
 use serde_json::{Value, json};
 
 use crate::output::say;
-use crate::plugin::ReportFormat;
+use crate::report_format::ReportFormat;
 
 /// How often `--follow` looks for more.
 const POLL: Duration = Duration::from_millis(200);

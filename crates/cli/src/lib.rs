@@ -4,7 +4,6 @@
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
 mod audit;
-mod bench;
 mod connection;
 mod duration;
 mod env;
@@ -17,6 +16,7 @@ mod plugin;
 mod projects;
 #[cfg(feature = "try")]
 mod quickstart;
+mod report_format;
 mod server;
 mod services;
 mod session;

@@ -10,8 +10,6 @@ use keystead_proto::etcd::{KeyValue, RangeRequest, RangeResponse};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use zeroize::Zeroizing;
 
-use crate::scan::Scanner;
-
 /// Where etcd is. One member and not all of them: the pages of a scan must come from the same one.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -146,11 +144,6 @@ impl Etcd {
         let answer = self.range(RangeRequest { key: key.to_vec(), ..Default::default() }).await;
         let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?;
         Ok(answer.kvs.into_iter().next().map(Entry::from))
-    }
-
-    /// All keys that start with `prefix`, for example `/registry/secrets/`, page by page.
-    pub fn scan(&self, prefix: &str) -> Scanner {
-        Scanner::new(self.clone(), prefix)
     }
 
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, tonic::Status> {

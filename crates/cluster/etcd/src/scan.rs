@@ -32,6 +32,13 @@ pub struct Page {
     pub revision: i64,
 }
 
+impl Etcd {
+    /// All keys that start with `prefix`, for example `/registry/secrets/`, page by page.
+    pub fn scan(&self, prefix: &str) -> Scanner {
+        Scanner::new(self.clone(), prefix)
+    }
+}
+
 impl Scanner {
     /// The next page, `None` after the last one. A call that failed can be made again: it loses nothing.
     ///

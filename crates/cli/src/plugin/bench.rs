@@ -8,9 +8,9 @@ use keystead_conformance::bench::bare_tonic::Running;
 use keystead_conformance::bench::{self, BenchError, Options, Target};
 use keystead_conformance::{Kms, OptionsError, Socket};
 use keystead_model::Exit;
-use keystead_runtime::{Failure, Span, print_result};
+use keystead_runtime::{Failure, Span};
 
-use crate::plugin::ReportFormat;
+use crate::report_format::ReportFormat;
 
 /// Measures how fast plugins of any make answer: rate, latency and CPU time of Encrypt, Decrypt and Status.
 ///
@@ -48,7 +48,7 @@ pub(crate) struct BareTonicArgs {
 }
 
 #[expect(clippy::print_stderr, reason = "progress goes beside the report")]
-pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let v1 = match args.kms {
         Kms::V1 => true,
         Kms::V2 => false,
@@ -76,17 +76,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         BenchError::Target { .. } => Failure::from_error(&error).exit(Exit::Unreachable),
         BenchError::Start(_) => Failure::from_error(&error),
     })?;
-    print_result(&match args.format {
-        ReportFormat::Table => report.to_string(),
-        ReportFormat::Json => {
-            let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::from_error(&error))?;
-            format!("{text}\n")
-        }
-    })
+    args.format.print(&report)
 }
 
 /// Serves until it is killed.
-pub(crate) fn serve_bare_tonic(args: &BareTonicArgs) -> Result<(), Failure> {
+pub(super) fn serve_bare_tonic(args: &BareTonicArgs) -> Result<(), Failure> {
     bench::bare_tonic::serve(&args.socket).map_err(|error| Failure::from_error(&error))
 }
 
