@@ -23,4 +23,4 @@ mod unwrap_cache;
 
 pub use app::{App, Running};
 pub use run::{RunArgs, run};
-pub use settings::{GivenSettings, ProviderKind, ProviderSettings, Settings, StatusVersion, schema};
+pub use settings::{PartialSettings, ProviderKind, ProviderSettings, Settings, StatusVersion, schema};

@@ -9,7 +9,7 @@ use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termi
 
 use crate::app::{App, refused_socket};
 use crate::providers;
-use crate::settings::{GivenSettings, Settings};
+use crate::settings::{PartialSettings, Settings};
 use crate::transport::{Listener, inherited_listener};
 
 /// Serve Kubernetes KMS v1 and v2 on one UNIX socket.
@@ -25,7 +25,7 @@ pub struct RunArgs {
     #[arg(long)]
     print_config_schema: bool,
     #[command(flatten)]
-    given: GivenSettings,
+    given: PartialSettings,
 }
 
 /// Runs until SIGTERM or SIGINT. Called before any other thread exists.
@@ -83,8 +83,8 @@ fn check(settings: &Settings) -> Result<(), Failure> {
 
 impl RunArgs {
     fn settings(&self) -> Result<Settings, Failure> {
-        let file = self.config.as_deref().map(GivenSettings::read).transpose()?;
-        let manifest = GivenSettings::of_manifest(|name| std::env::var(name).ok());
+        let file = self.config.as_deref().map(PartialSettings::read).transpose()?;
+        let manifest = PartialSettings::of_manifest(|name| std::env::var(name).ok());
         self.given.clone().or(manifest).or(file.unwrap_or_default()).complete()
     }
 }

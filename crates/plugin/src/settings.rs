@@ -37,7 +37,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(title = "Configuration file of keystead-plugin")]
-pub struct GivenSettings {
+pub struct PartialSettings {
     /// UNIX socket for kube-apiserver, a path or unix:///path
     #[arg(long, env = "KEYSTEAD_SOCKET", value_name = "PATH")]
     socket: Option<String>,
@@ -138,7 +138,7 @@ pub enum ProviderSettings {
     CloudKms(Box<CloudKmsSettings>),
 }
 
-impl GivenSettings {
+impl PartialSettings {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         read_config(path).map_err(|error| {
@@ -222,7 +222,7 @@ impl GivenSettings {
 
 /// JSON schema of the configuration file.
 pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(GivenSettings)).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(PartialSettings)).unwrap_or_default();
     text.push('\n');
     text
 }

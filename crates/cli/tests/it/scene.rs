@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use keystead_server::pki::ClientKey;
-use keystead_server::{App, GivenSettings, Running};
+use keystead_server::{App, PartialSettings, Running};
 
 use crate::{keystead, stderr};
 
@@ -30,8 +30,8 @@ impl Scene {
         let directory = tempfile::tempdir().expect("temporary directory");
         let file = directory.path().join("server.yaml");
         std::fs::write(&file, config).expect("writes");
-        let given = GivenSettings::read(&file).expect("a configuration");
-        let settings = GivenSettings::local(&directory.path().join("data")).or(given);
+        let given = PartialSettings::read(&file).expect("a configuration");
+        let settings = PartialSettings::local(&directory.path().join("data")).or(given);
         let settings = settings.complete().expect("settings");
         let server = App::build(settings).await.expect("a server").spawn().expect("it starts");
         let scene = Self { server, directory };

@@ -27,5 +27,5 @@ pub use listener::{BodyError, ClientCertificate, ConnectionLimits, Listener, MAX
 pub use metrics::{Metrics, Served};
 pub use restore::{RestoreArgs, restore};
 pub use run::{RunArgs, run};
-pub use settings::{DEFAULT_LISTEN, GivenSettings, Settings, schema};
-pub use tls::{GivenCertificate, Tls, TlsError, TlsSettings};
+pub use settings::{DEFAULT_LISTEN, PartialSettings, Settings, schema};
+pub use tls::{CertificateFiles, Tls, TlsError, TlsSettings};

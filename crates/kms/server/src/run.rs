@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use crate::app::{App, Running};
-use crate::settings::{GivenSettings, Settings, schema};
+use crate::settings::{PartialSettings, Settings, schema};
 
 /// Descriptors besides connections: database, log, listeners, files that are read.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -29,7 +29,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "COMMIT")]
     confirm_rollback: Option<u64>,
     #[command(flatten)]
-    given: GivenSettings,
+    given: PartialSettings,
 }
 
 /// Runs until SIGTERM or SIGINT; a second one ends at once. Called before any other thread exists.
@@ -100,7 +100,7 @@ fn raise_descriptor_limit(wanted: u64) {
 
 impl RunArgs {
     fn settings(self) -> Result<Settings, Failure> {
-        let file = self.config.as_deref().map(GivenSettings::read).transpose()?;
+        let file = self.config.as_deref().map(PartialSettings::read).transpose()?;
         let settings = self.given.or(file.unwrap_or_default()).complete()?;
         Ok(Settings { confirm_rollback: self.confirm_rollback, ..settings })
     }

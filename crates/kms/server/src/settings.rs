@@ -24,12 +24,12 @@ use serde::Deserialize;
 use crate::listener::ConnectionLimits;
 use crate::tls::TlsSettings;
 
-use audit::GivenAudit;
-use limits::GivenLimits;
-use locations::GivenLocation;
-use root_key::GivenRootKey;
-use tls::GivenTls;
-use values::{GivenInUse, HostName, LoopbackAddress};
+use audit::PartialAudit;
+use limits::PartialLimits;
+use locations::LocationEntry;
+use root_key::PartialRootKey;
+use tls::PartialTls;
+use values::{HostName, InUseSetting, LoopbackAddress};
 
 /// Where a server without settings listens.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -41,7 +41,7 @@ const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(title = "Configuration file of keystead-server")]
-pub struct GivenSettings {
+pub struct PartialSettings {
     /// Everything that the server keeps; made with mode 0700 when it is not there
     #[arg(long, env = "KEYSTEAD_SERVER_DATA_DIR", value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
@@ -87,7 +87,7 @@ pub struct GivenSettings {
     audiences: Option<Vec<String>>,
     /// Which key versions count as in use, and are not destroyed, besides those that an inventory names
     #[arg(long, env = "KEYSTEAD_SERVER_IN_USE", value_enum, value_name = "RULE")]
-    in_use: Option<GivenInUse>,
+    in_use: Option<InUseSetting>,
     /// How long calls under way may take when the server stops
     #[arg(long, env = "KEYSTEAD_SERVER_DRAIN_DEADLINE", value_name = "TIME")]
     drain_deadline: Option<Span>,
@@ -100,22 +100,22 @@ pub struct GivenSettings {
     /// The root key
     #[command(flatten)]
     #[serde(default)]
-    root_key: GivenRootKey,
+    root_key: PartialRootKey,
     /// The TLS port
     #[command(flatten)]
     #[serde(default)]
-    tls: GivenTls,
+    tls: PartialTls,
     /// How many connections there may be
     #[command(flatten)]
     #[serde(default)]
-    limits: GivenLimits,
+    limits: PartialLimits,
     /// The audit log
     #[command(flatten)]
     #[serde(default)]
-    audit: GivenAudit,
+    audit: PartialAudit,
     /// Locations that can hold key rings; `global` and Google's regions
     #[arg(skip)]
-    locations: Option<Vec<GivenLocation>>,
+    locations: Option<Vec<LocationEntry>>,
 }
 
 /// Settings to run with.
@@ -163,7 +163,7 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-impl GivenSettings {
+impl PartialSettings {
     /// Only a data directory, and any free port of the loopback interface: for tests and for trying.
     pub fn local(data_dir: &Path) -> Self {
         let any = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
@@ -259,7 +259,7 @@ pub(crate) fn database_in(data_dir: &Path) -> PathBuf {
 
 /// JSON schema of the configuration file.
 pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(GivenSettings)).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(PartialSettings)).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -33,7 +33,7 @@ const MAX_LEN: usize = 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
     /// Certificate chain and key in PEM, when the server's own authority is not to sign.
-    pub given: Option<GivenCertificate>,
+    pub given: Option<CertificateFiles>,
     /// Authorities of client certificates besides our own, in PEM.
     pub client_ca: Option<PathBuf>,
     /// Admit TLS 1.2 besides 1.3.
@@ -42,7 +42,7 @@ pub struct TlsSettings {
 
 /// Files that somebody else keeps up to date.
 #[derive(Clone, Debug)]
-pub struct GivenCertificate {
+pub struct CertificateFiles {
     /// The server's certificate first.
     pub certificate: PathBuf,
     /// Its key.

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{GivenSettings, ProviderKind, ProviderSettings};
+use super::{PartialSettings, ProviderKind, ProviderSettings};
 
 const DEFAULT_CREDENTIALS: &str = "/etc/keystead/credentials.json";
 
@@ -42,7 +42,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-impl GivenSettings {
+impl PartialSettings {
     /// What the manifest's two variables say. They stand between our own variables and the file.
     pub(crate) fn of_manifest(variable: impl Fn(&str) -> Option<String>) -> Self {
         let given = |name| variable(name).filter(|value| !value.is_empty());

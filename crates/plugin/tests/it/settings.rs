@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use keystead_plugin::transport::DEFAULT_SOCKET;
-use keystead_plugin::{GivenSettings, StatusVersion};
+use keystead_plugin::{PartialSettings, StatusVersion};
 use keystead_proto::kms_v2::StatusRequest;
 use keystead_runtime::{LogFormat, LogLevel};
 
@@ -118,7 +118,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 fn what_is_not_given_has_its_default() {
     let place = Place::empty();
     let file = place.write("plugin.yaml", "keyFile: key\n", 0o644);
-    let settings = GivenSettings::read(&file).expect("good").complete().expect("complete");
+    let settings = PartialSettings::read(&file).expect("good").complete().expect("complete");
     assert_eq!((settings.socket.endpoint, settings.socket.mode), (None, 0o600));
     assert_eq!(DEFAULT_SOCKET, "/run/keystead/kms.sock");
     assert!(!settings.socket.allow_abstract_socket && settings.socket.allow_uids.is_empty());

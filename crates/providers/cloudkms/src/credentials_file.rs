@@ -19,7 +19,7 @@ pub(crate) struct CredentialsFile {
     pub(crate) ca_file: Option<PathBuf>,
     /// Whole tokens; two or more while they are being changed.
     #[serde(default)]
-    pub(crate) tokens: Vec<GivenToken>,
+    pub(crate) tokens: Vec<TokenEntry>,
     /// Key file of a service account.
     pub(crate) service_account_key_file: Option<PathBuf>,
     /// Certificate of ours and its chain, PEM.
@@ -31,7 +31,7 @@ pub(crate) struct CredentialsFile {
 /// A token, alone or with the time when it ends.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum GivenToken {
+pub(crate) enum TokenEntry {
     Text(SecretText),
     #[serde(rename_all = "camelCase")]
     WithEnd {

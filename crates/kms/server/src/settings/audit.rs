@@ -6,7 +6,7 @@ use keystead_runtime::{Failure, Span, from_string};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::exports::{self, GivenExport};
+use super::exports::{self, ExportEntry};
 use super::values::Size;
 use super::wrong;
 
@@ -16,7 +16,7 @@ const MIN_SEGMENT: u64 = 64 << 10;
 /// The audit log.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct GivenAudit {
+pub(crate) struct PartialAudit {
     /// A segment of the log is sealed once it is larger; 64MiB
     #[arg(
         id = "audit_segment_size",
@@ -51,7 +51,7 @@ pub(crate) struct GivenAudit {
     reserve: Option<Size>,
     /// Where records go besides the log
     #[arg(skip)]
-    exports: Option<Vec<GivenExport>>,
+    exports: Option<Vec<ExportEntry>>,
 }
 
 /// A time, or `forever`.
@@ -76,7 +76,7 @@ impl FromStr for Retention {
 
 from_string!(Retention);
 
-impl GivenAudit {
+impl PartialAudit {
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             segment_size: self.segment_size.or(other.segment_size),

@@ -11,7 +11,7 @@ use super::wrong;
 /// A place where records of the audit log go besides the log: exactly one of `file`, `syslog` and `otlp`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct GivenExport {
+pub(super) struct ExportEntry {
     /// Its name in metrics: 1 to 32 lower-case letters, digits and hyphens
     name: String,
     /// A file, on another file system perhaps; it may be moved away at any time
@@ -19,13 +19,13 @@ pub(super) struct GivenExport {
     /// A receiver of RFC 5424: `unix:///dev/log`, `udp://HOST:PORT` or `tcp://HOST:PORT`
     syslog: Option<String>,
     /// A collector of OpenTelemetry
-    otlp: Option<GivenOtlp>,
+    otlp: Option<OtlpEntry>,
 }
 
 /// A collector that takes OTLP over HTTP with JSON.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct GivenOtlp {
+struct OtlpEntry {
     /// Its base address, such as `https://collector:4318`
     endpoint: String,
     /// Certificate authority in PEM, besides those of the system
@@ -34,11 +34,11 @@ struct GivenOtlp {
     token_file: Option<PathBuf>,
 }
 
-pub(super) fn complete(given: Vec<GivenExport>) -> Result<Vec<ExportSettings>, Failure> {
+pub(super) fn complete(given: Vec<ExportEntry>) -> Result<Vec<ExportSettings>, Failure> {
     let mut names = BTreeSet::new();
     let mut exports = Vec::new();
     for export in given {
-        let GivenExport { name, file, syslog, otlp } = export;
+        let ExportEntry { name, file, syslog, otlp } = export;
         if !names.insert(name.clone()) {
             return Err(wrong(
                 format!("two exports of the audit log are called `{name}`"),
@@ -48,7 +48,7 @@ pub(super) fn complete(given: Vec<GivenExport>) -> Result<Vec<ExportSettings>, F
         let to = match (file, syslog, otlp) {
             (Some(path), None, None) => Export::File(path),
             (None, Some(address), None) => Export::Syslog(syslog_address(&address)?),
-            (None, None, Some(GivenOtlp { endpoint, ca_file, token_file })) => {
+            (None, None, Some(OtlpEntry { endpoint, ca_file, token_file })) => {
                 Export::Otlp(OtlpSettings { endpoint, ca_file, token_file })
             }
             _ => {

@@ -13,7 +13,7 @@ const DEFAULT_PER_SOURCE: usize = 2_000;
 /// How many connections there may be.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct GivenLimits {
+pub(crate) struct PartialLimits {
     /// Connections in all; 10000
     #[arg(long = "max-connections", env = "KEYSTEAD_SERVER_MAX_CONNECTIONS", value_name = "NUMBER")]
     connections: Option<usize>,
@@ -26,7 +26,7 @@ pub(crate) struct GivenLimits {
     connections_per_source: Option<usize>,
 }
 
-impl GivenLimits {
+impl PartialLimits {
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             connections: self.connections.or(other.connections),

@@ -61,7 +61,7 @@ const DEFAULT: &[(&str, &str)] = &[
 /// A location that can hold key rings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct GivenLocation {
+pub(crate) struct LocationEntry {
     /// Such as `us-central1` or `dc1`
     name: String,
     /// For people; the name when it is left out
@@ -69,9 +69,9 @@ pub(crate) struct GivenLocation {
 }
 
 /// Checks a list, or takes the default one.
-pub(super) fn complete(given: Option<Vec<GivenLocation>>) -> Result<Vec<Location>, Failure> {
+pub(super) fn complete(given: Option<Vec<LocationEntry>>) -> Result<Vec<Location>, Failure> {
     let given = given.unwrap_or_else(|| {
-        let of = |(name, display): &(&str, &str)| GivenLocation {
+        let of = |(name, display): &(&str, &str)| LocationEntry {
             name: (*name).to_owned(),
             display_name: Some((*display).to_owned()),
         };
@@ -82,7 +82,7 @@ pub(super) fn complete(given: Option<Vec<GivenLocation>>) -> Result<Vec<Location
     }
     let mut seen = BTreeSet::new();
     let mut locations = Vec::new();
-    for GivenLocation { name, display_name } in given {
+    for LocationEntry { name, display_name } in given {
         let id = name.parse::<LocationId>().map_err(|error| {
             wrong(format!("a location has a wrong name: {error}"), "write it like us-central1 or dc1")
         })?;

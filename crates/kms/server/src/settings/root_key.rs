@@ -10,7 +10,7 @@ use super::wrong;
 /// Where the root key is, which wraps the store key: a key file in ROOT_DIR, unless a key in a Cloud KMS is named here.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct GivenRootKey {
+pub(crate) struct PartialRootKey {
     /// Full name of a key in a Cloud KMS, Google's or another Keystead, that is the root key; a key file in ROOT_DIR
     #[arg(long = "root-key", env = "KEYSTEAD_SERVER_ROOT_KEY", value_name = "NAME")]
     name: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct GivenRootKey {
     google: Option<bool>,
 }
 
-impl GivenRootKey {
+impl PartialRootKey {
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             name: self.name.or(other.name),

@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::wrong;
-use crate::tls::{GivenCertificate, TlsSettings};
+use crate::tls::{CertificateFiles, TlsSettings};
 
 /// The TLS port.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct GivenTls {
+pub(crate) struct PartialTls {
     /// The server's certificate and those that lead to its authority, in PEM; made by the server when it is not given
     #[arg(
         id = "tls_certificate",
@@ -52,7 +52,7 @@ enum MinVersion {
     Tls13,
 }
 
-impl GivenTls {
+impl PartialTls {
     pub(super) fn or(self, other: Self) -> Self {
         // A key belongs to its certificate, wherever both are given.
         let (certificate, key) = if self.certificate.is_some() || self.key.is_some() {
@@ -70,7 +70,7 @@ impl GivenTls {
 
     pub(super) fn complete(self) -> Result<TlsSettings, Failure> {
         let given = match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => Some(GivenCertificate { certificate, key }),
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             (None, None) => None,
             (Some(_), None) => {
                 return Err(wrong("a TLS certificate is given without its key", "give --tls-key too"));

@@ -107,7 +107,7 @@ from_string!(Size, LoopbackAddress, HostName);
 /// Which versions count as in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum GivenInUse {
+pub enum InUseSetting {
     /// What ever encrypted or decrypted something, until every registered inventory is newer and none names it
     #[default]
     Used,
@@ -117,12 +117,12 @@ pub enum GivenInUse {
     Off,
 }
 
-impl From<GivenInUse> for InUseRule {
-    fn from(given: GivenInUse) -> Self {
+impl From<InUseSetting> for InUseRule {
+    fn from(given: InUseSetting) -> Self {
         match given {
-            GivenInUse::Used => Self::Used,
-            GivenInUse::Recent => Self::Recent,
-            GivenInUse::Off => Self::Off,
+            InUseSetting::Used => Self::Used,
+            InUseSetting::Recent => Self::Recent,
+            InUseSetting::Off => Self::Off,
         }
     }
 }

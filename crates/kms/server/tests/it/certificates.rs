@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use keystead_model::ErrorChain;
 use keystead_server::pki::{ClientKey, Pki, PkiError};
-use keystead_server::{GivenCertificate, Tls, TlsSettings};
+use keystead_server::{CertificateFiles, Tls, TlsSettings};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -145,11 +145,11 @@ async fn a_new_authority_is_shown_before_it_signs_and_the_old_one_stays_trusted(
     assert_eq!(echo.pki.trusted(), vec![bundle[1].clone()], "until it has expired");
 }
 
-fn write_given(dir: &Path, name: &str) -> GivenCertificate {
+fn write_given(dir: &Path, name: &str) -> CertificateFiles {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["localhost".to_owned(), name.to_owned()]).expect("params");
     let certificate = params.self_signed(&key).expect("signed");
-    let given = GivenCertificate { certificate: dir.join("given.pem"), key: dir.join("given-key.pem") };
+    let given = CertificateFiles { certificate: dir.join("given.pem"), key: dir.join("given-key.pem") };
     fs::write(&given.key, key.serialize_pem()).expect("written");
     fs::set_permissions(&given.key, fs::Permissions::from_mode(0o600)).expect("set");
     fs::write(&given.certificate, certificate.pem()).expect("written");
@@ -186,7 +186,7 @@ async fn given_files_are_read_again_and_broken_ones_change_nothing() {
 fn given_files_that_cannot_be_used_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let pki = Arc::new(Pki::open(dir.path(), names(), Timestamp::now()).expect("made"));
-    let open = |given: &GivenCertificate| {
+    let open = |given: &CertificateFiles| {
         let settings = TlsSettings { given: Some(given.clone()), ..TlsSettings::default() };
         ErrorChain(&Tls::open(settings, Arc::clone(&pki)).err().expect("refused")).to_string()
     };

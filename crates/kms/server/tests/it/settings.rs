@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use keystead_server::{DEFAULT_LISTEN, GivenSettings};
+use keystead_server::{DEFAULT_LISTEN, PartialSettings};
 
 use crate::server_process::{Ended, Place};
 
@@ -115,7 +115,7 @@ fn check_config_looks_at_files_and_makes_nothing() {
 fn what_is_not_given_has_its_default() {
     let place = Place::new();
     let file = place.write("server.yaml", "dataDir: /d\n");
-    let settings = GivenSettings::read(&file).expect("good").complete().expect("complete");
+    let settings = PartialSettings::read(&file).expect("good").complete().expect("complete");
     assert_eq!(settings.listen, [DEFAULT_LISTEN]);
     assert_eq!(settings.root_dir, Path::new("/d/root"));
     assert_eq!(settings.database, Path::new("/d/keystead.db"));
@@ -186,7 +186,7 @@ fn the_guides_sample_is_accepted_and_has_every_setting() {
     let sample = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a sample");
     let place = Place::new();
     let file = place.write("server.yaml", sample);
-    GivenSettings::read(&file).and_then(GivenSettings::complete).expect("good settings");
+    PartialSettings::read(&file).and_then(PartialSettings::complete).expect("good settings");
     let schema: serde_json::Value = serde_json::from_str(&keystead_server::schema()).expect("JSON");
     let properties = schema["properties"].as_object().expect("an object");
     for name in properties.keys() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keystead_crypto::SystemRandom;
-use keystead_plugin::{App, GivenSettings, Running};
+use keystead_plugin::{App, PartialSettings, Running};
 use keystead_proto::kms_v2;
 use keystead_proto::kms_v2::key_management_service_client::KeyManagementServiceClient;
 use keystead_provider::switchable::Switchable;
@@ -63,7 +63,7 @@ impl Host {
     /// Starts the plugin in this process; does not wait for its backend.
     pub(crate) async fn start(&mut self) -> Result<()> {
         ensure!(self.running.is_none(), "the plugin runs already");
-        let settings = GivenSettings::read(&self.config()).and_then(GivenSettings::complete);
+        let settings = PartialSettings::read(&self.config()).and_then(PartialSettings::complete);
         let settings = settings.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
         let app = App::build_with(settings, None, self.backend.clone(), Arc::new(SystemRandom)).await;
         let running = app.and_then(App::spawn).map_err(|failure| anyhow::anyhow!("{failure:?}"))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use keystead_plugin::{App, GivenSettings, Running, Settings};
+use keystead_plugin::{App, PartialSettings, Running, Settings};
 use keystead_proto::kms_v2::{DecryptRequest, EncryptRequest, StatusRequest};
 use keystead_runtime::Drained;
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl Plugged {
     /// The same settings and files, nothing in memory.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
         let config = self.directory.path().join("plugin.yaml");
-        let settings = GivenSettings::read(&config).and_then(GivenSettings::complete);
+        let settings = PartialSettings::read(&config).and_then(PartialSettings::complete);
         let app = match settings {
             Ok(settings) => {
                 let settings = Settings { recheck_interval: RECHECK, ..settings };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keystead_runtime::Drained;
-use keystead_server::{App, GivenSettings, Running, Settings};
+use keystead_server::{App, PartialSettings, Running, Settings};
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -231,7 +231,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 }
 
 async fn serve(directory: &TempDir, address: SocketAddr) -> Result<Running> {
-    let given = GivenSettings::local(&directory.path().join("data"))
+    let given = PartialSettings::local(&directory.path().join("data"))
         .complete()
         .map_err(|failure| anyhow!("{failure}"))?;
     let settings = Settings { listen: vec![address], admin: None, ..given };

@@ -8,7 +8,7 @@ use keystead_runtime::whole_file::{FileError, ReadFile, Readers, read};
 use zeroize::Zeroizing;
 
 use super::{Access, Bearer, Expiry};
-use crate::credentials_file::{Content, CredentialsFile, GivenToken, ServiceAccountFile};
+use crate::credentials_file::{Content, CredentialsFile, ServiceAccountFile, TokenEntry};
 use crate::google::GoogleCredentials;
 use crate::service_account::ServiceAccount;
 use crate::tls::{ClientIdentity, Roots, client_config};
@@ -130,12 +130,12 @@ impl Loading {
     }
 
     /// The token that is asked for, or the only one.
-    fn choose(&mut self, given: &[GivenToken], user: Option<&TokenId>) -> Result<Option<Token>, AccessError> {
+    fn choose(&mut self, given: &[TokenEntry], user: Option<&TokenId>) -> Result<Option<Token>, AccessError> {
         let mut tokens = Vec::new();
         for given in given {
             let (text, end) = match given {
-                GivenToken::Text(text) => (text, None),
-                GivenToken::WithEnd { token, expire_time } => (token, expire_time.as_deref()),
+                TokenEntry::Text(text) => (text, None),
+                TokenEntry::WithEnd { token, expire_time } => (token, expire_time.as_deref()),
             };
             let token: Token = text.expose().parse()?;
             let end = match end {
