@@ -12,7 +12,7 @@ pub use fields::{FieldKind, FieldValue, Fields, ListedKey};
 pub use filter::Filter;
 pub use order::OrderBy;
 pub use page_token::{issue_token, read_token};
-pub use parser::{MAX_DEPTH, MAX_FILTER_LEN};
+pub use parser::{MAX_DEPTH, MAX_FILTER_LEN, Node, Operator, Restriction, parse_filter};
 
 /// Size of a page when the caller asks for none.
 pub const DEFAULT_PAGE_SIZE: usize = 100;

@@ -40,7 +40,7 @@ enum Value {
 impl<T: Fields> Filter<T> {
     /// Reads a filter and checks it against the fields of `T`; empty matches everything.
     pub fn parse(text: &str) -> Result<Self, InvalidListing> {
-        let root = match parser::parse(text)? {
+        let root = match parser::parse_filter(text)? {
             Some(node) => Some(node.try_map(&mut typed::<T>)?),
             None => None,
         };

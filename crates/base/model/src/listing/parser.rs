@@ -21,32 +21,48 @@ pub const MAX_FILTER_LEN: usize = 4_096;
 /// Most parentheses and negations inside each other.
 pub const MAX_DEPTH: usize = 16;
 
-/// A filter over leaves of one kind.
+/// A filter over leaves of one kind, such as [`Restriction`] as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node<L> {
+pub enum Node<L> {
+    /// Every one holds.
     All(Vec<Node<L>>),
+    /// One or more hold.
     Any(Vec<Node<L>>),
+    /// It does not hold.
     Not(Box<Node<L>>),
+    /// A leaf.
     Is(L),
 }
 
 /// `path operator value`, not yet checked against anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Restriction {
-    pub(super) path: Vec<String>,
-    pub(super) operator: Operator,
-    pub(super) value: String,
-    pub(super) quoted: bool,
+pub struct Restriction {
+    /// The parts of the field's name: `labels`, `team`.
+    pub path: Vec<String>,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what.
+    pub value: String,
+    /// Whether quotation marks stood around the value: then a star in it is no sign.
+    pub quoted: bool,
 }
 
+/// How a field is compared with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operator {
+pub enum Operator {
+    /// `=`
     Equal,
+    /// `!=`
     NotEqual,
+    /// `<`
     Less,
+    /// `<=`
     LessOrEqual,
+    /// `>`
     Greater,
+    /// `>=`
     GreaterOrEqual,
+    /// `:`
     Has,
 }
 
@@ -64,8 +80,8 @@ impl Operator {
     }
 }
 
-/// Reads a filter; none when there is nothing but space.
-pub(super) fn parse(text: &str) -> Result<Option<Node<Restriction>>, InvalidListing> {
+/// Reads a filter without knowing its fields; none when there is nothing but space.
+pub fn parse_filter(text: &str) -> Result<Option<Node<Restriction>>, InvalidListing> {
     if text.len() > MAX_FILTER_LEN {
         return Err(InvalidListing::FilterTooLong);
     }
@@ -275,8 +291,8 @@ fn one_or(
 }
 
 impl<L> Node<L> {
-    /// The same over other leaves.
-    pub(super) fn try_map<M, E>(self, leaf: &mut impl FnMut(L) -> Result<M, E>) -> Result<Node<M>, E> {
+    /// The same over other leaves, or the first error.
+    pub fn try_map<M, E>(self, leaf: &mut impl FnMut(L) -> Result<M, E>) -> Result<Node<M>, E> {
         let mut each =
             |parts: Vec<Self>| parts.into_iter().map(|it| it.try_map(leaf)).collect::<Result<_, E>>();
         Ok(match self {
@@ -287,7 +303,8 @@ impl<L> Node<L> {
         })
     }
 
-    pub(super) fn holds(&self, leaf: &impl Fn(&L) -> bool) -> bool {
+    /// Whether it holds, where `leaf` says which leaves do.
+    pub fn holds(&self, leaf: &impl Fn(&L) -> bool) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|it| it.holds(leaf)),
             Self::Any(parts) => parts.iter().any(|it| it.holds(leaf)),

@@ -4,6 +4,7 @@ use keystead_keyservice::{
     GetService, KmsError, ListServices, Method, MethodKind, ServiceApi, ServiceView, SwitchServices,
 };
 use keystead_model::ProjectId;
+use keystead_model::listing::{Node, Operator, Restriction, parse_filter};
 use keystead_proto::longrunning::Operation;
 use keystead_proto::service_usage as proto;
 use keystead_proto::service_usage::service_usage_server::ServiceUsage;
@@ -109,11 +110,19 @@ pub(super) async fn parse(call: &Begun<'_>, name: &str) -> Result<(ProjectId, Se
 }
 
 fn state(filter: &str) -> Result<Option<bool>, KmsError> {
-    match filter {
-        "" => Ok(None),
-        "state:ENABLED" => Ok(Some(true)),
-        "state:DISABLED" => Ok(Some(false)),
-        _ => Err(KmsError::invalid("The filter must be state:ENABLED or state:DISABLED.")),
+    let refused = || KmsError::invalid("The filter must be state:ENABLED or state:DISABLED.");
+    match parse_filter(filter)? {
+        None => Ok(None),
+        Some(Node::Is(Restriction { path, operator: Operator::Has | Operator::Equal, value, .. }))
+            if path == ["state"] =>
+        {
+            match value.as_str() {
+                "ENABLED" => Ok(Some(true)),
+                "DISABLED" => Ok(Some(false)),
+                _ => Err(refused()),
+            }
+        }
+        Some(_) => Err(refused()),
     }
 }
 

@@ -1,12 +1,10 @@
 //! What clients filter projects by. gcloud always asks for `lifecycleState:ACTIVE`.
 
 use keystead_keyservice::{KmsError, Project};
+use keystead_model::listing::{Node, Operator, Restriction, parse_filter};
 
-/// Longest filter, in bytes.
-const MAX_LEN: usize = 1024;
-
-/// Conditions that all must hold.
-pub(super) struct Filter(Vec<(Field, String)>);
+/// A filter over projects, in the language of all lists.
+pub(super) struct Filter(Option<Node<(Field, String)>>);
 
 enum Field {
     State,
@@ -18,47 +16,42 @@ enum Field {
 
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, KmsError> {
-        let terms = text.split_whitespace().filter(|term| !term.eq_ignore_ascii_case("and"));
-        if text.len() > MAX_LEN {
-            return Err(KmsError::invalid(format!("The filter must be at most {MAX_LEN} bytes.")));
-        }
-        // All must hold, so parentheses change nothing. gcloud puts them around what a person asks for.
-        let bare = terms.map(|term| term.trim_start_matches('(').trim_end_matches(')'));
-        bare.filter(|term| !term.is_empty()).map(condition).collect::<Result<_, _>>().map(Self)
+        let read = parse_filter(text)?;
+        read.map(|node| node.try_map(&mut condition)).transpose().map(Self)
     }
 
     pub(super) fn matches(&self, project: &Project) -> bool {
-        self.0.iter().all(|(field, wanted)| match field {
+        let holds = |(field, wanted): &(Field, String)| match field {
             Field::Label(key) => project.labels.get(key).is_some_and(|value| fits(wanted, value)),
             Field::State => wanted == "active" || wanted == "*",
             Field::Id => fits(wanted, project.id.as_str()),
             Field::Name => fits(wanted, &project.display_name),
             Field::Number => fits(wanted, &project.number.to_string()),
-        })
+        };
+        self.0.as_ref().is_none_or(|node| node.holds(&holds))
     }
 }
 
-fn condition(term: &str) -> Result<(Field, String), KmsError> {
-    let refused = || {
-        let term: String = term.chars().take(100).collect();
+fn condition(restriction: Restriction) -> Result<(Field, String), KmsError> {
+    let Restriction { path, operator, value, .. } = restriction;
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let field = match path[..] {
+        _ if !matches!(operator, Operator::Equal | Operator::Has) => None,
+        ["lifecycleState" | "state"] => Some(Field::State),
+        ["id" | "projectId"] => Some(Field::Id),
+        ["name" | "displayName"] => Some(Field::Name),
+        ["projectNumber"] => Some(Field::Number),
+        ["labels", key] => Some(Field::Label(key.to_owned())),
+        _ => None,
+    };
+    let field = field.ok_or_else(|| {
+        let name: String = path.join(".").chars().take(100).collect();
         KmsError::invalid(format!(
-            "The filter {term:?} is not understood: lifecycleState, projectId, projectNumber, name and \
-             labels.KEY can be compared with `:` or `=`, and a value may end in `*`."
+            "The filter on {name:?} is not understood: lifecycleState, projectId, projectNumber, name and labels.KEY can be \
+             compared with `:` or `=`, and a value may end in `*`."
         ))
-    };
-    let (field, value) = term.split_once([':', '=']).ok_or_else(refused)?;
-    let field = match field {
-        "lifecycleState" | "state" => Field::State,
-        "id" | "projectId" => Field::Id,
-        "name" | "displayName" => Field::Name,
-        "projectNumber" => Field::Number,
-        _ => match field.strip_prefix("labels.") {
-            Some(key) if !key.is_empty() => Field::Label(key.to_owned()),
-            _ => return Err(refused()),
-        },
-    };
-    let value = value.trim_matches('"').to_lowercase();
-    if value.is_empty() || value.contains(['(', ')']) { Err(refused()) } else { Ok((field, value)) }
+    })?;
+    Ok((field, value.to_lowercase()))
 }
 
 /// Upper and lower case are the same, as with Google.
@@ -100,13 +93,24 @@ mod tests {
             ("labels.team=other", false),
             ("labels.env:*", false),
             ("projectNumber=123456789012 name=other", false),
+            ("id:other OR id:key-project", true),
+            ("NOT id:key-project", false),
+            ("name=\"keys\"", true),
         ] {
             let parsed = Filter::parse(filter).expect(filter);
             assert_eq!(parsed.matches(&project()), matches, "{filter}");
         }
-        for bad in
-            ["x", "labels.:b", "id:", "id:(a", "id:(a b)", "id:a OR id:b", "NOT id:x", &"id:x ".repeat(300)]
-        {
+        for bad in [
+            "x",
+            "labels.:b",
+            "id:",
+            "id:(a",
+            "id:(a b)",
+            "id>a",
+            "parent:b",
+            "a.b.c=d",
+            &"id:x ".repeat(1000),
+        ] {
             assert!(Filter::parse(bad).is_err(), "{bad:.40}");
         }
     }
