@@ -6,11 +6,11 @@ use crate::{CompiledPolicy, Permission};
 /// One question: may this caller do this to that?
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Who.
+    /// Who calls.
     pub principal: &'a Principal,
     /// The groups that the caller is in, in lower case.
     pub groups: &'a [String],
-    /// What.
+    /// What the caller wants to do.
     pub permission: Permission,
     /// To what: the full name, such as `projects/P/locations/L/keyRings/R`. Conditions see it as `resource.name`.
     pub resource_name: &'a str,
@@ -25,7 +25,7 @@ pub struct Query<'a> {
 /// The answer, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
-    /// Yes.
+    /// The principal may do it.
     Allowed {
         /// The role that grants it.
         by: &'static str,

@@ -37,7 +37,7 @@ pub enum InUseRule {
 /// How often a version did one thing, as far as the server counted, and when it did last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// How often.
+    /// How often that was, in all.
     pub count: u64,
     /// When last; none: never.
     pub last: Option<Timestamp>,

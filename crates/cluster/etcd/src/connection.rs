@@ -56,9 +56,9 @@ pub enum ConnectError {
     /// A file of [`TlsFiles`].
     #[error("cannot read {}", path.display())]
     File {
-        /// Which one.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: std::io::Error,
     },
     /// What the files hold does not make a TLS client.
@@ -67,9 +67,9 @@ pub enum ConnectError {
     /// Nobody answers, or one of the two sides refuses the other's certificate.
     #[error("cannot connect to etcd at {endpoint}")]
     Connect {
-        /// Where.
+        /// The address that was tried.
         endpoint: String,
-        /// Why.
+        /// What the transport says.
         source: tonic::transport::Error,
     },
 }

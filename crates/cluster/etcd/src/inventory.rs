@@ -65,7 +65,7 @@ pub struct Group {
     /// The part of the etcd key that names the resource: `secrets`, `services/specs`,
     /// `cert-manager.io/certificates`.
     pub resource: String,
-    /// How.
+    /// The way in which all of them are stored.
     pub encryption: Encryption,
     /// How many.
     pub objects: u64,
@@ -84,9 +84,9 @@ pub enum Encryption {
     },
     /// With a key in the EncryptionConfiguration.
     StaticKey {
-        /// How.
+        /// The cipher that the value names.
         cipher: StaticCipher,
-        /// Which.
+        /// The name of the key in the EncryptionConfiguration.
         key_name: String,
     },
     /// KMS v1 does not say which KEK.

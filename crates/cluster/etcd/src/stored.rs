@@ -20,7 +20,7 @@ pub enum Stored {
     Plain(PlainFormat),
     /// Encrypted with a key that stands in the EncryptionConfiguration itself.
     StaticKey {
-        /// How.
+        /// The cipher that the value names.
         cipher: StaticCipher,
         /// The name of the key in the EncryptionConfiguration.
         key_name: String,

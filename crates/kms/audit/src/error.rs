@@ -28,7 +28,7 @@ pub enum AuditError {
     Refused {
         /// Which calls are refused.
         what: &'static str,
-        /// Why.
+        /// What has to end before they are recorded again.
         cause: &'static str,
     },
     /// The writer has been waiting for the disk for too long.

@@ -36,7 +36,7 @@ pub trait Model {
 pub struct Call<Q, A> {
     /// What was asked.
     pub ask: Q,
-    /// When.
+    /// When the call began, by the same clock.
     pub begin: u64,
     /// What was answered, and when. None after a timeout: then it happened, or happens any time later, or never.
     pub answer: Option<(A, u64)>,

@@ -29,7 +29,7 @@ const ROUTING: HeaderName = HeaderName::from_static("x-goog-request-params");
 pub struct Expiry {
     /// What ends.
     pub what: String,
-    /// When.
+    /// The moment of its end.
     pub at: SystemTime,
 }
 

@@ -241,17 +241,17 @@ pub enum EditError {
     /// The given file has an earlier state.
     #[error("the given key file is older (activation {given}) than the one in place (activation {have})")]
     Older {
-        /// In place.
+        /// The count in the file that is in place.
         have: u32,
-        /// Given.
+        /// The count in the file that was given.
         given: u32,
     },
     /// Another key altogether.
     #[error("the given key file is another key ({given}) than the one in place ({have})")]
     OtherKey {
-        /// In place.
+        /// The id of the key in place.
         have: String,
-        /// Given.
+        /// The id of the key that was given.
         given: String,
     },
     /// The number of a removed version, with another key.

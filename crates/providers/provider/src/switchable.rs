@@ -11,7 +11,7 @@ use crate::{Description, Pending, Provider, ProviderError, Wrapped};
 /// What the backend does from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Works.
+    /// It answers every call.
     #[default]
     Works,
     /// Every call fails with this class.
