@@ -133,18 +133,6 @@ impl ApiServer {
         self.start().await
     }
 
-    /// Waits until it ends by itself; the exit status.
-    pub async fn wait_exit(&mut self) -> Result<i32> {
-        let status = self.process.as_mut().context("the API server is not running")?.wait().await?;
-        self.process = None;
-        Ok(status)
-    }
-
-    /// Replaces the additional flags, for the next start.
-    pub fn set_args(&mut self, args: Vec<String>) {
-        self.args = args;
-    }
-
     /// Replaces the EncryptionConfiguration, by rename. A running API server sees it only with automatic reload,
     /// within a minute. From or to `None` it needs a restart.
     pub fn set_encryption(&mut self, text: Option<&str>) -> Result<()> {
