@@ -67,7 +67,7 @@ impl KeyService {
                 store_key
             }
             None => {
-                compared.standing = Standing::WitnessBehind;
+                compared.standing = Standing::WitnessBehind { since: Revision(0) };
                 first_start::make(
                     &parts.store,
                     &parts.audit,

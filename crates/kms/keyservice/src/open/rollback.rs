@@ -1,8 +1,10 @@
+use std::collections::HashMap;
 use std::fmt;
 
 use keystead_audit::{Destruction, Event, EventKind, Record, SafeFields};
 use keystead_model::{
-    CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState, to_microseconds,
+    CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionState,
+    to_microseconds,
 };
 use keystead_store::{Batch, Revision, Store};
 
@@ -13,6 +15,10 @@ use crate::{KeyService, KmsError};
 
 /// Records that are read at once.
 const PAGE: usize = 1000;
+/// What the store knows of each version.
+const VERSIONS: &str = "version/";
+/// The witness may know a commit and not yet the ones before it, of calls that were under way with it. Noting a version twice does no harm.
+const UNDER_WAY: u64 = 1024;
 /// Most versions that an error names.
 const NAMED: usize = 20;
 
@@ -59,6 +65,7 @@ impl fmt::Display for Rollback {
 /// What comparing database and witness gave.
 pub(super) struct Compared {
     pub(super) witness: Witness,
+    /// Read only where the database may lack some, or the witness: there may be a million.
     pub(super) versions: Known,
     pub(super) standing: Standing,
 }
@@ -68,8 +75,8 @@ pub(super) struct Compared {
 pub(super) enum Standing {
     /// The witness knows the newest commit, and so every version.
     InStep,
-    /// The process before this one ended between a commit and its note.
-    WitnessBehind,
+    /// The process before this one ended between a commit and its note. Whatever came until `since` is noted.
+    WitnessBehind { since: Revision },
     /// There is no witness: this is the first start, or a restore on another machine.
     NoWitness,
     /// The database is older, and somebody has confirmed it.
@@ -78,16 +85,17 @@ pub(super) enum Standing {
 
 /// Refuses a database that is older than its witness, unless its commit is confirmed.
 pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
-    let (witness, found) = Witness::open(&parts.root)?;
+    let (witness, point) = Witness::open(&parts.root)?;
     let database = newest_commit(parts.store.as_ref()).await?;
-    let Some(point) = found.point else {
+    let Some(point) = point else {
         if database != 0 {
             tracing::warn!(
                 commit = database,
                 "there is no witness: whether the database is the newest cannot be known"
             );
         }
-        return Ok(Compared { witness, versions: found.versions, standing: Standing::NoWitness });
+        let versions = Known::read(&parts.root)?;
+        return Ok(Compared { witness, versions, standing: Standing::NoWitness });
     };
     let audited = parts.audit.head();
     let rewritten = audited.sequence == point.audit_sequence && audited.hash != point.audit_hash;
@@ -95,11 +103,19 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
         return Err(OpenError::AuditLog { found: audited.sequence, known: point.audit_sequence });
     }
     if database >= point.counter {
-        let standing = if database == point.counter { Standing::InStep } else { Standing::WitnessBehind };
-        return Ok(Compared { witness, versions: found.versions, standing });
+        if database == point.counter {
+            return Ok(Compared { witness, versions: Known::default(), standing: Standing::InStep });
+        }
+        let since = Revision(point.counter.saturating_sub(UNDER_WAY));
+        let versions = match parts.store.changes(since).await?.names {
+            Some(_) => Known::default(),
+            None => Known::read(&parts.root)?,
+        };
+        return Ok(Compared { witness, versions, standing: Standing::WitnessBehind { since } });
     }
+    let versions = Known::read(&parts.root)?;
     let mut missing = Vec::new();
-    for (id, name) in found.versions.made() {
+    for (id, name) in versions.made() {
         if !is_there(parts.store.as_ref(), id, name).await? {
             missing.push(name.clone());
         }
@@ -109,7 +125,7 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
     }
     let (witness_at, missing) = (point.counter, missing.len());
     tracing::warn!(database, witness = witness_at, missing, "going on from an older database, as confirmed");
-    Ok(Compared { witness, versions: found.versions, standing: Standing::RolledBack })
+    Ok(Compared { witness, versions, standing: Standing::RolledBack })
 }
 
 async fn newest_commit(store: &dyn Store) -> Result<u64, OpenError> {
@@ -138,9 +154,9 @@ impl KeyService {
         // After a mere crash a destination holds at most what nobody was told of.
         let recovered = match standing {
             Standing::RolledBack | Standing::NoWitness => self.recover_versions(known).await?,
-            Standing::InStep | Standing::WitnessBehind => Vec::new(),
+            Standing::InStep | Standing::WitnessBehind { .. } => Vec::new(),
         };
-        let mut events = self.unnoted(known).await?;
+        let mut events = self.unnoted(known, standing).await?;
         let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
         if standing != Standing::RolledBack {
             return self.ledger.witness().advance(self.ledger.point(newest), events).await;
@@ -156,39 +172,57 @@ impl KeyService {
 
     /// Versions of the database whose making or destruction the witness does not know: the process ended in between, or the
     /// witness is new.
-    async fn unnoted(&self, known: &Known) -> Result<Vec<VersionEvent>, KmsError> {
-        let mut events = Vec::new();
-        let mut uids = std::collections::HashMap::new();
+    async fn unnoted(&self, known: &Known, standing: Standing) -> Result<Vec<VersionEvent>, KmsError> {
+        let (mut events, mut uids) = (Vec::new(), HashMap::new());
+        if let Standing::WitnessBehind { since } = standing
+            && let Some(names) = self.store.changes(since).await?.names
+        {
+            for name in names.iter().filter(|name| name.starts_with(VERSIONS)) {
+                // One that was deleted was destroyed before, and that is noted.
+                if let Some(stored) = self.read::<CryptoKeyVersion>(name).await? {
+                    events.extend(self.unless_noted(stored.value, known, &mut uids).await?);
+                }
+            }
+            return Ok(events);
+        }
         let mut after = String::new();
         loop {
-            let page = self.store.list("version/", &after, PAGE).await?;
+            let page = self.store.list(VERSIONS, &after, PAGE).await?;
             for entry in &page {
-                let version: CryptoKeyVersion = decode(&entry.name, &entry.value)?;
-                let name = version.name;
-                let uid = match uids.get(&name.key) {
-                    Some(uid) => *uid,
-                    None => {
-                        let uid = self.read_key(&name.key).await?.value.uid;
-                        uids.insert(name.key.clone(), uid);
-                        uid
-                    }
-                };
-                let id = VersionId { uid, number: name.version };
-                let kind = match version.state {
-                    VersionState::Destroyed => VersionEventKind::Destroyed,
-                    _ => VersionEventKind::Made,
-                };
-                // What it knows as destroyed stays destroyed, whatever an older database says.
-                let noted = known.kind(id);
-                if noted != Some(VersionEventKind::Destroyed) && noted != Some(kind) {
-                    events.push(VersionEvent { kind, id, name });
-                }
+                let version = decode(&entry.name, &entry.value)?;
+                events.extend(self.unless_noted(version, known, &mut uids).await?);
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after.clone_from(&last.name),
                 _ => return Ok(events),
             }
         }
+    }
+
+    async fn unless_noted(
+        &self,
+        version: CryptoKeyVersion,
+        known: &Known,
+        uids: &mut HashMap<CryptoKeyName, KeyUid>,
+    ) -> Result<Option<VersionEvent>, KmsError> {
+        let name = version.name;
+        let uid = match uids.get(&name.key) {
+            Some(uid) => *uid,
+            None => {
+                let uid = self.read_key(&name.key).await?.value.uid;
+                uids.insert(name.key.clone(), uid);
+                uid
+            }
+        };
+        let id = VersionId { uid, number: name.version };
+        let kind = match version.state {
+            VersionState::Destroyed => VersionEventKind::Destroyed,
+            _ => VersionEventKind::Made,
+        };
+        // What it knows as destroyed stays destroyed, whatever an older database says.
+        let noted = known.kind(id);
+        let is_noted = noted == Some(VersionEventKind::Destroyed) || noted == Some(kind);
+        Ok((!is_noted).then_some(VersionEvent { kind, id, name }))
     }
 
     /// Destroys the material of a version that an older database has brought back.

@@ -233,3 +233,31 @@ async fn a_lost_root_directory_with_the_root_key_kept_opens_and_makes_a_witness(
     let project = GetProject { id: "key-project".parse().expect("an id") };
     server.run_as(&server.admin().await, project).await.expect("it is there");
 }
+
+#[tokio::test]
+async fn a_witness_that_is_behind_learns_what_came_since_and_reads_no_more() {
+    let server = FreshServer::new().await;
+    let key = key(&server).await;
+    let admin = server.admin().await;
+    let token = server.admin_token.clone();
+    let (clock, files) = server.close();
+    copy_directory(&files.path("root"), &files.path("old-root"));
+    let (service, _) = files.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token: token, files };
+    server.run_as(&admin, CreateCryptoKeyVersion { key: key.clone() }).await.expect("a version");
+    let (clock, files) = server.close();
+
+    // As if the process had ended between the commit and its note.
+    for file in ["witness", "versions"] {
+        fs::copy(files.path("old-root").join(file), files.path("root").join(file)).expect("put back");
+    }
+    let history = || fs::read_to_string(files.path("root").join("versions")).expect("read");
+    let second = format!("{key}/cryptoKeyVersions/2");
+    assert!(!history().contains(&second), "the control: it is not noted");
+    drop(files.open(&clock).await.expect("opens").0);
+    assert!(history().contains(&second), "{}", history());
+    // And what it knows now is enough for the next start.
+    let noted = history();
+    drop(files.open(&clock).await.expect("opens").0);
+    assert_eq!(history(), noted);
+}

@@ -5,13 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use keystead_model::{CryptoKeyVersionName, KeyUid, VersionNumber};
 
 use super::point::{Written, parse_point, print_point, with_checksum, without_checksum};
-use super::{RootError, directory, private_file};
+use super::{RootDirectory, RootError, directory, private_file};
+
+/// In the root directory.
+pub(super) const FILE: &str = "versions";
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
 
 /// A key version for ever: a name may come back after a rollback, a uid does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +64,21 @@ impl Known {
         self.0.get(&id).map(|(kind, _)| *kind)
     }
 
+    /// Reads the history of a root directory that is open.
+    pub(crate) fn read(root: &RootDirectory) -> Result<Self, RootError> {
+        Self::read_from(&root.path().join(FILE))
+    }
+
+    fn read_from(path: &Path) -> Result<Self, RootError> {
+        let file = File::open(path).map_err(|error| directory::failed("open", path, error))?;
+        let mut known = Self::default();
+        read_lines(path, &file, |line| {
+            let event = parse(line);
+            event.map(|(event, _)| known.note(event)).is_some()
+        })?;
+        Ok(known)
+    }
+
     fn of_kind(&self, wanted: VersionEventKind) -> impl Iterator<Item = (VersionId, &CryptoKeyVersionName)> {
         self.0.iter().filter(move |(_, (kind, _))| *kind == wanted).map(|(id, (_, name))| (*id, name))
     }
@@ -75,34 +95,29 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Reads the file, and cuts off a line that was never written whole.
-    pub(super) fn open(path: &Path) -> Result<(Self, Known, Option<Written>), RootError> {
+    /// Looks at every line and keeps none, because there are as many as there were versions; [`Known::read`] does. Cuts off a line
+    /// that was never written whole. Answers what the last one says of the database.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Written>), RootError> {
         let failed = |action| move |error| directory::failed(action, path, error);
-        let mut file = private_file::open_for_writing(path).map_err(failed("open"))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed("read"))?;
-        if text.is_empty() {
+        let file = private_file::open_for_writing(path).map_err(failed("open"))?;
+        let len = file.metadata().map_err(failed("read"))?.len();
+        if len == 0 {
             private_file::sync_directory_of(path).map_err(failed("sync"))?;
         }
-        let (mut known, mut newest, mut end) = (Known::default(), None, 0);
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n').and_then(parse) {
-                Some((event, written)) => {
-                    known.note(event);
-                    newest = Some(written);
-                    end += line.len() as u64;
-                }
-                None if end + line.len() as u64 == text.len() as u64 => break,
-                None => {
-                    let problem = "a line in its middle cannot be read";
-                    return Err(RootError::Damaged { path: path.to_owned(), problem });
-                }
-            }
-        }
-        if end < text.len() as u64 {
+        let mut last = String::new();
+        let end = read_lines(path, &file, |line| {
+            last.clear();
+            last.push_str(line);
+            true
+        })?;
+        let newest = match last.as_str() {
+            "" => None,
+            last => Some(parse(last).ok_or_else(|| damaged(path))?.1),
+        };
+        if end < len {
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed("cut"))?;
         }
-        Ok((Self { file, end }, known, newest))
+        Ok((Self { file, end }, newest))
     }
 
     /// Appends lines, all with the point that holds once they are written.
@@ -116,6 +131,31 @@ impl History {
         self.end += lines.len() as u64;
         Ok(())
     }
+}
+
+/// Gives every line with a right checksum to `take`, which says whether it understands it. Answers where they end; what follows is one
+/// line that was not written whole.
+fn read_lines(path: &Path, file: &File, mut take: impl FnMut(&str) -> bool) -> Result<u64, RootError> {
+    let failed = |error| directory::failed("read", path, error);
+    let mut reader = BufReader::with_capacity(READ, file);
+    let (mut line, mut end) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let len = reader.read_until(b'\n', &mut line).map_err(failed)?;
+        if len == 0 {
+            return Ok(end);
+        }
+        let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+        if !text.is_some_and(|text| without_checksum(text).is_some() && take(text)) {
+            let is_last = reader.fill_buf().map_err(failed)?.is_empty();
+            return if is_last { Ok(end) } else { Err(damaged(path)) };
+        }
+        end += len as u64;
+    }
+}
+
+fn damaged(path: &Path) -> RootError {
+    RootError::Damaged { path: path.to_owned(), problem: "a line in its middle cannot be read" }
 }
 
 fn print(event: &VersionEvent, written: &Written) -> String {
@@ -184,7 +224,8 @@ mod tests {
 
         for len in whole.len()..longer.len() {
             std::fs::write(&path, &longer[..len]).expect("written");
-            let (_, known, newest) = History::open(&path).expect("opens");
+            let (_, newest) = History::open(&path).expect("opens");
+            let known = Known::read_from(&path).expect("read");
             assert_eq!(known.kind(event(Made, 1).id), Some(Destroyed), "{len}");
             assert_eq!(known.kind(event(Made, 2).id), Some(Made), "{len}");
             assert_eq!(newest, Some(written(2)), "{len}");

@@ -5,19 +5,11 @@ use std::thread::{self, JoinHandle};
 use keystead_model::ErrorClass;
 use tokio::sync::oneshot;
 
-use super::history::{History, Known, VersionEvent};
+use super::history::{self, History, VersionEvent};
 use super::point::{Point, Written};
 use super::slot::Slots;
 use super::{RootDirectory, RootError};
 use crate::KmsError;
-
-/// What the witness knew at start.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// None: it is new, or was lost.
-    pub(crate) point: Option<Point>,
-    pub(crate) versions: Known,
-}
 
 /// Writes down how far the database has come, in a place that is not restored with it. One thread writes; what mutations
 /// bring while it syncs is written together.
@@ -44,14 +36,14 @@ struct State {
 }
 
 impl Witness {
-    /// Reads the witness, and starts its writer.
-    pub(crate) fn open(root: &RootDirectory) -> Result<(Self, Found), RootError> {
+    /// Reads the witness, and starts its writer. Answers the point that it knew; none: it is new, or was lost.
+    pub(crate) fn open(root: &RootDirectory) -> Result<(Self, Option<Point>), RootError> {
         let (slots, slot) = Slots::open(&root.path().join("witness"))?;
-        let (history, versions, line) = History::open(&root.path().join("versions"))?;
+        let (history, line) = History::open(&root.path().join(history::FILE))?;
         // A mutation that makes or destroys a version writes only its lines, any other only a slot.
         let newest = slot.into_iter().chain(line).max_by_key(|written| written.serial);
-        let found = Found { point: newest.map(|written| written.point), versions };
-        Ok((Self::start(slots, history, newest)?, found))
+        let point = newest.map(|written| written.point);
+        Ok((Self::start(slots, history, newest)?, point))
     }
 
     fn start(slots: Slots, history: History, newest: Option<Written>) -> Result<Self, RootError> {
@@ -200,7 +192,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a directory");
         let root = RootDirectory::open(&temp.path().join("root")).expect("opens");
         let (witness, found) = Witness::open(&root).expect("opens");
-        assert_eq!(found.point, None);
+        assert_eq!(found, None);
         let witness = Arc::new(witness);
         let mut commits = tokio::task::JoinSet::new();
         for counter in (1..=100).rev() {
@@ -212,15 +204,15 @@ mod tests {
         }
         drop(witness);
         let (witness, found) = Witness::open(&root).expect("opens");
-        assert_eq!(found.point, Some(point(100)));
+        assert_eq!(found, Some(point(100)));
         // Only a confirmed rollback goes back.
         witness.advance(point(7), Vec::new()).await.expect("noted");
         drop(witness);
         let (witness, found) = Witness::open(&root).expect("opens");
-        assert_eq!(found.point, Some(point(100)));
+        assert_eq!(found, Some(point(100)));
         witness.reset(point(7), Vec::new()).await.expect("noted");
         drop(witness);
-        assert_eq!(Witness::open(&root).expect("opens").1.point, Some(point(7)));
+        assert_eq!(Witness::open(&root).expect("opens").1, Some(point(7)));
     }
 
     #[tokio::test]
