@@ -74,6 +74,11 @@ impl<T: Fields> Listing<T> {
         self.filter.is_empty() && self.order == OrderBy::default()
     }
 
+    /// Whether the filter names a field that begins with this.
+    pub fn filters_by(&self, prefix: &str) -> bool {
+        self.filter.names(prefix)
+    }
+
     /// The last part of the name of the last item on the page before; none on the first page. For a plain list.
     pub fn begins_after(&self) -> Option<&str> {
         self.after.as_deref()?.rsplit('/').next()

@@ -30,8 +30,8 @@ use crate::records::{self, Stored, decode};
 use crate::remembered::{Cache, Remembered};
 use crate::root::RootDirectory;
 
-/// Records that are read at once.
-const READ: usize = 1000;
+/// Records that are read at once: in a millisecond, so that short calls get their turn in between.
+const READ: usize = 250;
 
 /// Lists that are read whole at the same time: others wait, so that they do not crowd out short calls.
 pub(crate) const MOST_SCANS: usize = 4;

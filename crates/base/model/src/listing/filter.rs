@@ -52,6 +52,11 @@ impl<T: Fields> Filter<T> {
         self.root.is_none()
     }
 
+    /// Whether it names a field that begins with this.
+    pub(super) fn names(&self, prefix: &str) -> bool {
+        self.root.as_ref().is_some_and(|root| root.has(&|test| test.field.starts_with(prefix)))
+    }
+
     /// Whether an item is to be listed.
     pub fn matches(&self, item: &T) -> bool {
         self.root.as_ref().is_none_or(|root| root.holds(&|test| test.holds(item)))

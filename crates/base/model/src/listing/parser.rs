@@ -303,6 +303,15 @@ impl<L> Node<L> {
         })
     }
 
+    /// Whether it has such a leaf.
+    pub(super) fn has(&self, leaf: &impl Fn(&L) -> bool) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|it| it.has(leaf)),
+            Self::Not(inner) => inner.has(leaf),
+            Self::Is(it) => leaf(it),
+        }
+    }
+
     /// Whether it holds, where `leaf` says which leaves do.
     pub fn holds(&self, leaf: &impl Fn(&L) -> bool) -> bool {
         match self {

@@ -36,6 +36,13 @@ async fn pages_hold_everything_once_and_the_total() {
     };
     let odd = bed.run(ListCryptoKeys { parent: ring(), options }).await.unwrap();
     assert_eq!((odd.total_size, odd.items[0].key.name.key.as_str()), (12, "key-23"));
+    assert!(odd.items.iter().all(|item| item.primary.is_some()), "the primaries of what is shown are there");
+    for (state, total) in [("ENABLED", 25), ("DISABLED", 0)] {
+        let options =
+            ListOptions { filter: format!("NOT (primary.state!={state})"), ..ListOptions::default() };
+        let page = bed.run(ListCryptoKeys { parent: ring(), options }).await.unwrap();
+        assert_eq!((page.total_size, page.items.len()), (total, total), "{state}");
+    }
 }
 
 #[tokio::test]
