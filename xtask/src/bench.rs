@@ -19,6 +19,10 @@ pub enum Command {
     Plugin,
     /// The server beside the disk's sync and bare tonic: rates, latency, CPU, large policies, many keys, start.
     Server,
+    /// A server with a million key versions: start, memory, pages of lists, filtered lists beside Encrypt.
+    Growth,
+    /// Commits beside the destruction of 10,000 key versions in a database of 2 GB.
+    Erasure,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -34,7 +38,11 @@ const POLL: Duration = Duration::from_micros(30);
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Plugin => plugin(),
-        Command::Server => server(),
+        Command::Server => cargo_bench("server", "keystead-server", "server", "6 minutes"),
+        Command::Growth => cargo_bench("growth", "keystead-server", "growth", "10 minutes and 3 GB of disk"),
+        Command::Erasure => {
+            cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk")
+        }
     }
 }
 
@@ -85,13 +93,14 @@ fn plugin() -> Result<()> {
     write("cargo xtask bench plugin", &section)
 }
 
-fn server() -> Result<()> {
-    let bench = ["bench", "--package", "keystead-server", "--bench", "server"];
+/// Runs a benchmark of a crate, which prints its section.
+fn cargo_bench(name: &str, package: &str, bench: &str, takes: &str) -> Result<()> {
+    let bench = ["bench", "--package", package, "--bench", bench];
     process::run(process::cargo().args(bench).arg("--no-run"))?;
     let machine = machine()?;
-    println!("measuring: about 6 minutes; the machine should do nothing else");
+    println!("measuring: about {takes}; the machine should do nothing else");
     let report = process::output(process::cargo().args(bench))?;
-    write("cargo xtask bench server", &format!("{machine}\n\n{report}"))
+    write(&format!("cargo xtask bench {name}"), &format!("{machine}\n\n{report}"))
 }
 
 /// Prints a section and puts it into the page.

@@ -74,6 +74,8 @@ const KEYSERVICE_MODULES: &[&str] = &[
     // What happens by itself, and the start.
     "schedule",
     "open",
+    // For benchmarks.
+    "filling",
 ];
 
 /// Runs `cargo xtask layers`.

@@ -26,6 +26,8 @@
 mod authentication;
 mod call;
 mod error;
+#[cfg(feature = "filling")]
+mod filling;
 mod identity;
 mod key_material;
 mod ledger;
@@ -41,6 +43,8 @@ mod service;
 pub use authentication::Presented;
 pub use call::{Authorised, Call, Caller, Credential, Method, MethodKind, Operation, Origin};
 pub use error::{Detail, KmsError};
+#[cfg(feature = "filling")]
+pub use filling::Filling;
 pub use identity::{ClientIdentity, GroupsError, InvalidCertificate};
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
 pub use operations::{

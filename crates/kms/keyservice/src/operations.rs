@@ -32,6 +32,8 @@ pub use certificates::{
 };
 pub use inventories::{DeleteInventory, GetVersionUsage, ListInventories, RegisterInventory};
 pub(crate) use keys::RotateDueKey;
+#[cfg(feature = "filling")]
+pub(crate) use keys::with_key;
 pub use keys::{
     CreateCryptoKey, Decrypt, Decrypted, DeleteCryptoKey, Encrypt, Encrypted, GetCryptoKey, KeyAndPrimary,
     ListCryptoKeys, MAX_TEXT_LEN, UpdateCryptoKey, UpdateCryptoKeyPrimaryVersion,
@@ -39,6 +41,8 @@ pub use keys::{
 pub use list::ListOptions;
 pub use locations::{GetLocation, GetRetiredResource, ListLocations, ListRetiredResources};
 pub use policies::{GetIamPolicy, PolicyAndEtag, SetIamPolicy, TestIamPermissions};
+#[cfg(feature = "filling")]
+pub(crate) use projects::with_project;
 pub use projects::{CreateProject, GetProject, ListProjects, ProjectPage};
 pub use random::{GenerateRandomBytes, RANDOM_BYTES};
 pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings};

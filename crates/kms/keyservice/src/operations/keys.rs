@@ -10,6 +10,8 @@ mod update_crypto_key_primary_version;
 mod view_keys;
 
 pub use create_crypto_key::CreateCryptoKey;
+#[cfg(feature = "filling")]
+pub(crate) use create_crypto_key::with_key;
 pub use decrypt::{Decrypt, Decrypted};
 pub use delete_crypto_key::DeleteCryptoKey;
 pub use encrypt::{Encrypt, Encrypted, MAX_TEXT_LEN};

@@ -68,7 +68,7 @@ pub(crate) async fn measure(case: &Case, clients: usize, length: Duration) -> Re
 }
 
 /// CPU time of all threads of a process; steps of 10 ms.
-fn cpu(pid: u32) -> Result<Duration> {
+pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // utime and stime are the 12th and 13th field after the name, which may hold anything (proc(5)).
     let (_, rest) = text.rsplit_once(')').context("stat has a name")?;

@@ -14,6 +14,7 @@ mod connection;
 mod disk;
 mod load;
 mod report;
+#[expect(dead_code, reason = "some of it is for the benchmark `growth`")]
 mod stage;
 
 use anyhow::Result;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use crate::connection::{Call, Connection, Target};
 use crate::load::Case;
 
-const PROJECT: &str = "key-project";
-const RING: &str = "projects/key-project/locations/us-central1/keyRings/ring";
+pub(crate) const PROJECT: &str = "key-project";
+pub(crate) const RING: &str = "projects/key-project/locations/us-central1/keyRings/ring";
 const CALLER: &str = "user:bench@example.com";
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 const PLAINTEXT: [u8; 32] = [7; 32];
@@ -37,15 +37,13 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(directory: &Path) -> Result<Self> {
-        let program = Path::new(env!("CARGO_BIN_EXE_keystead-server"));
-        let server =
-            KmsServer::start_with(program, &directory.join("data"), &["--log-level", "warn"]).await?;
+        let server = start(&directory.join("data")).await?;
         server.create_project(PROJECT).await?;
         let rings = "/v1/projects/key-project/locations/us-central1/keyRings?keyRingId=ring";
         server.ok(Method::POST, rings, Some(&json!({}))).await?;
         create_key(&server, "key").await?;
         server.grant(&format!("/v1/{}", key("key")), Method::GET, ROLE, CALLER).await?;
-        let tls = Arc::new(certificate(&server).await?);
+        let tls = Arc::new(certificate(&server, CALLER).await?);
         let mut stage = Self { server: Arc::new(server), tls, sealed: Bytes::new() };
         let encrypt = stage.encrypt_call();
         let mut connection = Connection::open(&encrypt.target, &encrypt.calls[0]).await?;
@@ -156,6 +154,61 @@ impl Stage {
         Ok(times)
     }
 
+    /// Something of everything that is listed and not filled in otherwise: key rings, accounts, tokens and retired resources.
+    pub(crate) async fn create_for_lists(&self, count: usize) -> Result<()> {
+        self.at_once((0..count).map(|number| number.to_string()), |server, number| async move {
+            let location = format!("/v1/projects/{PROJECT}/locations/us-central1");
+            server
+                .ok(Method::POST, &format!("{location}/keyRings?keyRingId=ring-{number}"), Some(&json!({})))
+                .await?;
+            let account = json!({"accountId": format!("account-{number}")});
+            server
+                .ok(Method::POST, &format!("/v1/projects/{PROJECT}/serviceAccounts"), Some(&account))
+                .await?;
+            let token = json!({"principal": format!("user:somebody-{number}@example.com")});
+            server.ok(Method::POST, "/keystead/v1/tokens", Some(&token)).await?;
+            let key = format!("/v1/{RING}/cryptoKeys");
+            let make = format!("{key}?cryptoKeyId=gone-{number}&skipInitialVersionCreation=true");
+            server.ok(Method::POST, &make, Some(&json!({"purpose": "ENCRYPT_DECRYPT"}))).await?;
+            server.ok(Method::DELETE, &format!("{key}/gone-{number}"), None).await.map(drop)
+        })
+        .await
+    }
+
+    /// Where to call as the first administrator.
+    pub(crate) async fn admin(&self) -> Result<Target> {
+        let tls = Arc::new(certificate(&self.server, "user:admin@keystead.local").await?);
+        Ok(Target { port: port(&self.server)?, tls, pid: self.pid() })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Ends the server as a service manager does.
+    pub(crate) async fn stop(self) -> Result<()> {
+        let server = Arc::into_inner(self.server).context("nobody else has the server")?;
+        let status = server.stop().await?;
+        ensure!(status == 0, "the server ended with {status}");
+        Ok(())
+    }
+
+    /// Ends the server, does something, and starts it again. Answers how long it took until it opened a ciphertext.
+    pub(crate) async fn restart_after<F: Future<Output = Result<()>>>(
+        self,
+        between: impl FnOnce() -> F,
+    ) -> Result<(Self, Duration)> {
+        let (tls, sealed, data) = (self.tls(), self.sealed.clone(), self.server.data_dir().to_owned());
+        self.stop().await?;
+        between().await?;
+        let started = Instant::now();
+        let server = Arc::new(start(&data).await?);
+        let stage = Self { server, tls, sealed };
+        let Case { target, calls } = stage.decrypt_grpc();
+        Connection::open(&target, &calls[0]).await?.call(&calls[0]).await?;
+        Ok((stage, started.elapsed()))
+    }
+
     fn case(&self, calls: Vec<Call>) -> Case {
         let port = port(&self.server).unwrap_or_default();
         Case { target: Target { port, tls: self.tls(), pid: self.server.pid() }, calls: Arc::new(calls) }
@@ -193,11 +246,21 @@ fn encrypt(id: &str) -> Call {
 }
 
 fn grpc(method: &str, message: &impl prost::Message) -> Call {
+    let path = format!("/google.cloud.kms.v1.KeyManagementService/{method}");
+    Call::Grpc { path, body: framed(&message.encode_to_vec()) }
+}
+
+/// A message as gRPC sends it.
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let mut body = vec![0];
-    let message = message.encode_to_vec();
     body.extend_from_slice(&u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
-    body.extend_from_slice(&message);
-    Call::Grpc { path: format!("/google.cloud.kms.v1.KeyManagementService/{method}"), body: body.into() }
+    body.extend_from_slice(message);
+    body.into()
+}
+
+async fn start(data: &Path) -> Result<KmsServer> {
+    let program = Path::new(env!("CARGO_BIN_EXE_keystead-server"));
+    KmsServer::start_with(program, data, &["--log-level", "warn"]).await
 }
 
 async fn create_key(server: &KmsServer, id: &str) -> Result<()> {
@@ -206,10 +269,10 @@ async fn create_key(server: &KmsServer, id: &str) -> Result<()> {
 }
 
 /// A client certificate from the server's own authority.
-async fn certificate(server: &KmsServer) -> Result<ClientConfig> {
+async fn certificate(server: &KmsServer, principal: &str) -> Result<ClientConfig> {
     let key = rcgen::KeyPair::generate()?;
     let request = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
-    let wanted = json!({"principal": CALLER, "signingRequestPem": request, "ttl": "86400s"});
+    let wanted = json!({"principal": principal, "signingRequestPem": request, "ttl": "86400s"});
     let issued = server.ok(Method::POST, "/keystead/v1/certificates", Some(&wanted)).await?;
     let text = issued["certificatePem"].as_str().context("a certificate was issued")?;
     let chain = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>()?;

@@ -11,7 +11,7 @@ use keystead_store::Batch;
 
 use super::KeyAndPrimary;
 use crate::records::{encode, record_name};
-use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Makes a key, with its first version as primary unless that is skipped.
 pub struct CreateCryptoKey {
@@ -52,14 +52,11 @@ impl Operation for CreateCryptoKey {
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<KeyAndPrimary, KmsError> {
         let service = authorised.service();
-        let key = planned(authorised)?;
+        let key = service.planned_key(authorised.command(), authorised.now())?;
         let name = key.name.clone();
         let ring = record_name::ring(&name.ring);
         service.read::<KeyRing>(&ring).await?.ok_or_else(|| KmsError::not_found("KeyRing", &name.ring))?;
-        let mut batch = Batch::default()
-            .create(record_name::key(&name), encode(&key)?)
-            // Stays when the key is deleted: the name is never used for another.
-            .create(record_name::key_name(&name), encode(&key.uid)?);
+        let mut batch = with_key(Batch::default(), &key)?;
         let mut primary = None;
         if let Some(first) = key.primary {
             let new = service.new_version(&key, first, authorised.now()).await?;
@@ -77,33 +74,44 @@ impl Operation for CreateCryptoKey {
     }
 }
 
-/// The key as it will be, or why it cannot be.
-fn planned(authorised: &Authorised<'_, CreateCryptoKey>) -> Result<CryptoKey, KmsError> {
-    let command = authorised.command();
-    check_labels(&command.labels)?;
-    rotation::check_schedule(authorised.now(), command.rotation_period_s, command.next_rotation_time)?;
-    let destroy_scheduled_duration_s = check_destroy_scheduled(command.destroy_scheduled_duration_s)?;
-    let mut uid = KeyUid([0; 16]);
-    authorised
-        .service()
-        .random
-        .fill(&mut uid.0)
-        .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
-    let first = (!command.skip_initial_version).then_some(VersionNumber::FIRST);
-    let next_version = match first {
-        Some(first) => first.next().unwrap_or(first),
-        None => VersionNumber::FIRST,
-    };
-    Ok(CryptoKey {
-        name: command.name.clone(),
-        uid,
-        create_time: to_microseconds(authorised.now()),
-        primary: first,
-        activations: u32::from(first.is_some()),
-        next_version,
-        rotation_period_s: command.rotation_period_s,
-        next_rotation_time: command.next_rotation_time.map(to_microseconds),
-        destroy_scheduled_duration_s,
-        labels: command.labels.clone(),
-    })
+/// Adds the records of a new key.
+pub(crate) fn with_key(batch: Batch, key: &CryptoKey) -> Result<Batch, KmsError> {
+    Ok(batch
+        .create(record_name::key(&key.name), encode(key)?)
+        // Stays when the key is deleted: the name is never used for another.
+        .create(record_name::key_name(&key.name), encode(&key.uid)?))
+}
+
+impl KeyService {
+    /// The key as it will be, or why it cannot be.
+    pub(crate) fn planned_key(
+        &self,
+        command: &CreateCryptoKey,
+        now: Timestamp,
+    ) -> Result<CryptoKey, KmsError> {
+        check_labels(&command.labels)?;
+        rotation::check_schedule(now, command.rotation_period_s, command.next_rotation_time)?;
+        let destroy_scheduled_duration_s = check_destroy_scheduled(command.destroy_scheduled_duration_s)?;
+        let mut uid = KeyUid([0; 16]);
+        self.random
+            .fill(&mut uid.0)
+            .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        let first = (!command.skip_initial_version).then_some(VersionNumber::FIRST);
+        let next_version = match first {
+            Some(first) => first.next().unwrap_or(first),
+            None => VersionNumber::FIRST,
+        };
+        Ok(CryptoKey {
+            name: command.name.clone(),
+            uid,
+            create_time: to_microseconds(now),
+            primary: first,
+            activations: u32::from(first.is_some()),
+            next_version,
+            rotation_period_s: command.rotation_period_s,
+            next_rotation_time: command.next_rotation_time.map(to_microseconds),
+            destroy_scheduled_duration_s,
+            labels: command.labels.clone(),
+        })
+    }
 }

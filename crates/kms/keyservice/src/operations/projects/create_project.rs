@@ -77,10 +77,7 @@ impl Operation for CreateProject {
         authorised.outcome().resource = Some(name.clone().into());
         for _ in 0..DRAWS {
             project.number = draw_number(service.random.as_ref())?;
-            let batch = Batch::default()
-                .create(record_name::project(&id), encode(&project)?)
-                .create(record_name::project_number(project.number), encode(&id)?)
-                .create(record_name::policy(&name), encode(&policy)?);
+            let batch = with_project(Batch::default(), &project, &policy)?;
             match authorised.commit(batch).await {
                 Ok(_) => return Ok(project),
                 Err(error) if error.class() != ErrorClass::AlreadyExists => return Err(error),
@@ -92,6 +89,14 @@ impl Operation for CreateProject {
         }
         Err(KmsError::new(ErrorClass::Unavailable, "No free project number was found; try again."))
     }
+}
+
+/// Adds the records of a new project.
+pub(crate) fn with_project(batch: Batch, project: &Project, policy: &Policy) -> Result<Batch, KmsError> {
+    Ok(batch
+        .create(record_name::project(&project.id), encode(project)?)
+        .create(record_name::project_number(project.number), encode(&project.id)?)
+        .create(record_name::policy(&project.name().to_string()), encode(policy)?))
 }
 
 fn draw_number(random: &dyn Random) -> Result<u64, KmsError> {
