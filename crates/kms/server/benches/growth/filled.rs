@@ -15,7 +15,7 @@ use keystead_keyservice::{
 };
 use keystead_provider_local::LocalProvider;
 use keystead_runtime::Failure;
-use keystead_server::{App, GivenSettings};
+use keystead_server::{App, PartialSettings};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 use stats_alloc::Region;
 
@@ -51,8 +51,8 @@ pub(crate) async fn fill(data: &Path, filling: &Filling) -> Result<()> {
 /// How many bytes a page of each kind of list allocates, all in all, in a server in this process.
 pub(crate) async fn allocated(data: &Path) -> Result<Vec<(Kind, usize)>> {
     let failed = |failure: Failure| anyhow!("{failure:?}");
-    let settings = GivenSettings::read(&data.with_file_name("growth.yaml")).map_err(failed)?;
-    let settings = GivenSettings::local(data).or(settings).complete().map_err(failed)?;
+    let settings = PartialSettings::read(&data.with_file_name("growth.yaml")).map_err(failed)?;
+    let settings = PartialSettings::local(data).or(settings).complete().map_err(failed)?;
     let running = App::build(settings).await.and_then(App::spawn).map_err(failed)?;
     let service = running.keyservice();
     let token = std::fs::read_to_string(running.token_file())?;

@@ -29,7 +29,7 @@ pub(super) async fn create(
         Err(error) => Err(error),
     };
     let name = account.as_ref().map(|account| account.resource().to_string()).unwrap_or_default();
-    let made = call.run(&request.name, account.map(|name| CreateServiceAccountKey::new(name))).await?;
+    let made = call.run(&request.name, account.map(CreateServiceAccountKey::new)).await?;
     Ok(Response::new(proto::ServiceAccountKey {
         private_key_type: ServiceAccountPrivateKeyType::TypeGoogleCredentialsFile.into(),
         private_key_data: made.file.into_exposed(),
