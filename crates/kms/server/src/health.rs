@@ -9,7 +9,7 @@ use keystead_audit::{AuditLog, EventKind, LogState};
 use keystead_crypto::{Random, Secret32, SystemRandom};
 use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
-use keystead_store::Store;
+use keystead_store::{Pending, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -92,13 +92,9 @@ impl Health {
     /// Looks once.
     pub(crate) async fn look(&self) {
         let mut seen = Seen { looked: true, ..Seen::default() };
-        match tokio::time::timeout(STORE_DEADLINE, self.store.get(PROBE)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => seen.failures.push(format!("store: {error}")),
-            Err(_) => {
-                seen.failures.push(format!("store: no answer within {} s", STORE_DEADLINE.as_secs()));
-            }
-        }
+        let store = self.store().await;
+        self.metrics.database_writable(store.is_ok());
+        seen.failures.extend(store.err().map(|error| format!("store: {error}")));
         match (self.audit.admits(EventKind::DataRead), self.audit.admits(EventKind::AdminWrite)) {
             (Err(error), _) => seen.failures.push(format!("audit: every call is refused: {error}")),
             (_, Err(error)) => seen.failures.push(format!("audit: changes are refused: {error}")),
@@ -127,6 +123,11 @@ impl Health {
         self.seen.store(Arc::new(seen));
     }
 
+    async fn store(&self) -> Result<(), String> {
+        in_time(self.store.get(PROBE)).await?;
+        in_time(self.store.writable()).await.map_err(|error| format!("changes are refused: {error}"))
+    }
+
     async fn root_key(&self) -> Result<(), String> {
         let due = |(at, _): &(Instant, Result<(), String>)| at.elapsed() < ROOT_KEY_INTERVAL;
         let known = self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -146,6 +147,14 @@ impl Health {
         let unwrapped = self.root_key.unwrap(&wrapped.version, &wrapped.bytes).await;
         let unwrapped = unwrapped.map_err(|error| error.to_string())?;
         if unwrapped.is_same(&secret) { Ok(()) } else { Err("it unwraps to something else".to_owned()) }
+    }
+}
+
+/// What the store answers, or that it does not.
+async fn in_time<T>(asked: Pending<'_, T>) -> Result<T, String> {
+    match tokio::time::timeout(STORE_DEADLINE, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", STORE_DEADLINE.as_secs())),
     }
 }
 
@@ -177,7 +186,7 @@ mod tests {
     use keystead_model::ErrorClass;
     use keystead_provider::switchable::{Mode, Switchable};
     use keystead_provider_local::{KeyFile, LocalProvider, create};
-    use keystead_store::{Batch, Changes, Entry, Pending, Revision, StoreError};
+    use keystead_store::{Batch, Changes, Entry, Revision, StoreError};
 
     use super::*;
 
@@ -212,6 +221,10 @@ mod tests {
 
         fn changes(&self, since: Revision) -> Pending<'_, Changes> {
             self.answer(Changes { up_to: since, names: None })
+        }
+
+        fn writable(&self) -> Pending<'_, ()> {
+            self.answer(())
         }
 
         fn is_erasing(&self) -> bool {

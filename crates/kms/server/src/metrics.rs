@@ -29,6 +29,7 @@ pub struct Metrics {
     dropped_log_lines: Counter,
     unprotected: Gauge,
     erasure_pending: Gauge,
+    database_writable: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
 }
@@ -92,6 +93,7 @@ impl Default for Metrics {
             dropped_log_lines: Counter::default(),
             unprotected: Gauge::default(),
             erasure_pending: Gauge::default(),
+            database_writable: Gauge::default(),
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
         };
@@ -137,6 +139,11 @@ impl Default for Metrics {
             "1 while bytes of destroyed key material may still be in a file of the database",
             metrics.erasure_pending.clone(),
         );
+        registry.register(
+            "database_writable",
+            "1 while changes are written to the database",
+            metrics.database_writable.clone(),
+        );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
         registry.register(
             "log_lines_dropped",
@@ -165,6 +172,11 @@ impl Metrics {
     /// Whether bytes of destroyed material may still be in a file.
     pub(crate) fn erasure_pending(&self, pending: bool) {
         self.erasure_pending.set(i64::from(pending));
+    }
+
+    /// Whether changes are written to the database.
+    pub(crate) fn database_writable(&self, writable: bool) {
+        self.database_writable.set(i64::from(writable));
     }
 
     /// In OpenMetrics form.

@@ -144,6 +144,12 @@ pub(crate) fn checkpoint(connection: &Connection) -> Result<bool, Fault> {
     Ok(busy == 0)
 }
 
+/// A transaction that changes nothing, and is written and synced all the same.
+pub(crate) fn write_nothing_new(connection: &Connection) -> Result<(), Fault> {
+    let version = format!("BEGIN IMMEDIATE; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT");
+    Ok(connection.execute_batch(&version)?)
+}
+
 enum Identity {
     Empty,
     Ours,

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) newest: AtomicU64,
     /// Bytes of a committed batch may still be in a file.
     pub(crate) erasing: AtomicBool,
+    /// The last write failed.
+    pub(crate) failed: AtomicBool,
     /// What a check found wrong. From then on nothing is answered.
     damage: OnceLock<StoreError>,
 }
@@ -74,6 +76,7 @@ impl SqliteStore {
             writes: Queue::new(),
             newest: AtomicU64::new(newest.0),
             erasing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             damage: OnceLock::new(),
         });
         let mut store = Self {
@@ -166,6 +169,16 @@ impl Store for SqliteStore {
 
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         Box::pin(self.read(move |answer| Read::Changes { since, answer }))
+    }
+
+    fn writable(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if self.shared.failed.load(Ordering::Acquire) {
+                self.write(|answer| Write::Try { answer }).await
+            } else {
+                self.shared.is_sound()
+            }
+        })
     }
 
     fn is_erasing(&self) -> bool {

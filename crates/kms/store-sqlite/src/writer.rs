@@ -21,8 +21,17 @@ const GROUP: usize = 64;
 
 /// One call that writes.
 pub(crate) enum Write {
-    Commit { batch: Batch, answer: Answer<Revision> },
-    Checkpoint { answer: Answer<()> },
+    Commit {
+        batch: Batch,
+        answer: Answer<Revision>,
+    },
+    Checkpoint {
+        answer: Answer<()>,
+    },
+    /// Changes nothing, and finds out whether it could.
+    Try {
+        answer: Answer<()>,
+    },
 }
 
 /// The number of the last commit in the database.
@@ -55,8 +64,10 @@ pub(crate) fn run(shared: &Arc<Shared>, first: Connection, anchor: Connection) {
                     drop(anchor);
                     return;
                 }
+                shared.failed.store(true, Ordering::Release);
             }
             Err(fault) => {
+                shared.failed.store(true, Ordering::Release);
                 let error = fault.into_store_error(&shared.path);
                 std::mem::take(&mut jobs).into_iter().for_each(|job| job.task.refuse(&error));
                 erasure.give_up();
@@ -110,20 +121,22 @@ fn serve(
         return Exit::Fault;
     }
     loop {
-        let (mut commits, mut checkpoints) = (Vec::new(), Vec::new());
+        let (mut commits, mut checkpoints, mut tries) = (Vec::new(), Vec::new(), Vec::new());
         for Job { task, _permit: permit } in jobs {
             match task {
                 Write::Commit { batch, answer } => commits.push(Commit { batch, answer, _permit: permit }),
                 Write::Checkpoint { answer } => checkpoints.push(answer),
+                Write::Try { answer } => tries.push(answer),
             }
         }
-        if let Err(Broken) = session.commit(commits, erasure) {
-            return Exit::Fault;
-        }
-        if !checkpoints.is_empty() {
-            erasure.begin_anew();
-        }
-        if let Err(Broken) = session.checkpoint(checkpoints) {
+        let begin_anew = !checkpoints.is_empty();
+        let served = session.commit(commits, erasure).and_then(|()| {
+            if begin_anew {
+                erasure.begin_anew();
+            }
+            session.checkpoint(checkpoints).and_then(|()| session.try_to_write(tries))
+        });
+        if let Err(Broken) = served {
             return Exit::Fault;
         }
         if let Err(fault) = erasure.advance(shared, connection) {
@@ -151,7 +164,7 @@ impl Write {
         // Whoever asked may have gone.
         match self {
             Self::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
-            Self::Checkpoint { answer } => drop(answer.send(Err(error.clone()))),
+            Self::Checkpoint { answer } | Self::Try { answer } => drop(answer.send(Err(error.clone()))),
         }
     }
 }
@@ -209,6 +222,7 @@ impl<'c> Session<'c> {
         let fault = match self.transaction(&batches) {
             Ok(Decided { results, newest }) => {
                 if newest > self.newest {
+                    self.shared.failed.store(false, Ordering::Release);
                     self.newest = newest;
                     self.shared.newest.store(newest.0, Ordering::Release);
                 }
@@ -231,6 +245,7 @@ impl<'c> Session<'c> {
             }
             return Ok(());
         }
+        self.shared.failed.store(true, Ordering::Release);
         let busy = fault.is_busy();
         let error = fault.into_store_error(&self.shared.path);
         tracing::error!(%error, "cannot commit");
@@ -339,6 +354,21 @@ impl<'c> Session<'c> {
         };
         let broken = matches!(&result, Err(Fault::Sqlite(_)));
         let result = result.map_err(|fault| fault.into_store_error(&self.shared.path));
+        for answer in asked {
+            drop(answer.send(result.clone()));
+        }
+        if broken { Err(Broken) } else { Ok(()) }
+    }
+
+    /// Writes what the database says of itself once more, with a sync: as small as a commit can be.
+    fn try_to_write(&self, asked: Vec<Answer<()>>) -> Result<(), Broken> {
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let result = connection::write_nothing_new(self.connection);
+        self.shared.failed.store(result.is_err(), Ordering::Release);
+        let broken = result.as_ref().is_err_and(|fault| !fault.is_busy());
+        let result = result.map_err(|fault| fault.told(&self.shared.path));
         for answer in asked {
             drop(answer.send(result.clone()));
         }

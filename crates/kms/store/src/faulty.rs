@@ -188,6 +188,10 @@ impl Store for FaultyStore {
         })
     }
 
+    fn writable(&self) -> Pending<'_, ()> {
+        self.inner.writable()
+    }
+
     fn is_erasing(&self) -> bool {
         self.inner.is_erasing()
     }

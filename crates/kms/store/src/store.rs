@@ -59,6 +59,10 @@ pub trait Store: Send + Sync {
     /// What was written after `since`, for whoever caches records.
     fn changes(&self, since: Revision) -> Pending<'_, Changes>;
 
+    /// Whether commits are written, and why not. Answers at once while the last commit was written. After one that failed it tries
+    /// a small write of its own that changes no record, so that the answer is about now, and not about who called last.
+    fn writable(&self) -> Pending<'_, ()>;
+
     /// Whether bytes that a batch with [`Batch::erase`] deleted or replaced may still be in a file, because that batch was a
     /// moment ago or because somebody reads them. The store goes on trying by itself, also after a restart.
     fn is_erasing(&self) -> bool;

@@ -56,6 +56,10 @@ impl Store for InStep {
         self.store.changes(since)
     }
 
+    fn writable(&self) -> Pending<'_, ()> {
+        self.store.writable()
+    }
+
     fn is_erasing(&self) -> bool {
         self.store.is_erasing()
     }

@@ -319,6 +319,10 @@ impl Store for Slow {
         self.inner.changes(since)
     }
 
+    fn writable(&self) -> Pending<'_, ()> {
+        self.inner.writable()
+    }
+
     fn is_erasing(&self) -> bool {
         self.inner.is_erasing()
     }
@@ -356,6 +360,10 @@ impl Store for Switched {
 
     fn changes(&self, since: Revision) -> Pending<'_, Changes> {
         self.store().changes(since)
+    }
+
+    fn writable(&self) -> Pending<'_, ()> {
+        self.store().writable()
     }
 
     fn is_erasing(&self) -> bool {

@@ -18,11 +18,12 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 13] = [
+const SHOWN_BY: [(&str, &str, &str); 14] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
     ("KeysteadNotReady", HERE, "a_server_that_cannot_record_shows_that_it_refuses_and_is_not_ready"),
+    ("KeysteadDatabaseNotWritable", HERE, "p8_a_database_that_cannot_be_written_is_told_until_it_can"),
     // A running server looks at its root key once a minute; this test looks at once.
     ("KeysteadRootKeyUnusable", "crates/kms/server/src/health.rs", "readiness_says_what_fails_and_what_will"),
     ("KeysteadCertificateEnds", HERE, "the_end_of_a_given_certificate_is_shown"),
@@ -241,6 +242,37 @@ async fn a_server_that_cannot_record_shows_that_it_refuses_and_is_not_ready() {
     prlimit(pid, Resource::Fsize, before).expect("as before");
     shows(&server, "keystead_audit_state", |it| it == 0.0).await;
     shows(&server, "keystead_server_ready", |it| it == 1.0).await;
+}
+
+/// `KeysteadDatabaseNotWritable`: another program holds the database's lock, and lets go of it. Calls that change nothing go on, and
+/// nobody has to call for the server to see that it can write again.
+#[tokio::test]
+async fn p8_a_database_that_cannot_be_written_is_told_until_it_can() {
+    let place = Place::new();
+    let data = place.path("data");
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    let key = key_with_one_version(&server).await;
+    shows(&server, "keystead_server_database_writable", |it| it == 1.0).await;
+
+    let other = rusqlite::Connection::open(data.join("keystead.db")).expect("another program");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it has the lock");
+    shows(&server, "keystead_server_database_writable", |it| it == 1.0).await;
+    let version = json!({});
+    let versions = format!("{key}/cryptoKeyVersions");
+    let (status, answer) = server.call(Method::POST, &versions, Some(&version)).await.expect("answered");
+    assert_eq!(status, 503, "{answer}");
+    shows(&server, "keystead_server_database_writable", |it| it == 0.0).await;
+    shows(&server, "keystead_server_ready", |it| it == 0.0).await;
+    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
+    assert_eq!(ready.status(), 503);
+    let said = ready.text().await.expect("text");
+    assert!(said.contains("store: changes are refused: ") && said.contains("has it locked"), "{said}");
+    server.ok(Method::GET, &key, None).await.expect("reads go on");
+
+    other.execute_batch("ROLLBACK").expect("it lets go");
+    shows(&server, "keystead_server_database_writable", |it| it == 1.0).await;
+    shows(&server, "keystead_server_ready", |it| it == 1.0).await;
+    server.ok(Method::POST, &versions, Some(&version)).await.expect("made");
 }
 
 /// `KeysteadCertificateEnds`: a certificate that somebody gave and that nobody renewed.

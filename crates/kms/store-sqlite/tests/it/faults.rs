@@ -101,7 +101,10 @@ async fn refuses_and_recovers(testbed: &Testbed, faults: &Faults, fault: &str, s
         for result in tasks.join_all().await {
             assert_eq!(result.unwrap_err().class(), ErrorClass::Unavailable);
         }
+        let error = store.writable().await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
         faults.off(fault);
+        store.writable().await.unwrap();
         let name = format!("after/{round}");
         assert_eq!(
             put(&store, &name, b"").await,

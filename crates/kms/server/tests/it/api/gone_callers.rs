@@ -79,6 +79,10 @@ impl Store for SlowDisk {
         self.inner.changes(since)
     }
 
+    fn writable(&self) -> Pending<'_, ()> {
+        self.inner.writable()
+    }
+
     fn is_erasing(&self) -> bool {
         self.inner.is_erasing()
     }
