@@ -122,23 +122,23 @@ impl Reader {
         Ok(true)
     }
 
-    /// The open segment has no more to read. Opens the next one; false when there is none yet.
+    /// The open segment has no more to read, as far as it was read ahead. Looks again, and opens the next one; false when there is
+    /// nothing new.
     fn go_on(&mut self) -> Result<bool, AuditError> {
         let Some(Place { segment, lines }) = self.place.take() else {
             return Ok(false);
         };
         let next = files::segments(&self.dir)?.into_iter().find(|it| it.first > segment.first);
-        // Opened again, because what was half a record may be another one next time.
+        // Opened again: what was room or half a record when it was read ahead may be another one by now. Before the next segment was
+        // begun it may have grown as well.
         let mut again = Place::open(segment, lines.at())?;
-        let Some(next) = next else {
-            self.place = Some(again);
-            return Ok(false);
-        };
-        // It may have grown until the next one was begun.
         let grown = !matches!(again.lines.next()?, Next::Torn(_) | Next::Room | Next::End);
-        let place = if grown { (again.segment, lines.at()) } else { (next, At::default()) };
+        let (place, found) = match next {
+            Some(next) if !grown => ((next, At::default()), true),
+            _ => ((again.segment, lines.at()), grown),
+        };
         self.place = Some(Place::open(place.0, place.1)?);
-        Ok(true)
+        Ok(found)
     }
 }
 
