@@ -152,6 +152,13 @@ impl From<StoreError> for KmsError {
             class @ (ErrorClass::Aborted | ErrorClass::AlreadyExists | ErrorClass::Invalid) => {
                 Self::new(class, error.to_string())
             }
+            ErrorClass::FailedPrecondition => {
+                tracing::error!(%error, "the files of the database are not at their place");
+                // To the caller it is an outage: a client would take a failed precondition for a key that is disabled.
+                let text = "the files of the server's database were removed or replaced while it runs, so nothing is changed until they are \
+                            back; the server's log says which and what to do";
+                Self::new(ErrorClass::Unavailable, text)
+            }
             class => {
                 tracing::error!(%error, class = class.name(), "the store failed");
                 Self::new(class, "the server's database cannot be used now; its log says why")

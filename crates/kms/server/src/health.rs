@@ -7,9 +7,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use keystead_audit::{AuditLog, EventKind, LogState};
 use keystead_crypto::{Random, Secret32, SystemRandom};
+use keystead_model::ErrorClass;
 use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
-use keystead_store::{Pending, Store};
+use keystead_store::{Pending, Store, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,8 @@ impl Health {
         let mut seen = Seen { looked: true, ..Seen::default() };
         let store = self.store().await;
         self.metrics.database_writable(store.is_ok());
+        let displaced = |error: &StoreError| error.class() == ErrorClass::FailedPrecondition;
+        self.metrics.database_displaced(store.as_ref().is_err_and(displaced));
         seen.failures.extend(store.err().map(|error| format!("store: {error}")));
         match (self.audit.admits(EventKind::DataRead), self.audit.admits(EventKind::AdminWrite)) {
             (Err(error), _) => seen.failures.push(format!("audit: every call is refused: {error}")),
@@ -123,9 +126,11 @@ impl Health {
         self.seen.store(Arc::new(seen));
     }
 
-    async fn store(&self) -> Result<(), String> {
+    async fn store(&self) -> Result<(), StoreError> {
         in_time(self.store.get(PROBE)).await?;
-        in_time(self.store.writable()).await.map_err(|error| format!("changes are refused: {error}"))
+        let changes =
+            |error: StoreError| StoreError::new(error.class(), format!("changes are refused: {error}"));
+        in_time(self.store.writable()).await.map_err(changes)
     }
 
     async fn root_key(&self) -> Result<(), String> {
@@ -151,11 +156,12 @@ impl Health {
 }
 
 /// What the store answers, or that it does not.
-async fn in_time<T>(asked: Pending<'_, T>) -> Result<T, String> {
-    match tokio::time::timeout(STORE_DEADLINE, asked).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", STORE_DEADLINE.as_secs())),
-    }
+async fn in_time<T>(asked: Pending<'_, T>) -> Result<T, StoreError> {
+    let late = |_| {
+        let text = format!("no answer within {} s", STORE_DEADLINE.as_secs());
+        StoreError::new(ErrorClass::Timeout, text)
+    };
+    tokio::time::timeout(STORE_DEADLINE, asked).await.map_err(late)?
 }
 
 impl Report for Health {
@@ -183,10 +189,9 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use keystead_audit::AuditSettings;
-    use keystead_model::ErrorClass;
     use keystead_provider::switchable::{Mode, Switchable};
     use keystead_provider_local::{KeyFile, LocalProvider, create};
-    use keystead_store::{Batch, Changes, Entry, Revision, StoreError};
+    use keystead_store::{Batch, Changes, Entry, Revision};
 
     use super::*;
 

@@ -30,6 +30,7 @@ pub struct Metrics {
     unprotected: Gauge,
     erasure_pending: Gauge,
     database_writable: Gauge,
+    database_displaced: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
 }
@@ -94,6 +95,7 @@ impl Default for Metrics {
             unprotected: Gauge::default(),
             erasure_pending: Gauge::default(),
             database_writable: Gauge::default(),
+            database_displaced: Gauge::default(),
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
         };
@@ -144,6 +146,11 @@ impl Default for Metrics {
             "1 while changes are written to the database",
             metrics.database_writable.clone(),
         );
+        registry.register(
+            "database_displaced",
+            "1 while a file of the database is not the one that is open: it was removed or replaced",
+            metrics.database_displaced.clone(),
+        );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
         registry.register(
             "log_lines_dropped",
@@ -177,6 +184,11 @@ impl Metrics {
     /// Whether changes are written to the database.
     pub(crate) fn database_writable(&self, writable: bool) {
         self.database_writable.set(i64::from(writable));
+    }
+
+    /// Whether a file of the database was removed or replaced.
+    pub(crate) fn database_displaced(&self, displaced: bool) {
+        self.database_displaced.set(i64::from(displaced));
     }
 
     /// In OpenMetrics form.

@@ -6,6 +6,7 @@ use keystead_model::ErrorClass;
 use keystead_store::{Revision, StoreError};
 
 use crate::fault::failed;
+use crate::reader::Read;
 use crate::{SqliteStore, checks, connection, files, writer};
 
 impl SqliteStore {
@@ -14,6 +15,7 @@ impl SqliteStore {
     ///
     /// The copy holds what the store holds now, and nothing of what was deleted.
     pub async fn backup(&self, target: &Path) -> Result<Revision, StoreError> {
+        self.read(|answer| Read::InPlace { answer }).await?;
         let (source, target) = (self.path().to_owned(), target.to_owned());
         let (answer, answered) = tokio::sync::oneshot::channel();
         // Its own thread: it takes seconds where a read takes microseconds. It holds nothing of the store's.

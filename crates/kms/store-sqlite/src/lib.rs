@@ -12,6 +12,7 @@ mod fault;
 mod files;
 mod folder;
 mod page;
+mod place;
 mod queue;
 mod reader;
 mod record;

@@ -16,19 +16,24 @@ pub(crate) enum Read {
     List { prefix: String, after: String, limit: usize, answer: Answer<Vec<Entry>> },
     Count { prefix: String, answer: Answer<u64> },
     Changes { since: Revision, answer: Answer<Changes> },
+    InPlace { answer: Answer<()> },
 }
 
 /// Serves reads until the queue is closed. After a fault it starts over with a new connection at the next call.
-pub(crate) fn run(shared: &Shared) {
-    while let Next::Work(first) = shared.reads.next(1, None) {
-        let served = connection::reader(&shared.path).map_err(|fault| fault.into_store_error(&shared.path));
-        match served {
+pub(crate) fn run(shared: &Shared, first: Connection) {
+    let mut opened = Some(first);
+    while let Next::Work(jobs) = shared.reads.next(1, None) {
+        let connection = match opened.take() {
+            Some(connection) => Ok(connection),
+            None => shared.is_in_place().and_then(|()| connection::reader(&shared.path)),
+        };
+        match connection.map_err(|fault| fault.into_store_error(&shared.path)) {
             Ok(connection) => {
-                if unless_it_panics(|| serve(shared, &connection, first)) == Some(Exit::Closed) {
+                if unless_it_panics(|| serve(shared, &connection, jobs)) == Some(Exit::Closed) {
                     return;
                 }
             }
-            Err(error) => first.into_iter().for_each(|job| job.task.refuse(&error)),
+            Err(error) => jobs.into_iter().for_each(|job| job.task.refuse(&error)),
         }
     }
 }
@@ -57,6 +62,11 @@ fn serve(shared: &Shared, connection: &Connection, mut jobs: Vec<Job<Read>>) -> 
                 }
                 Read::Count { prefix, answer } => tell(shared, answer, statements.count(&prefix)),
                 Read::Changes { since, answer } => tell(shared, answer, statements.changes(since)),
+                Read::InPlace { answer } => {
+                    // Says nothing of the connection.
+                    drop(answer.send(shared.is_in_place().map_err(|fault| fault.into_store_error(&shared.path))));
+                    true
+                }
             };
             if !fine {
                 return Exit::Fault;
@@ -86,6 +96,7 @@ impl Read {
             Self::List { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Count { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Changes { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::InPlace { answer } => drop(answer.send(Err(error.clone()))),
         }
     }
 }

@@ -9,7 +9,9 @@ use keystead_store::{Batch, Changes, Entry, MAX_NAME_LEN, Pending, Revision, Sto
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::fault::Fault;
 use crate::files::{self, Files};
+use crate::place::Place;
 use crate::queue::Queue;
 use crate::reader::{self, Read};
 use crate::settings::SqliteSettings;
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) settings: SqliteSettings,
     pub(crate) files: Files,
+    place: Place,
     pub(crate) reads: Queue<Job<Read>>,
     pub(crate) writes: Queue<Job<Write>>,
     /// The last confirmed commit.
@@ -61,17 +64,19 @@ impl SqliteStore {
     /// is small enough is checked in full first, a larger one while it serves.
     pub fn open(path: &Path, settings: SqliteSettings) -> Result<Self, StoreError> {
         let files = files::take(path)?;
-        let into_store_error = |fault: crate::fault::Fault| fault.into_store_error(path);
+        let into_store_error = |fault: Fault| fault.into_store_error(path);
         let connection = connection::writer(path).map_err(into_store_error)?;
         let newest = writer::newest(&connection).map_err(into_store_error)?;
         let size = files.database.metadata().map_or(u64::MAX, |metadata| metadata.len());
         if size <= settings.checked_first {
             checks::whole(&connection).map_err(into_store_error)?;
         }
+        let anchor = connection::reader(path).map_err(into_store_error)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             settings,
             files,
+            place: Place::of(path)?,
             reads: Queue::new(),
             writes: Queue::new(),
             newest: AtomicU64::new(newest.0),
@@ -93,11 +98,11 @@ impl SqliteStore {
             let checking = spawn("store-check", &shared, move |shared| shared.check(&connection))?;
             store.check = Some((handle, checking));
         }
-        let anchor = connection::reader(path).map_err(into_store_error)?;
         store.writer =
             Some(spawn("store-write", &shared, move |shared| writer::run(shared, connection, anchor))?);
         for _ in 0..shared.settings.readers.max(1) {
-            store.readers.push(spawn("store-read", &shared, |shared| reader::run(shared))?);
+            let connection = connection::reader(path).map_err(into_store_error)?;
+            store.readers.push(spawn("store-read", &shared, |shared| reader::run(shared, connection))?);
         }
         Ok(store)
     }
@@ -117,7 +122,7 @@ impl SqliteStore {
         self.write(|answer| Write::Checkpoint { answer }).await
     }
 
-    async fn read<T>(&self, task: impl FnOnce(Answer<T>) -> Read) -> Result<T, StoreError> {
+    pub(crate) async fn read<T>(&self, task: impl FnOnce(Answer<T>) -> Read) -> Result<T, StoreError> {
         self.shared.is_sound()?;
         let (answer, answered) = oneshot::channel();
         let permit = place(&self.reads_under_way).await?;
@@ -173,10 +178,11 @@ impl Store for SqliteStore {
 
     fn writable(&self) -> Pending<'_, ()> {
         Box::pin(async move {
+            self.read(|answer| Read::InPlace { answer }).await?;
             if self.shared.failed.load(Ordering::Acquire) {
                 self.write(|answer| Write::Try { answer }).await
             } else {
-                self.shared.is_sound()
+                Ok(())
             }
         })
     }
@@ -189,6 +195,12 @@ impl Store for SqliteStore {
 impl Shared {
     fn is_sound(&self) -> Result<(), StoreError> {
         self.damage.get().map_or(Ok(()), |damage| Err(damage.clone()))
+    }
+
+    /// Whether what is written now is in the files that the next start will find. Asked before each write, and before anything is
+    /// opened again, which would otherwise be another database.
+    pub(crate) fn is_in_place(&self) -> Result<(), Fault> {
+        self.place.check().map_err(Fault::Store)
     }
 
     fn check(&self, connection: &Connection) {

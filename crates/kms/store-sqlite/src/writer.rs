@@ -85,6 +85,7 @@ pub(crate) fn run(shared: &Arc<Shared>, first: Connection, anchor: Connection) {
 /// A new connection in place of one that failed. What a failed commit left in the log could come back at the next start,
 /// although readers were told that it is not there; so the log is emptied before anything is written.
 fn reopen(shared: &Shared) -> Result<Connection, Fault> {
+    shared.is_in_place()?;
     let connection = connection::writer(&shared.path)?;
     if !connection::checkpoint(&connection)? {
         let text = "its log cannot be emptied while somebody reads it";
@@ -256,6 +257,7 @@ impl<'c> Session<'c> {
     }
 
     fn transaction(&mut self, batches: &[&Batch]) -> Result<Decided, Fault> {
+        self.shared.is_in_place()?;
         let mut decided = Decided { results: Vec::new(), newest: self.newest };
         let mut balance = Balance::default();
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -365,10 +367,10 @@ impl<'c> Session<'c> {
         if asked.is_empty() {
             return Ok(());
         }
-        let result = connection::write_nothing_new(self.connection);
+        let result = self.shared.is_in_place().and_then(|()| connection::write_nothing_new(self.connection));
         self.shared.failed.store(result.is_err(), Ordering::Release);
         let broken = result.as_ref().is_err_and(|fault| !fault.is_busy());
-        let result = result.map_err(|fault| fault.told(&self.shared.path));
+        let result = result.map_err(|fault| fault.into_store_error(&self.shared.path));
         for answer in asked {
             drop(answer.send(result.clone()));
         }

@@ -26,6 +26,7 @@ impl StoreError {
 
     /// `Aborted` and `AlreadyExists`: an expectation did not hold. `Unavailable`: disk full, locked, failed. `Corrupt`:
     /// the database is damaged. `Invalid`: a name or a value is too long, a batch is empty or names a record twice.
+    /// `FailedPrecondition`: the files were removed or replaced while they are open, so that nothing is written any more.
     /// `Misconfigured`: the place where the records are cannot be used as it is.
     pub fn class(&self) -> ErrorClass {
         self.class

@@ -59,7 +59,7 @@ pub trait Store: Send + Sync {
     /// What was written after `since`, for whoever caches records.
     fn changes(&self, since: Revision) -> Pending<'_, Changes>;
 
-    /// Whether commits are written, and why not. Answers at once while the last commit was written. After one that failed it tries
+    /// Whether commits are written, and why not: `FailedPrecondition` when the store's files were removed or replaced. Answers at once while the last commit was written. After one that failed it tries
     /// a small write of its own that changes no record, so that the answer is about now, and not about who called last.
     fn writable(&self) -> Pending<'_, ()>;
 

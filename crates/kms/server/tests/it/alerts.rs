@@ -18,12 +18,13 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 14] = [
+const SHOWN_BY: [(&str, &str, &str); 15] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
     ("KeysteadNotReady", HERE, "a_server_that_cannot_record_shows_that_it_refuses_and_is_not_ready"),
     ("KeysteadDatabaseNotWritable", HERE, "p8_a_database_that_cannot_be_written_is_told_until_it_can"),
+    ("KeysteadDatabaseDisplaced", HERE, "p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed"),
     // A running server looks at its root key once a minute; this test looks at once.
     ("KeysteadRootKeyUnusable", "crates/kms/server/src/health.rs", "readiness_says_what_fails_and_what_will"),
     ("KeysteadCertificateEnds", HERE, "the_end_of_a_given_certificate_is_shown"),
@@ -263,9 +264,7 @@ async fn p8_a_database_that_cannot_be_written_is_told_until_it_can() {
     assert_eq!(status, 503, "{answer}");
     shows(&server, "keystead_server_database_writable", |it| it == 0.0).await;
     shows(&server, "keystead_server_ready", |it| it == 0.0).await;
-    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
-    assert_eq!(ready.status(), 503);
-    let said = ready.text().await.expect("text");
+    let said = not_ready(&server).await;
     assert!(said.contains("store: changes are refused: ") && said.contains("has it locked"), "{said}");
     server.ok(Method::GET, &key, None).await.expect("reads go on");
 
@@ -273,6 +272,52 @@ async fn p8_a_database_that_cannot_be_written_is_told_until_it_can() {
     shows(&server, "keystead_server_database_writable", |it| it == 1.0).await;
     shows(&server, "keystead_server_ready", |it| it == 1.0).await;
     server.ok(Method::POST, &versions, Some(&version)).await.expect("made");
+}
+
+/// `KeysteadDatabaseDisplaced`: the files of the database are moved away, then an older copy is put in their place, then they are
+/// brought back.
+#[tokio::test]
+async fn p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed() {
+    let place = Place::new();
+    let data = place.path("data");
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    let key = key_with_one_version(&server).await;
+    let encrypt = format!("{key}:encrypt");
+    let plaintext = json!({"plaintext": "aGVsbG8="});
+    server.ok(Method::POST, &encrypt, Some(&plaintext)).await.expect("encrypted");
+    shows(&server, "keystead_server_database_displaced", |it| it == 0.0).await;
+
+    let names = ["keystead.db", "keystead.db-wal", "keystead.db-shm"];
+    let away = place.path("away");
+    std::fs::create_dir(&away).expect("made");
+    names.iter().for_each(|it| std::fs::rename(data.join(it), away.join(it)).expect("moved"));
+    let (status, answer) = server
+        .call(Method::POST, &format!("{key}/cryptoKeyVersions"), Some(&json!({})))
+        .await
+        .expect("answered");
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.to_string().contains("were removed or replaced while it runs"), "{answer}");
+    shows(&server, "keystead_server_database_displaced", |it| it == 1.0).await;
+    shows(&server, "keystead_server_database_writable", |it| it == 0.0).await;
+    let said = not_ready(&server).await;
+    assert!(said.contains("keystead.db was removed while the server has it open"), "{said}");
+    server.ok(Method::POST, &encrypt, Some(&plaintext)).await.expect("what changes nothing goes on");
+
+    std::fs::copy(away.join("keystead.db"), data.join("keystead.db")).expect("copied");
+    let replaced = tokio::time::timeout(PATIENCE, async {
+        while !not_ready(&server).await.contains("keystead.db was replaced") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    replaced.await.expect("told");
+
+    names.iter().for_each(|it| std::fs::rename(away.join(it), data.join(it)).expect("moved back"));
+    shows(&server, "keystead_server_database_displaced", |it| it == 0.0).await;
+    shows(&server, "keystead_server_ready", |it| it == 1.0).await;
+    server.ok(Method::POST, &format!("{key}/cryptoKeyVersions"), Some(&json!({}))).await.expect("made");
+    assert_eq!(server.stop().await.expect("stopped"), 0);
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    server.ok(Method::GET, &format!("{key}/cryptoKeyVersions/2"), None).await.expect("it is there");
 }
 
 /// `KeysteadCertificateEnds`: a certificate that somebody gave and that nobody renewed.
@@ -361,6 +406,13 @@ async fn an_export_that_fails_shows_its_lag_and_its_failures() {
     shows(&server, "keystead_audit_export_failures_total{export=\"copy\"}", |it| it > 0.0).await;
     std::fs::create_dir(&missing).expect("made");
     shows(&server, "keystead_audit_export_lag{export=\"copy\"}", |it| it == 0.0).await;
+}
+
+/// What a server says that is not ready.
+async fn not_ready(server: &KmsServer) -> String {
+    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
+    assert_eq!(ready.status(), 503);
+    ready.text().await.expect("text")
 }
 
 /// Waits until one series of a running server is as it should be.

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use keystead_model::ErrorClass;
-use keystead_store::{Store, StoreError};
+use keystead_store::{Batch, Store, StoreError};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
 use crate::testbed::{Testbed, make_folder, put, value};
@@ -188,4 +188,36 @@ async fn a_database_and_a_backup_of_an_earlier_server_are_taken() {
             put(&store, "another", b"1").await;
         }
     }
+}
+
+/// Each of the files in turn is moved away, and another one put in its place: nothing is written, read goes on, and all is well when it
+/// is back.
+#[tokio::test]
+async fn p8_nothing_is_written_to_files_that_were_removed_or_replaced() {
+    let testbed = Testbed::new();
+    let store = testbed.open();
+    let written = put(&store, "kept", b"1").await;
+    for name in ["keystead.db", "keystead.db-wal", "keystead.db-shm", "keystead.db.lock"] {
+        let (path, away) = (testbed.data().join(name), testbed.beside("away"));
+        std::fs::rename(&path, &away).unwrap();
+        for what in ["removed", "replaced"] {
+            let said = format!("{name} was {what}");
+            let commit = store.commit(Batch::default().put("refused", b"2".to_vec())).await.map(drop);
+            let backup = store.backup(&testbed.beside("backup")).await.map(drop);
+            for refused in [commit, backup, store.writable().await] {
+                let error = refused.unwrap_err();
+                assert_eq!(error.class(), ErrorClass::FailedPrecondition, "{error}");
+                assert!(error.to_string().contains(&said), "{error}");
+            }
+            assert_eq!(value(&store, "kept").await.unwrap(), b"1", "reads go on");
+            // Not a copy: closing any descriptor of the file would take the locks of SQLite away.
+            std::fs::write(&path, "another").unwrap();
+        }
+        std::fs::rename(&away, &path).unwrap();
+        store.writable().await.unwrap();
+        assert_eq!(store.commit_counter(), written);
+    }
+    put(&store, "kept", b"3").await;
+    drop(store);
+    assert_eq!(value(&testbed.open(), "kept").await.unwrap(), b"3");
 }
