@@ -1,8 +1,8 @@
 //! The segment that grows.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -73,6 +73,21 @@ impl Active {
             started,
             damaged: false,
         })
+    }
+
+    /// Whether the file at its path is this one. One that was removed or replaced takes records, and is gone when it is closed.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let at_path = match fs::symlink_metadata(&self.path) {
+            Ok(found) => found,
+            // What cannot be found out now is not gone.
+            Err(error) => return error.kind() != io::ErrorKind::NotFound,
+        };
+        self.file.metadata().is_ok_and(|open| (open.dev(), open.ino()) == (at_path.dev(), at_path.ino()))
+    }
+
+    /// For people and for records.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends lines and makes them durable: all of them, or none.

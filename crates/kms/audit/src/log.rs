@@ -16,7 +16,7 @@ use crate::refusals::{Refusals, RefusedCaller};
 use crate::reserve::Reserve;
 use crate::segment::{Lines, Next};
 use crate::state::Admission;
-use crate::writer::Writer;
+use crate::writer::{Damaged, Writer};
 use crate::{
     AuditError, AuditSettings, ClockWatch, Event, EventKind, Head, LogState, Problem, Reader, Record,
     SignedHeads, entry, files, line, recover,
@@ -115,7 +115,7 @@ impl AuditLog {
             exports: settings.exports.iter().map(|it| it.name.clone()).collect(),
             settings,
             head: found.head,
-            stepped_over: found.stepped_over,
+            damage: Damaged::lines(found.stepped_over, found.head.sequence),
             active: found.active,
             reserve,
             buffer: Vec::new(),

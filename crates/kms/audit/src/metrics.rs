@@ -98,7 +98,7 @@ impl Metrics {
         );
         registry.register(
             "audit_damaged",
-            "Damaged places that were found in the audit log when it was opened, at most 16",
+            "Damaged places of the audit log: found when it was opened, at most 16, and segments lost while they were written",
             self.damaged.clone(),
         );
         registry.register(
@@ -162,6 +162,10 @@ impl Metrics {
 
     pub(crate) fn damaged(&self, places: usize) {
         self.damaged.set(i64::try_from(places).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn one_more_damaged(&self) {
+        self.damaged.inc();
     }
 
     pub(crate) fn destruction(&self, step: Destruction) {

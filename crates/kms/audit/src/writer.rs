@@ -1,6 +1,7 @@
 //! The one thread that writes. It takes all that waits, writes it with one call, syncs once, and then tells everyone.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,8 @@ pub(crate) struct Writer {
     pub shared: Arc<Shared>,
     pub settings: AuditSettings,
     pub head: Head,
-    /// Lines behind the newest record that are no records, until a record says so.
-    pub stepped_over: u64,
+    /// What no record tells of yet.
+    pub damage: Option<Damaged>,
     pub active: Option<Active>,
     pub reserve: Reserve,
     /// Their names.
@@ -50,6 +51,41 @@ pub(crate) struct Writer {
     pub watch: ClockWatch,
     /// Open as long as the thread runs. Its date says when that was.
     pub lock: File,
+}
+
+/// Damage that the writer met, as its record tells it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Damaged {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    /// Lines at the end of the log that are no records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<u64>,
+    /// The name of a file that was removed or replaced while it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<String>,
+    /// Its first record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_sequence: Option<u64>,
+    /// The newest sequence that is concerned.
+    through: u64,
+}
+
+impl Damaged {
+    const KIND: &'static str = "keystead.audit.Damaged";
+
+    /// Lines behind the newest record; none: there are none.
+    pub(crate) fn lines(lines: u64, through: u64) -> Option<Self> {
+        let damaged =
+            Self { kind: Self::KIND, lines: Some(lines), segment: None, first_sequence: None, through };
+        (lines > 0).then_some(damaged)
+    }
+
+    fn segment(path: &Path, first: u64, through: u64) -> Self {
+        let segment = path.file_name().map(|it| it.to_string_lossy().into_owned());
+        Self { kind: Self::KIND, lines: None, segment, first_sequence: Some(first), through }
+    }
 }
 
 /// Since when nothing can be written.
@@ -164,6 +200,8 @@ impl Writer {
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
             self.resume();
+            self.leave_lost_segment();
+            self.record_damage();
             self.reserve.grow();
             self.publish_state();
             let now = (self.settings.clock)();
@@ -225,25 +263,40 @@ impl Writer {
         }
     }
 
-    /// Says once that lines at the end of the log are no records, so that a record follows them and the next start finds one.
-    fn record_damage(&mut self) {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Damaged {
-            #[serde(rename = "@type")]
-            kind: &'static str,
-            lines: u64,
-            through: u64,
-        }
-        if self.stepped_over == 0 {
+    /// Stops writing to a segment that was removed or replaced: the next record begins another, in a file that is there.
+    fn leave_lost_segment(&mut self) {
+        // One after the other: a damage that cannot be recorded is not replaced by the next.
+        if self.damage.is_some() {
             return;
         }
-        let (lines, through) = (self.stepped_over, self.head.sequence);
-        let payload = Damaged { kind: "keystead.audit.Damaged", lines, through };
-        let content = entry::of_log_itself(&payload, (self.settings.clock)(), "ERROR", None);
+        let Some(lost) = self.active.take_if(|active| !active.is_in_place()) else {
+            return;
+        };
+        if lost.len == 0 {
+            return;
+        }
+        let (path, first, through) = (lost.path().display(), lost.first, self.head.sequence);
+        tracing::error!(
+            %path,
+            first,
+            through,
+            "a segment of the audit log was removed or replaced while it was written: its records are lost, unless somebody moved it \
+             and brings it back; the next record begins another segment"
+        );
+        self.shared.metrics.one_more_damaged();
+        self.damage = Some(Damaged::segment(lost.path(), first, through));
+    }
+
+    /// Says once what is damaged: after lines that are no records the next start finds one, and after a lost segment the chain goes
+    /// on in the next.
+    fn record_damage(&mut self) {
+        let Some(damage) = &self.damage else {
+            return;
+        };
+        let content = entry::of_log_itself(damage, (self.settings.clock)(), "ERROR", None);
         match self.write(std::iter::once(content.as_slice())) {
-            Ok(()) => self.stepped_over = 0,
-            Err(error) => tracing::warn!(%error, "the damage of the audit log is not recorded"),
+            Ok(()) => self.damage = None,
+            Err(error) => tracing::warn!(%error, "the damage of the audit log is not recorded yet"),
         }
     }
 

@@ -5,6 +5,7 @@ mod appending;
 mod crash;
 mod exports;
 mod heads;
+mod lost_segment;
 mod metrics;
 mod opening;
 mod reading;

@@ -389,6 +389,33 @@ async fn a_server_starts_with_a_damaged_audit_log_and_shows_it() {
     assert!(text.contains("\"@type\":\"keystead.audit.Damaged\",\"lines\":1,"), "{text}");
 }
 
+/// `KeysteadAuditDamaged` too: the segment in use is removed under the running server. What is recorded later is in a file that is
+/// there, and a server starts on it again.
+#[tokio::test]
+async fn a_server_goes_on_in_a_new_segment_when_its_audit_log_is_removed() {
+    let place = Place::new();
+    let data = place.path("data");
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    let key = key_with_one_version(&server).await;
+    assert_eq!(value(&server, "keystead_audit_damaged").await, 0.0);
+    let first = "audit-00000000000000000001.jsonl";
+    std::fs::remove_file(data.join("audit").join(first)).expect("removed");
+    shows(&server, "keystead_audit_damaged", |it| it == 1.0).await;
+    let encrypt = format!("{key}:encrypt");
+    server.ok(Method::POST, &encrypt, Some(&json!({"plaintext": "aGVsbG8="}))).await.expect("encrypted");
+    assert_eq!(server.stop().await.expect("stopped"), 0);
+    let entries =
+        std::fs::read_dir(data.join("audit")).expect("listed").map(|it| it.expect("an entry").path());
+    let segments: Vec<_> = entries.filter(|it| it.extension().is_some_and(|it| it == "jsonl")).collect();
+    assert_eq!(segments.len(), 1, "{segments:?}");
+    let text = std::fs::read_to_string(&segments[0]).expect("readable");
+    let damaged =
+        format!("\"@type\":\"keystead.audit.Damaged\",\"segment\":\"{first}\",\"firstSequence\":1,");
+    assert!(text.lines().next().is_some_and(|it| it.contains(&damaged)), "{text}");
+    assert!(text.contains("\"methodName\":\"Encrypt\""), "{text}");
+    KmsServer::start(Path::new(BINARY), &data).await.expect("started again");
+}
+
 /// `KeysteadAuditExportBehind`: the directory of an export is missing, and then it is there.
 #[tokio::test]
 async fn an_export_that_fails_shows_its_lag_and_its_failures() {
