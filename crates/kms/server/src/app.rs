@@ -43,6 +43,9 @@ pub struct App {
     pki: Arc<Pki>,
     endpoint: Endpoint,
     keyservice: Arc<KeyService>,
+    clock: Arc<dyn Clock>,
+    /// When the process before this one was, by the audit log.
+    last_alive: Option<Timestamp>,
     api: Api,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -68,9 +71,10 @@ impl App {
         check_room(&settings)?;
         let dir = DataDir::open(&settings.data_dir).map_err(|error| refused_dir(&error))?;
         let metrics = Arc::new(Metrics::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Before anything is opened: what is wrong with an address is known at once, and nothing was made for it.
         let tls_dir = dir.directory("tls").map_err(|error| refused_dir(&error))?;
-        let pki = Pki::open(&tls_dir, certificate_names(&settings), Timestamp::now());
+        let pki = Pki::open(&tls_dir, certificate_names(&settings), clock.now());
         let pki = Arc::new(pki.map_err(|error| refused_tls(&error.into()))?);
         let tls = Tls::open(settings.tls.clone(), Arc::clone(&pki)).map_err(|error| refused_tls(&error))?;
         let mut listener = Listener::new(settings.limits, settings.drain_deadline);
@@ -106,7 +110,6 @@ impl App {
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
         let store = open_store(&settings.database).await?;
         let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut audit_settings = settings.audit.clone();
         audit_settings.clock = audit_clock(&clock);
         // Beside the log, for whoever keeps it elsewhere; the key that signs is in the root directory.
@@ -128,7 +131,7 @@ impl App {
             audit: Arc::clone(&audit),
             root_key: Arc::clone(&root_key),
             root,
-            clock,
+            clock: Arc::clone(&clock),
             random,
             settings: keystead_keyservice::Settings {
                 locations: settings.locations.clone(),
@@ -148,6 +151,7 @@ impl App {
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
         metrics.unprotected(keyservice.is_unprotected());
+        let last_alive = audit.last_alive();
         let health =
             Arc::new(Health::new(store, audit, root_key, Arc::clone(&metrics), keyservice.is_unprotected()));
         let tasks = Tasks::default();
@@ -160,6 +164,8 @@ impl App {
             pki,
             endpoint,
             keyservice,
+            clock,
+            last_alive,
             api,
             metrics,
             health,
@@ -178,6 +184,8 @@ impl App {
             pki,
             endpoint,
             keyservice,
+            clock,
+            last_alive,
             api,
             metrics,
             health,
@@ -197,7 +205,8 @@ impl App {
         };
         running.dir.write_endpoint(&running.endpoint).map_err(|error| refused_dir(&error))?;
         let stopping = tasks.stopping();
-        tasks.spawn("certificates", tls.keep_fresh(Arc::clone(&metrics), stopping.clone()));
+        let fresh = tls.keep_fresh(clock, last_alive, Arc::clone(&metrics), stopping.clone());
+        tasks.spawn("certificates", fresh);
         tasks.spawn("health", Arc::clone(&health).keep_looking(Arc::clone(&notify), stopping.clone()));
         let stopped = async move { stopping.cancelled().await };
         tasks.spawn("schedule", keyservice.run_schedule(stopped));

@@ -17,7 +17,7 @@ use keystead_runtime::whole_file::FileError;
 use rustls::pki_types::CertificateDer;
 
 pub use client::{ClientKey, IssuedCertificate};
-pub use renewal::{AuthorityStep, Renewal, plan_authority, plan_renewal};
+pub use renewal::{Authorities, AuthorityStep, Renewal, plan_authority, plan_renewal};
 
 use authority::Authority;
 use server::ServerIdentity;
@@ -35,6 +35,8 @@ pub struct Pki {
 
 struct State {
     current: Authority,
+    /// Signed before, and does so again should the present one turn out to be of the future.
+    previous: Option<Authority>,
     /// In the bundle, and not yet used for signing.
     next: Option<Authority>,
     /// No longer used for signing, and trusted until they expire.
@@ -77,60 +79,71 @@ pub enum PkiError {
 }
 
 impl Pki {
-    /// Opens `dir`, and makes what is not there.
+    /// Opens `dir`, and makes what is not there. Nobody has compared clocks yet, so the authority stays as it is until
+    /// [`Pki::tend`] says that they agree.
     pub fn open(dir: &Path, names: Vec<String>, now: Timestamp) -> Result<Self, PkiError> {
         let current = match Authority::read(&dir.join(CURRENT))? {
             Some(current) => current,
             None => Authority::make(now)?.write(&dir.join(CURRENT))?,
         };
+        let previous = Authority::read(&dir.join(PREVIOUS))?;
         let next = Authority::read(&dir.join(NEXT))?;
         let retired = files::read_certificates(&dir.join(RETIRED))?;
         let server = match ServerIdentity::read(&dir.join(SERVER))? {
             Some(server) => server,
             None => ServerIdentity::make(&current, &names, now)?.write(&dir.join(SERVER))?,
         };
-        let state = Mutex::new(State { current, next, retired, server });
+        let state = Mutex::new(State { current, previous, next, retired, server });
         let pki = Self { dir: dir.to_owned(), names, state };
-        pki.tend(now)?;
+        pki.tend(now, false)?;
         pki.write_bundle(&pki.state())?;
         Ok(pki)
     }
 
-    /// Does what is due now, and says whether anything has changed. Running it twice is harmless.
-    pub fn tend(&self, now: Timestamp) -> Result<bool, PkiError> {
+    /// Does what is due now, and says whether anything has changed. Running it twice is harmless. While the clock is not trusted
+    /// only the server's certificate changes, which the next look makes good again.
+    pub fn tend(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, PkiError> {
         let mut state = self.state();
-        let mut changed = false;
-        let next_from = state.next.as_ref().map(|next| next.validity.from);
-        match plan_authority(now, state.current.validity, next_from) {
-            AuthorityStep::Keep => {}
+        let mut changed = true;
+        match plan_authority(now, clock_is_trusted, &state.authorities()) {
+            AuthorityStep::Keep => changed = false,
             AuthorityStep::Prepare => {
                 state.next = Some(Authority::make(now)?.write(&self.dir.join(NEXT))?);
-                changed = true;
             }
             AuthorityStep::Switch => {
-                // The bundle keeps the old one whatever happens between these steps.
-                let retired = state.current.certificate.clone();
-                state.retired.push(retired);
-                files::write_certificates(&self.dir.join(RETIRED), &state.retired)?;
+                self.retire_current(&mut state)?;
+                state.current.keep(&self.dir.join(PREVIOUS))?;
                 files::rename(&self.dir.join(NEXT), &self.dir.join(CURRENT))?;
                 if let Some(next) = state.next.take() {
-                    state.current = next;
+                    state.previous = Some(std::mem::replace(&mut state.current, next));
                 }
-                changed = true;
+            }
+            AuthorityStep::Return => {
+                self.retire_current(&mut state)?;
+                files::rename(&self.dir.join(PREVIOUS), &self.dir.join(CURRENT))?;
+                if let Some(previous) = state.previous.take() {
+                    state.current = previous;
+                }
+                let until = state.current.validity.until;
+                tracing::warn!(%until, "the authority is of the future: the one before it signs again");
             }
         }
-        let before = state.retired.len();
-        state.retired.retain(|certificate| authority::expires(certificate).is_none_or(|end| end > now));
-        if state.retired.len() != before {
-            files::write_certificates(&self.dir.join(RETIRED), &state.retired)?;
-            changed = true;
+        if clock_is_trusted {
+            let before = state.retired.len();
+            state.retired.retain(|certificate| authority::expires(certificate).is_none_or(|end| end > now));
+            if state.retired.len() != before {
+                files::write_certificates(&self.dir.join(RETIRED), &state.retired)?;
+                changed = true;
+            }
         }
         if changed {
             self.write_bundle(&state)?;
         }
         let fits = state.server.fits(&state.current, &self.names);
         let renewal = plan_renewal(now, state.server.validity.from, state.server.validity.until);
-        if !fits || renewal != Renewal::Keep {
+        // An authority that has ended signs nothing that anybody accepts.
+        let can_sign = now < state.current.validity.until;
+        if !fits || (renewal != Renewal::Keep && can_sign) {
             let server = ServerIdentity::make(&state.current, &self.names, now)?;
             state.server = server.write(&self.dir.join(SERVER))?;
             changed = true;
@@ -183,6 +196,15 @@ impl Pki {
         client::issue(&self.state().current, key, uri, lifetime, now)
     }
 
+    /// The bundle keeps the present one whatever happens between this and the step to the other.
+    fn retire_current(&self, state: &mut State) -> Result<(), PkiError> {
+        let retired = state.current.certificate.clone();
+        if !state.retired.contains(&retired) {
+            state.retired.push(retired);
+        }
+        files::write_certificates(&self.dir.join(RETIRED), &state.retired)
+    }
+
     fn write_bundle(&self, state: &State) -> Result<(), PkiError> {
         files::write_certificates(&self.dir.join(BUNDLE), &state.trusted())
     }
@@ -201,12 +223,22 @@ pub struct ServerMaterial {
 }
 
 const CURRENT: &str = "authority.pem";
+const PREVIOUS: &str = "previous-authority.pem";
 const NEXT: &str = "next-authority.pem";
 const RETIRED: &str = "retired-authorities.pem";
 const SERVER: &str = "server.pem";
 const BUNDLE: &str = "ca.pem";
 
 impl State {
+    fn authorities(&self) -> Authorities {
+        let validity = |it: &Authority| it.validity;
+        Authorities {
+            previous: self.previous.as_ref().map(validity),
+            current: self.current.validity,
+            next: self.next.as_ref().map(validity),
+        }
+    }
+
     fn trusted(&self) -> Vec<CertificateDer<'static>> {
         let mut all = vec![self.current.certificate.clone()];
         let others = self.next.iter().map(|next| &next.certificate).chain(&self.retired);

@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use keystead_audit::ClockWatch;
+use keystead_keyservice::Clock;
 use keystead_model::ErrorChain;
 use keystead_runtime::whole_file::{self, FileError, Readers};
 use rustls::crypto::CryptoProvider;
@@ -107,8 +109,8 @@ impl Tls {
 
     /// Renews what is due and reads again what was replaced. Says whether the next connection sees something new; on an
     /// error it sees what it saw before.
-    pub fn refresh(&self, now: Timestamp) -> Result<bool, TlsError> {
-        let renewed = self.pki.tend(now)?;
+    pub fn refresh(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, TlsError> {
+        let renewed = self.pki.tend(now, clock_is_trusted)?;
         let seen = self.settings.seen();
         let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !renewed && *last == seen {
@@ -124,17 +126,19 @@ impl Tls {
         self.now.load().not_after
     }
 
-    /// Refreshes until the process ends.
-    pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>, stopping: CancellationToken) {
+    /// Refreshes until the process ends. `last_alive`: the last time that is known of the process before.
+    pub(crate) async fn keep_fresh(
+        self: Arc<Self>,
+        clock: Arc<dyn Clock>,
+        last_alive: Option<Timestamp>,
+        metrics: Arc<Metrics>,
+        stopping: CancellationToken,
+    ) {
         let mut last_error = String::new();
+        let mut watch = ClockWatch::new(last_alive, Instant::now());
         loop {
-            metrics.certificate("server", self.not_after());
-            metrics.certificate("authority", self.pki.authority_not_after());
-            tokio::select! {
-                () = tokio::time::sleep(REFRESH_INTERVAL) => {}
-                () = stopping.cancelled() => return,
-            }
-            match self.refresh(Timestamp::now()) {
+            let now = clock.now();
+            match self.refresh(now, watch.look(now, Instant::now()).trusted) {
                 Ok(true) => tracing::info!(until = %self.not_after(), "certificates are new"),
                 Ok(false) => last_error.clear(),
                 Err(error) => {
@@ -144,6 +148,12 @@ impl Tls {
                         last_error = text;
                     }
                 }
+            }
+            metrics.certificate("server", self.not_after());
+            metrics.certificate("authority", self.pki.authority_not_after());
+            tokio::select! {
+                () = tokio::time::sleep(REFRESH_INTERVAL) => {}
+                () = stopping.cancelled() => return,
             }
         }
     }

@@ -64,7 +64,10 @@ fn serve(shared: &Shared, connection: &Connection, mut jobs: Vec<Job<Read>>) -> 
                 Read::Changes { since, answer } => tell(shared, answer, statements.changes(since)),
                 Read::InPlace { answer } => {
                     // Says nothing of the connection.
-                    drop(answer.send(shared.is_in_place().map_err(|fault| fault.into_store_error(&shared.path))));
+                    drop(
+                        answer
+                            .send(shared.is_in_place().map_err(|fault| fault.into_store_error(&shared.path))),
+                    );
                     true
                 }
             };

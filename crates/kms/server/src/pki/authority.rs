@@ -45,8 +45,13 @@ impl Authority {
 
     /// To its file.
     pub(super) fn write(self, path: &Path) -> Result<Self, PkiError> {
-        files::write_pair(path, &self.key, &self.certificate)?;
+        self.keep(path)?;
         Ok(self)
+    }
+
+    /// To another file than its own.
+    pub(super) fn keep(&self, path: &Path) -> Result<(), PkiError> {
+        files::write_pair(path, &self.key, &self.certificate)
     }
 
     /// For signing.

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use keystead_audit::ClockWatch;
 use keystead_model::ErrorChain;
 use keystead_server::pki::{ClientKey, Pki, PkiError};
 use keystead_server::{CertificateFiles, Tls, TlsSettings};
@@ -102,13 +103,13 @@ async fn shown(echo: &Echo, now: Timestamp) -> std::io::Result<CertificateDer<'s
 async fn the_servers_certificate_is_renewed_at_two_thirds_of_its_life_without_a_restart() {
     let echo = Echo::start();
     let first = shown(&echo, after(0)).await.expect("accepted");
-    assert!(!echo.tls.refresh(after(59)).expect("refreshed"), "not yet");
+    assert!(!echo.tls.refresh(after(59), true).expect("refreshed"), "not yet");
     assert_eq!(shown(&echo, after(59)).await.expect("accepted"), first);
     assert!(shown(&echo, after(91)).await.is_err(), "the first would have ended");
-    assert!(echo.tls.refresh(after(61)).expect("refreshed"));
+    assert!(echo.tls.refresh(after(61), true).expect("refreshed"));
     let second = shown(&echo, after(91)).await.expect("accepted");
     assert_ne!(second, first);
-    assert!(!echo.tls.refresh(after(61)).expect("refreshed"), "once is enough");
+    assert!(!echo.tls.refresh(after(61), true).expect("refreshed"), "once is enough");
     assert!(echo.tls.not_after() > after(150));
 }
 
@@ -122,7 +123,7 @@ async fn a_new_authority_is_shown_before_it_signs_and_the_old_one_stays_trusted(
         echo.pki.issue_client_certificate(ClientKey::New, "spiffe://a/b", lifetime, after(day_prepared));
     assert!(issued.is_ok());
 
-    echo.tls.refresh(after(day_prepared)).expect("refreshed");
+    echo.tls.refresh(after(day_prepared), true).expect("refreshed");
     let bundle = echo.pki.trusted();
     assert_eq!(bundle.len(), 2, "the new one is shown");
     assert_eq!(bundle[0], old_bundle[0]);
@@ -134,15 +135,70 @@ async fn a_new_authority_is_shown_before_it_signs_and_the_old_one_stays_trusted(
     let before = shown(&echo, after(day_prepared)).await.expect("accepted");
     assert_eq!(issuer(&before), issuer(&old_bundle[0]));
 
-    echo.tls.refresh(after(day_switched)).expect("refreshed");
+    echo.tls.refresh(after(day_switched), true).expect("refreshed");
     let after_switch = shown(&echo, after(day_switched)).await.expect("accepted");
     assert_eq!(issuer(&after_switch), issuer(&bundle[1]), "the new one signs now");
     assert_eq!(echo.pki.trusted().len(), 2, "and the old one is still trusted");
     let on_disk = fs::read(echo.pki.ca_file()).expect("a bundle");
     assert_eq!(CertificateDer::pem_slice_iter(&on_disk).count(), 2);
 
-    echo.tls.refresh(after(3_700)).expect("refreshed");
+    echo.tls.refresh(after(3_700), true).expect("refreshed");
     assert_eq!(echo.pki.trusted(), vec![bundle[1].clone()], "until it has expired");
+}
+
+/// Eleven years ahead for some seconds, also over two starts, and then for longer than a jump is held against a clock.
+#[tokio::test]
+async fn a_clock_that_goes_ahead_and_back_changes_nothing_for_good() {
+    let echo = Echo::start();
+    let directory = echo.pki.ca_file().parent().expect("a directory").to_owned();
+    let files =
+        || ["authority.pem", "ca.pem"].map(|name| fs::read(directory.join(name)).expect(name)).to_vec();
+    let (before, old) = (files(), echo.pki.trusted());
+    let (now, ahead) = (after(0), after(11 * 365));
+    let start = Instant::now();
+    let mut watch = ClockWatch::new(None, start);
+    let mut refresh = |wall: Timestamp, seconds: u64| {
+        let passed = Duration::from_secs(seconds);
+        echo.tls.refresh(wall + passed, watch.look(wall + passed, start + passed).trusted).expect("refreshed")
+    };
+    refresh(now, 0);
+    for seconds in [5, 10, 15] {
+        refresh(ahead, seconds);
+        assert_eq!(files(), before, "after {seconds} s");
+    }
+    for _ in 0..2 {
+        let pki = Pki::open(&directory, names(), ahead).expect("opened");
+        let looked = ClockWatch::new(Some(now), start).look(ahead, start);
+        pki.tend(ahead, looked.trusted).expect("tended");
+        assert_eq!(files(), before, "a start");
+    }
+    refresh(now, 20);
+    assert_eq!((files(), echo.pki.trusted()), (before.clone(), old.clone()));
+    shown(&echo, now).await.expect("as before");
+
+    // Two days ahead are no mistake any more: the authority has ended, and another one takes its place.
+    let days = 2 * 86_400;
+    refresh(ahead, 25);
+    for seconds in [0, 5, 10] {
+        refresh(ahead, days + seconds);
+    }
+    let future = echo.pki.trusted();
+    assert!(future.len() == 1 && future != old, "the control: the old one has gone");
+    shown(&echo, after(11 * 365 + 2)).await.expect("the new one is good then");
+    // Whoever trusts the old one goes on as soon as the clock is right, also after a start.
+    let copy = tempfile::tempdir().expect("a directory");
+    for entry in fs::read_dir(&directory).expect("listed") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copied");
+    }
+    let again = Pki::open(copy.path(), names(), now).expect("opened");
+    assert!(again.tend(now, true).expect("tended"));
+    assert_eq!(again.trusted(), [old.clone(), future.clone()].concat());
+    assert!(refresh(now, days + 15));
+    assert_eq!(echo.pki.trusted(), [old, future].concat());
+    assert_eq!(files()[0], before[0], "the old one signs, with its key");
+    shown(&echo, after(2)).await.expect("as before");
+    assert!(!refresh(now, days + 20), "once is enough");
 }
 
 fn write_given(dir: &Path, name: &str) -> CertificateFiles {
@@ -171,14 +227,14 @@ async fn given_files_are_read_again_and_broken_ones_change_nothing() {
     let good = (fs::read(&given.certificate).expect("read"), fs::read(&given.key).expect("read"));
 
     fs::write(&given.certificate, "nothing").expect("written");
-    let error = echo.tls.refresh(Timestamp::now()).expect_err("refused").to_string();
+    let error = echo.tls.refresh(Timestamp::now(), true).expect_err("refused").to_string();
     assert!(error.contains("given.pem") && error.contains("no certificate"), "{error}");
     fs::write(&given.certificate, &good.0).expect("written");
     shown().await.expect("as before");
 
     write_given(dir.path(), "two.example.com");
     assert!(shown().await.is_err(), "the client trusts the new one only");
-    assert!(echo.tls.refresh(Timestamp::now()).expect("read"));
+    assert!(echo.tls.refresh(Timestamp::now(), true).expect("read"));
     shown().await.expect("the new one");
 }
 
