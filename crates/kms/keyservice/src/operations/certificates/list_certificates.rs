@@ -111,5 +111,9 @@ impl Operation for ListCertificates {
 /// The number as `openssl x509 -serial` prints it, in small letters: whole bytes. Records' names leave the zeros out.
 fn serial(record: &str) -> String {
     let digits = record.strip_prefix(record_name::CERTIFICATES).unwrap_or(record);
-    if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") }
+    match digits.len() {
+        0 => "00".to_owned(),
+        even if even.is_multiple_of(2) => digits.to_owned(),
+        _ => format!("0{digits}"),
+    }
 }
