@@ -4,7 +4,6 @@
 //! Prints Markdown. Figures are only comparable within one run; the machine should do nothing else.
 #![expect(
     clippy::print_stdout,
-    clippy::indexing_slicing,
     clippy::let_underscore_must_use,
     reason = "a program that prints figures, run by hand"
 )]
