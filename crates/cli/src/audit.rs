@@ -11,6 +11,8 @@ use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::{Value, json};
 
+use crate::output::visible;
+
 use crate::output::say;
 use crate::report_format::ReportFormat;
 
@@ -200,9 +202,7 @@ fn row(text: &str) -> String {
         }
     };
     // What a caller sent must not steer a terminal.
-    row.chars()
-        .flat_map(|it| if it.is_control() { it.escape_default().collect() } else { vec![it] })
-        .collect()
+    visible(&row)
 }
 
 #[cfg(test)]
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn a_row_says_who_did_what_and_steers_no_terminal() {
         let text = r#"{"sequence":1,"timestamp":"2026-01-31T12:00:00.5Z","protoPayload":{"methodName":"Encrypt",
-            "resourceName":"projects/p\u001b[2J","authenticationInfo":{"principalEmail":"ann@example.com"},
+            "resourceName":"projects/p\u001b[2J\u202e","authenticationInfo":{"principalEmail":"ann@example.com"},
             "status":{"code":7,"message":"no\nreally"}}}"#;
         assert_eq!(
             row(text),
-            "2026-01-31T12:00:00.5Z          code 7 Encrypt                    ann@example.com projects/p\\u{1b}[2J: no\\nreally"
+            "2026-01-31T12:00:00.5Z          code 7 Encrypt                    ann@example.com projects/p\\u{1b}[2J\\u{202e}: no\\nreally"
         );
         let own = r#"{"timestamp":"2026-01-31T12:00:00Z","severity":"INFO","jsonPayload":{"@type":"x.Footer","records":3}}"#;
         assert_eq!(row(own), "2026-01-31T12:00:00Z             INFO x.Footer records=3");

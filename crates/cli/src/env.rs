@@ -58,11 +58,27 @@ pub(crate) fn run(args: &EnvArgs) -> Result<(), Failure> {
         return Err(unusable("it listens nowhere".to_owned()));
     };
     let token_file = token_file(args, &endpoint)?;
+    refuse_control_characters(&endpoint, &token_file)?;
     let trust = endpoint.ca_file.as_deref().map(authorities::lines).transpose()?.unwrap_or_default();
     if endpoint.local_endpoint.is_none() {
         warn_if_it_leads_elsewhere(&endpoint.endpoint, &endpoint.addresses);
     }
     print_result(&script(&endpoint, address, &token_file, trust))
+}
+
+/// The directory may be another user's, and what is printed is run by a shell: a line feed would end a comment.
+fn refuse_control_characters(endpoint: &Endpoint, token_file: &Path) -> Result<(), Failure> {
+    let Endpoint { endpoint, local_endpoint, ca_file, .. } = endpoint;
+    let texts = [Some(endpoint.as_str()), local_endpoint.as_deref()];
+    let files = [ca_file.as_deref(), Some(token_file)].map(|file| file.map(Path::to_string_lossy));
+    let texts = texts.into_iter().flatten().chain(files.iter().flatten().map(AsRef::as_ref));
+    match texts.into_iter().find(|text| text.contains(char::is_control)) {
+        Some(text) => Err(Failure::new(format!(
+            "{text:?} has control characters, and a shell would run what is printed"
+        ))
+        .hint("give the file another name, and start the server again if endpoint.json names it".to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// A file that is there. gcloud without one would send its Google login to the server.
@@ -182,6 +198,29 @@ mod tests {
             ("it's $(date)`;&", r"'it'\''s $(date)`;&'"),
         ] {
             assert_eq!(quote(text), quoted);
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_run_is_refused() {
+        let endpoint = |url: &str, local: &str, ca: &str| Endpoint {
+            endpoint: url.to_owned(),
+            local_endpoint: Some(local.to_owned()),
+            addresses: Vec::new(),
+            ca_file: Some(ca.into()),
+            token_file: None,
+        };
+        let good = "https://localhost:1";
+        assert!(refuse_control_characters(&endpoint(good, good, "/ca"), Path::new("/t")).is_ok());
+        let bad = "https://localhost:1\ntouch owned #";
+        for (endpoint, token_file) in [
+            (endpoint(bad, good, "/ca"), "/t"),
+            (endpoint(good, bad, "/ca"), "/t"),
+            (endpoint(good, good, "/ca\ntouch owned"), "/t"),
+            (endpoint(good, good, "/ca"), "/t\ntouch owned #"),
+        ] {
+            let refused = refuse_control_characters(&endpoint, Path::new(token_file)).expect_err("refused");
+            assert!(!refused.to_string().contains('\n'), "{refused}");
         }
     }
 

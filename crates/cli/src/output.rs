@@ -9,6 +9,8 @@ mod path;
 mod render;
 mod yaml;
 
+use std::io::Write as _;
+
 use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::Value;
@@ -16,6 +18,7 @@ use serde_json::Value;
 use filter::Filter;
 use format::Format;
 pub(crate) use list::ListArgs;
+pub(crate) use render::visible;
 
 /// How results are printed.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,8 +95,7 @@ impl OutputArgs {
     }
 }
 
-/// Says what was done, beside the data.
-#[expect(clippy::print_stderr, reason = "standard output is for data")]
+/// Says what was done, beside the data. Whoever closed standard error does not want to know.
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    drop(writeln!(std::io::stderr(), "{text}"));
 }

@@ -44,7 +44,7 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { rest: text.trim() };
+        let mut parser = Parser { rest: text.trim(), depth: 0 };
         let filter = parser.sequence()?;
         if parser.rest.is_empty() { Ok(filter) } else { Err(format!("unexpected {:?}", parser.rest)) }
     }
@@ -120,7 +120,12 @@ fn time(text: &str) -> Option<Timestamp> {
 
 struct Parser<'a> {
     rest: &'a str,
+    /// Parentheses and NOTs around what is read now.
+    depth: usize,
 }
+
+/// Deeper than anybody writes; each level takes some of the stack.
+const MAX_DEPTH: usize = 64;
 
 impl Parser<'_> {
     /// Terms beside each other must all hold. That binds less than OR; AND and OR together need parentheses, as in gcloud.
@@ -157,6 +162,16 @@ impl Parser<'_> {
     }
 
     fn unit(&mut self) -> Result<Filter, String> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(format!("parentheses and NOT are nested more than {MAX_DEPTH} deep"));
+        }
+        let unit = self.nested();
+        self.depth -= 1;
+        unit
+    }
+
+    fn nested(&mut self) -> Result<Filter, String> {
         if self.word("NOT") || self.take("-") {
             return Ok(Filter::Not(Box::new(self.unit()?)));
         }
@@ -253,6 +268,16 @@ mod tests {
     use serde_json::json;
 
     use super::Filter;
+
+    #[test]
+    fn a_filter_that_is_nested_without_end_is_refused() {
+        for text in ["(".repeat(30_000), "NOT ".repeat(30_000), "-".repeat(30_000)] {
+            let refused = text.parse::<Filter>().expect_err("too deep");
+            assert_eq!(refused, "parentheses and NOT are nested more than 64 deep");
+        }
+        let deep = format!("{}name:k{}", "(".repeat(60), ")".repeat(60));
+        assert!(deep.parse::<Filter>().is_ok());
+    }
 
     /// Each line was run with the real gcloud on the same two keys; regular expressions aside.
     #[test]

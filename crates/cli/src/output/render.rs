@@ -194,14 +194,23 @@ fn snake_case(name: &str) -> String {
     out
 }
 
-/// Names that people chose must not move the cursor of whoever lists them.
-fn visible(text: &str) -> String {
-    if !text.contains(char::is_control) {
+/// What people chose must not move the cursor of whoever reads it, and not turn his line around or hide in it.
+pub(crate) fn visible(text: &str) -> String {
+    if !text.contains(is_unseen) {
         return text.to_owned();
     }
     text.chars()
-        .map(|it| if it.is_control() { it.escape_default().to_string() } else { it.to_string() })
+        .map(|it| if is_unseen(it) { it.escape_default().to_string() } else { it.to_string() })
         .collect()
+}
+
+/// Control characters, and of Unicode's format characters those that change the direction of a line or have no width.
+pub(super) fn is_unseen(letter: char) -> bool {
+    let formats = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
+    letter.is_control()
+        || formats.contains(&letter)
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(letter, '\u{e0000}'..='\u{e007f}')
 }
 
 fn text(resource: &Value) -> String {

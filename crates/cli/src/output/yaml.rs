@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::path::sorted;
+use super::render::is_unseen;
 
 /// One document, with its line end.
 pub(super) fn document(value: &Value) -> String {
@@ -92,12 +93,15 @@ fn pad(out: &mut String, indent: usize) {
 }
 
 fn text(text: &str) -> String {
-    if text.chars().any(char::is_control) {
+    if text.contains(is_unseen) {
         let mut quoted = String::from("\"");
         for letter in text.chars() {
             match letter {
                 '"' | '\\' => quoted.extend(['\\', letter]),
-                letter if letter.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(letter))),
+                letter if u32::from(letter) > 0xffff && is_unseen(letter) => {
+                    quoted.push_str(&format!("\\U{:08x}", u32::from(letter)));
+                }
+                letter if is_unseen(letter) => quoted.push_str(&format!("\\u{:04x}", u32::from(letter))),
                 letter => quoted.push(letter),
             }
         }

@@ -10,6 +10,7 @@ use keystead_conformance::{Kms, OptionsError, Socket};
 use keystead_model::Exit;
 use keystead_runtime::{Failure, Span};
 
+use crate::output::say;
 use crate::report_format::ReportFormat;
 
 /// Measures how fast plugins of any make answer: rate, latency and CPU time of Encrypt, Decrypt and Status.
@@ -47,7 +48,6 @@ pub(crate) struct BareTonicArgs {
     socket: PathBuf,
 }
 
-#[expect(clippy::print_stderr, reason = "progress goes beside the report")]
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let v1 = match args.kms {
         Kms::V1 => true,
@@ -70,7 +70,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
         ..Options::new(targets)
     };
     let report = bench::run(&options, |cell| {
-        eprintln!("{}: {:?}, {} clients: {:.0} calls/s", cell.target, cell.method, cell.clients, cell.rate);
+        say(&format!(
+            "{}: {:?}, {} clients: {:.0} calls/s",
+            cell.target, cell.method, cell.clients, cell.rate
+        ));
     });
     let report = report.map_err(|error| match error {
         BenchError::Target { .. } => Failure::from_error(&error).exit(Exit::Unreachable),

@@ -4,6 +4,7 @@ use keystead_conformance::{Hooks, Kms, Options, OptionsError, Progress, Socket, 
 use keystead_model::Exit;
 use keystead_runtime::{Failure, Span, print_result};
 
+use crate::output::say;
 use crate::report_format::ReportFormat;
 
 /// Checks every rule that kube-apiserver relies on. Exit code 6 when anything fails.
@@ -42,7 +43,6 @@ pub(crate) struct CheckArgs {
     list: bool,
 }
 
-#[expect(clippy::print_stderr, reason = "progress goes beside the report")]
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     if args.list {
         return print_result(&list());
@@ -50,7 +50,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let options = options(args)?;
     let report = crate::runtime()?.block_on(keystead_conformance::run(&options, |progress| {
         if let Progress::Started(check) = progress {
-            eprintln!("{} ...", check.id);
+            say(&format!("{} ...", check.id));
         }
     }));
     args.format.print(&report)?;
