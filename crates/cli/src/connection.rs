@@ -19,6 +19,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The longest call is a page of a long list over a slow line; nothing that this API serves takes a minute.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 
+fn is_loopback(endpoint: &Url) -> bool {
+    let host = endpoint.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
 /// The server, and who calls it.
 pub(crate) struct Connection {
     runtime: tokio::runtime::Runtime,
@@ -42,6 +47,10 @@ impl Connection {
         }
         if let Some(identity) = identity {
             builder = builder.identity(identity);
+        }
+        // A proxy leads away from this host, and the server's own address is the one that env gives.
+        if is_loopback(&endpoint) {
+            builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| Failure::from_error(&error).usage())?;
         let runtime = tokio::runtime::Builder::new_current_thread()

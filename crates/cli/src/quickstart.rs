@@ -10,7 +10,7 @@ mod story;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use keystead_runtime::Failure;
+use keystead_runtime::{Failure, termination};
 use keystead_testkit::control_plane::{Binaries, DEFAULT_VERSION};
 
 use crate::env::quote;
@@ -41,10 +41,15 @@ pub(crate) fn run(args: &QuickstartArgs) -> Result<(), Failure> {
         tokio::select! {
             ended = tell(args) => ended,
             // Everything is dropped, and so ended, on the way out.
-            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for Ctrl-C"),
+            interrupted = interrupted() => interrupted,
         }
     });
     ended.map_err(|error| Failure::from_error(error.as_ref()))
+}
+
+async fn interrupted() -> Result<()> {
+    termination().context("cannot wait for Ctrl-C")?.await;
+    Ok(())
 }
 
 async fn tell(args: &QuickstartArgs) -> Result<()> {
@@ -109,7 +114,9 @@ impl Directory {
     fn new(given: Option<&Path>) -> Result<Self> {
         let Some(path) = given else {
             let directory = tempfile::Builder::new().prefix("keystead-quickstart-").tempdir();
-            return Ok(Self::Temporary(directory.context("cannot make a temporary directory")?));
+            let directory = directory.context("cannot make a temporary directory")?;
+            restrict(directory.path())?;
+            return Ok(Self::Temporary(directory));
         };
         std::fs::create_dir(path).with_context(|| format!("cannot make the directory {}", path.display()))?;
         restrict(path)?;

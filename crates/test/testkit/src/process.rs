@@ -1,6 +1,6 @@
 //! A child process that cannot outlive us.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader as StdBufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,12 @@ pub struct Process {
     status: Option<i32>,
 }
 
+/// Whether a variable is a setting of the server or of the plugin.
+fn sets_our_programs(name: &OsStr) -> bool {
+    let prefixes = ["KEYSTEAD_SERVER_", "KEYSTEAD_PLUGIN_"];
+    prefixes.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
 impl Process {
     /// Starts `program`; what it prints is appended to `log`.
     pub async fn spawn(program: &Path, args: &[OsString], log: &Path) -> Result<Self> {
@@ -58,6 +64,9 @@ impl Process {
             .arg(log)
             .arg(program)
             .args(args)
+            // What runs here is set by its arguments, and not by the shell of whoever starts it.
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| !sets_our_programs(name)))
             // Ctrl-C and a test runner's signals are for us; the lifeline passes them on.
             .process_group(0)
             .stdin(Stdio::piped())
