@@ -4,7 +4,7 @@
 //! Prints Markdown. Figures are only comparable within one run; the machine should do nothing else.
 #![expect(
     clippy::print_stdout,
-    clippy::let_underscore_must_use,
+    clippy::indexing_slicing,
     reason = "a program that prints figures, run by hand"
 )]
 
