@@ -13,8 +13,8 @@ use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Res
 
 /// Most permissions of one TestIamPermissions, as Google's services have it.
 const MAX_TESTED: usize = 100;
-/// Expressions that are longer, in bytes, may not fit into the 1,024 of a text in a record, with role, member and escapes.
-const LONG_EXPRESSION: usize = 256;
+/// Conditions whose title and expression are longer, in bytes, may not fit into the 1,024 of a text in a record, with role, member and escapes.
+const LONG_CONDITION: usize = 256;
 
 /// Reads the policy of a resource.
 pub struct GetIamPolicy {
@@ -225,12 +225,13 @@ fn changes(before: &Policy, after: &Policy) -> Result<SafeFields, KmsError> {
         .with("sha256After", hex::encode(sha256(&encode(after)?))))
 }
 
-/// A role for a member, under a condition or none.
+/// A role for a member, under a condition or none: its title and its expression. A description is for people and shows in the
+/// digests only.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Grant<'a> {
     role: &'a str,
     member: &'a str,
-    condition: Option<&'a str>,
+    condition: Option<(&'a str, &'a str)>,
 }
 
 impl Grant<'_> {
@@ -238,13 +239,13 @@ impl Grant<'_> {
         let Self { role, member, condition } = self;
         match condition {
             // A record cuts long texts off: the digest tells two of the same beginning apart.
-            Some(expression) if expression.len() > LONG_EXPRESSION => {
+            Some((title, expression)) if title.len() + expression.len() > LONG_CONDITION => {
                 format!(
-                    "{role} {member} if (sha256 {}) {expression}",
+                    "{role} {member} if (sha256 {}) {title:?}: {expression}",
                     hex::encode(sha256(expression.as_bytes()))
                 )
             }
-            Some(expression) => format!("{role} {member} if {expression}"),
+            Some((title, expression)) => format!("{role} {member} if {title:?}: {expression}"),
             None => format!("{role} {member}"),
         }
     }
@@ -253,7 +254,7 @@ impl Grant<'_> {
 fn grants(policy: &Policy) -> BTreeSet<Grant<'_>> {
     let mut grants = BTreeSet::new();
     for Binding { role, members, condition } in &policy.bindings {
-        let condition = condition.as_ref().map(|condition| condition.expression.as_str());
+        let condition = condition.as_ref().map(|it| (it.title.as_str(), it.expression.as_str()));
         grants.extend(members.iter().map(|member| Grant { role, member, condition }));
     }
     grants

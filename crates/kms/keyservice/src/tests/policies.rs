@@ -145,7 +145,7 @@ async fn p15_a_change_of_a_policy_is_recorded_as_what_it_grants_and_takes() {
     let bindings =
         |until: &str| vec![binding(viewer, viewers(300), None), binding(decrypter, mallory(), Some(until))];
     let second = change(bindings(until)).await;
-    let granted = format!("{decrypter} user:mallory@example.com if {until}");
+    let granted = format!("{decrypter} user:mallory@example.com if \"t\": {until}");
     assert_eq!(second["response"]["added"], serde_json::json!([granted]));
     assert_eq!(second["response"]["removedCount"], 0);
     assert_eq!(second["response"]["sha256Before"], first["response"]["sha256After"]);
@@ -156,6 +156,14 @@ async fn p15_a_change_of_a_policy_is_recorded_as_what_it_grants_and_takes() {
     assert_eq!(third["response"]["removed"], serde_json::json!([granted]));
     assert_eq!(third["response"]["addedCount"], 1);
     assert_ne!(third["response"]["sha256After"], second["response"]["sha256After"]);
+
+    // What a condition is called says what people take it for.
+    let mut called = bindings(longer);
+    called[1].condition.as_mut().unwrap().title = "until \"2199\"".to_owned();
+    let fourth = change(called).await;
+    let granted = format!("{decrypter} user:mallory@example.com if \"until \\\"2199\\\"\": {longer}");
+    assert_eq!(fourth["response"]["added"], serde_json::json!([granted]));
+    assert_eq!(fourth["response"]["removedCount"], 1);
 
     // Long expressions that differ at their end only, for many members: the lists do not fit, and nothing else is lost.
     let long = |end: &str| format!("resource.name == \"{}{end}\"", "x".repeat(1000));
