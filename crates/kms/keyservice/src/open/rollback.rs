@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use keystead_audit::{Destruction, Event, EventKind, Record, SafeFields};
+use jiff::Timestamp;
+use keystead_audit::{Destruction, Event, EventKind, Head, Record, SafeFields};
 use keystead_model::{
     CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionState,
     to_microseconds,
@@ -97,10 +98,10 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
         let versions = Known::read(&parts.root)?;
         return Ok(Compared { witness, versions, standing: Standing::NoWitness });
     };
-    let audited = parts.audit.head();
-    let rewritten = audited.sequence == point.audit_sequence && audited.hash != point.audit_hash;
-    if audited.sequence < point.audit_sequence || rewritten {
-        return Err(OpenError::AuditLog { found: audited.sequence, known: point.audit_sequence });
+    let (known, hash) = (point.audit_sequence, point.audit_hash);
+    // A record that is damaged is told as damage, and is no reason not to start.
+    if !parts.audit.extends(&Head { sequence: known, hash, time: Timestamp::UNIX_EPOCH })? {
+        return Err(OpenError::AuditLog { found: parts.audit.head().sequence, known });
     }
     if database >= point.counter {
         if database == point.counter {
