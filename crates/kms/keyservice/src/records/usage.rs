@@ -20,6 +20,13 @@ pub(crate) struct StoredUsage {
     pub(crate) last_decrypt: Option<Timestamp>,
 }
 
+impl StoredUsage {
+    /// Whether nothing of the other is missing here.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.encrypts >= other.encrypts && self.decrypts >= other.decrypts
+    }
+}
+
 /// That an older database was put back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Restored {

@@ -13,46 +13,42 @@ pub(crate) struct LastUses(Mutex<HashMap<CryptoKeyVersionName, Seen>>);
 struct Seen {
     now: StoredUsage,
     written: StoredUsage,
-    /// A use is written at once unless one after this is: an inventory may be as new as this, or the process before this one
-    /// was killed with later uses in its memory. None: nothing was known of any use.
-    prove_after: Option<Timestamp>,
+    /// A use is written at once unless one beyond these is: an inventory came after them, or the process before this one was
+    /// killed with later ones in its memory. Counted, because a clock that was ahead dates uses later than any that follow.
+    prove_beyond: StoredUsage,
 }
 
 impl LastUses {
     /// Counts a use, and says whether it must be stored at once; none: what is stored is not known yet, and nothing was counted.
     pub(crate) fn note(&self, name: &CryptoKeyVersionName, kind: UseKind, at: Timestamp) -> Option<bool> {
         let mut uses = self.lock();
-        let Seen { now, written, prove_after } = uses.get_mut(name)?;
-        let (count, last) = match kind {
-            UseKind::Encrypt => (&mut now.encrypts, &mut now.last_encrypt),
-            UseKind::Decrypt => (&mut now.decrypts, &mut now.last_decrypt),
+        let Seen { now, written, prove_beyond } = uses.get_mut(name)?;
+        let (count, last, written, prove_beyond) = match kind {
+            UseKind::Encrypt => {
+                (&mut now.encrypts, &mut now.last_encrypt, written.encrypts, prove_beyond.encrypts)
+            }
+            UseKind::Decrypt => {
+                (&mut now.decrypts, &mut now.last_decrypt, written.decrypts, prove_beyond.decrypts)
+            }
         };
         *count = count.saturating_add(1);
         *last = (*last).max(Some(at));
-        let written = match kind {
-            UseKind::Encrypt => written.last_encrypt,
-            UseKind::Decrypt => written.last_decrypt,
-        };
-        Some(written.is_none_or(|it| Some(it) <= *prove_after))
+        Some(written <= prove_beyond)
     }
 
     /// Takes what is stored, unless somebody else did.
     pub(crate) fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage) {
-        let prove_after = stored.last_encrypt.max(stored.last_decrypt);
-        self.lock().entry(name.clone()).or_insert(Seen { now: stored, written: stored, prove_after });
+        let seen = Seen { now: stored, written: stored, prove_beyond: stored };
+        self.lock().entry(name.clone()).or_insert(seen);
     }
 
     /// From now on the next use of each version of a key is written at once. Answers those that are not written yet.
-    pub(crate) fn prove(
-        &self,
-        key: &CryptoKeyName,
-        now: Timestamp,
-    ) -> Vec<(CryptoKeyVersionName, StoredUsage)> {
+    pub(crate) fn prove(&self, key: &CryptoKeyName) -> Vec<CryptoKeyVersionName> {
         let mut unwritten = Vec::new();
         for (name, seen) in self.lock().iter_mut().filter(|(name, _)| name.key == *key) {
-            seen.prove_after = Some(now);
+            seen.prove_beyond = seen.now;
             if seen.now != seen.written {
-                unwritten.push((name.clone(), seen.now));
+                unwritten.push(name.clone());
             }
         }
         unwritten
@@ -62,7 +58,7 @@ impl LastUses {
         self.lock().get(name).map(|seen| seen.now)
     }
 
-    pub(crate) fn unwritten(&self, stale_s: i64) -> Vec<(CryptoKeyVersionName, StoredUsage)> {
+    pub(crate) fn unwritten(&self, stale_s: i64) -> Vec<CryptoKeyVersionName> {
         let stale = |now: Option<Timestamp>, written: Option<Timestamp>| match (now, written) {
             (Some(now), Some(written)) => now.as_second() - written.as_second() >= stale_s,
             (Some(_), None) => true,
@@ -74,11 +70,13 @@ impl LastUses {
                 && (stale(now.last_encrypt, written.last_encrypt)
                     || stale(now.last_decrypt, written.last_decrypt))
         });
-        unwritten.map(|(name, seen)| (name.clone(), seen.now)).collect()
+        unwritten.map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn written(&self, name: &CryptoKeyVersionName, usage: StoredUsage) {
-        if let Some(seen) = self.lock().get_mut(name) {
+        if let Some(seen) = self.lock().get_mut(name)
+            && !seen.written.covers(&usage)
+        {
             seen.written = usage;
         }
     }

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use keystead_model::destruction::{Usage, Uses};
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, to_microseconds};
-use keystead_store::Batch;
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, to_microseconds};
+use keystead_store::{Batch, Expect, Write};
 
+use crate::ledger::Uncommitted;
 use crate::records::usage::{Inventory, Restored, StoredUsage, UseKind};
 use crate::records::{encode, record_name};
 use crate::{KeyService, KmsError};
@@ -100,8 +101,7 @@ impl KeyService {
         if !must_be_stored {
             return Ok(());
         }
-        let Some(usage) = uses.seen(name) else { return Ok(()) };
-        self.write_uses(&[(name.clone(), usage)]).await
+        self.write_uses(std::slice::from_ref(name)).await
     }
 
     /// Writes what this process has seen and the store does not know yet. The schedule calls it.
@@ -116,7 +116,7 @@ impl KeyService {
 
     /// Before an inventory counts: whatever was used until now is stored, and the next use of each version will be.
     pub(crate) async fn prove_uses(&self, key: &CryptoKeyName) -> Result<(), KmsError> {
-        let unwritten = self.remembered.last_uses.prove(key, self.clock.now());
+        let unwritten = self.remembered.last_uses.prove(key);
         self.write_together(&unwritten).await
     }
 
@@ -124,23 +124,43 @@ impl KeyService {
         self.write_together(&self.remembered.last_uses.unwritten(seconds)).await
     }
 
-    async fn write_together(&self, uses: &[(CryptoKeyVersionName, StoredUsage)]) -> Result<(), KmsError> {
-        for together in uses.chunks(WRITTEN_TOGETHER) {
+    async fn write_together(&self, names: &[CryptoKeyVersionName]) -> Result<(), KmsError> {
+        for together in names.chunks(WRITTEN_TOGETHER) {
             self.write_uses(together).await?;
         }
         Ok(())
     }
 
-    async fn write_uses(&self, uses: &[(CryptoKeyVersionName, StoredUsage)]) -> Result<(), KmsError> {
-        let mut batch = Batch::default();
-        for (name, usage) in uses {
-            batch = batch.put(record_name::usage(name), encode(usage)?);
+    /// Writes what is known of these versions. A writer that was slower, or whose caller has gone away, takes nothing back that a
+    /// faster one has written: it starts over.
+    async fn write_uses(&self, names: &[CryptoKeyVersionName]) -> Result<(), KmsError> {
+        let uses = &self.remembered.last_uses;
+        loop {
+            let (mut batch, mut written) = (Batch::default(), Vec::new());
+            for name in names {
+                let Some(usage) = uses.seen(name) else { continue };
+                let record = record_name::usage(name);
+                let stored = self.read::<StoredUsage>(&record).await?;
+                if stored.as_ref().is_none_or(|stored| !stored.value.covers(&usage)) {
+                    let expect = stored.map_or(Expect::Absent, |stored| Expect::At(stored.revision));
+                    batch.writes.push(Write { name: record, expect, value: Some(encode(&usage)?) });
+                }
+                written.push((name, usage));
+            }
+            if !batch.writes.is_empty() {
+                match self.ledger.commit(batch, None).await {
+                    Ok(committed) => committed.complete().map(drop)?,
+                    Err(Uncommitted { error, .. })
+                        if [ErrorClass::Aborted, ErrorClass::AlreadyExists].contains(&error.class()) =>
+                    {
+                        continue;
+                    }
+                    Err(Uncommitted { error, .. }) => return Err(error),
+                }
+            }
+            written.into_iter().for_each(|(name, usage)| uses.written(name, usage));
+            return Ok(());
         }
-        self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
-        for (name, usage) in uses {
-            self.remembered.last_uses.written(name, *usage);
-        }
-        Ok(())
     }
 
     async fn stored_usage(&self, name: &CryptoKeyVersionName) -> Result<StoredUsage, KmsError> {

@@ -134,6 +134,53 @@ async fn p12_a_use_after_an_inventory_is_known_to_a_server_that_was_killed() {
 }
 
 #[tokio::test]
+async fn p12_after_a_clock_that_was_ahead_not_every_use_is_a_commit() {
+    let bed = two_versions().await;
+    let now = bed.clock.now();
+    bed.clock.advance(9000 * DAY);
+    let sealed = encrypt(&bed, key_name(), Some(version(1))).await.ciphertext;
+    decrypts(&bed, &sealed).await.unwrap();
+    bed.nothing_is_left().await;
+    bed.clock.set(now);
+    // In the same process, and in the next one.
+    let mut bed = bed;
+    for _ in 0..2 {
+        encrypt(&bed, key_name(), Some(version(1))).await;
+        decrypts(&bed, &sealed).await.unwrap();
+        let newest = bed.service.store.changes(keystead_store::Revision(u64::MAX)).await.unwrap().up_to;
+        encrypt(&bed, key_name(), Some(version(1))).await;
+        decrypts(&bed, &sealed).await.unwrap();
+        let after = bed.service.store.changes(keystead_store::Revision(u64::MAX)).await.unwrap().up_to;
+        assert_eq!(after, newest);
+        bed = bed.reopen().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p12_of_uses_that_are_written_at_once_the_newest_stays() {
+    let bed = std::sync::Arc::new(two_versions().await);
+    for _ in 0..20 {
+        // Each inventory has the uses so far written, while others are proved.
+        let mut running = tokio::task::JoinSet::new();
+        for call in 0..8 {
+            let bed = std::sync::Arc::clone(&bed);
+            running.spawn(async move {
+                match call {
+                    0 => bed.service.prove_uses(&key_name()).await.unwrap(),
+                    1 => bed.service.write_all_usage().await.unwrap(),
+                    _ => drop(encrypt(&bed, key_name(), Some(version(1))).await),
+                }
+            });
+        }
+        running.join_all().await;
+    }
+    bed.service.prove_uses(&key_name()).await.unwrap();
+    let bed = std::sync::Arc::into_inner(bed).unwrap().reopen().await;
+    let usage = bed.run(GetVersionUsage { name: version_name(1) }).await.unwrap();
+    assert_eq!(usage.encrypts.count, 120);
+}
+
+#[tokio::test]
 async fn p12_an_inventory_of_the_future_is_refused() {
     let bed = two_versions().await;
     let register = async |ahead: u64| {
