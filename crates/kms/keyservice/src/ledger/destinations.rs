@@ -9,6 +9,7 @@ use std::time::Duration;
 use keystead_crypto::sha256;
 use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::KmsError;
 use crate::root::{VersionId, private_file};
@@ -25,6 +26,9 @@ const NOTE_LIMIT: Duration = Duration::from_secs(2);
 /// removes what the other left.
 pub(crate) struct Destinations {
     directories: Arc<[PathBuf]>,
+    /// Whose turn it is to change files that are there: a slow note of a state must not bring back a version that was forgotten
+    /// meanwhile, or a state that another has followed. Kept until the disk is done, whoever waits for it.
+    turn: Arc<Mutex<()>>,
 }
 
 /// A version with all that it takes to bring it back: with the root key and the store key, and with nothing less.
@@ -54,7 +58,7 @@ impl Destinations {
         for directory in &*directories {
             make(directory).map_err(at(directory))?;
         }
-        Ok(Self { directories })
+        Ok(Self { directories, turn: Arc::default() })
     }
 
     /// There are none: whatever is newer than the last backup is only on this machine.
@@ -94,15 +98,20 @@ impl Destinations {
         if versions.is_empty() {
             return;
         }
-        let noted = self.in_each(move |directory| {
-            for (id, version) in &versions {
-                for path in files_of(directory, *id)? {
-                    let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
-                    private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
+        let noted = async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            let note = move |directory: &Path| {
+                let _until_the_disk_is_done = &turn;
+                for (id, version) in &versions {
+                    for path in files_of(directory, *id)? {
+                        let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
+                        private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
+                    }
                 }
-            }
-            Ok(())
-        });
+                Ok(())
+            };
+            self.in_each(note).await
+        };
         let error = match tokio::time::timeout(NOTE_LIMIT, noted).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -165,7 +174,9 @@ impl Destinations {
 
     /// Removes all files of versions but the ones that are named.
     async fn remove(&self, versions: Vec<(VersionId, Option<String>)>) {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let removed = self.in_each(move |directory| {
+            let _until_the_disk_is_done = &turn;
             for (id, stays) in &versions {
                 let mut removed = false;
                 for path in files_of(directory, *id)? {
