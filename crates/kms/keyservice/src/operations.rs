@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod backups;
 mod certificates;
+mod credential_list;
 mod inventories;
 mod keys;
 mod list;
