@@ -16,10 +16,10 @@ use keystead_runtime::{Admin, Drained, Failure, Notify, Tasks};
 use keystead_store::Store;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
+use crate::api::Api;
 use crate::backup_folder::BackupFolder;
 use crate::data_dir::{DataDir, DataDirError, Endpoint};
 use crate::front::Front;
-use crate::grpc::Api;
 use crate::health::Health;
 use crate::listener::Listener;
 use crate::metrics::Metrics;

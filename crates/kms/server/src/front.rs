@@ -18,7 +18,8 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use crate::listener::{Peer, Serve};
-use crate::metrics::{Metrics, Served};
+use crate::methods::Served;
+use crate::metrics::Metrics;
 
 /// A proxy on this host forwards for somebody else.
 const FORWARDED: [HeaderName; 2] = [http::header::FORWARDED, HeaderName::from_static("x-forwarded-for")];

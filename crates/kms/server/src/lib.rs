@@ -2,15 +2,17 @@
 //!
 //! It must never decide who may do what, never let one client keep others from being served, and never write a key or a
 //! token into a log. Read `app.rs` first, which puts everything together; then follow a request: `listener.rs`,
-//! `front.rs`, `grpc/mod.rs`. `pki.rs` has the certificates.
+//! `front.rs`, `api.rs`, `grpc.rs`. `pki.rs` has the certificates.
 
+mod api;
 mod app;
 mod backup_folder;
 mod data_dir;
 mod front;
-pub mod grpc;
+mod grpc;
 mod health;
 mod listener;
+mod methods;
 mod metrics;
 pub mod pki;
 pub mod rest;
@@ -20,11 +22,13 @@ mod run;
 mod settings;
 mod tls;
 
+pub use api::Api;
 pub use app::{App, Running};
 pub use backup_folder::BackupFolder;
 pub use front::Front;
 pub use listener::{BodyError, ClientCertificate, ConnectionLimits, Listener, MAX_BODY_LEN, Peer, Serve};
-pub use metrics::{Metrics, Served};
+pub use methods::{MAX_REQUEST_LEN, Served};
+pub use metrics::Metrics;
 pub use restore::{RestoreArgs, restore};
 pub use run::{RunArgs, run};
 pub use settings::{DEFAULT_LISTEN, PartialSettings, Settings, schema};

@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::methods::Served;
+
 /// From 100 us, an Encrypt without the disk, to 5 s, where clients give up.
 const REQUEST_BUCKETS: [f64; 10] = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 10e-3, 50e-3, 0.25, 1.0, 5.0];
 
@@ -33,15 +35,6 @@ pub struct Metrics {
     database_displaced: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
-}
-
-/// An extension of an answer, by which the adapters say what was asked and what came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// The API's method, such as `Encrypt`: one of a closed list, never text of the caller's.
-    pub method: &'static str,
-    /// The gRPC code's name, such as `OK` or `PERMISSION_DENIED`, also for REST.
-    pub code: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -12,7 +12,6 @@ mod template;
 pub(crate) mod token;
 mod transcode;
 
-pub(crate) use refusal::code_name;
 pub use routes::{RouteError, RouteName};
 
 use std::convert::Infallible;
@@ -26,13 +25,9 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 use zeroize::Zeroizing;
 
-use crate::metrics::Served;
+use crate::methods::{self, MAX_REQUEST_LEN, Served, code_name};
 use refusal::Refusal;
 use routes::{Found, Route, Routes};
-
-/// Longest body, in bytes. A Decrypt holds 65,536 bytes of additional data and a little more of ciphertext, which base64
-/// makes 175,000; a policy of 1,000 bindings has about 150,000.
-pub const MAX_BODY_LEN: usize = 256 * 1024;
 
 /// The way from REST to the gRPC services.
 pub struct Gateway {
@@ -72,7 +67,7 @@ impl Gateway {
         let result = call(route, &values, head, body, grpc).await;
         let code = code_name(result.as_ref().err().map_or(Code::Ok, Refusal::code));
         let mut response = result.unwrap_or_else(Refusal::into_response);
-        if let Some(known) = crate::grpc::methods::known(&path) {
+        if let Some(known) = methods::known(&path) {
             response.extensions_mut().insert(Served { method: known.name(), code });
         }
         response
@@ -106,11 +101,11 @@ where
 
 /// Reads a body that has a size that it may have, into memory that is wiped.
 async fn read<B: HttpBody>(headers: &HeaderMap, body: B) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let too_large = || Refusal::invalid(format!("The body is larger than {MAX_BODY_LEN} bytes."));
+    let too_large = || Refusal::invalid(format!("The body is larger than {MAX_REQUEST_LEN} bytes."));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
     // All of it at once, because a buffer that grows leaves copies behind.
-    let capacity: usize = announced.unwrap_or(MAX_BODY_LEN);
-    if capacity > MAX_BODY_LEN {
+    let capacity: usize = announced.unwrap_or(MAX_REQUEST_LEN);
+    if capacity > MAX_REQUEST_LEN {
         return Err(too_large());
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
@@ -121,7 +116,7 @@ async fn read<B: HttpBody>(headers: &HeaderMap, body: B) -> Result<Zeroizing<Vec
         while data.has_remaining() {
             let chunk = data.chunk();
             let len = chunk.len();
-            if bytes.len() + len > MAX_BODY_LEN {
+            if bytes.len() + len > MAX_REQUEST_LEN {
                 return Err(too_large());
             }
             bytes.extend_from_slice(chunk);
@@ -143,4 +138,11 @@ fn grpc_request(route: &Route, mut head: http::request::Parts, frame: Bytes) -> 
     // Names of services and methods are letters, digits and dots.
     head.uri = route.grpc_path().parse().unwrap_or_default();
     Request::from_parts(head, Body::new(Full::new(frame)))
+}
+
+/// What every JSON answer says about itself. Answers may be plaintexts, and are never to be stored.
+fn describe(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

@@ -48,7 +48,7 @@ impl Adapter {
     }
 
     /// Counts a request of a known caller that nobody could read, so that nothing was asked of the key service.
-    pub(super) async fn count_unread(&self, headers: &HeaderMap, extensions: &Extensions) {
+    pub(crate) async fn count_unread(&self, headers: &HeaderMap, extensions: &Extensions) {
         // A caller that is not known is counted on the way.
         if let Ok(call) = self.identify(headers, extensions).await {
             self.keyservice.count_malformed(&call);

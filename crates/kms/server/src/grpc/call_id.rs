@@ -9,21 +9,21 @@ const HEADER: HeaderName = HeaderName::from_static("x-keystead-request-id");
 
 /// An extension of a request; it is empty until it was asked who calls.
 #[derive(Clone, Default)]
-pub(super) struct CallId(Arc<OnceLock<Option<String>>>);
+pub(crate) struct CallId(Arc<OnceLock<Option<String>>>);
 
 impl CallId {
     /// Once for each request; none: nobody who is known.
-    pub(super) fn set(&self, id: Option<&str>) {
+    pub(crate) fn set(&self, id: Option<&str>) {
         self.0.get_or_init(|| id.map(str::to_owned));
     }
 
     /// Whether it was asked who calls: the request was read that far.
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.get().is_some()
     }
 
     /// Names the call in its answer.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
         if let Some(id) = self.0.get().and_then(Option::as_ref).and_then(|id| HeaderValue::from_str(id).ok())
         {
             headers.insert(HEADER, id);

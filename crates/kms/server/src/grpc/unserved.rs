@@ -3,7 +3,7 @@
 use keystead_keyservice::{KmsError, Method, MethodKind};
 use keystead_model::ErrorClass;
 
-use super::methods::Known;
+use crate::methods::Known;
 
 /// As the audit log names it.
 pub(super) fn audited(known: &'static Known) -> Method {

@@ -1,13 +1,14 @@
 //! The answer of the gRPC service becomes JSON.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
+use super::describe;
 use super::refusal::Refusal;
 use super::transcode::{FRAME_HEADER_LEN, wipe, wipe_bytes};
 
@@ -60,11 +61,4 @@ fn json(output: &MessageDescriptor, frame: &[u8]) -> Result<Bytes, Refusal> {
 /// Metadata of ours, such as the count of activations.
 fn is_custom(name: &HeaderName) -> bool {
     name.as_str().starts_with("keystead-")
-}
-
-/// What every JSON answer says about itself. Answers may be plaintexts, and are never to be stored.
-pub(super) fn describe(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

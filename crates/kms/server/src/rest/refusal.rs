@@ -10,6 +10,9 @@ use serde::Serialize;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::describe;
+use crate::methods::code_name;
+
 /// What is answered in place of a result.
 pub(super) struct Refusal {
     http: StatusCode,
@@ -78,7 +81,7 @@ impl Refusal {
         let text = serde_json::to_vec(&Envelope { error }).unwrap_or_default();
         let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
         *response.status_mut() = self.http;
-        super::answer::describe(response.headers_mut());
+        describe(response.headers_mut());
         if self.http == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer realm=\"keystead\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
@@ -112,15 +115,4 @@ fn http_status(code: Code) -> StatusCode {
         (None, _) => 500,
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// As `google.rpc.Code` writes it.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match (ErrorClass::of_grpc_code(code.into()), code) {
-        (Some(class), _) => class.status(),
-        (None, Code::Ok) => "OK",
-        (None, Code::OutOfRange) => "OUT_OF_RANGE",
-        (None, Code::Cancelled) => "CANCELLED",
-        (None, _) => "UNKNOWN",
-    }
 }

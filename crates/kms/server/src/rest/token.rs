@@ -2,7 +2,7 @@
 //! those of the other APIs.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use keystead_keyservice::{KeyService, Origin, TokenAnswer, TokenRefusal};
@@ -10,21 +10,23 @@ use tonic::Code;
 use tonic::body::Body;
 use zeroize::Zeroizing;
 
-use super::refusal::{Refusal, code_name};
-use super::{answer, query, read};
-use crate::grpc::origin;
-use crate::metrics::Served;
+use super::refusal::Refusal;
+use super::{describe, query, read};
+use crate::methods::{Served, code_name};
 
 /// Where it is; key files of service accounts name it.
 pub(crate) const PATH: &str = "/token";
 
-/// Answers one request for a token.
-pub(crate) async fn exchange(keyservice: &KeyService, request: Request<Body>) -> Response<Body> {
+/// Answers one request for a token. `origin` is what the audit log says of the sender.
+pub(crate) async fn exchange(
+    keyservice: &KeyService,
+    origin: Origin,
+    request: Request<Body>,
+) -> Response<Body> {
     if request.method() != Method::POST {
         return Refusal::wrong_method(&[&Method::POST]).into_response();
     }
     let (head, body) = request.into_parts();
-    let origin = origin(head.headers.get(USER_AGENT), &head.extensions);
     let form = match form(&head, body).await {
         Ok(form) => form,
         Err(description) => return refused(&invalid_request(description)),
@@ -106,7 +108,7 @@ fn json(answer: &TokenAnswer) -> Option<Bytes> {
 fn respond(status: StatusCode, code: Code, json: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(json)));
     *response.status_mut() = status;
-    answer::describe(response.headers_mut());
+    describe(response.headers_mut());
     response.headers_mut().insert(http::header::PRAGMA, HeaderValue::from_static("no-cache"));
     response.extensions_mut().insert(Served { method: "ExchangeToken", code: code_name(code) });
     response

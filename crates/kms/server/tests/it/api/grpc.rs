@@ -22,7 +22,7 @@ use super::{KEY, RING, Server};
 fn authorised(
     server: &Server,
 ) -> InterceptedService<
-    keystead_server::grpc::Api,
+    keystead_server::Api,
     impl FnMut(tonic::Request<()>) -> Result<tonic::Request<()>, Status> + Clone,
 > {
     let bearer = format!("Bearer {}", server.admin);

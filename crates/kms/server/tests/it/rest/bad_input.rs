@@ -1,14 +1,15 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::StreamBody;
-use keystead_server::rest::{Gateway, MAX_BODY_LEN};
+use keystead_server::MAX_REQUEST_LEN;
+use keystead_server::rest::Gateway;
 
 use super::{KEY, Recorder, grpc_ok, refused, seen};
 
 #[tokio::test]
 async fn bodies_that_are_refused_before_anything_is_made_of_them() {
     let deep = format!("{{\"plaintext\": {}1{}}}", "[".repeat(40), "]".repeat(40));
-    let large = format!("{{\"plaintext\": \"{}\"}}", "A".repeat(MAX_BODY_LEN));
+    let large = format!("{{\"plaintext\": \"{}\"}}", "A".repeat(MAX_REQUEST_LEN));
     for (body, why) in [
         (Bytes::from_static(b"{\"plaintext\": \"\xff\"}"), "not UTF-8"),
         ("{\"plaintext\": \"\", \"plaintext\": \"QQ==\"}".into(), "there twice"),
@@ -49,7 +50,7 @@ async fn a_body_without_end_is_cut_off() {
     let service = Recorder::answering(|| grpc_ok(&()));
     let response = Gateway::new().expect("routes").call(request, service).await;
     assert_eq!(response.status(), 400);
-    assert_eq!(pulled.load(std::sync::atomic::Ordering::Relaxed), MAX_BODY_LEN / 1024 + 1);
+    assert_eq!(pulled.load(std::sync::atomic::Ordering::Relaxed), MAX_REQUEST_LEN / 1024 + 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! gRPC, and REST through it: from a message to a command of the key service and back. No rule of who may do what is here,
-//! only what a message must be like. Read [`Api`] first, then `cloud_kms/mod.rs`.
+//! The gRPC services: from a message to a command of the key service and back. No rule of who may do what is here, only what
+//! a message must be like. Read [`Adapter::answer`] first, then `call.rs` and `cloud_kms.rs`.
 
 mod call;
 mod call_id;
@@ -10,7 +10,6 @@ mod iam;
 mod iam_policy;
 mod keystead;
 mod locations;
-pub(crate) mod methods;
 mod operations;
 mod projects;
 mod service_usage;
@@ -20,12 +19,8 @@ mod unserved;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, Request, Response};
+use http::{Request, Response};
 use keystead_keyservice::{BackupStore, KeyService};
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
@@ -44,134 +39,35 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
-use crate::listener::Peer;
-use crate::metrics::Served;
+use crate::methods::{self, Known, MAX_REQUEST_LEN, Served, code_name};
 use crate::pki::Pki;
-use crate::rest::{Gateway, MAX_BODY_LEN, RouteError, code_name, token};
-use call_id::CallId;
-use methods::Known;
 
 /// Generated servers have no type in common.
 macro_rules! serve {
     ($server:ty, $adapter:expr, $request:expr) => {
-        call(<$server>::from_arc($adapter).max_decoding_message_size(MAX_BODY_LEN), $request).await
+        call(<$server>::from_arc($adapter).max_decoding_message_size(MAX_REQUEST_LEN), $request).await
     };
 }
 
 pub(crate) use call::origin;
+pub(crate) use call_id::CallId;
 
 /// What a method answers.
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
 /// Implements every generated service.
-pub(crate) struct Adapter {
-    keyservice: Arc<KeyService>,
-    /// Signs client certificates; none without TLS.
-    authority: Option<Arc<Pki>>,
-    /// Takes backups; none where no folder is configured.
-    backups: Option<Arc<dyn BackupStore>>,
-}
-
-/// Every API of the server, gRPC and REST. Takes any request; each carries an `Arc<Peer>` as an extension.
 #[derive(Clone)]
-pub struct Api {
-    adapter: Arc<Adapter>,
-    gateway: Arc<Gateway>,
-}
-
-impl Api {
-    /// Puts the adapters in front of a key service.
-    pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
-        let adapter = Adapter { keyservice, authority: None, backups: None };
-        Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?) })
-    }
-
-    /// With an authority there are client certificates to be had.
-    #[must_use]
-    pub fn with_authority(self, authority: Arc<Pki>) -> Self {
-        let Adapter { keyservice, backups, .. } = &*self.adapter;
-        let (keyservice, backups) = (Arc::clone(keyservice), backups.clone());
-        Self { adapter: Arc::new(Adapter { keyservice, authority: Some(authority), backups }), ..self }
-    }
-
-    /// With a folder there are backups to be had.
-    #[must_use]
-    pub fn with_backups(self, folder: Arc<dyn BackupStore>) -> Self {
-        let Adapter { keyservice, authority, .. } = &*self.adapter;
-        let (keyservice, authority) = (Arc::clone(keyservice), authority.clone());
-        Self { adapter: Arc::new(Adapter { keyservice, authority, backups: Some(folder) }), ..self }
-    }
-
-    /// Every REST path that is known.
-    pub fn gateway(&self) -> &Gateway {
-        &self.gateway
-    }
-
-    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
-        let id = CallId::default();
-        request.extensions_mut().insert(id.clone());
-        let mut response = self.route(request, &id).await;
-        id.add_to(response.headers_mut());
-        response
-    }
-
-    async fn route(self, request: Request<Body>, id: &CallId) -> Response<Body> {
-        if request.uri().path() == token::PATH {
-            return token::exchange(&self.adapter.keyservice, request).await;
-        }
-        let (headers, extensions) = credentials(&request);
-        let adapter = Arc::clone(&self.adapter);
-        let response = self.transport(request).await;
-        if !id.is_set() {
-            adapter.count_unread(&headers, &extensions).await;
-        }
-        response
-    }
-
-    async fn transport(self, request: Request<Body>) -> Response<Body> {
-        let is_grpc = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        if is_grpc {
-            return self.adapter.answer(request).await;
-        }
-        let adapter = self.adapter;
-        let grpc = tower::service_fn(move |request| adapter.clone().answer(request).map(Ok));
-        self.gateway.call(request, grpc).await
-    }
-}
-
-/// What of a request says who calls.
-fn credentials(request: &Request<Body>) -> (HeaderMap, Extensions) {
-    let mut headers = HeaderMap::new();
-    for value in request.headers().get_all(AUTHORIZATION) {
-        headers.append(AUTHORIZATION, value.clone());
-    }
-    let mut extensions = Extensions::new();
-    if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
-        extensions.insert(Arc::clone(peer));
-    }
-    (headers, extensions)
-}
-
-impl Service<Request<Body>> for Api {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.clone().answer(request).map(Ok).boxed()
-    }
+pub(crate) struct Adapter {
+    pub(crate) keyservice: Arc<KeyService>,
+    /// Signs client certificates; none without TLS.
+    pub(crate) authority: Option<Arc<Pki>>,
+    /// Takes backups; none where no folder is configured.
+    pub(crate) backups: Option<Arc<dyn BackupStore>>,
 }
 
 impl Adapter {
     /// Answers one gRPC call, and says for the metrics which it was.
-    async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let Some(known) = methods::known(request.uri().path()) else {
             return Status::unimplemented("There is no such method here.").into_http();
         };

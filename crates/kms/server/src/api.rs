@@ -1,0 +1,115 @@
+//! Every API of the server on one service: each request goes to the gRPC services, through REST to them, or to the exchange of
+//! tokens. Every answer to a caller who is known names its call.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{Extensions, HeaderMap, Request, Response};
+use keystead_keyservice::{BackupStore, KeyService};
+use tonic::body::Body;
+use tower::Service;
+
+use crate::grpc::{Adapter, CallId, origin};
+use crate::listener::Peer;
+use crate::pki::Pki;
+use crate::rest::{Gateway, RouteError, token};
+
+/// Every API of the server, gRPC and REST. Takes any request; each carries an `Arc<Peer>` as an extension.
+#[derive(Clone)]
+pub struct Api {
+    adapter: Arc<Adapter>,
+    gateway: Arc<Gateway>,
+}
+
+impl Api {
+    /// Puts the adapters in front of a key service.
+    pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
+        let adapter = Adapter { keyservice, authority: None, backups: None };
+        Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?) })
+    }
+
+    /// With an authority there are client certificates to be had.
+    #[must_use]
+    pub fn with_authority(mut self, authority: Arc<Pki>) -> Self {
+        Arc::make_mut(&mut self.adapter).authority = Some(authority);
+        self
+    }
+
+    /// With a folder there are backups to be had.
+    #[must_use]
+    pub fn with_backups(mut self, folder: Arc<dyn BackupStore>) -> Self {
+        Arc::make_mut(&mut self.adapter).backups = Some(folder);
+        self
+    }
+
+    /// Every REST path that is known.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    async fn answer(self, mut request: Request<Body>) -> Response<Body> {
+        let id = CallId::default();
+        request.extensions_mut().insert(id.clone());
+        let mut response = self.route(request, &id).await;
+        id.add_to(response.headers_mut());
+        response
+    }
+
+    async fn route(self, request: Request<Body>, id: &CallId) -> Response<Body> {
+        if request.uri().path() == token::PATH {
+            let origin = origin(request.headers().get(USER_AGENT), request.extensions());
+            return token::exchange(&self.adapter.keyservice, origin, request).await;
+        }
+        let (headers, extensions) = credentials(&request);
+        let adapter = Arc::clone(&self.adapter);
+        let response = self.transport(request).await;
+        if !id.is_set() {
+            adapter.count_unread(&headers, &extensions).await;
+        }
+        response
+    }
+
+    async fn transport(self, request: Request<Body>) -> Response<Body> {
+        let is_grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if is_grpc {
+            return self.adapter.answer(request).await;
+        }
+        let adapter = self.adapter;
+        let grpc = tower::service_fn(move |request| adapter.clone().answer(request).map(Ok));
+        self.gateway.call(request, grpc).await
+    }
+}
+
+/// What of a request says who calls.
+fn credentials(request: &Request<Body>) -> (HeaderMap, Extensions) {
+    let mut headers = HeaderMap::new();
+    for value in request.headers().get_all(AUTHORIZATION) {
+        headers.append(AUTHORIZATION, value.clone());
+    }
+    let mut extensions = Extensions::new();
+    if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
+        extensions.insert(Arc::clone(peer));
+    }
+    (headers, extensions)
+}
+
+impl Service<Request<Body>> for Api {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.clone().answer(request).map(Ok).boxed()
+    }
+}
