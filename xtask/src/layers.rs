@@ -50,52 +50,92 @@ const INSIDE_KMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The crate whose modules are checked.
-const KEYSERVICE: &str = "crates/kms/keyservice/src";
-/// Its modules, from the ground up: each imports only what stands before it. The parts of one module may import each other, but
-/// not in a circle.
-const KEYSERVICE_MODULES: &[&str] = &[
-    // What everybody may say.
-    "error",
-    "resource",
-    // What is stored, and how it is changed.
-    "records",
-    "key_material",
-    "root",
-    "remembered",
-    "ledger",
-    // Who calls, and what there is.
-    "identity",
-    "service",
-    // One call, and all that can be asked for.
-    "call",
-    "authentication",
-    "operations",
-    // What happens by itself, and the start.
-    "schedule",
-    "open",
-    // For benchmarks.
-    "filling",
-];
+/// A crate whose modules are checked.
+struct Modules {
+    src: &'static str,
+    /// From the ground up: each imports only what stands before it, and those in one text do not know each other. The parts of one
+    /// module may import each other, but not in a circle.
+    order: &'static [&'static str],
+}
+
+const MODULES: &[Modules] = &[KEYSERVICE, SERVER];
+
+const KEYSERVICE: Modules = Modules {
+    src: "crates/kms/keyservice/src",
+    order: &[
+        // What everybody may say.
+        "error",
+        "resource",
+        // What is stored, and how it is changed.
+        "records",
+        "key_material",
+        "root",
+        "remembered",
+        "ledger",
+        // Who calls, and what there is.
+        "identity",
+        "service",
+        // One call, and all that can be asked for.
+        "call",
+        "authentication",
+        "operations",
+        // What happens by itself, and the start.
+        "schedule",
+        "open",
+        // For benchmarks.
+        "filling",
+    ],
+};
+
+const SERVER: Modules = Modules {
+    src: "crates/kms/server/src",
+    order: &[
+        // What the APIs, the port and the metrics share.
+        "methods",
+        "metrics",
+        // The port.
+        "pki",
+        "tls",
+        "listener",
+        // What is configured, and the files.
+        "data_dir",
+        "backup_folder",
+        "settings",
+        "restore",
+        "root_key",
+        // From a request to a command and back.
+        "grpc rest",
+        "api",
+        "front",
+        // The process.
+        "health",
+        "app",
+        "run",
+        "main",
+    ],
+};
 
 /// Runs `cargo xtask layers`.
 pub fn run() -> Result<()> {
     let packages = workspace::packages()?;
     let mut forbidden = check(&packages);
-    let src = Path::new(KEYSERVICE);
     let files = process::files()?;
-    let sources: Vec<Source> = files.iter().filter_map(|it| source(it, src)).collect::<Result<_>>()?;
-    forbidden.extend(modules::check(KEYSERVICE_MODULES, src, &sources));
+    for Modules { src, order } in MODULES {
+        let src = Path::new(src);
+        let sources: Vec<Source> = files.iter().filter_map(|it| source(it, src)).collect::<Result<_>>()?;
+        forbidden.extend(modules::check(order, src, &sources));
+    }
     if !forbidden.is_empty() {
         bail!(
             "dependencies against the layers (tables in xtask/src/layers.rs):\n  {}",
             forbidden.join("\n  ")
         );
     }
+    let (crates, modules) =
+        (packages.len(), MODULES.iter().flat_map(|it| it.order).flat_map(|it| it.split(' ')).count());
     println!(
-        "layers: {} crates and {} modules of the key service, all arrows point downwards",
-        packages.len(),
-        KEYSERVICE_MODULES.len()
+        "layers: {crates} crates, and {modules} modules of {} of them; all arrows point downwards",
+        MODULES.len()
     );
     Ok(())
 }

@@ -11,8 +11,9 @@ use crate::{process, workspace};
 const LONGEST: usize = 800;
 /// Everything a binary does is in the library that tests start in-process.
 const LONGEST_MAIN: usize = 60;
-/// Names that say nothing: a file belongs to an idea, and the idea has a name.
-const FORBIDDEN: &[&str] = &["util", "utils", "helper", "helpers", "manager", "managers", "common"];
+/// Names that say nothing: a file belongs to an idea, and the idea has a name. The name of a module is that of
+/// its file, beside its folder, so there is no `mod.rs`.
+const FORBIDDEN: &[&str] = &["util", "utils", "helper", "helpers", "manager", "managers", "common", "mod"];
 
 pub fn check() -> Result<()> {
     let mut problems = Vec::new();

@@ -15,7 +15,8 @@ struct Import {
 }
 
 /// One sentence for each import of `sources`, the files of one crate, that runs upwards or in a circle. `order` names the modules of
-/// the crate from the ground up; within a folder modules may import each other, but not in a circle. `src` is the folder of the files.
+/// the crate from the ground up, and in one text those that must not know each other; within a folder modules may import each other,
+/// but not in a circle. `src` is the folder of the files.
 pub(super) fn check(order: &[&str], src: &Path, sources: &[Source]) -> Vec<String> {
     let modules: BTreeMap<Vec<String>, _> = sources.iter().map(|it| (it.module(), read(&it.text))).collect();
     let is_test = |module: &[String]| {
@@ -48,11 +49,12 @@ pub(super) fn check(order: &[&str], src: &Path, sources: &[Source]) -> Vec<Strin
                 circles.entry(from[..shared].to_vec()).or_default().push(import);
                 continue;
             }
-            let level =
-                |module: &[String]| order.iter().position(|it| module.first().is_some_and(|m| m == it));
-            if level(&import.to) > level(&import.from) {
+            let level = |module: &[String]| {
+                order.iter().position(|it| it.split(' ').any(|it| module.first().is_some_and(|m| m == it)))
+            };
+            if level(&import.to) >= level(&import.from) {
                 let (from, to) = (import.from.join("::"), import.to.join("::"));
-                problems.push(format!("{}: {from} imports {to}, which is above it", import.place));
+                problems.push(format!("{}: {from} imports {to}, which is not below it", import.place));
             }
         }
     }
@@ -67,7 +69,7 @@ pub(super) fn check(order: &[&str], src: &Path, sources: &[Source]) -> Vec<Strin
 /// Modules that the table lacks, and names in the table that are no modules.
 fn unlisted<'a>(order: &[&str], modules: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
     let top: BTreeSet<&str> = modules.filter_map(|it| it.first()).map(String::as_str).collect();
-    let listed: BTreeSet<&str> = order.iter().copied().collect();
+    let listed: BTreeSet<&str> = order.iter().flat_map(|it| it.split(' ')).collect();
     let lacks = top.difference(&listed).map(|it| format!("module {it} is not in the table of its crate"));
     let stale = listed.difference(&top).map(|it| format!("the table names module {it}, which is not there"));
     lacks.chain(stale).collect()
@@ -181,10 +183,17 @@ mod tests {
             "\npub(crate) use crate::top::Thing as Other;",
         ] {
             let found = problems(&[("middle.rs", text)]);
-            assert_eq!(found, ["middle.rs:2: middle imports top, which is above it"], "{text}");
+            assert_eq!(found, ["middle.rs:2: middle imports top, which is not below it"], "{text}");
         }
         let found = problems(&[("middle/part.rs", "use super::super::top::x;"), ("middle.rs", "mod part;")]);
-        assert_eq!(found, ["middle/part.rs:1: middle::part imports top, which is above it"]);
+        assert_eq!(found, ["middle/part.rs:1: middle::part imports top, which is not below it"]);
+    }
+
+    #[test]
+    fn those_in_one_text_do_not_know_each_other() {
+        let files = crate_of(&[("middle.rs", "use crate::top::x;"), ("top.rs", "use crate::ground::x;")]);
+        let found = check(&["ground", "middle top"], Path::new(""), &files);
+        assert_eq!(found, ["middle.rs:1: middle imports top, which is not below it"]);
     }
 
     #[test]
@@ -222,7 +231,10 @@ mod tests {
     #[test]
     fn what_stands_behind_a_test_is_read() {
         let text = "#[cfg(test)]\nfn only() { if true {} }\nuse crate::top::Thing;";
-        assert_eq!(problems(&[("middle.rs", text)]), ["middle.rs:3: middle imports top, which is above it"]);
+        assert_eq!(
+            problems(&[("middle.rs", text)]),
+            ["middle.rs:3: middle imports top, which is not below it"]
+        );
     }
 
     #[test]
