@@ -7,14 +7,13 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{Extensions, HeaderMap, Request, Response};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{Request, Response};
 use keystead_keyservice::{BackupStore, KeyService};
 use tonic::body::Body;
 use tower::Service;
 
-use crate::grpc::{Adapter, CallId, origin};
-use crate::listener::Peer;
+use crate::grpc::{Adapter, CallId, Credentials};
 use crate::pki::Pki;
 use crate::rest::{Gateway, RouteError, token};
 
@@ -60,15 +59,15 @@ impl Api {
     }
 
     async fn route(self, request: Request<Body>, id: &CallId) -> Response<Body> {
+        let credentials = Credentials::of(request.headers(), request.extensions());
         if request.uri().path() == token::PATH {
-            let origin = origin(request.headers().get(USER_AGENT), request.extensions());
+            let origin = credentials.origin(request.headers().get(USER_AGENT));
             return token::exchange(&self.adapter.keyservice, origin, request).await;
         }
-        let (headers, extensions) = credentials(&request);
         let adapter = Arc::clone(&self.adapter);
         let response = self.transport(request).await;
         if !id.is_set() {
-            adapter.count_unread(&headers, &extensions).await;
+            adapter.count_unread(&credentials).await;
         }
         response
     }
@@ -85,19 +84,6 @@ impl Api {
         let grpc = tower::service_fn(move |request| adapter.clone().answer(request).map(Ok));
         self.gateway.call(request, grpc).await
     }
-}
-
-/// What of a request says who calls.
-fn credentials(request: &Request<Body>) -> (HeaderMap, Extensions) {
-    let mut headers = HeaderMap::new();
-    for value in request.headers().get_all(AUTHORIZATION) {
-        headers.append(AUTHORIZATION, value.clone());
-    }
-    let mut extensions = Extensions::new();
-    if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
-        extensions.insert(Arc::clone(peer));
-    }
-    (headers, extensions)
 }
 
 impl Service<Request<Body>> for Api {

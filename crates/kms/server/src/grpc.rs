@@ -49,7 +49,7 @@ macro_rules! serve {
     };
 }
 
-pub(crate) use call::origin;
+pub(crate) use call::Credentials;
 pub(crate) use call_id::CallId;
 
 /// What a method answers.

@@ -40,7 +40,8 @@ impl Adapter {
         extensions: &Extensions,
         method: Method,
     ) -> Result<Begun<'_>, Status> {
-        let call = self.identify(headers, extensions).await;
+        let credentials = Credentials::of(headers, extensions);
+        let call = self.authenticate(&credentials, headers.get(USER_AGENT)).await;
         if let Some(id) = extensions.get::<CallId>() {
             id.set(call.as_ref().ok().map(Call::id));
         }
@@ -48,51 +49,28 @@ impl Adapter {
     }
 
     /// Counts a request of a known caller that nobody could read, so that nothing was asked of the key service.
-    pub(crate) async fn count_unread(&self, headers: &HeaderMap, extensions: &Extensions) {
+    pub(crate) async fn count_unread(&self, credentials: &Credentials) {
         // A caller that is not known is counted on the way.
-        if let Ok(call) = self.identify(headers, extensions).await {
+        if let Ok(call) = self.authenticate(credentials, None).await {
             self.keyservice.count_malformed(&call);
         }
     }
 
-    async fn identify(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Call, Status> {
-        let peer = extensions.get::<Arc<Peer>>();
-        let certificate = peer.and_then(|peer| peer.certificate.as_ref());
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        user_agent: Option<&HeaderValue>,
+    ) -> Result<Call, Status> {
+        let certificate = credentials.peer.as_ref().and_then(|peer| peer.certificate.as_ref());
         // One that names nobody is no credential. Whoever has no other is told so.
         let certificate = certificate.map(|it| &it.identity);
         let presented = Presented {
-            bearer: bearer(headers)?,
+            bearer: credentials.bearer()?,
             certificate: certificate.and_then(|identity| identity.as_ref().ok()),
         };
-        let origin = origin(headers.get(USER_AGENT), extensions);
+        let origin = credentials.origin(user_agent);
         self.keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))
     }
-}
-
-/// What the transport knows of the other end.
-pub(crate) fn origin(user_agent: Option<&HeaderValue>, extensions: &Extensions) -> Origin {
-    let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
-    Origin {
-        address: extensions.get::<Arc<Peer>>().map(|peer| peer.address.ip()),
-        user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-    }
-}
-
-/// What stands after `Bearer`. A header of another kind is a credential too, a bad one.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
-    let mut all = headers.get_all(AUTHORIZATION).into_iter();
-    let (Some(first), None) = (all.next(), all.next()) else {
-        return match headers.contains_key(AUTHORIZATION) {
-            true => Err(Status::unauthenticated("There is more than one Authorization header.")),
-            false => Ok(None),
-        };
-    };
-    let text = first.to_str().unwrap_or_default();
-    let token = match text.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start_matches(' '),
-        _ => text,
-    };
-    Ok(Some(token))
 }
 
 impl Begun<'_> {
@@ -118,5 +96,56 @@ impl Begun<'_> {
     pub(super) async fn refuse(&self, resource: &str, error: &KmsError) -> Status {
         let recorded = self.keyservice.record_refused(&self.call, self.method, resource, error).await;
         status(recorded.as_ref().err().unwrap_or(error))
+    }
+}
+
+/// What says who calls. Cheap to take: whoever reads a request consumes it, and may fail before anybody asked.
+pub(crate) struct Credentials {
+    /// What the transport knows of the other end.
+    peer: Option<Arc<Peer>>,
+    authorization: Authorization,
+}
+
+enum Authorization {
+    Absent,
+    One(HeaderValue),
+    Several,
+}
+
+impl Credentials {
+    pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let mut all = headers.get_all(AUTHORIZATION).into_iter();
+        let authorization = match (all.next(), all.next()) {
+            (None, _) => Authorization::Absent,
+            (Some(one), None) => Authorization::One(one.clone()),
+            (Some(_), Some(_)) => Authorization::Several,
+        };
+        Self { peer: extensions.get::<Arc<Peer>>().cloned(), authorization }
+    }
+
+    /// Where they come from, for the audit log.
+    pub(crate) fn origin(&self, user_agent: Option<&HeaderValue>) -> Origin {
+        let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
+        Origin {
+            address: self.peer.as_ref().map(|peer| peer.address.ip()),
+            user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+        }
+    }
+
+    /// What stands after `Bearer`. A header of another kind is a credential too, a bad one.
+    fn bearer(&self) -> Result<Option<&str>, Status> {
+        let header = match &self.authorization {
+            Authorization::Absent => return Ok(None),
+            Authorization::One(header) => header,
+            Authorization::Several => {
+                return Err(Status::unauthenticated("There is more than one Authorization header."));
+            }
+        };
+        let text = header.to_str().unwrap_or_default();
+        let token = match text.split_at_checked(7) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start_matches(' '),
+            _ => text,
+        };
+        Ok(Some(token))
     }
 }
