@@ -85,7 +85,7 @@ impl Adapter {
 
     async fn refuse_unserved(&self, known: &'static Known, head: &http::request::Parts) -> Status {
         let method = unserved::audited(known);
-        match self.begin_with(&head.headers, &head.extensions, method).await {
+        match self.identify_head(&head.headers, &head.extensions, method).await {
             Ok(call) => call.refuse("", &unserved::sentence(method)).await,
             Err(unknown) => unknown,
         }

@@ -15,8 +15,8 @@ use crate::listener::Peer;
 /// Longest `User-Agent` that is recorded, in characters; gcloud's has 300.
 const MAX_USER_AGENT: usize = 512;
 
-/// A request whose caller is known.
-pub(super) struct Begun<'a> {
+/// A call of one method, by a caller who is known. What it asks for is not read yet.
+pub(super) struct IdentifiedCall<'a> {
     keyservice: &'a KeyService,
     call: Call,
     method: Method,
@@ -24,28 +24,28 @@ pub(super) struct Begun<'a> {
 
 impl Adapter {
     /// Finds out who calls, before anything of the message is looked at.
-    pub(super) async fn begin<T>(
+    pub(super) async fn identify<T>(
         &self,
         request: Request<T>,
         method: Method,
-    ) -> Result<(Begun<'_>, T), Status> {
+    ) -> Result<(IdentifiedCall<'_>, T), Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let begun = self.begin_with(&metadata.into_headers(), &extensions, method).await?;
-        Ok((begun, message))
+        let call = self.identify_head(&metadata.into_headers(), &extensions, method).await?;
+        Ok((call, message))
     }
 
-    pub(super) async fn begin_with(
+    pub(super) async fn identify_head(
         &self,
         headers: &HeaderMap,
         extensions: &Extensions,
         method: Method,
-    ) -> Result<Begun<'_>, Status> {
+    ) -> Result<IdentifiedCall<'_>, Status> {
         let credentials = Credentials::of(headers, extensions);
         let call = self.authenticate(&credentials, headers.get(USER_AGENT)).await;
         if let Some(id) = extensions.get::<CallId>() {
             id.set(call.as_ref().ok().map(Call::id));
         }
-        Ok(Begun { keyservice: &self.keyservice, call: call?, method })
+        Ok(IdentifiedCall { keyservice: &self.keyservice, call: call?, method })
     }
 
     /// Counts a request of a known caller that nobody could read, so that nothing was asked of the key service.
@@ -73,7 +73,7 @@ impl Adapter {
     }
 }
 
-impl Begun<'_> {
+impl IdentifiedCall<'_> {
     /// For commands that have to look something up before they can be made.
     pub(super) fn keyservice(&self) -> &KeyService {
         self.keyservice

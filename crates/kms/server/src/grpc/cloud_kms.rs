@@ -35,7 +35,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::ListKeyRingsRequest>,
     ) -> Answer<kms::ListKeyRingsResponse> {
-        let (call, request) = self.begin(request, reads("ListKeyRings")).await?;
+        let (call, request) = self.identify(request, reads("ListKeyRings")).await?;
         let kms::ListKeyRingsRequest { parent, page_size, page_token, filter, order_by } = request;
         let options = ListOptions { page_size, page_token, filter, order_by };
         let command = parent.parse().map(|parent| ListKeyRings { parent, options });
@@ -51,7 +51,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::ListCryptoKeysRequest>,
     ) -> Answer<kms::ListCryptoKeysResponse> {
-        let (call, request) = self.begin(request, reads("ListCryptoKeys")).await?;
+        let (call, request) = self.identify(request, reads("ListCryptoKeys")).await?;
         let kms::ListCryptoKeysRequest { parent, page_size, page_token, filter, order_by, .. } = request;
         let options = ListOptions { page_size, page_token, filter, order_by };
         let command = parent.parse().map(|parent| ListCryptoKeys { parent, options });
@@ -67,7 +67,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::ListCryptoKeyVersionsRequest>,
     ) -> Answer<kms::ListCryptoKeyVersionsResponse> {
-        let (call, request) = self.begin(request, reads("ListCryptoKeyVersions")).await?;
+        let (call, request) = self.identify(request, reads("ListCryptoKeyVersions")).await?;
         let kms::ListCryptoKeyVersionsRequest { parent, page_size, page_token, filter, order_by, .. } =
             request;
         let options = ListOptions { page_size, page_token, filter, order_by };
@@ -84,7 +84,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::ListRetiredResourcesRequest>,
     ) -> Answer<kms::ListRetiredResourcesResponse> {
-        let (call, request) = self.begin(request, reads("ListRetiredResources")).await?;
+        let (call, request) = self.identify(request, reads("ListRetiredResources")).await?;
         let kms::ListRetiredResourcesRequest { parent, page_size, page_token } = request;
         let options = ListOptions { page_size, page_token, ..Default::default() };
         let command = parent.parse().map(|parent| ListRetiredResources { parent, options });
@@ -97,13 +97,13 @@ impl KeyManagementService for Adapter {
     }
 
     async fn get_key_ring(&self, request: Request<kms::GetKeyRingRequest>) -> Answer<kms::KeyRing> {
-        let (call, kms::GetKeyRingRequest { name }) = self.begin(request, reads("GetKeyRing")).await?;
+        let (call, kms::GetKeyRingRequest { name }) = self.identify(request, reads("GetKeyRing")).await?;
         let command = name.parse().map(|name| GetKeyRing { name }).map_err(KmsError::from);
         Ok(Response::new(record::key_ring(&call.run(&name, command).await?)))
     }
 
     async fn get_crypto_key(&self, request: Request<kms::GetCryptoKeyRequest>) -> Answer<kms::CryptoKey> {
-        let (call, kms::GetCryptoKeyRequest { name }) = self.begin(request, reads("GetCryptoKey")).await?;
+        let (call, kms::GetCryptoKeyRequest { name }) = self.identify(request, reads("GetCryptoKey")).await?;
         let command = name.parse().map(|name| GetCryptoKey { name }).map_err(KmsError::from);
         Ok(Response::new(record::crypto_key(&call.run(&name, command).await?)))
     }
@@ -112,7 +112,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::GetCryptoKeyVersionRequest>,
     ) -> Answer<kms::CryptoKeyVersion> {
-        let (call, request) = self.begin(request, reads("GetCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, reads("GetCryptoKeyVersion")).await?;
         let name = request.name;
         let command = name.parse().map(|name| GetCryptoKeyVersion { name }).map_err(KmsError::from);
         Ok(Response::new(record::version(&call.run(&name, command).await?)))
@@ -122,13 +122,13 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::GetRetiredResourceRequest>,
     ) -> Answer<kms::RetiredResource> {
-        let (call, request) = self.begin(request, reads("GetRetiredResource")).await?;
+        let (call, request) = self.identify(request, reads("GetRetiredResource")).await?;
         let name = request.name;
         Ok(Response::new(record::retired(&call.run(&name, get_retired(&name)).await?)))
     }
 
     async fn create_key_ring(&self, request: Request<kms::CreateKeyRingRequest>) -> Answer<kms::KeyRing> {
-        let (call, request) = self.begin(request, writes("CreateKeyRing")).await?;
+        let (call, request) = self.identify(request, writes("CreateKeyRing")).await?;
         let ring = call.run(&request.parent, crypto_keys::create_ring(&request)).await?;
         Ok(Response::new(record::key_ring(&ring)))
     }
@@ -137,7 +137,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::CreateCryptoKeyRequest>,
     ) -> Answer<kms::CryptoKey> {
-        let (call, request) = self.begin(request, writes("CreateCryptoKey")).await?;
+        let (call, request) = self.identify(request, writes("CreateCryptoKey")).await?;
         let parent = request.parent.clone();
         let key = call.run(&parent, crypto_keys::create(request)).await?;
         Ok(Response::new(record::crypto_key(&key)))
@@ -147,7 +147,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::CreateCryptoKeyVersionRequest>,
     ) -> Answer<kms::CryptoKeyVersion> {
-        let (call, request) = self.begin(request, writes("CreateCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, writes("CreateCryptoKeyVersion")).await?;
         let parent = request.parent.clone();
         let version = call.run(&parent, versions::create(request)).await?;
         Ok(Response::new(record::version(&version)))
@@ -157,7 +157,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::UpdateCryptoKeyRequest>,
     ) -> Answer<kms::CryptoKey> {
-        let (call, request) = self.begin(request, writes("UpdateCryptoKey")).await?;
+        let (call, request) = self.identify(request, writes("UpdateCryptoKey")).await?;
         let name = request.crypto_key.as_ref().map(|key| key.name.clone()).unwrap_or_default();
         let key = call.run(&name, crypto_keys::update(request)).await?;
         Ok(Response::new(record::crypto_key(&key)))
@@ -167,7 +167,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::UpdateCryptoKeyVersionRequest>,
     ) -> Answer<kms::CryptoKeyVersion> {
-        let (call, request) = self.begin(request, writes("UpdateCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, writes("UpdateCryptoKeyVersion")).await?;
         let name =
             request.crypto_key_version.as_ref().map(|version| version.name.clone()).unwrap_or_default();
         let version = call.run(&name, versions::update(request)).await?;
@@ -178,7 +178,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::UpdateCryptoKeyPrimaryVersionRequest>,
     ) -> Answer<kms::CryptoKey> {
-        let (call, request) = self.begin(request, writes("UpdateCryptoKeyPrimaryVersion")).await?;
+        let (call, request) = self.identify(request, writes("UpdateCryptoKeyPrimaryVersion")).await?;
         let key = call.run(&request.name, crypto_keys::update_primary(&request)).await?;
         Ok(Response::new(record::crypto_key(&key)))
     }
@@ -187,7 +187,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::DestroyCryptoKeyVersionRequest>,
     ) -> Answer<kms::CryptoKeyVersion> {
-        let (call, request) = self.begin(request, writes("DestroyCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, writes("DestroyCryptoKeyVersion")).await?;
         let name = request.name;
         let command = name.parse().map(|name| DestroyCryptoKeyVersion { name }).map_err(KmsError::from);
         Ok(Response::new(record::version(&call.run(&name, command).await?)))
@@ -197,7 +197,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::RestoreCryptoKeyVersionRequest>,
     ) -> Answer<kms::CryptoKeyVersion> {
-        let (call, request) = self.begin(request, writes("RestoreCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, writes("RestoreCryptoKeyVersion")).await?;
         let name = request.name;
         let command = name.parse().map(|name| RestoreCryptoKeyVersion { name }).map_err(KmsError::from);
         Ok(Response::new(record::version(&call.run(&name, command).await?)))
@@ -205,7 +205,7 @@ impl KeyManagementService for Adapter {
 
     async fn delete_crypto_key(&self, request: Request<kms::DeleteCryptoKeyRequest>) -> Answer<Operation> {
         let (call, kms::DeleteCryptoKeyRequest { name }) =
-            self.begin(request, writes("DeleteCryptoKey")).await?;
+            self.identify(request, writes("DeleteCryptoKey")).await?;
         let command = name.parse().map(|name| DeleteCryptoKey { name }).map_err(KmsError::from);
         let retired = call.run(&name, command).await?;
         Ok(Response::new(Finished::deleted_key(&retired.name).operation()))
@@ -215,7 +215,7 @@ impl KeyManagementService for Adapter {
         &self,
         request: Request<kms::DeleteCryptoKeyVersionRequest>,
     ) -> Answer<Operation> {
-        let (call, request) = self.begin(request, writes("DeleteCryptoKeyVersion")).await?;
+        let (call, request) = self.identify(request, writes("DeleteCryptoKeyVersion")).await?;
         let name = request.name;
         let command = name.parse().map(|name| DeleteCryptoKeyVersion { name }).map_err(KmsError::from);
         call.run(&name, command).await?;

@@ -14,7 +14,7 @@ use keystead_proto::iam_policy::{
 };
 use tonic::{Request, Response, Status};
 
-use super::call::Begun;
+use super::call::IdentifiedCall;
 use super::{Adapter, Answer, iam_policy, projects};
 
 const fn reads(name: &'static str) -> Method {
@@ -31,7 +31,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::ListServiceAccountsRequest>,
     ) -> Answer<proto::ListServiceAccountsResponse> {
-        let (call, request) = self.begin(request, reads("ListServiceAccounts")).await?;
+        let (call, request) = self.identify(request, reads("ListServiceAccounts")).await?;
         let proto::ListServiceAccountsRequest { name, page_size, page_token } = request;
         let command = projects::id_of(&call, &name).await.and_then(|project| {
             let page_size = projects::page_size(page_size)?;
@@ -48,7 +48,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::GetServiceAccountRequest>,
     ) -> Answer<proto::ServiceAccount> {
-        let (call, request) = self.begin(request, reads("GetServiceAccount")).await?;
+        let (call, request) = self.identify(request, reads("GetServiceAccount")).await?;
         let name = call.keyservice().account_name(&request.name).await;
         let found = call.run(&request.name, name.map(|name| GetServiceAccount { name })).await?;
         Ok(Response::new(accounts::account(&found)))
@@ -58,7 +58,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::CreateServiceAccountRequest>,
     ) -> Answer<proto::ServiceAccount> {
-        let (call, request) = self.begin(request, writes("CreateServiceAccount")).await?;
+        let (call, request) = self.identify(request, writes("CreateServiceAccount")).await?;
         let parent = request.name.clone();
         let made = call.run(&parent, accounts::create(&call, request).await).await?;
         Ok(Response::new(accounts::account(&made)))
@@ -68,7 +68,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::PatchServiceAccountRequest>,
     ) -> Answer<proto::ServiceAccount> {
-        let (call, request) = self.begin(request, writes("PatchServiceAccount")).await?;
+        let (call, request) = self.identify(request, writes("PatchServiceAccount")).await?;
         let name = request.service_account.as_ref().map(|account| account.name.clone()).unwrap_or_default();
         let changed = call.run(&name, accounts::patch(&call, request).await).await?;
         Ok(Response::new(accounts::account(&changed)))
@@ -78,7 +78,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::DeleteServiceAccountRequest>,
     ) -> Answer<()> {
-        let (call, request) = self.begin(request, writes("DeleteServiceAccount")).await?;
+        let (call, request) = self.identify(request, writes("DeleteServiceAccount")).await?;
         let name = call.keyservice().account_name(&request.name).await;
         let command = name.map(|name| DeleteServiceAccount { name });
         Ok(Response::new(call.run(&request.name, command).await?))
@@ -88,7 +88,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::EnableServiceAccountRequest>,
     ) -> Answer<()> {
-        let (call, request) = self.begin(request, writes("EnableServiceAccount")).await?;
+        let (call, request) = self.identify(request, writes("EnableServiceAccount")).await?;
         switch(&call, &request.name, true).await
     }
 
@@ -96,7 +96,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::DisableServiceAccountRequest>,
     ) -> Answer<()> {
-        let (call, request) = self.begin(request, writes("DisableServiceAccount")).await?;
+        let (call, request) = self.identify(request, writes("DisableServiceAccount")).await?;
         switch(&call, &request.name, false).await
     }
 
@@ -104,7 +104,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::ListServiceAccountKeysRequest>,
     ) -> Answer<proto::ListServiceAccountKeysResponse> {
-        let (call, request) = self.begin(request, reads("ListServiceAccountKeys")).await?;
+        let (call, request) = self.identify(request, reads("ListServiceAccountKeys")).await?;
         let account = call.keyservice().account_name(&request.name).await;
         let name = account.as_ref().map(|account| account.resource().to_string()).unwrap_or_default();
         let command = account.map(|name| ListServiceAccountKeys { name });
@@ -118,7 +118,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::GetServiceAccountKeyRequest>,
     ) -> Answer<proto::ServiceAccountKey> {
-        let (call, request) = self.begin(request, reads("GetServiceAccountKey")).await?;
+        let (call, request) = self.identify(request, reads("GetServiceAccountKey")).await?;
         keys::get(&call, &request).await
     }
 
@@ -126,7 +126,7 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::CreateServiceAccountKeyRequest>,
     ) -> Answer<proto::ServiceAccountKey> {
-        let (call, request) = self.begin(request, writes("CreateServiceAccountKey")).await?;
+        let (call, request) = self.identify(request, writes("CreateServiceAccountKey")).await?;
         keys::create(&call, &request).await
     }
 
@@ -134,18 +134,18 @@ impl Iam for Adapter {
         &self,
         request: Request<proto::DeleteServiceAccountKeyRequest>,
     ) -> Answer<()> {
-        let (call, request) = self.begin(request, writes("DeleteServiceAccountKey")).await?;
+        let (call, request) = self.identify(request, writes("DeleteServiceAccountKey")).await?;
         keys::delete(&call, &request.name).await
     }
 
     async fn get_iam_policy(&self, request: Request<GetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, reads("GetIamPolicy")).await?;
+        let (call, request) = self.identify(request, reads("GetIamPolicy")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::get(&call, resource, &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<SetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, writes("SetIamPolicy")).await?;
+        let (call, request) = self.identify(request, writes("SetIamPolicy")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::set(&call, resource, request).await
     }
@@ -154,18 +154,18 @@ impl Iam for Adapter {
         &self,
         request: Request<TestIamPermissionsRequest>,
     ) -> Answer<TestIamPermissionsResponse> {
-        let (call, request) = self.begin(request, reads("TestIamPermissions")).await?;
+        let (call, request) = self.identify(request, reads("TestIamPermissions")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::test(&call, resource, request).await
     }
 }
 
-async fn switch(call: &Begun<'_>, name: &str, enable: bool) -> Result<Response<()>, Status> {
+async fn switch(call: &IdentifiedCall<'_>, name: &str, enable: bool) -> Result<Response<()>, Status> {
     let account = call.keyservice().account_name(name).await;
     call.run(name, account.map(|name| SwitchServiceAccount { name, enable })).await?;
     Ok(Response::new(()))
 }
 
-async fn resource(call: &Begun<'_>, name: &str) -> Result<Resource, KmsError> {
+async fn resource(call: &IdentifiedCall<'_>, name: &str) -> Result<Resource, KmsError> {
     Ok(call.keyservice().account_name(name).await?.resource())
 }

@@ -8,7 +8,7 @@ use keystead_proto::iam_policy as proto;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicy;
 use tonic::{Request, Response, Status};
 
-use super::call::Begun;
+use super::call::IdentifiedCall;
 use super::{Adapter, Answer};
 
 const fn method(name: &'static str, kind: MethodKind) -> Method {
@@ -19,13 +19,13 @@ const fn method(name: &'static str, kind: MethodKind) -> Method {
 #[tonic::async_trait]
 impl IamPolicy for Adapter {
     async fn get_iam_policy(&self, request: Request<proto::GetIamPolicyRequest>) -> Answer<proto::Policy> {
-        let (call, request) = self.begin(request, method("GetIamPolicy", MethodKind::AdminRead)).await?;
+        let (call, request) = self.identify(request, method("GetIamPolicy", MethodKind::AdminRead)).await?;
         let resource = resource(&request.resource);
         get(&call, resource, &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<proto::SetIamPolicyRequest>) -> Answer<proto::Policy> {
-        let (call, request) = self.begin(request, method("SetIamPolicy", MethodKind::AdminWrite)).await?;
+        let (call, request) = self.identify(request, method("SetIamPolicy", MethodKind::AdminWrite)).await?;
         let resource = resource(&request.resource);
         set(&call, resource, request).await
     }
@@ -35,14 +35,14 @@ impl IamPolicy for Adapter {
         request: Request<proto::TestIamPermissionsRequest>,
     ) -> Answer<proto::TestIamPermissionsResponse> {
         let (call, request) =
-            self.begin(request, method("TestIamPermissions", MethodKind::AdminRead)).await?;
+            self.identify(request, method("TestIamPermissions", MethodKind::AdminRead)).await?;
         let resource = resource(&request.resource);
         test(&call, resource, request).await
     }
 }
 
 pub(super) async fn get(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     resource: Result<Resource, KmsError>,
     request: &proto::GetIamPolicyRequest,
 ) -> Answer<proto::Policy> {
@@ -52,7 +52,7 @@ pub(super) async fn get(
 }
 
 pub(super) async fn set(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     resource: Result<Resource, KmsError>,
     request: proto::SetIamPolicyRequest,
 ) -> Answer<proto::Policy> {
@@ -62,7 +62,7 @@ pub(super) async fn set(
 }
 
 pub(super) async fn test(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     resource: Result<Resource, KmsError>,
     request: proto::TestIamPermissionsRequest,
 ) -> Result<Response<proto::TestIamPermissionsResponse>, Status> {

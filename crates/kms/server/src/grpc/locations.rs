@@ -19,7 +19,7 @@ impl Locations for Adapter {
         request: Request<proto::ListLocationsRequest>,
     ) -> Answer<proto::ListLocationsResponse> {
         let method = Method::kms("ListLocations", MethodKind::AdminRead);
-        let (call, request) = self.begin(request, method).await?;
+        let (call, request) = self.identify(request, method).await?;
         let command = request.name.parse::<ProjectName>().map_err(KmsError::from);
         let project = command.clone();
         let locations = call.run(&request.name, command.map(|project| ListLocations { project })).await?;
@@ -32,7 +32,7 @@ impl Locations for Adapter {
 
     async fn get_location(&self, request: Request<proto::GetLocationRequest>) -> Answer<proto::Location> {
         let method = Method::kms("GetLocation", MethodKind::AdminRead);
-        let (call, proto::GetLocationRequest { name }) = self.begin(request, method).await?;
+        let (call, proto::GetLocationRequest { name }) = self.identify(request, method).await?;
         let parsed = name.parse::<LocationName>().map_err(KmsError::from);
         let command = parsed.clone().map(|name| GetLocation { name });
         let found = call.run(&name, command).await?;

@@ -14,7 +14,7 @@ use super::{Adapter, Answer, cloud_kms, projects, service_usage};
 impl Operations for Adapter {
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
         let method = Method::kms("GetOperation", MethodKind::AdminRead);
-        let (call, GetOperationRequest { name }) = self.begin(request, method).await?;
+        let (call, GetOperationRequest { name }) = self.identify(request, method).await?;
         let unknown = || KmsError::new(ErrorClass::NotFound, "There is no such operation.");
         let Some(finished) = Finished::parse(&name) else {
             return Err(call.refuse(&name, &unknown()).await);

@@ -9,7 +9,7 @@ pub(super) use v1::created as created_v1;
 use keystead_keyservice::{KmsError, Method, MethodKind, Resource};
 use keystead_model::{ProjectId, ProjectName};
 
-use super::call::Begun;
+use super::call::IdentifiedCall;
 
 const fn reads(name: &'static str) -> Method {
     Method { service: "cloudresourcemanager.googleapis.com", name, kind: MethodKind::AdminRead }
@@ -20,7 +20,7 @@ const fn writes(name: &'static str) -> Method {
 }
 
 /// `projects/ID` and `projects/NUMBER`.
-pub(super) async fn id_of(call: &Begun<'_>, name: &str) -> Result<ProjectId, KmsError> {
+pub(super) async fn id_of(call: &IdentifiedCall<'_>, name: &str) -> Result<ProjectId, KmsError> {
     let text = name.strip_prefix("projects/").ok_or_else(|| {
         KmsError::invalid("The name is not one of a project: projects/ID or projects/NUMBER.")
     })?;
@@ -28,7 +28,7 @@ pub(super) async fn id_of(call: &Begun<'_>, name: &str) -> Result<ProjectId, Kms
 }
 
 /// What a policy is of.
-async fn resource(call: &Begun<'_>, name: &str) -> Result<Resource, KmsError> {
+async fn resource(call: &IdentifiedCall<'_>, name: &str) -> Result<Resource, KmsError> {
     Ok(Resource::Project(ProjectName { project: id_of(call, name).await? }))
 }
 

@@ -10,7 +10,7 @@ use keystead_proto::service_usage as proto;
 use keystead_proto::service_usage::service_usage_server::ServiceUsage;
 use tonic::{Request, Response};
 
-use super::call::Begun;
+use super::call::IdentifiedCall;
 use super::finished::Finished;
 use super::status::packed;
 use super::{Adapter, Answer, projects};
@@ -27,13 +27,13 @@ const fn writes(name: &'static str) -> Method {
 impl ServiceUsage for Adapter {
     async fn enable_service(&self, request: Request<proto::EnableServiceRequest>) -> Answer<Operation> {
         let (call, proto::EnableServiceRequest { name }) =
-            self.begin(request, writes("EnableService")).await?;
+            self.identify(request, writes("EnableService")).await?;
         let views = call.run(&name, switch(&call, &name, true).await).await?;
         Ok(Response::new(switched(&views, false)))
     }
 
     async fn disable_service(&self, request: Request<proto::DisableServiceRequest>) -> Answer<Operation> {
-        let (call, request) = self.begin(request, writes("DisableService")).await?;
+        let (call, request) = self.identify(request, writes("DisableService")).await?;
         let views = call.run(&request.name, switch(&call, &request.name, false).await).await?;
         Ok(Response::new(switched(&views, false)))
     }
@@ -42,7 +42,7 @@ impl ServiceUsage for Adapter {
         &self,
         request: Request<proto::BatchEnableServicesRequest>,
     ) -> Answer<Operation> {
-        let (call, request) = self.begin(request, writes("BatchEnableServices")).await?;
+        let (call, request) = self.identify(request, writes("BatchEnableServices")).await?;
         let apis = request.service_ids.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>();
         let command = match (projects::id_of(&call, &request.parent).await, apis) {
             (Ok(project), Ok(apis)) => Ok(SwitchServices { project, apis, enable: true }),
@@ -53,7 +53,7 @@ impl ServiceUsage for Adapter {
     }
 
     async fn get_service(&self, request: Request<proto::GetServiceRequest>) -> Answer<proto::Service> {
-        let (call, proto::GetServiceRequest { name }) = self.begin(request, reads("GetService")).await?;
+        let (call, proto::GetServiceRequest { name }) = self.identify(request, reads("GetService")).await?;
         let command = parse(&call, &name).await.map(|(project, api)| GetService { project, api });
         Ok(Response::new(service(&call.run(&name, command).await?)))
     }
@@ -62,7 +62,7 @@ impl ServiceUsage for Adapter {
         &self,
         request: Request<proto::ListServicesRequest>,
     ) -> Answer<proto::ListServicesResponse> {
-        let (call, request) = self.begin(request, reads("ListServices")).await?;
+        let (call, request) = self.identify(request, reads("ListServices")).await?;
         let project = projects::id_of(&call, &request.parent).await;
         let command =
             project.and_then(|project| Ok(ListServices { project, enabled: state(&request.filter)? }));
@@ -96,13 +96,16 @@ pub(super) fn switched(views: &[ServiceView], batch: bool) -> Operation {
     finished.with(Some(packed("google.api.serviceusage.v1.OperationMetadata", &metadata)), response)
 }
 
-async fn switch(call: &Begun<'_>, name: &str, enable: bool) -> Result<SwitchServices, KmsError> {
+async fn switch(call: &IdentifiedCall<'_>, name: &str, enable: bool) -> Result<SwitchServices, KmsError> {
     let (project, api) = parse(call, name).await?;
     Ok(SwitchServices { project, apis: vec![api], enable })
 }
 
 /// `projects/P/services/S`.
-pub(super) async fn parse(call: &Begun<'_>, name: &str) -> Result<(ProjectId, ServiceApi), KmsError> {
+pub(super) async fn parse(
+    call: &IdentifiedCall<'_>,
+    name: &str,
+) -> Result<(ProjectId, ServiceApi), KmsError> {
     let (project, service) = name.split_once("/services/").ok_or_else(|| {
         KmsError::invalid("The name is not one of a service: projects/PROJECT/services/SERVICE.")
     })?;

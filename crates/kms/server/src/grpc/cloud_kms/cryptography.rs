@@ -24,7 +24,7 @@ pub(super) async fn encrypt(
     adapter: &Adapter,
     request: Request<EncryptRequest>,
 ) -> Result<Response<EncryptResponse>, Status> {
-    let (call, request) = adapter.begin(request, Method::kms("Encrypt", MethodKind::DataAccess)).await?;
+    let (call, request) = adapter.identify(request, Method::kms("Encrypt", MethodKind::DataAccess)).await?;
     let EncryptRequest { name, plaintext, additional_authenticated_data, .. } = request;
     let plaintext = SecretBytes::from(plaintext);
     let verified = checksum::verify("plaintext", plaintext.expose(), request.plaintext_crc32c);
@@ -64,7 +64,7 @@ pub(super) async fn decrypt(
     request: Request<DecryptRequest>,
 ) -> Result<Response<DecryptResponse>, Status> {
     let recheck = request.metadata().contains_key(RECHECK);
-    let (call, request) = adapter.begin(request, Method::kms("Decrypt", MethodKind::DataAccess)).await?;
+    let (call, request) = adapter.identify(request, Method::kms("Decrypt", MethodKind::DataAccess)).await?;
     let name = request.name.clone();
     let Decrypted { plaintext, used_primary } = call.run(&name, decrypt_command(request, recheck)).await?;
     Ok(Response::new(DecryptResponse {
@@ -89,7 +89,7 @@ pub(super) async fn generate_random_bytes(
     request: Request<GenerateRandomBytesRequest>,
 ) -> Result<Response<GenerateRandomBytesResponse>, Status> {
     let method = Method::kms("GenerateRandomBytes", MethodKind::DataAccess);
-    let (call, request) = adapter.begin(request, method).await?;
+    let (call, request) = adapter.identify(request, method).await?;
     let bytes = call.run(&request.location, random_command(&request)).await?;
     Ok(Response::new(GenerateRandomBytesResponse {
         data_crc32c: Some(checksum::of(bytes.expose())),

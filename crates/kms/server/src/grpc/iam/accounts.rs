@@ -1,11 +1,11 @@
 use keystead_keyservice::{CreateServiceAccount, KmsError, ServiceAccount, UpdateServiceAccount};
 use keystead_proto::iam_admin as proto;
 
-use crate::grpc::call::Begun;
+use crate::grpc::call::IdentifiedCall;
 use crate::grpc::projects;
 
 pub(super) async fn create(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: proto::CreateServiceAccountRequest,
 ) -> Result<CreateServiceAccount, KmsError> {
     let project = projects::id_of(call, &request.name).await?;
@@ -20,7 +20,7 @@ pub(super) async fn create(
 
 /// What the mask does not name is not looked at.
 pub(super) async fn patch(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: proto::PatchServiceAccountRequest,
 ) -> Result<UpdateServiceAccount, KmsError> {
     let asked = request.service_account.unwrap_or_default();

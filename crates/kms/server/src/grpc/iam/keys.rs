@@ -13,14 +13,14 @@ use keystead_proto::iam_admin::{
 };
 use tonic::{Response, Status};
 
-use crate::grpc::call::Begun;
+use crate::grpc::call::IdentifiedCall;
 use crate::grpc::time::to_proto;
 
 /// The last second of the year 9999: what Google says of keys that do not expire.
 const NEVER: prost_types::Timestamp = prost_types::Timestamp { seconds: 253_402_300_799, nanos: 0 };
 
 pub(super) async fn create(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: &proto::CreateServiceAccountKeyRequest,
 ) -> Result<Response<proto::ServiceAccountKey>, Status> {
     let account = check(request).map(|()| call.keyservice().account_name(&request.name));
@@ -56,7 +56,7 @@ fn check(request: &proto::CreateServiceAccountKeyRequest) -> Result<(), KmsError
 }
 
 pub(super) async fn get(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: &proto::GetServiceAccountKeyRequest,
 ) -> Result<Response<proto::ServiceAccountKey>, Status> {
     use ServiceAccountPublicKeyType as Type;
@@ -85,14 +85,14 @@ pub(super) async fn get(
     Ok(Response::new(key))
 }
 
-pub(super) async fn delete(call: &Begun<'_>, name: &str) -> Result<Response<()>, Status> {
+pub(super) async fn delete(call: &IdentifiedCall<'_>, name: &str) -> Result<Response<()>, Status> {
     let parsed = parse(call, name).await;
     call.run(name, parsed.map(|(name, key_id)| DeleteServiceAccountKey { name, key_id })).await?;
     Ok(Response::new(()))
 }
 
 /// `projects/P/serviceAccounts/EMAIL/keys/ID`.
-async fn parse(call: &Begun<'_>, name: &str) -> Result<(AccountName, String), KmsError> {
+async fn parse(call: &IdentifiedCall<'_>, name: &str) -> Result<(AccountName, String), KmsError> {
     let (account, id) = name.rsplit_once("/keys/").ok_or_else(|| {
         KmsError::invalid("The name is not one of a key: projects/PROJECT/serviceAccounts/EMAIL/keys/ID.")
     })?;

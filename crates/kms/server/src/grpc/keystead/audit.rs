@@ -11,7 +11,7 @@ use crate::grpc::{Adapter, Answer};
 #[tonic::async_trait]
 impl Audit for Adapter {
     async fn get_audit_head(&self, request: Request<proto::GetAuditHeadRequest>) -> Answer<proto::AuditHead> {
-        let (call, _) = self.begin(request, method("GetAuditHead", MethodKind::AdminRead)).await?;
+        let (call, _) = self.identify(request, method("GetAuditHead", MethodKind::AdminRead)).await?;
         let head = call.run("", Ok(GetAuditHead)).await?;
         Ok(Response::new(proto::AuditHead {
             sequence: head.sequence,

@@ -13,7 +13,7 @@ use crate::grpc::{Adapter, Answer};
 #[tonic::async_trait]
 impl Backups for Adapter {
     async fn create_backup(&self, request: Request<proto::CreateBackupRequest>) -> Answer<proto::Backup> {
-        let (call, _) = self.begin(request, method("CreateBackup", MethodKind::AdminWrite)).await?;
+        let (call, _) = self.identify(request, method("CreateBackup", MethodKind::AdminWrite)).await?;
         let Some(folder) = &self.backups else {
             let text = "This server has no folder for backups: name one in its configuration.";
             return Err(call.refuse("", &KmsError::new(ErrorClass::FailedPrecondition, text)).await);

@@ -11,7 +11,7 @@ use keystead_proto::keystead_v1::certificates_server::Certificates;
 use tonic::{Request, Response};
 
 use super::{account, address, method, page, principal};
-use crate::grpc::call::Begun;
+use crate::grpc::call::IdentifiedCall;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
 use crate::pki::{ClientKey, Pki, PkiError};
@@ -22,7 +22,8 @@ impl Certificates for Adapter {
         &self,
         request: Request<proto::IssueCertificateRequest>,
     ) -> Answer<proto::IssueCertificateResponse> {
-        let (call, request) = self.begin(request, method("IssueCertificate", MethodKind::AdminWrite)).await?;
+        let (call, request) =
+            self.identify(request, method("IssueCertificate", MethodKind::AdminWrite)).await?;
         let Some(authority) = &self.authority else {
             let text = "This server has no certificate authority: it was started without TLS.";
             let error = KmsError::new(ErrorClass::FailedPrecondition, text);
@@ -41,7 +42,8 @@ impl Certificates for Adapter {
         &self,
         request: Request<proto::ListCertificatesRequest>,
     ) -> Answer<proto::ListCertificatesResponse> {
-        let (call, request) = self.begin(request, method("ListCertificates", MethodKind::AdminRead)).await?;
+        let (call, request) =
+            self.identify(request, method("ListCertificates", MethodKind::AdminRead)).await?;
         let found = call.run(&account(&request.principal), list(&call, request).await).await?;
         Ok(Response::new(proto::ListCertificatesResponse {
             certificates: found.certificates.iter().map(certificate).collect(),
@@ -51,14 +53,14 @@ impl Certificates for Adapter {
 
     async fn revoke_certificate(&self, request: Request<proto::RevokeCertificateRequest>) -> Answer<()> {
         let (call, request) =
-            self.begin(request, method("RevokeCertificate", MethodKind::AdminWrite)).await?;
+            self.identify(request, method("RevokeCertificate", MethodKind::AdminWrite)).await?;
         let command = RevokeCertificate { serial: request.serial_number };
         Ok(Response::new(call.run("", Ok(command)).await?))
     }
 }
 
 async fn list(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: proto::ListCertificatesRequest,
 ) -> Result<ListCertificates, KmsError> {
     let (principal, page_size) = page(&request.principal, request.page_size)?;
@@ -78,7 +80,7 @@ fn certificate(KnownCertificate { serial, state }: &KnownCertificate) -> proto::
 }
 
 async fn command(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     request: proto::IssueCertificateRequest,
     authority: &Arc<Pki>,
 ) -> Result<IssueCertificate, KmsError> {

@@ -9,12 +9,12 @@ use crate::grpc::{Adapter, Answer, iam_policy};
 #[tonic::async_trait]
 impl ServerPolicy for Adapter {
     async fn get_iam_policy(&self, request: Request<proto::GetIamPolicyRequest>) -> Answer<proto::Policy> {
-        let (call, request) = self.begin(request, method("GetIamPolicy", MethodKind::AdminRead)).await?;
+        let (call, request) = self.identify(request, method("GetIamPolicy", MethodKind::AdminRead)).await?;
         iam_policy::get(&call, server(&request.resource), &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<proto::SetIamPolicyRequest>) -> Answer<proto::Policy> {
-        let (call, request) = self.begin(request, method("SetIamPolicy", MethodKind::AdminWrite)).await?;
+        let (call, request) = self.identify(request, method("SetIamPolicy", MethodKind::AdminWrite)).await?;
         iam_policy::set(&call, server(&request.resource), request).await
     }
 
@@ -23,7 +23,7 @@ impl ServerPolicy for Adapter {
         request: Request<proto::TestIamPermissionsRequest>,
     ) -> Answer<proto::TestIamPermissionsResponse> {
         let (call, request) =
-            self.begin(request, method("TestIamPermissions", MethodKind::AdminRead)).await?;
+            self.identify(request, method("TestIamPermissions", MethodKind::AdminRead)).await?;
         iam_policy::test(&call, server(&request.resource), request).await
     }
 }

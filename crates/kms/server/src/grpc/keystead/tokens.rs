@@ -6,7 +6,7 @@ use keystead_proto::keystead_v1::tokens_server::Tokens;
 use tonic::{Request, Response};
 
 use super::{account, address, method, page, principal};
-use crate::grpc::call::Begun;
+use crate::grpc::call::IdentifiedCall;
 use crate::grpc::time::{to_proto, whole_seconds};
 use crate::grpc::{Adapter, Answer};
 
@@ -16,7 +16,7 @@ impl Tokens for Adapter {
         &self,
         request: Request<proto::CreateTokenRequest>,
     ) -> Answer<proto::CreateTokenResponse> {
-        let (call, request) = self.begin(request, method("CreateToken", MethodKind::AdminWrite)).await?;
+        let (call, request) = self.identify(request, method("CreateToken", MethodKind::AdminWrite)).await?;
         let made = call.run(&account(&request.principal), create(&call, request).await).await?;
         Ok(Response::new(proto::CreateTokenResponse {
             token: Some(token(&made.token)),
@@ -29,7 +29,7 @@ impl Tokens for Adapter {
         &self,
         request: Request<proto::ListTokensRequest>,
     ) -> Answer<proto::ListTokensResponse> {
-        let (call, request) = self.begin(request, method("ListTokens", MethodKind::AdminRead)).await?;
+        let (call, request) = self.identify(request, method("ListTokens", MethodKind::AdminRead)).await?;
         let page = call.run(&account(&request.principal), list(&call, request).await).await?;
         Ok(Response::new(proto::ListTokensResponse {
             tokens: page.tokens.iter().map(token).collect(),
@@ -38,20 +38,23 @@ impl Tokens for Adapter {
     }
 
     async fn revoke_token(&self, request: Request<proto::RevokeTokenRequest>) -> Answer<()> {
-        let (call, request) = self.begin(request, method("RevokeToken", MethodKind::AdminWrite)).await?;
+        let (call, request) = self.identify(request, method("RevokeToken", MethodKind::AdminWrite)).await?;
         let command = RevokeToken::new(call.keyservice(), &request.id).await;
         let name = command.as_ref().map(RevokeToken::name).unwrap_or_default();
         Ok(Response::new(call.run(&name, command).await?))
     }
 }
 
-async fn create(call: &Begun<'_>, request: proto::CreateTokenRequest) -> Result<CreateToken, KmsError> {
+async fn create(
+    call: &IdentifiedCall<'_>,
+    request: proto::CreateTokenRequest,
+) -> Result<CreateToken, KmsError> {
     let principal = principal(&request.principal)?;
     let ttl = request.ttl.map(|ttl| whole_seconds("ttl", ttl).map(SignedDuration::from_secs)).transpose()?;
     CreateToken::new(call.keyservice(), principal, request.description, ttl).await
 }
 
-async fn list(call: &Begun<'_>, request: proto::ListTokensRequest) -> Result<ListTokens, KmsError> {
+async fn list(call: &IdentifiedCall<'_>, request: proto::ListTokensRequest) -> Result<ListTokens, KmsError> {
     let (principal, page_size) = page(&request.principal, request.page_size)?;
     ListTokens::new(call.keyservice(), principal, page_size, request.page_token).await
 }

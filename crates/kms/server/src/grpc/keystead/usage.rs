@@ -27,7 +27,7 @@ impl Usage for Adapter {
         &self,
         request: Request<proto::RegisterInventoryRequest>,
     ) -> Answer<proto::Inventory> {
-        let (call, request) = self.begin(request, writes("RegisterInventory")).await?;
+        let (call, request) = self.identify(request, writes("RegisterInventory")).await?;
         let parent = request.parent.clone();
         let registered = call.run(&parent, register(request)).await?;
         Ok(Response::new(inventory(&registered)))
@@ -38,14 +38,14 @@ impl Usage for Adapter {
         request: Request<proto::ListInventoriesRequest>,
     ) -> Answer<proto::ListInventoriesResponse> {
         let (call, proto::ListInventoriesRequest { parent }) =
-            self.begin(request, reads("ListInventories")).await?;
+            self.identify(request, reads("ListInventories")).await?;
         let command = parent.parse().map(|key| ListInventories { key }).map_err(KmsError::from);
         let inventories = call.run(&parent, command).await?.iter().map(inventory).collect();
         Ok(Response::new(proto::ListInventoriesResponse { inventories }))
     }
 
     async fn delete_inventory(&self, request: Request<proto::DeleteInventoryRequest>) -> Answer<()> {
-        let (call, request) = self.begin(request, writes("DeleteInventory")).await?;
+        let (call, request) = self.identify(request, writes("DeleteInventory")).await?;
         let proto::DeleteInventoryRequest { parent, source } = request;
         let command = parent.parse().map(|key| DeleteInventory { key, source }).map_err(KmsError::from);
         Ok(Response::new(call.run(&parent, command).await?))
@@ -56,7 +56,7 @@ impl Usage for Adapter {
         request: Request<proto::GetVersionUsageRequest>,
     ) -> Answer<proto::VersionUsage> {
         let (call, proto::GetVersionUsageRequest { name }) =
-            self.begin(request, reads("GetVersionUsage")).await?;
+            self.identify(request, reads("GetVersionUsage")).await?;
         let command: Result<GetVersionUsage, _> = name.parse().map(|name| GetVersionUsage { name });
         let number = command.as_ref().ok().map(|command| command.name.version);
         let usage = call.run(&name, command.map_err(KmsError::from)).await?;

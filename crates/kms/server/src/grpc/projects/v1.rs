@@ -19,7 +19,7 @@ use crate::grpc::{Adapter, Answer, iam_policy};
 impl Projects for Adapter {
     async fn get_project(&self, request: Request<proto::GetProjectRequest>) -> Answer<proto::Project> {
         let (call, proto::GetProjectRequest { project_id }) =
-            self.begin(request, reads("GetProject")).await?;
+            self.identify(request, reads("GetProject")).await?;
         let id = call.keyservice().project_id(&project_id).await;
         let name = format!("projects/{project_id}");
         let found = call.run(&name, id.map(|id| GetProject { id })).await?;
@@ -30,7 +30,7 @@ impl Projects for Adapter {
         &self,
         request: Request<proto::ListProjectsRequest>,
     ) -> Answer<proto::ListProjectsResponse> {
-        let (call, request) = self.begin(request, reads("ListProjects")).await?;
+        let (call, request) = self.identify(request, reads("ListProjects")).await?;
         let filter = match Filter::parse(&request.filter) {
             Ok(filter) => filter,
             Err(error) => return Err(call.refuse("", &error).await),
@@ -46,7 +46,7 @@ impl Projects for Adapter {
     }
 
     async fn create_project(&self, request: Request<proto::CreateProjectRequest>) -> Answer<Operation> {
-        let (call, request) = self.begin(request, writes("CreateProject")).await?;
+        let (call, request) = self.identify(request, writes("CreateProject")).await?;
         let asked = request.project.unwrap_or_default();
         let command = asked.project_id.parse().map_err(KmsError::from).map(|id| CreateProject {
             id,
@@ -58,14 +58,14 @@ impl Projects for Adapter {
     }
 
     async fn get_iam_policy(&self, request: Request<GetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, mut request) = self.begin(request, reads("GetIamPolicy")).await?;
+        let (call, mut request) = self.identify(request, reads("GetIamPolicy")).await?;
         request.resource = format!("projects/{}", request.resource);
         let resource = resource(&call, &request.resource).await;
         iam_policy::get(&call, resource, &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<SetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, mut request) = self.begin(request, writes("SetIamPolicy")).await?;
+        let (call, mut request) = self.identify(request, writes("SetIamPolicy")).await?;
         request.resource = format!("projects/{}", request.resource);
         let resource = resource(&call, &request.resource).await;
         iam_policy::set(&call, resource, request).await
@@ -75,7 +75,7 @@ impl Projects for Adapter {
         &self,
         request: Request<TestIamPermissionsRequest>,
     ) -> Answer<TestIamPermissionsResponse> {
-        let (call, mut request) = self.begin(request, reads("TestIamPermissions")).await?;
+        let (call, mut request) = self.identify(request, reads("TestIamPermissions")).await?;
         request.resource = format!("projects/{}", request.resource);
         let resource = resource(&call, &request.resource).await;
         iam_policy::test(&call, resource, request).await

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::filter::Filter;
 use super::{id_of, page_size, reads, resource, writes};
-use crate::grpc::call::Begun;
+use crate::grpc::call::IdentifiedCall;
 use crate::grpc::finished::Finished;
 use crate::grpc::status::packed;
 use crate::grpc::time::to_proto;
@@ -19,7 +19,7 @@ use crate::grpc::{Adapter, Answer, iam_policy};
 #[tonic::async_trait]
 impl Projects for Adapter {
     async fn get_project(&self, request: Request<proto::GetProjectRequest>) -> Answer<proto::Project> {
-        let (call, proto::GetProjectRequest { name }) = self.begin(request, reads("GetProject")).await?;
+        let (call, proto::GetProjectRequest { name }) = self.identify(request, reads("GetProject")).await?;
         let id = id_of(&call, &name).await;
         let found = call.run(&name, id.map(|id| GetProject { id })).await?;
         Ok(Response::new(project(&found)))
@@ -29,7 +29,7 @@ impl Projects for Adapter {
         &self,
         request: Request<proto::ListProjectsRequest>,
     ) -> Answer<proto::ListProjectsResponse> {
-        let (call, request) = self.begin(request, reads("ListProjects")).await?;
+        let (call, request) = self.identify(request, reads("ListProjects")).await?;
         if !request.parent.is_empty() {
             let text = "Projects have no parent here: leave parent empty for all that you may see.";
             return Err(call.refuse("", &KmsError::invalid(text)).await);
@@ -42,14 +42,14 @@ impl Projects for Adapter {
         &self,
         request: Request<proto::SearchProjectsRequest>,
     ) -> Answer<proto::SearchProjectsResponse> {
-        let (call, request) = self.begin(request, reads("SearchProjects")).await?;
+        let (call, request) = self.identify(request, reads("SearchProjects")).await?;
         let found = page(&call, &request.query, request.page_size, request.page_token).await?;
         let (projects, next_page_token) = found;
         Ok(Response::new(proto::SearchProjectsResponse { projects, next_page_token }))
     }
 
     async fn create_project(&self, request: Request<proto::CreateProjectRequest>) -> Answer<Operation> {
-        let (call, request) = self.begin(request, writes("CreateProject")).await?;
+        let (call, request) = self.identify(request, writes("CreateProject")).await?;
         let asked = request.project.unwrap_or_default();
         let command = asked.project_id.parse().map_err(KmsError::from).map(|id| CreateProject {
             id,
@@ -69,13 +69,13 @@ impl Projects for Adapter {
     }
 
     async fn get_iam_policy(&self, request: Request<GetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, reads("GetIamPolicy")).await?;
+        let (call, request) = self.identify(request, reads("GetIamPolicy")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::get(&call, resource, &request).await
     }
 
     async fn set_iam_policy(&self, request: Request<SetIamPolicyRequest>) -> Answer<Policy> {
-        let (call, request) = self.begin(request, writes("SetIamPolicy")).await?;
+        let (call, request) = self.identify(request, writes("SetIamPolicy")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::set(&call, resource, request).await
     }
@@ -84,14 +84,14 @@ impl Projects for Adapter {
         &self,
         request: Request<TestIamPermissionsRequest>,
     ) -> Answer<TestIamPermissionsResponse> {
-        let (call, request) = self.begin(request, reads("TestIamPermissions")).await?;
+        let (call, request) = self.identify(request, reads("TestIamPermissions")).await?;
         let resource = resource(&call, &request.resource).await;
         iam_policy::test(&call, resource, request).await
     }
 }
 
 async fn page(
-    call: &Begun<'_>,
+    call: &IdentifiedCall<'_>,
     query: &str,
     size: i32,
     page_token: String,
