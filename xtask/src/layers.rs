@@ -58,7 +58,45 @@ struct Modules {
     order: &'static [&'static str],
 }
 
-const MODULES: &[Modules] = &[KEYSERVICE, SERVER];
+const MODULES: &[Modules] = &[AUDIT, KEYSERVICE, SERVER];
+
+const AUDIT: Modules = Modules {
+    src: "crates/kms/audit/src",
+    order: &[
+        // What a record says.
+        "error",
+        "problem",
+        "safe_value",
+        "resource",
+        "event",
+        "entry",
+        "record",
+        // What a log is on the disk, and what is found there.
+        "head",
+        "signed_head",
+        "line",
+        "chain",
+        "files",
+        "segment",
+        "reader",
+        "retention",
+        "verify",
+        "reserve",
+        "active",
+        "recover",
+        // An open log: what all sides share, the threads, the callers' side.
+        "clock_watch",
+        "state",
+        "metrics",
+        "refusals",
+        "queue",
+        "shared",
+        "export",
+        "settings",
+        "writer",
+        "log",
+    ],
+};
 
 const KEYSERVICE: Modules = Modules {
     src: "crates/kms/keyservice/src",

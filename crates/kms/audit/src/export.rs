@@ -20,8 +20,8 @@ use tokio::time;
 pub use otlp::OtlpSettings;
 pub use syslog::SyslogAddress;
 
-use crate::log::Shared;
 use crate::metrics::ExportMetrics;
+use crate::shared::Shared;
 use crate::{AuditError, Reader, RecordLine};
 use cursor::Cursor;
 

@@ -15,11 +15,12 @@ use crate::queue::{Job, Queue};
 use crate::refusals::{Refusals, RefusedCaller};
 use crate::reserve::Reserve;
 use crate::segment::{Lines, Next};
+use crate::shared::{Durable, Shared};
 use crate::state::Admission;
 use crate::writer::{Damaged, Writer};
 use crate::{
-    AuditError, AuditSettings, ClockWatch, Event, EventKind, Head, LogState, Problem, Reader, Record,
-    SignedHeads, entry, files, line, recover,
+    AuditError, AuditSettings, ClockWatch, Event, EventKind, Head, LogState, Position, Problem, Reader,
+    Record, Recovered, SignedHeads, entry, files, line, recover,
 };
 
 /// An open log. There is one writer; callers share a reference.
@@ -30,40 +31,6 @@ pub struct AuditLog {
     problems: Vec<Problem>,
     writer: Option<JoinHandle<()>>,
     exports: Vec<Running>,
-}
-
-/// Where a record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Its number, from 1.
-    pub sequence: u64,
-}
-
-/// A record that was being written when the process before this one died, and that nobody was told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The segment from which it was cut off.
-    pub path: PathBuf,
-    /// How many bytes of it there were.
-    pub bytes: u64,
-}
-
-/// What the writer shares with callers.
-pub(crate) struct Shared {
-    pub dir: PathBuf,
-    pub queue: Queue,
-    pub admission: Admission,
-    pub refusals: Refusals,
-    pub metrics: Metrics,
-    pub durable: watch::Sender<Durable>,
-}
-
-/// What is on the disk for certain.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Durable {
-    pub head: Head,
-    /// First sequence and length of the segment that was written last.
-    pub segment: Option<(u64, u64)>,
 }
 
 impl AuditLog {
@@ -143,7 +110,7 @@ impl AuditLog {
         self.shared.queue.has_room()
     }
 
-    /// Whether calls can be recorded, for health and console.
+    /// Whether calls can be recorded, for health.
     pub fn state(&self) -> LogState {
         self.shared.admission.state()
     }

@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::{AuditError, Destruction, Position};
+use crate::{AuditError, Destruction};
 
 /// Most records that wait: at 15,000 a second about a second of work. Callers are let in only below half of it.
 const MOST: usize = 16 * 1024;
 /// Most bytes that wait.
 const MOST_BYTES: usize = 64 << 20;
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its number, from 1.
+    pub sequence: u64,
+}
 
 /// A record that waits to be written.
 pub(crate) struct Job {

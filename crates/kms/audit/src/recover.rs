@@ -5,7 +5,7 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -14,10 +14,19 @@ use crate::chain::Chain;
 use crate::files::{self, SegmentFile};
 use crate::line::LineError;
 use crate::segment::{self, Ends, Lines, Next};
-use crate::{AuditError, Hash, Head, Problem, ProblemKind, Recovered, entry};
+use crate::{AuditError, Hash, Head, Problem, ProblemKind, entry};
 
 /// Problems that are kept. Whoever wants all of them verifies the log.
 const MOST_PROBLEMS: usize = 16;
+
+/// A record that was being written when the process before this one died, and that nobody was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The segment from which it was cut off.
+    pub path: PathBuf,
+    /// How many bytes of it there were.
+    pub bytes: u64,
+}
 
 /// The end of a log as it was found.
 pub(crate) struct Found {

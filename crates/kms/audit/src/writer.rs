@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::active::Active;
 use crate::error::Failed;
-use crate::log::{Durable, Shared};
 use crate::queue::Job;
 use crate::reserve::{Reserve, is_no_space};
+use crate::shared::{Durable, Shared};
 use crate::{
     AuditError, AuditSettings, ClockWatch, Head, LogState, Position, SignedHeads, entry, files, line,
     refusals, retention,
