@@ -7,6 +7,7 @@
 mod envelope;
 mod kms_ciphertext;
 mod message;
+mod pem;
 mod primitive;
 mod random;
 mod secret;
@@ -14,6 +15,7 @@ mod secret;
 pub use envelope::{Envelope, EnvelopeError, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN};
 pub use kms_ciphertext::{KMS_OVERHEAD, KmsBinding, KmsCiphertext};
 pub use message::{MESSAGE_OVERHEAD, OpenError, Purpose, open, seal};
+pub use pem::pem;
 pub use primitive::{CryptoFailed, Sha256, aes256gcm_open, aes256gcm_seal, hkdf_sha256, sha256};
 pub use random::{Random, SystemRandom};
 pub use secret::{Secret32, SecretBytes};

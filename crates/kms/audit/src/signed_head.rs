@@ -4,7 +4,7 @@ use std::str::FromStr;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use keystead_crypto::SecretBytes;
+use keystead_crypto::{SecretBytes, pem};
 
 use crate::{Hash, Head};
 
@@ -71,7 +71,7 @@ pub struct PublicKey([u8; 32]);
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{PEM_START}\n{}\n{PEM_END}", STANDARD.encode([&SPKI_PREFIX[..], &self.0].concat()))
+        f.write_str(&pem("PUBLIC KEY", &[&SPKI_PREFIX[..], &self.0].concat()))
     }
 }
 

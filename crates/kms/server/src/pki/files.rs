@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use keystead_crypto::pem;
 use keystead_runtime::whole_file::{self, FileError, Readers};
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
@@ -15,8 +14,6 @@ use super::PkiError;
 
 /// Longest file that is read, in bytes. Each authority that was retired and has not ended adds less than 1 KiB.
 const MAX_LEN: usize = 1024 * 1024;
-/// Characters in a line of PEM.
-const LINE_LEN: usize = 64;
 
 /// Reads a key and its certificate from one file; none when there is no file.
 pub(super) fn read_pair(path: &Path) -> Result<Option<(KeyPair, CertificateDer<'static>)>, PkiError> {
@@ -70,17 +67,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), PkiError> {
 }
 
 fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
-    let encoded = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(LINE_LEN));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
+    // Not secret, so that it need not be wiped.
+    pem("CERTIFICATE", certificate).to_string()
 }
 
 fn belongs(key: &KeyPair, certificate: &CertificateDer<'_>) -> bool {

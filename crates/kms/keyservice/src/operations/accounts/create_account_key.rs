@@ -1,10 +1,8 @@
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use keystead_audit::SafeFields;
-use keystead_crypto::SecretBytes;
+use keystead_crypto::{SecretBytes, pem};
 use keystead_iam::Permission;
 use keystead_model::{ErrorClass, to_microseconds};
 use keystead_store::{Batch, Expect, Write};
@@ -21,8 +19,6 @@ use crate::{
 
 /// Longest key file, in bytes: one with a key of 2,048 bits has about 2,300.
 const MAX_FILE_LEN: usize = 4096;
-/// Characters on a line of PEM.
-const PEM_LINE: usize = 64;
 
 /// Makes a key of a service account. Only its public half is stored.
 pub struct CreateServiceAccountKey {
@@ -156,7 +152,7 @@ struct KeyFile<'a> {
 }
 
 fn key_file(account: &ServiceAccount, id: &str, private: &[u8], token_uri: &str) -> Option<SecretBytes> {
-    let pem = pem(private)?;
+    let pem = pem("PRIVATE KEY", private);
     let file = KeyFile {
         r#type: "service_account",
         project_id: account.project.as_str(),
@@ -173,19 +169,4 @@ fn key_file(account: &ServiceAccount, id: &str, private: &[u8], token_uri: &str)
     serde_json::to_writer_pretty(&mut text, &file).ok()?;
     text.push(b'\n');
     Some(SecretBytes::from(text))
-}
-
-fn pem(der: &[u8]) -> Option<Zeroizing<String>> {
-    let encoded = Zeroizing::new(BASE64.encode(der));
-    let mut text = Zeroizing::new(String::with_capacity(encoded.len() + encoded.len() / PEM_LINE + 64));
-    text.push_str("-----BEGIN PRIVATE KEY-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at_checked(PEM_LINE.min(rest.len()))?;
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.push_str("-----END PRIVATE KEY-----\n");
-    Some(text)
 }

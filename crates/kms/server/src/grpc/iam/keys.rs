@@ -1,5 +1,4 @@
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use keystead_crypto::pem;
 use keystead_keyservice::{
     AccountName, CreateServiceAccountKey, DeleteServiceAccountKey, GetServiceAccountKey, KmsError,
     ServiceAccountKey,
@@ -78,9 +77,7 @@ pub(super) async fn get(
     let found = call.run(&request.name, command).await?;
     let mut key = key(&name, &found);
     if with_public_key == Ok(true) {
-        let encoded = STANDARD.encode(found.public_key_der());
-        key.public_key_data =
-            format!("-----BEGIN PUBLIC KEY-----\n{encoded}\n-----END PUBLIC KEY-----\n").into_bytes();
+        key.public_key_data = pem("PUBLIC KEY", &found.public_key_der()).as_bytes().to_vec();
     }
     Ok(Response::new(key))
 }
