@@ -133,7 +133,8 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn check(path: &Path, metadata: &Metadata, readers: Readers) -> Result<(), FileError> {
+/// Refuses anything but a regular file, and one that more than `readers` may read or change; `metadata` is that of the open file.
+pub fn check(path: &Path, metadata: &Metadata, readers: Readers) -> Result<(), FileError> {
     if !metadata.is_file() {
         return Err(FileError::NotAFile(path.to_owned()));
     }
@@ -194,6 +195,19 @@ pub enum FileError {
         /// The most that it may have, in bytes.
         longest: usize,
     },
+}
+
+impl From<FileError> for io::Error {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { source, .. } => source,
+            FileError::Missing(_) => Self::new(io::ErrorKind::NotFound, error),
+            FileError::TooLong { .. } => Self::new(io::ErrorKind::InvalidData, error),
+            FileError::Mode { .. } | FileError::NotAFile(_) | FileError::Owner { .. } => {
+                Self::new(io::ErrorKind::PermissionDenied, error)
+            }
+        }
+    }
 }
 
 impl FileError {

@@ -1,4 +1,5 @@
-//! Who may see the database, and who has it.
+//! Who may see the database, and who has it. The rules are not those of `whole_file` in the runtime: SQLite opens the file by itself and
+//! changes it in place, it makes more files beside it, and so the folder is judged as the file is.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};

@@ -1,31 +1,34 @@
-//! Files that nobody else can read.
+//! Files that nobody else can read, under the rules of `whole_file`. One rule is added: a link is refused. `whole_file` follows links,
+//! because mounted volumes are made of them; what is here was made by a server, in a directory of its own.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use keystead_runtime::whole_file::{self, Readers};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// Reads a file of at most `longest` bytes. Refuses one that others can read, or that is a link.
+pub(crate) use keystead_runtime::whole_file::sync_directory_of;
+
+/// Reads a file of at most `longest` bytes.
 pub(crate) fn read(path: &Path, longest: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = OpenOptions::new()
-        .read(true)
-        // The open of a FIFO would wait for somebody.
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)?;
-    check(&file)?;
-    // One allocation: growing would leave secrets behind in freed memory.
-    let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
-    (&file).take(longest as u64 + 1).read_to_end(&mut text)?;
-    if text.len() > longest {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    // Whoever could put a link there after this could replace the file itself.
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is a link"));
     }
-    Ok(text)
+    let (bytes, _) = whole_file::read(path, Readers::Owner, longest)?;
+    Ok(bytes)
 }
 
-/// Opens a file for reading and writing; makes it with mode 0600 where there is none.
+/// Writes a file by rename, so that a crash leaves the old one or the new one, synced before and after.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    whole_file::replace(path, bytes, Readers::Owner)
+}
+
+/// Opens a file for reading and writing; makes it with mode 0600 where there is none. For what is locked, or written in place many
+/// times a second, and so is no whole file.
 pub(crate) fn open_for_writing(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -33,52 +36,28 @@ pub(crate) fn open_for_writing(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // The open of a FIFO would wait for somebody.
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
-    check(&file)?;
+    whole_file::check(path, &file.metadata()?, Readers::Owner)?;
     Ok(file)
 }
 
-/// Writes a file by rename, so that a crash leaves the old one or the new one, synced before and after.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    // Left by a crash; whoever else could write here could replace the file itself.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = renamed {
-        // What was half written may be half of a secret.
-        fs::remove_file(&temporary).or_else(|_| file.set_len(0))?;
-        return Err(error);
-    }
-    sync_directory_of(path)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Makes the name of a file outlive a power cut.
-pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
-}
-
-fn check(file: &File) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    if !metadata.is_file() {
-        return refused("it is not a regular file".to_owned());
+    #[test]
+    fn a_link_is_refused_and_what_is_missing_is_said_to_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        replace(&file, b"text").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        assert_eq!(*read(&file, 4).expect("read"), b"text");
+        assert_eq!(read(&file, 3).expect_err("longer").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(&link, 4).expect_err("a link").kind(), io::ErrorKind::PermissionDenied);
+        open_for_writing(&link).expect_err("a link");
+        fs::remove_file(&file).expect("removed");
+        assert_eq!(read(&file, 4).expect_err("none").kind(), io::ErrorKind::NotFound);
     }
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return refused(format!("it has mode {mode:04o}, so that others can use it"));
-    }
-    let ours = rustix::process::geteuid().as_raw();
-    if metadata.uid() != ours && metadata.uid() != 0 {
-        return refused(format!("it belongs to user {}, and the server runs as user {ours}", metadata.uid()));
-    }
-    Ok(())
 }
