@@ -12,12 +12,14 @@ use keystead_provider_local::LocalProvider;
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 use tempfile::TempDir;
 
-use crate::operations::CreateKeyRing;
+use crate::operations::{
+    CreateKeyRing, CreateProject, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
+    GetServiceAccountKey, SwitchServices,
+};
 use crate::testbed::TestClock;
 use crate::{
-    Call, Clock, CreateProject, CreateServiceAccount, CreateServiceAccountKey, CreateToken,
-    GetServiceAccountKey, KeyService, KmsError, Location, OpenError, Operation, Origin, Parts, Presented,
-    RootDirectory, ServiceApi, Settings, SwitchServices, audit_clock,
+    Call, Clock, KeyService, KmsError, Location, OpenError, Operation, Origin, Parts, Presented,
+    RootDirectory, ServiceApi, Settings, audit_clock,
 };
 
 /// When every test begins.

@@ -47,14 +47,6 @@ pub use error::{Detail, KmsError};
 pub use filling::Filling;
 pub use identity::{ClientIdentity, GroupsError, InvalidCertificate};
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
-pub use operations::{
-    AccountPage, Backup, BackupCopy, BackupStore, CreateBackup, CreateProject, CreateServiceAccount,
-    CreateServiceAccountKey, CreateToken, DeleteServiceAccount, DeleteServiceAccountKey, GetProject,
-    GetService, GetServiceAccount, GetServiceAccountKey, ListProjects, ListServiceAccountKeys,
-    ListServiceAccounts, ListServices, ListTokens, NewServiceAccountKey, NewToken, PendingBackup,
-    ProjectPage, RevokeToken, ServiceView, SwitchServiceAccount, SwitchServices, TokenAnswer, TokenPage,
-    TokenRefusal, UpdateServiceAccount,
-};
 pub use records::certificate::CertificateState;
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;

@@ -12,12 +12,14 @@ use keystead_provider_local::{KeyFile, LocalProvider, create};
 use keystead_store::{Batch, Store};
 use keystead_store_sqlite::{SqliteSettings, SqliteStore};
 
-use crate::operations::{CreateCryptoKey, CreateKeyRing, Inventory, KeyAndPrimary, RegisterInventory};
+use crate::operations::{
+    CreateCryptoKey, CreateKeyRing, CreateProject, Inventory, KeyAndPrimary, RegisterInventory,
+};
 use crate::records::service_api::ServiceState;
 use crate::records::{encode, record_name};
 use crate::{
-    Call, Caller, Clock, CreateProject, Credential, KeyService, KmsError, Location, Operation, Origin, Parts,
-    RootDirectory, Settings, audit_clock,
+    Call, Caller, Clock, Credential, KeyService, KmsError, Location, Operation, Origin, Parts, RootDirectory,
+    Settings, audit_clock,
 };
 
 pub(crate) const PROJECT: &str = "key-project";

@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{Request, Response};
-use keystead_keyservice::{BackupStore, KeyService};
+use keystead_keyservice::KeyService;
+use keystead_keyservice::operations::BackupStore;
 use tonic::body::Body;
 use tower::Service;
 

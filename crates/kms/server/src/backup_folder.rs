@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keystead_crypto::Sha256;
-use keystead_keyservice::{BackupCopy, BackupStore, PendingBackup};
+use keystead_keyservice::operations::{BackupCopy, BackupStore, PendingBackup};
 use keystead_model::ErrorClass;
 use keystead_store::StoreError;
 use keystead_store_sqlite::SqliteStore;

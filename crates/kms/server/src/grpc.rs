@@ -21,7 +21,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use keystead_keyservice::{BackupStore, KeyService};
+use keystead_keyservice::KeyService;
+use keystead_keyservice::operations::BackupStore;
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;

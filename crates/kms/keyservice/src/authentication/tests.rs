@@ -5,9 +5,9 @@ use keystead_crypto::{Random, SystemRandom};
 use keystead_model::ErrorClass;
 
 use super::*;
+use crate::Detail;
 use crate::fresh_server::FreshServer;
-use crate::operations::RevokeCertificate;
-use crate::{CreateToken, Detail, ListTokens, RevokeToken};
+use crate::operations::{CreateToken, ListTokens, RevokeCertificate, RevokeToken};
 
 const ALICE: &str = "user:alice@example.com";
 

@@ -4,11 +4,10 @@ use keystead_crypto::SecretBytes;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionState};
 
 use super::*;
-use crate::GetProject;
 use crate::fresh_server::{FreshServer, copy_directory};
 use crate::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKeyVersion,
-    Inventory, RegisterInventory,
+    GetProject, Inventory, RegisterInventory,
 };
 use crate::records::record_name;
 

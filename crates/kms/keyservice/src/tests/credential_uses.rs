@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fresh_server::FreshServer;
-use crate::operations::{IssueCertificate, ListCertificates, RevokeCertificate, SignedCertificate};
+use crate::operations::{
+    IssueCertificate, ListCertificates, ListTokens, RevokeCertificate, RevokeToken, SignedCertificate,
+};
 use crate::records::record_name;
-use crate::{CertificateState, ClientIdentity, LastUse, ListTokens, Origin, Presented, RevokeToken, Token};
+use crate::{CertificateState, ClientIdentity, LastUse, Origin, Presented, Token};
 
 const ALICE: &str = "user:alice@example.com";
 const HOME: &str = "192.0.2.7";

@@ -3,7 +3,6 @@ use keystead_model::listing::issue_token;
 
 use crate::operations::*;
 use crate::testbed::{LOCATION, PROJECT, Testbed, create_key, ring, version};
-use crate::{ListProjects, ListServiceAccounts};
 
 #[tokio::test]
 async fn pages_hold_everything_once_and_the_total() {

@@ -7,11 +7,11 @@ use anyhow::{Result, anyhow};
 use keystead_audit::AuditLog;
 use keystead_crypto::{Random, SystemRandom};
 use keystead_keyservice::operations::{
-    ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListOptions, ListRetiredResources,
+    ListCryptoKeyVersions, ListCryptoKeys, ListKeyRings, ListOptions, ListProjects, ListRetiredResources,
+    ListServiceAccounts, ListTokens,
 };
 use keystead_keyservice::{
-    Call, Filling, KeyService, ListProjects, ListServiceAccounts, ListTokens, Origin, Parts, Presented,
-    RootDirectory, Settings, SystemClock,
+    Call, Filling, KeyService, Origin, Parts, Presented, RootDirectory, Settings, SystemClock,
 };
 use keystead_provider_local::LocalProvider;
 use keystead_runtime::Failure;

@@ -3,10 +3,11 @@
 mod accounts;
 mod keys;
 
-use keystead_keyservice::{
-    DeleteServiceAccount, GetServiceAccount, KmsError, ListServiceAccountKeys, ListServiceAccounts, Method,
-    MethodKind, Resource, SwitchServiceAccount,
+use keystead_keyservice::operations::{
+    DeleteServiceAccount, GetServiceAccount, ListServiceAccountKeys, ListServiceAccounts,
+    SwitchServiceAccount,
 };
+use keystead_keyservice::{KmsError, Method, MethodKind, Resource};
 use keystead_proto::iam_admin as proto;
 use keystead_proto::iam_admin::iam_server::Iam;
 use keystead_proto::iam_policy::{

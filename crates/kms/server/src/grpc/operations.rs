@@ -1,7 +1,7 @@
 //! `google.longrunning.Operations`: looks whether what an operation's name says is so.
 
-use keystead_keyservice::operations::GetCryptoKeyVersion;
-use keystead_keyservice::{GetProject, GetService, KmsError, Method, MethodKind};
+use keystead_keyservice::operations::{GetCryptoKeyVersion, GetProject, GetService};
+use keystead_keyservice::{KmsError, Method, MethodKind};
 use keystead_model::ErrorClass;
 use keystead_proto::longrunning::operations_server::Operations;
 use keystead_proto::longrunning::{GetOperationRequest, Operation};

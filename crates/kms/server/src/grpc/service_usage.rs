@@ -1,8 +1,7 @@
 //! `google.api.serviceusage.v1.ServiceUsage`: which APIs are on in a project.
 
-use keystead_keyservice::{
-    GetService, KmsError, ListServices, Method, MethodKind, ServiceApi, ServiceView, SwitchServices,
-};
+use keystead_keyservice::operations::{GetService, ListServices, ServiceView, SwitchServices};
+use keystead_keyservice::{KmsError, Method, MethodKind, ServiceApi};
 use keystead_model::ProjectId;
 use keystead_model::listing::{Node, Operator, Restriction, parse_filter};
 use keystead_proto::longrunning::Operation;

@@ -9,9 +9,10 @@ use keystead_model::ErrorClass;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::Credential;
 use crate::fresh_server::{FreshServer, KeyFile};
 use crate::identity::signed::SCOPES;
-use crate::{Credential, DeleteServiceAccount, DeleteServiceAccountKey, SwitchServiceAccount};
+use crate::operations::{DeleteServiceAccount, DeleteServiceAccountKey, SwitchServiceAccount};
 
 const KMS: &str = "https://cloudkms.googleapis.com/";
 

@@ -1,4 +1,5 @@
-use keystead_keyservice::{CreateServiceAccount, KmsError, ServiceAccount, UpdateServiceAccount};
+use keystead_keyservice::operations::{CreateServiceAccount, UpdateServiceAccount};
+use keystead_keyservice::{KmsError, ServiceAccount};
 use keystead_proto::iam_admin as proto;
 
 use crate::grpc::call::IdentifiedCall;

@@ -1,8 +1,8 @@
 use keystead_crypto::pem;
-use keystead_keyservice::{
-    AccountName, CreateServiceAccountKey, DeleteServiceAccountKey, GetServiceAccountKey, KmsError,
-    ServiceAccountKey,
+use keystead_keyservice::operations::{
+    CreateServiceAccountKey, DeleteServiceAccountKey, GetServiceAccountKey,
 };
+use keystead_keyservice::{AccountName, KmsError, ServiceAccountKey};
 use keystead_model::ErrorClass;
 use keystead_proto::iam_admin as proto;
 use keystead_proto::iam_admin::list_service_account_keys_request::KeyType;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use keystead_keyservice::{CreateBackup, KmsError, MethodKind};
+use keystead_keyservice::operations::CreateBackup;
+use keystead_keyservice::{KmsError, MethodKind};
 use keystead_model::ErrorClass;
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::backups_server::Backups;

@@ -1,6 +1,7 @@
 use jiff::SignedDuration;
 
-use keystead_keyservice::{CreateToken, KmsError, ListTokens, MethodKind, RevokeToken, Token};
+use keystead_keyservice::operations::{CreateToken, ListTokens, RevokeToken};
+use keystead_keyservice::{KmsError, MethodKind, Token};
 use keystead_proto::keystead_v1 as proto;
 use keystead_proto::keystead_v1::tokens_server::Tokens;
 use tonic::{Request, Response};

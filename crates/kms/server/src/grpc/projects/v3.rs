@@ -1,4 +1,4 @@
-use keystead_keyservice::{CreateProject, GetProject, ListProjects};
+use keystead_keyservice::operations::{CreateProject, GetProject, ListProjects};
 use keystead_keyservice::{KmsError, Project};
 use keystead_proto::iam_policy::{
     GetIamPolicyRequest, Policy, SetIamPolicyRequest, TestIamPermissionsRequest, TestIamPermissionsResponse,

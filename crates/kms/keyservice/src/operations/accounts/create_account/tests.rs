@@ -1,10 +1,9 @@
 use super::*;
 use crate::fresh_server::FreshServer;
-use crate::operations::GetIamPolicy;
-use crate::{
-    CreateServiceAccountKey, DeleteServiceAccount, DeleteServiceAccountKey, GetProject, GetServiceAccount,
-    GetServiceAccountKey, ListServiceAccountKeys, ListServiceAccounts, SwitchServiceAccount,
-    UpdateServiceAccount,
+use crate::operations::{
+    CreateServiceAccountKey, DeleteServiceAccount, DeleteServiceAccountKey, GetIamPolicy, GetProject,
+    GetServiceAccount, GetServiceAccountKey, ListServiceAccountKeys, ListServiceAccounts,
+    SwitchServiceAccount, UpdateServiceAccount,
 };
 
 fn create(id: &str) -> CreateServiceAccount {

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::fresh_server::FreshServer;
-use crate::operations::CreateKeyRing;
-use crate::{Detail, GetProject, GetService, ListProjects, ListServices, ServiceApi, SwitchServices};
+use crate::operations::{CreateKeyRing, GetProject, GetService, ListProjects, ListServices, SwitchServices};
+use crate::{Detail, ServiceApi};
 
 fn create(id: &str) -> CreateProject {
     let id = id.parse().expect("an id");
@@ -83,7 +83,9 @@ async fn who_creates_a_project_owns_it_and_sees_no_other() {
     server.run_as(&alice, enable("admin-project")).await.expect_err("she does not own it");
 
     let list = || ListProjects { page_size: 0, page_token: String::new() };
-    let ids = |page: crate::ProjectPage| page.projects.iter().map(|it| it.id.to_string()).collect::<Vec<_>>();
+    let ids = |page: crate::operations::ProjectPage| {
+        page.projects.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(ids(server.run_as(&alice, list()).await.expect("listed")), ["alice-project"]);
     assert_eq!(ids(server.run_as(&admin, list()).await.expect("listed")), ["admin-project", "alice-project"]);
     let first = server

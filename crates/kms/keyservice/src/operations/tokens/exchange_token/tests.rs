@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::fresh_server::{FreshServer, KeyFile};
-use crate::{DeleteServiceAccountKey, SwitchServiceAccount};
+use crate::operations::{DeleteServiceAccountKey, SwitchServiceAccount};
 
 const NOW: i64 = 20_782 * 86_400 + 43_200;
 const SCOPE: &str =
