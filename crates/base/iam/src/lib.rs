@@ -3,25 +3,23 @@
 //! Pure: no I/O, no clock. It must never grant what no policy grants: a role, member or condition that it does not understand
 //! grants nothing, and a condition that fails counts as false. Read [`decide`] first, then the table in `roles.rs`.
 
+mod answered_policy;
 mod compiled_policy;
 mod condition;
 mod decide;
-mod etag;
 mod invalid_policy;
 mod member;
 mod permission;
-mod requested_version;
 mod role;
 mod roles;
 mod validate;
 
+pub use answered_policy::{as_requested, etag};
 pub use compiled_policy::CompiledPolicy;
 pub use condition::{Expression, InvalidCondition, MAX_EXPRESSION_LEN, MAX_LOGICAL_OPERATORS};
 pub use decide::{Decision, Query, decide};
-pub use etag::etag;
 pub use invalid_policy::InvalidPolicy;
 pub use member::Member;
 pub use permission::{Permission, UnknownPermission};
-pub use requested_version::as_requested;
 pub use role::{ResourceKind, Role};
 pub use validate::{MAX_CONDITIONAL_BINDINGS, MAX_DESCRIPTION_CHARS, MAX_MEMBERS, MAX_TITLE_CHARS, validate};

@@ -5,7 +5,6 @@ mod crypto_key;
 pub mod destruction;
 mod error_chain;
 mod error_class;
-mod exit;
 pub mod field_mask;
 mod key_reference;
 pub mod key_settings;
@@ -18,8 +17,7 @@ mod version_state;
 
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_chain::{ErrorChain, causes_of};
-pub use error_class::ErrorClass;
-pub use exit::Exit;
+pub use error_class::{ErrorClass, Exit};
 pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, KeyVersion, Material};
 pub use policy::{Binding, Condition, Policy};
 pub use principal::{InvalidPrincipal, Principal, is_email};

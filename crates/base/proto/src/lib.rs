@@ -8,10 +8,21 @@
 //! [`descriptor_pool`] describes every API of the server, with the REST path of each method. Methods that are published
 //! and not served (`proto/keystead/unserved.proto`) are in it; no code is generated for them.
 
-mod descriptors;
 pub mod google;
 
-pub use descriptors::descriptor_pool;
+use std::sync::LazyLock;
+
+use prost_reflect::DescriptorPool;
+
+/// Describes every API of the server, with the extensions `google.api.http` and `keystead.api.unserved`. Built when it is
+/// first asked for.
+pub fn descriptor_pool() -> &'static DescriptorPool {
+    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+        // The test that writes the file reads it back, so there is nothing that could fail here.
+        DescriptorPool::decode(include_bytes!("generated/descriptors.bin").as_slice()).unwrap_or_default()
+    });
+    &POOL
+}
 
 /// Kubernetes KMS v1 (`v1beta1`).
 pub mod kms_v1 {

@@ -1,13 +1,15 @@
-//! The process and its surroundings: signals, the service manager, memory that does not leave the machine.
+//! The process and its surroundings: signals, standard output, the service manager, memory that does not leave the machine.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::io::{ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
 
 /// Takes over SIGTERM and SIGINT at once; what it gives resolves at the first of them, with its name. Call it before
 /// anybody is told that the process is ready, or a signal in between ends the process without a farewell.
@@ -20,6 +22,17 @@ pub fn termination() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// Prints a command's result to standard output. A reader that has gone away (`| head`) is no failure.
+pub fn print_result(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot print the result: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Keeps key material out of core dumps, other processes' debuggers and swap.

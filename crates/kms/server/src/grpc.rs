@@ -2,7 +2,6 @@
 //! a message must be like. Read [`Adapter::answer`] first, then `call.rs` and `cloud_kms.rs`.
 
 mod call;
-mod call_id;
 mod checksum;
 mod cloud_kms;
 mod finished;
@@ -50,8 +49,7 @@ macro_rules! serve {
     };
 }
 
-pub(crate) use call::Credentials;
-pub(crate) use call_id::CallId;
+pub(crate) use call::{CallId, Credentials};
 
 /// What a method answers.
 type Answer<T> = Result<tonic::Response<T>, Status>;

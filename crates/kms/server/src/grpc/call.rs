@@ -1,19 +1,20 @@
-//! What every method begins with: who calls, and what is recorded when the request is malformed.
+//! What every method begins with: who calls, by which id the call is found again, and what is recorded when the request is malformed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use keystead_keyservice::{Call, KeyService, KmsError, Method, Operation, Origin, Presented};
 use tonic::{Extensions, Request, Status};
 
 use super::Adapter;
-use super::call_id::CallId;
 use super::status::status;
 use crate::listener::Peer;
 
 /// Longest `User-Agent` that is recorded, in characters; gcloud's has 300.
 const MAX_USER_AGENT: usize = 512;
+/// The header of every answer to a caller who is known. The audit log has it as `insertId`.
+const HEADER: HeaderName = HeaderName::from_static("x-keystead-request-id");
 
 /// A call of one method, by a caller who is known. What it asks for is not read yet.
 pub(super) struct IdentifiedCall<'a> {
@@ -147,5 +148,30 @@ impl Credentials {
             _ => text,
         };
         Ok(Some(token))
+    }
+}
+
+/// The id of a call on its way into the answer: what a caller reports is found in the audit log by it. An extension of the request; it
+/// is empty until it was asked who calls.
+#[derive(Clone, Default)]
+pub(crate) struct CallId(Arc<OnceLock<Option<String>>>);
+
+impl CallId {
+    /// Once for each request; none: nobody who is known.
+    fn set(&self, id: Option<&str>) {
+        self.0.get_or_init(|| id.map(str::to_owned));
+    }
+
+    /// Whether it was asked who calls: the request was read that far.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Names the call in its answer.
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        if let Some(id) = self.0.get().and_then(Option::as_ref).and_then(|id| HeaderValue::from_str(id).ok())
+        {
+            headers.insert(HEADER, id);
+        }
     }
 }
