@@ -82,6 +82,11 @@ impl KeyService {
         self.ledger.destinations().is_empty()
     }
 
+    /// Why the groups file that is on the disk now is not the one in use, if it is not: a server that starts could not use it.
+    pub fn refused_groups(&self) -> Option<String> {
+        self.identity.groups.refused()
+    }
+
     /// Reads one record.
     pub(crate) async fn read<T: DeserializeOwned>(
         &self,

@@ -20,7 +20,7 @@ use crate::api::Api;
 use crate::backup_folder::BackupFolder;
 use crate::data_dir::{DataDir, DataDirError, Endpoint};
 use crate::front::Front;
-use crate::health::Health;
+use crate::health::{self, Health, Refused};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -107,7 +107,8 @@ impl App {
             Failure::from_error(&error).hint("check --root-dir, and who may use it".to_owned())
         })?;
         let root_key = root_key::open(&settings, &root.root_key_path(), &random)?;
-        let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key, GuardSettings::default()));
+        let refused_root_key = root_key.refused;
+        let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key.provider, GuardSettings::default()));
         let store = open_store(&settings.database).await?;
         let audit_dir = dir.directory("audit").map_err(|error| refused_dir(&error))?;
         let mut audit_settings = settings.audit.clone();
@@ -152,8 +153,15 @@ impl App {
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
         metrics.unprotected(keyservice.is_unprotected());
         let last_alive = audit.last_alive();
-        let health =
-            Arc::new(Health::new(store, audit, root_key, Arc::clone(&metrics), keyservice.is_unprotected()));
+        let health = Arc::new(Health::new(health::Parts {
+            store,
+            audit,
+            root_key,
+            refused_root_key,
+            refused: refused_files(&tls, &keyservice),
+            metrics: Arc::clone(&metrics),
+            unprotected: keyservice.is_unprotected(),
+        }));
         let tasks = Tasks::default();
         Ok(Self {
             settings,
@@ -287,6 +295,15 @@ impl Running {
         }
         drained
     }
+}
+
+/// The files that are read again while the server runs, besides that of the root key.
+fn refused_files(tls: &Arc<Tls>, keyservice: &Arc<KeyService>) -> Vec<(&'static str, Refused)> {
+    let (tls, keyservice) = (Arc::clone(tls), Arc::clone(keyservice));
+    vec![
+        ("certificates", Box::new(move || tls.refused())),
+        ("groups", Box::new(move || keyservice.refused_groups())),
+    ]
 }
 
 async fn open_store(path: &Path) -> Result<Arc<SqliteStore>, Failure> {

@@ -25,14 +25,26 @@ const STORE_DEADLINE: Duration = Duration::from_secs(5);
 /// A name that no record has: a read that finds nothing is a read.
 const PROBE: &str = "meta/probe";
 
+/// Says why a file that is on the disk now is not the one in use, where that is so.
+pub(crate) type Refused = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What the server looks at. Each file is read again while it runs, and the last good one stays in use when it turns bad.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) audit: Arc<AuditLog>,
+    pub(crate) root_key: Arc<dyn Provider>,
+    /// Of the root key's file, or of the credentials for it.
+    pub(crate) refused_root_key: Refused,
+    /// Of the other files, by what is read from them.
+    pub(crate) refused: Vec<(&'static str, Refused)>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// There is no backup destination.
+    pub(crate) unprotected: bool,
+}
+
 /// Knows what is wrong now.
 pub(crate) struct Health {
-    store: Arc<dyn Store>,
-    audit: Arc<AuditLog>,
-    root_key: Arc<dyn Provider>,
-    metrics: Arc<Metrics>,
-    /// There is no backup destination.
-    unprotected: bool,
+    parts: Parts,
     seen: ArcSwap<Seen>,
     root_key_seen: Mutex<Option<(Instant, Result<(), String>)>>,
 }
@@ -49,22 +61,8 @@ struct Seen {
 
 impl Health {
     /// Has not looked yet, and so is not ready.
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        audit: Arc<AuditLog>,
-        root_key: Arc<dyn Provider>,
-        metrics: Arc<Metrics>,
-        unprotected: bool,
-    ) -> Self {
-        Self {
-            store,
-            audit,
-            root_key,
-            metrics,
-            unprotected,
-            seen: ArcSwap::default(),
-            root_key_seen: Mutex::default(),
-        }
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts, seen: ArcSwap::default(), root_key_seen: Mutex::default() }
     }
 
     /// Looks again and again until the process ends.
@@ -93,47 +91,58 @@ impl Health {
     /// Looks once.
     pub(crate) async fn look(&self) {
         let mut seen = Seen { looked: true, ..Seen::default() };
+        let Parts { audit, metrics, .. } = &self.parts;
         let store = self.store().await;
-        self.metrics.database_writable(store.is_ok());
+        metrics.database_writable(store.is_ok());
         let displaced = |error: &StoreError| error.class() == ErrorClass::FailedPrecondition;
-        self.metrics.database_displaced(store.as_ref().is_err_and(displaced));
+        metrics.database_displaced(store.as_ref().is_err_and(displaced));
         seen.failures.extend(store.err().map(|error| format!("store: {error}")));
-        match (self.audit.admits(EventKind::DataRead), self.audit.admits(EventKind::AdminWrite)) {
+        match (audit.admits(EventKind::DataRead), audit.admits(EventKind::AdminWrite)) {
             (Err(error), _) => seen.failures.push(format!("audit: every call is refused: {error}")),
             (_, Err(error)) => seen.failures.push(format!("audit: changes are refused: {error}")),
-            _ if self.audit.state() == LogState::Low => {
+            _ if audit.state() == LogState::Low => {
                 seen.warnings.push("audit: the disk is full and the reserve nearly used up".to_owned());
             }
             _ => {}
         }
         let root_key = self.root_key().await;
-        self.metrics.root_key_usable(root_key.is_ok());
+        metrics.root_key_usable(root_key.is_ok());
         if let Err(error) = root_key {
             // The store key is in memory: calls go on, the next start would not.
             seen.warnings.push(format!("root key: {error}; a restart would fail"));
         }
-        let erasing = self.store.is_erasing();
-        self.metrics.erasure_pending(erasing);
+        for (what, refused) in &self.parts.refused {
+            let refused = refused();
+            metrics.file_refused(what, refused.is_some());
+            seen.warnings.extend(refused.map(|reason| {
+                format!("{what}: goes on with the last good ones, could not start again: {reason}")
+            }));
+        }
+        let erasing = self.parts.store.is_erasing();
+        metrics.erasure_pending(erasing);
         if erasing {
             let text =
                 "erasure pending: bytes of destroyed key material may still be in a file of the database";
             seen.warnings.push(text.to_owned());
         }
-        if self.unprotected {
+        if self.parts.unprotected {
             seen.warnings.push("unprotected: no backup destination is configured".to_owned());
         }
-        self.metrics.ready(seen.failures.is_empty());
+        metrics.ready(seen.failures.is_empty());
         self.seen.store(Arc::new(seen));
     }
 
     async fn store(&self) -> Result<(), StoreError> {
-        in_time(self.store.get(PROBE)).await?;
+        in_time(self.parts.store.get(PROBE)).await?;
         let changes =
             |error: StoreError| StoreError::new(error.class(), format!("changes are refused: {error}"));
-        in_time(self.store.writable()).await.map_err(changes)
+        in_time(self.parts.store.writable()).await.map_err(changes)
     }
 
     async fn root_key(&self) -> Result<(), String> {
+        let kept = |reason| format!("goes on with the last good one, could not start again: {reason}");
+        // What is in memory wraps and unwraps whatever is on the disk.
+        (self.parts.refused_root_key)().map(kept).map_or(Ok(()), Err)?;
         let due = |(at, _): &(Instant, Result<(), String>)| at.elapsed() < ROOT_KEY_INTERVAL;
         let known = self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, result)) = known.filter(due) {
@@ -148,8 +157,8 @@ impl Health {
     async fn wrap_and_unwrap(&self) -> Result<(), String> {
         let random: &dyn Random = &SystemRandom;
         let secret = Secret32::generate(random).map_err(|_| "no random bytes".to_owned())?;
-        let wrapped = self.root_key.wrap(&secret).await.map_err(|error| error.to_string())?;
-        let unwrapped = self.root_key.unwrap(&wrapped.version, &wrapped.bytes).await;
+        let wrapped = self.parts.root_key.wrap(&secret).await.map_err(|error| error.to_string())?;
+        let unwrapped = self.parts.root_key.unwrap(&wrapped.version, &wrapped.bytes).await;
         let unwrapped = unwrapped.map_err(|error| error.to_string())?;
         if unwrapped.is_same(&secret) { Ok(()) } else { Err("it unwraps to something else".to_owned()) }
     }
@@ -180,7 +189,7 @@ impl Report for Health {
     }
 
     fn metrics(&self) -> String {
-        self.metrics.text()
+        self.parts.metrics.text()
     }
 }
 
@@ -248,7 +257,15 @@ mod tests {
         let settings = AuditSettings { reserve_bytes: 0, ..AuditSettings::default() };
         let audit = Arc::new(AuditLog::open(&dir.path().join("audit"), settings).expect("opened"));
         let (store, metrics) = (Arc::new(Broken::default()), Arc::new(Metrics::default()));
-        let health = Health::new(Arc::clone(&store) as _, audit, Arc::new(root_key.clone()), metrics, true);
+        let health = Health::new(Parts {
+            store: Arc::clone(&store) as _,
+            audit,
+            root_key: Arc::new(root_key.clone()),
+            refused_root_key: Box::new(|| None),
+            refused: Vec::new(),
+            metrics,
+            unprotected: true,
+        });
 
         let Readiness { ready, text } = health.readiness();
         assert!(!ready && text == "starting\n", "not before the first look: {text}");

@@ -35,6 +35,7 @@ pub struct Metrics {
     database_displaced: Gauge,
     ready: Gauge,
     root_key_usable: Gauge,
+    files_refused: Family<FileLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +52,11 @@ struct ReasonLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabels {
+    file: &'static str,
 }
 
 /// An open connection, for the gauge.
@@ -91,6 +97,7 @@ impl Default for Metrics {
             database_displaced: Gauge::default(),
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
+            files_refused: Family::default(),
         };
         registry.register("ready", "1 while calls can be answered", metrics.ready.clone());
         registry.register(
@@ -143,6 +150,11 @@ impl Default for Metrics {
             "database_displaced",
             "1 while a file of the database is not the one that is open: it was removed or replaced",
             metrics.database_displaced.clone(),
+        );
+        registry.register(
+            "file_refused",
+            "1 while the last good content of a file is in use, because what is there now cannot be used",
+            metrics.files_refused.clone(),
         );
         registry.register("panics", "Requests that ended in a bug", metrics.panics.clone());
         registry.register(
@@ -231,6 +243,11 @@ impl Metrics {
     /// Whether the next start would be one.
     pub(crate) fn root_key_usable(&self, usable: bool) {
         self.root_key_usable.set(i64::from(usable));
+    }
+
+    /// Whether what is on the disk now is not what is in use.
+    pub(crate) fn file_refused(&self, file: &'static str, refused: bool) {
+        self.files_refused.get_or_create(&FileLabels { file }).set(i64::from(refused));
     }
 
     /// When a certificate ends.

@@ -10,23 +10,30 @@ use keystead_provider_cloudkms::CloudKmsProvider;
 use keystead_provider_local::{DiskError, KeyFile, LocalProvider, create};
 use keystead_runtime::Failure;
 
+use crate::health::Refused;
 use crate::restore::import_root_key;
 use crate::settings::Settings;
 
+/// The root key, and what says whether a server that starts would find it.
+pub(crate) struct RootKey {
+    pub(crate) provider: Box<dyn Provider>,
+    pub(crate) refused: Refused,
+}
+
 /// Opens the root key: the one that is named in a Cloud KMS, else the key file at `path`.
-pub(crate) fn open(
-    settings: &Settings,
-    path: &Path,
-    random: &Arc<dyn Random>,
-) -> Result<Box<dyn Provider>, Failure> {
+pub(crate) fn open(settings: &Settings, path: &Path, random: &Arc<dyn Random>) -> Result<RootKey, Failure> {
     let Some(in_cloud_kms) = &settings.root_key else {
-        return Ok(Box::new(open_file(path, &settings.database, random)?));
+        let provider = Arc::new(open_file(path, &settings.database, random)?);
+        let asked = Arc::clone(&provider);
+        return Ok(RootKey { provider: Box::new(provider), refused: Box::new(move || asked.refused()) });
     };
     let provider = CloudKmsProvider::open(in_cloud_kms.as_ref().clone()).map_err(|error| {
         let hint = "check --root-key-credentials-file; docs/reference/cloudkms.md says what it holds";
         Failure::from_error(&error).hint(hint.to_owned()).hint(error.hint())
     })?;
-    Ok(Box::new(provider))
+    let provider = Arc::new(provider);
+    let asked = Arc::clone(&provider);
+    Ok(RootKey { provider: Box::new(provider), refused: Box::new(move || asked.refused()) })
 }
 
 /// Opens the key file. It is made only while there is no database, because with another root key a database cannot be

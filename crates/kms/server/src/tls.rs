@@ -1,7 +1,5 @@
 //! What the TLS port shows and whom it lets in; changed under way, connection by connection.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +9,7 @@ use jiff::Timestamp;
 use keystead_audit::ClockWatch;
 use keystead_keyservice::Clock;
 use keystead_model::ErrorChain;
-use keystead_runtime::whole_file::{self, FileError, Readers};
+use keystead_runtime::whole_file::{self, FileError, ReadFile, Readers};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -77,24 +75,22 @@ pub struct Tls {
     settings: TlsSettings,
     pki: Arc<Pki>,
     now: ArcSwap<Loaded>,
-    seen: Mutex<Seen>,
+    /// Why what is on the disk now is not what is in use.
+    refused: Mutex<Option<String>>,
 }
 
 struct Loaded {
     config: Arc<ServerConfig>,
     not_after: Timestamp,
+    /// What was read for it, besides our own certificates.
+    files: Vec<ReadFile>,
 }
-
-/// What the files looked like when they were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen(Vec<Option<(i64, i64, u64, u64)>>);
 
 impl Tls {
     /// Reads everything once.
     pub fn open(settings: TlsSettings, pki: Arc<Pki>) -> Result<Arc<Self>, TlsError> {
-        let seen = settings.seen();
         let loaded = settings.load(&pki)?;
-        Ok(Arc::new(Self { settings, pki, now: ArcSwap::from_pointee(loaded), seen: Mutex::new(seen) }))
+        Ok(Arc::new(Self { settings, pki, now: ArcSwap::from_pointee(loaded), refused: Mutex::default() }))
     }
 
     /// For the next connection.
@@ -110,15 +106,25 @@ impl Tls {
     /// Renews what is due and reads again what was replaced. Says whether the next connection sees something new; on an
     /// error it sees what it saw before.
     pub fn refresh(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, TlsError> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refreshed = self.refreshed(now, clock_is_trusted);
+        *refused = refreshed.as_ref().err().map(|error| ErrorChain(error).to_string());
+        refreshed
+    }
+
+    fn refreshed(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, TlsError> {
         let renewed = self.pki.tend(now, clock_is_trusted)?;
-        let seen = self.settings.seen();
-        let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !renewed && *last == seen {
+        if !renewed && self.now.load().files.iter().all(ReadFile::is_current) {
             return Ok(false);
         }
         self.now.store(Arc::new(self.settings.load(&self.pki)?));
-        *last = seen;
         Ok(true)
+    }
+
+    /// Why the certificates, the key or the authorities that are on the disk now are not those in use, if they are not. A server
+    /// that starts could not use them.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When the certificate that is shown ends.
@@ -163,33 +169,26 @@ impl TlsSettings {
     /// Reads what is named, and lets go of it again.
     pub(crate) fn check(&self) -> Result<(), TlsError> {
         if let Some(given) = &self.given {
-            let (chain, key) = (read_chain(&given.certificate)?, read_key(&given.key)?);
+            let ((chain, _), (key, _)) = (read_chain(&given.certificate)?, read_key(&given.key)?);
             self.config(provider(), RootCertStore::empty(), chain, key).map(drop)?;
         }
         self.client_ca.as_deref().map(read_chain).transpose().map(drop)
     }
 
-    fn files(&self) -> impl Iterator<Item = &Path> {
-        let given = self.given.iter().flat_map(|given| [given.certificate.as_path(), given.key.as_path()]);
-        given.chain(self.client_ca.as_deref())
-    }
-
-    fn seen(&self) -> Seen {
-        let look = |path: &Path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino()))
-        };
-        Seen(self.files().map(look).collect())
-    }
-
     fn load(&self, pki: &Pki) -> Result<Loaded, TlsError> {
+        let mut files = Vec::new();
         let (chain, key) = match &self.given {
             None => {
                 let own = pki.server_identity();
                 let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
                 (own.chain, key.map_err(|_| TlsError::Unusable("the key is not PEM".into()))?)
             }
-            Some(given) => (read_chain(&given.certificate)?, read_key(&given.key)?),
+            Some(given) => {
+                let ((chain, certificate), (key, key_file)) =
+                    (read_chain(&given.certificate)?, read_key(&given.key)?);
+                files.extend([certificate, key_file]);
+                (chain, key)
+            }
         };
         let not_after = chain
             .first()
@@ -197,12 +196,17 @@ impl TlsSettings {
             .and_then(|(_, leaf)| Timestamp::from_second(leaf.validity().not_after.timestamp()).ok())
             .ok_or_else(|| TlsError::Unusable("the certificate cannot be read".into()))?;
         let mut roots = RootCertStore::empty();
-        let given = self.client_ca.as_deref().map(read_chain).transpose()?.unwrap_or_default();
-        for certificate in pki.trusted().into_iter().chain(given) {
+        let mut authorities = pki.trusted();
+        if let Some(path) = &self.client_ca {
+            let (given, file) = read_chain(path)?;
+            authorities.extend(given);
+            files.push(file);
+        }
+        for certificate in authorities {
             roots.add(certificate).map_err(|error| TlsError::Unusable(error.into()))?;
         }
         let config = self.config(provider(), roots, chain, key)?;
-        Ok(Loaded { config: Arc::new(config), not_after })
+        Ok(Loaded { config: Arc::new(config), not_after, files })
     }
 
     fn config(
@@ -240,19 +244,22 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let (text, _) = whole_file::read(path, Readers::Everybody, MAX_LEN)?;
+fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, ReadFile), TlsError> {
+    let (text, file) = whole_file::read(path, Readers::Everybody, MAX_LEN)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificates(path.to_owned()))
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    chain.map(|chain| (chain, file)).ok_or_else(|| TlsError::NoCertificates(path.to_owned()))
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let (text, _) = whole_file::read(path, Readers::Group, MAX_LEN)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey(path.to_owned()))
+fn read_key(path: &Path) -> Result<(PrivateKeyDer<'static>, ReadFile), TlsError> {
+    let (text, file) = whole_file::read(path, Readers::Group, MAX_LEN)?;
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey(path.to_owned()))?;
+    Ok((key, file))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,16 @@ const MAX_LEN: u64 = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Who is in which group. The file is read by a thread of its own: a file system that hangs must hold up no request.
-pub(crate) struct Groups(Arc<RwLock<Members>>);
+pub(crate) struct Groups(Arc<Known>);
+
+/// What the thread has read.
+#[derive(Default)]
+struct Known {
+    /// The last good ones.
+    members: RwLock<Members>,
+    /// Why the file that is there now is not used.
+    refused: Mutex<Option<String>>,
+}
 
 type Members = HashMap<Principal, Vec<String>>;
 
@@ -50,56 +59,78 @@ impl Groups {
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, GroupsError> {
         let Some(path) = path else { return Ok(Self(Arc::default())) };
         let seen = stamp(&path);
-        let members = Arc::new(RwLock::new(read(&path)?));
-        let watched = Arc::downgrade(&members);
-        let watch = File { path: path.clone(), seen };
+        let known = Arc::new(Known { members: RwLock::new(read(&path)?), ..Known::default() });
+        let watched = Arc::downgrade(&known);
+        let watch = File { path: path.clone(), seen, refused: None };
         thread::Builder::new()
             .name("groups".into())
             .spawn(move || watch.keep_looking(&watched))
             .map_err(|source| GroupsError::Io { path, source })?;
-        Ok(Self(members))
+        Ok(Self(known))
     }
 
     /// The groups of one principal, as the file said when it was looked at last.
     pub(crate) fn of(&self, principal: &Principal) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(principal).cloned().unwrap_or_default()
+        let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(principal).cloned().unwrap_or_default()
+    }
+
+    /// Why the file that is there now is not the one in use, if it is not. A server that starts could not use it.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Known {
+    fn take(&self, looked: Result<Members, String>) {
+        let refused = match looked {
+            Ok(members) => {
+                *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 }
 
 /// The file, and what was seen of it last.
 struct File {
     path: PathBuf,
-    /// Good or bad, so that a bad one is reported once.
     seen: Option<Stamp>,
+    /// Why it was not used, so that each reason is logged once.
+    refused: Option<String>,
 }
 
 impl File {
     /// Until nobody asks for groups any more.
-    fn keep_looking(mut self, members: &Weak<RwLock<Members>>) {
-        while members.strong_count() > 0 {
+    fn keep_looking(mut self, known: &Weak<Known>) {
+        while known.strong_count() > 0 {
             thread::sleep(LOOK_EVERY);
-            let Some(new) = self.look() else { continue };
-            let Some(members) = members.upgrade() else { return };
-            *members.write().unwrap_or_else(PoisonError::into_inner) = new;
+            let Some(looked) = self.look() else { continue };
+            let Some(known) = known.upgrade() else { return };
+            known.take(looked);
         }
     }
 
-    /// What the file says now, if it has changed. One that has turned bad is reported, and the last good one counts, because a
-    /// typo must not take everybody's rights.
-    fn look(&mut self) -> Option<Members> {
+    /// What the file says now, if it has changed. Where it has turned bad the last good one counts, because a typo must not take
+    /// everybody's rights; it is read again each time, because what kept it from being read may be over.
+    fn look(&mut self) -> Option<Result<Members, String>> {
         let now = stamp(&self.path);
-        if now == self.seen {
+        if now == self.seen && self.refused.is_none() {
             return None;
         }
         self.seen = now;
-        let members = read(&self.path);
+        let members = read(&self.path).map_err(|error| error.to_string());
         match &members {
             Ok(_) => tracing::info!(path = %self.path.display(), "groups read again"),
+            Err(error) if self.refused.as_ref() == Some(error) => {}
             Err(error) => {
-                tracing::error!(%error, "the groups cannot be used; going on with the last good ones");
+                tracing::error!(error, "the groups cannot be used; going on with the last good ones");
             }
         }
-        members.ok()
+        self.refused = members.as_ref().err().cloned();
+        Some(members)
     }
 }
 
@@ -158,21 +189,36 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_turns_bad_is_not_taken_and_not_read_twice() {
+    fn a_file_that_turns_bad_is_not_taken_and_is_read_until_it_is_good() {
         let temp = tempfile::tempdir().expect("a directory");
         let path = temp.path().join("groups.yaml");
-        let mut file = File { path: path.clone(), seen: None };
-        for (text, good) in [
-            ("ops@example.com: [user:bob@example.com]\n", true),
-            ("ops@example.com: [bob@example.com, and more]\n", false),
-            ("dev@example.com: [user:bob@example.com]\n", true),
-        ] {
-            fs::write(&path, text).expect("written");
-            assert_eq!(file.look().is_some(), good, "{text}");
-            assert_eq!(file.look(), None, "{text}: it has not changed");
+        let bob: Principal = "user:bob@example.com".parse().expect("a principal");
+        let mut file = File { path: path.clone(), seen: None, refused: None };
+        let groups = Groups(Arc::default());
+        let mut look = || {
+            let looked = file.look();
+            let changed = looked.is_some();
+            looked.into_iter().for_each(|looked| groups.0.take(looked));
+            (changed, groups.of(&bob), groups.refused())
+        };
+        let (ops, dev) = (vec!["ops@example.com".to_owned()], vec!["dev@example.com".to_owned()]);
+        fs::write(&path, "ops@example.com: [user:bob@example.com]\n").expect("written");
+        assert_eq!(look(), (true, ops.clone(), None));
+        assert_eq!(look(), (false, ops.clone(), None), "it has not changed");
+        fs::write(&path, "ops@example.com: [bob@example.com, and more]\n").expect("written");
+        for _ in 0..2 {
+            let (changed, of_bob, refused) = look();
+            assert!(changed && of_bob == ops, "{of_bob:?}");
+            assert!(refused.is_some_and(|it| it.contains("groups.yaml: group ops@example.com: ")));
         }
-        fs::remove_file(&path).expect("removed");
-        assert_eq!(file.look(), None);
+        let away = temp.path().join("away.yaml");
+        fs::write(&path, "dev@example.com: [user:bob@example.com]\n").expect("written");
+        assert_eq!(look(), (true, dev.clone(), None));
+        fs::rename(&path, &away).expect("moved");
+        let (_, of_bob, refused) = look();
+        assert!(of_bob == dev && refused.is_some_and(|it| it.contains("cannot read the groups")));
+        fs::rename(&away, &path).expect("moved back");
+        assert_eq!(look(), (true, dev, None));
     }
 
     /// A named pipe without a writer hangs whoever opens it, as a mount that is gone does.

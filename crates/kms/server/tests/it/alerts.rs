@@ -18,15 +18,15 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 15] = [
+const SHOWN_BY: [(&str, &str, &str); 16] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
     ("KeysteadNotReady", HERE, "a_server_that_cannot_record_shows_that_it_refuses_and_is_not_ready"),
     ("KeysteadDatabaseNotWritable", HERE, "p8_a_database_that_cannot_be_written_is_told_until_it_can"),
     ("KeysteadDatabaseDisplaced", HERE, "p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed"),
-    // A running server looks at its root key once a minute; this test looks at once.
-    ("KeysteadRootKeyUnusable", "crates/kms/server/src/health.rs", "readiness_says_what_fails_and_what_will"),
+    ("KeysteadRootKeyUnusable", HERE, "a_root_key_that_is_gone_is_told_until_it_is_back"),
+    ("KeysteadFileRefused", HERE, "files_that_turn_bad_are_told_until_they_are_good"),
     ("KeysteadCertificateEnds", HERE, "the_end_of_a_given_certificate_is_shown"),
     // Needs a file system of its own, which the test makes as root.
     (
@@ -320,6 +320,60 @@ async fn p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed() {
     server.ok(Method::GET, &format!("{key}/cryptoKeyVersions/2"), None).await.expect("it is there");
 }
 
+/// `KeysteadRootKeyUnusable`: the file of the root key is moved away and brought back. Calls go on.
+#[tokio::test]
+async fn a_root_key_that_is_gone_is_told_until_it_is_back() {
+    let place = Place::new();
+    let data = place.path("data");
+    let server = KmsServer::start(Path::new(BINARY), &data).await.expect("started");
+    let usable = "keystead_server_root_key_usable";
+    shows(&server, usable, |it| it == 1.0).await;
+    let (file, away) = (data.join("root/root-key"), place.path("away"));
+    std::fs::rename(&file, &away).expect("moved");
+    shows(&server, usable, |it| it == 0.0).await;
+    let said = ready(&server).await;
+    let wanted = "root key: goes on with the last good one, could not start again: ";
+    assert!(said.contains(wanted) && said.contains("root-key"), "{said}");
+    key_with_one_version(&server).await;
+    std::fs::rename(&away, &file).expect("moved back");
+    shows(&server, usable, |it| it == 1.0).await;
+    assert!(!ready(&server).await.contains("root key: "));
+}
+
+/// `KeysteadFileRefused`: each file turns bad, becomes good, vanishes and comes back. The server stays ready.
+#[tokio::test]
+async fn files_that_turn_bad_are_told_until_they_are_good() {
+    let place = Place::new();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    let authority = params.self_signed(&key).expect("signed").pem();
+    let groups = "ops@example.com: [user:alice@example.com]\n";
+    let files = [("groups", "groups.yaml", groups), ("certificates", "clients.pem", authority.as_str())];
+    let paths = files.map(|(_, name, good)| place.write(name, good));
+    let paths = paths.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let more = ["--groups-file", paths[0], "--tls-client-ca", paths[1]];
+    let server = KmsServer::start_with(Path::new(BINARY), &place.path("data"), &more).await.expect("started");
+    for (what, name, good) in files {
+        let series = format!("keystead_server_file_refused{{file=\"{what}\"}}");
+        shows(&server, &series, |it| it == 0.0).await;
+        let wanted = format!("{what}: goes on with the last good ones, could not start again: ");
+        let told = async || {
+            shows(&server, &series, |it| it == 1.0).await;
+            let said = ready(&server).await;
+            assert!(said.contains(&wanted) && said.contains(name), "{said}");
+        };
+        place.write(name, "nothing of the kind");
+        told().await;
+        place.write(name, good);
+        shows(&server, &series, |it| it == 0.0).await;
+        assert!(!ready(&server).await.contains(&wanted));
+        std::fs::rename(place.path(name), place.path("away")).expect("moved");
+        told().await;
+        std::fs::rename(place.path("away"), place.path(name)).expect("moved back");
+        shows(&server, &series, |it| it == 0.0).await;
+    }
+}
+
 /// `KeysteadCertificateEnds`: a certificate that somebody gave and that nobody renewed.
 #[tokio::test]
 async fn the_end_of_a_given_certificate_is_shown() {
@@ -433,6 +487,13 @@ async fn an_export_that_fails_shows_its_lag_and_its_failures() {
     shows(&server, "keystead_audit_export_failures_total{export=\"copy\"}", |it| it > 0.0).await;
     std::fs::create_dir(&missing).expect("made");
     shows(&server, "keystead_audit_export_lag{export=\"copy\"}", |it| it == 0.0).await;
+}
+
+/// What a server says that is ready.
+async fn ready(server: &KmsServer) -> String {
+    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
+    assert_eq!(ready.status(), 200);
+    ready.text().await.expect("text")
 }
 
 /// What a server says that is not ready.
