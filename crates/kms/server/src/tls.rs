@@ -1,6 +1,7 @@
 //! What the TLS port shows and whom it lets in; changed under way, connection by connection.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use keystead_model::ErrorChain;
 use keystead_runtime::whole_file::{self, FileError, ReadFile, Readers};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -81,6 +83,11 @@ pub struct Tls {
 
 struct Loaded {
     config: Arc<ServerConfig>,
+    /// Who signs client certificates.
+    authorities: Vec<CertificateDer<'static>>,
+    /// Grows with each other set of authorities.
+    generation: u64,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     not_after: Timestamp,
     /// What was read for it, besides our own certificates.
     files: Vec<ReadFile>,
@@ -93,9 +100,10 @@ impl Tls {
         Ok(Arc::new(Self { settings, pki, now: ArcSwap::from_pointee(loaded), refused: Mutex::default() }))
     }
 
-    /// For the next connection.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.now.load().config))
+    /// For the next connection, and by which authorities it verifies the client.
+    pub(crate) fn acceptor(&self) -> (TlsAcceptor, AuthoritiesSeen) {
+        let now = self.now.load();
+        (TlsAcceptor::from(Arc::clone(&now.config)), AuthoritiesSeen(now.generation))
     }
 
     /// Whether the server goes by this name or address, as its own certificate says.
@@ -117,7 +125,10 @@ impl Tls {
         if !renewed && self.now.load().files.iter().all(ReadFile::is_current) {
             return Ok(false);
         }
-        self.now.store(Arc::new(self.settings.load(&self.pki)?));
+        let mut loaded = self.settings.load(&self.pki)?;
+        let before = self.now.load();
+        loaded.generation = before.generation + u64::from(loaded.authorities != before.authorities);
+        self.now.store(Arc::new(loaded));
         Ok(true)
     }
 
@@ -165,12 +176,47 @@ impl Tls {
     }
 }
 
+/// By which set of authorities a client was verified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AuthoritiesSeen(u64);
+
+/// What a client has proved itself with. It is verified again once the authorities are others: one that was removed must not
+/// count for as long as its clients keep their connections.
+pub(crate) struct ClientChain {
+    tls: Arc<Tls>,
+    /// The client's certificate first.
+    chain: Vec<CertificateDer<'static>>,
+    good_in: AtomicU64,
+}
+
+impl ClientChain {
+    pub(crate) fn new(tls: Arc<Tls>, chain: &[CertificateDer<'_>], seen: AuthoritiesSeen) -> Self {
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Self { tls, chain, good_in: AtomicU64::new(seen.0) }
+    }
+
+    /// Whether an authority of now has signed it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let now = self.tls.now.load();
+        if self.good_in.load(Ordering::Relaxed) == now.generation {
+            return true;
+        }
+        let Some((own, others)) = self.chain.split_first() else { return false };
+        let verified = now.verifier.as_ref().map(|it| it.verify_client_cert(own, others, UnixTime::now()));
+        let trusted = verified.is_some_and(|verified| verified.is_ok());
+        if trusted {
+            self.good_in.store(now.generation, Ordering::Relaxed);
+        }
+        trusted
+    }
+}
+
 impl TlsSettings {
     /// Reads what is named, and lets go of it again.
     pub(crate) fn check(&self) -> Result<(), TlsError> {
         if let Some(given) = &self.given {
             let ((chain, _), (key, _)) = (read_chain(&given.certificate)?, read_key(&given.key)?);
-            self.config(provider(), RootCertStore::empty(), chain, key).map(drop)?;
+            self.config(None, chain, key).map(drop)?;
         }
         self.client_ca.as_deref().map(read_chain).transpose().map(drop)
     }
@@ -202,34 +248,29 @@ impl TlsSettings {
             authorities.extend(given);
             files.push(file);
         }
-        for certificate in authorities {
-            roots.add(certificate).map_err(|error| TlsError::Unusable(error.into()))?;
+        for certificate in &authorities {
+            roots.add(certificate.clone()).map_err(|error| TlsError::Unusable(error.into()))?;
         }
-        let config = self.config(provider(), roots, chain, key)?;
-        Ok(Loaded { config: Arc::new(config), not_after, files })
+        let verifier = client_verifier(roots)?;
+        let config = Arc::new(self.config(verifier.clone(), chain, key)?);
+        Ok(Loaded { config, authorities, generation: 0, verifier, not_after, files })
     }
 
     fn config(
         &self,
-        provider: Arc<CryptoProvider>,
-        roots: RootCertStore,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, TlsError> {
         let unusable = |error: rustls::Error| TlsError::Unusable(error.into());
         let versions: &[&'static SupportedProtocolVersion] =
             if self.allow_tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(unusable)?;
-        let builder = if roots.is_empty() {
-            builder.with_no_client_auth()
-        } else {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| TlsError::Unusable(error.into()))?;
-            builder.with_client_cert_verifier(verifier)
+        let builder = match verifier {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -238,6 +279,15 @@ impl TlsSettings {
         config.send_tls13_tickets = 0;
         Ok(config)
     }
+}
+
+fn client_verifier(roots: RootCertStore) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let built = builder.allow_unauthenticated().build();
+    built.map(Some).map_err(|error| TlsError::Unusable(error.into()))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -25,7 +25,7 @@ use super::connect::{self, Wanted};
 use super::observed::Observed;
 use super::watch::{Close, Watch};
 use super::{ClientCertificate, MAX_BODY_LEN, Peer, Serve, Shared};
-use crate::tls::Tls;
+use crate::tls::{AuthoritiesSeen, ClientChain, Tls};
 
 /// A handshake is two round trips; nobody is that far away.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -67,17 +67,18 @@ pub(super) async fn serve<S: Serve>(
     let connection = match tls {
         None => {
             let peer = Peer { address, tls: false, certificate: None };
-            http(stream, peer, builder, &watch, service)
+            http(stream, Client::new(peer, None, &watch), builder, service)
         }
         Some(tls) => {
             let stopping = shared.tasks.stopping();
-            let shaking = Box::pin(tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(stream, tls)));
+            let shaking = handshake(stream, Arc::clone(&tls));
+            let shaking = Box::pin(tokio::time::timeout(HANDSHAKE_DEADLINE, shaking));
             let shaken = tokio::select! {
                 shaken = shaking => shaken,
                 () = stopping.cancelled() => return,
             };
-            let stream = match shaken {
-                Ok(Ok(stream)) => stream,
+            let (stream, seen) = match shaken {
+                Ok(Ok(shaken)) => shaken,
                 Ok(Err(refused)) => {
                     tracing::debug!(%address, reason = %refused, "handshake");
                     return shared.metrics.failed_handshake(refused.name());
@@ -85,8 +86,8 @@ pub(super) async fn serve<S: Serve>(
                 Err(_) => return shared.metrics.failed_handshake("too_slow"),
             };
             let (_, session) = stream.get_ref();
-            let certificate = session.peer_certificates().and_then(<[_]>::first);
-            let certificate = match certificate.map(ClientCertificate::parse) {
+            let chain = session.peer_certificates();
+            let certificate = match chain.and_then(<[_]>::first).map(ClientCertificate::parse) {
                 Some(None) => return shared.metrics.failed_handshake("client_certificate"),
                 parsed => parsed.flatten(),
             };
@@ -95,7 +96,9 @@ pub(super) async fn serve<S: Serve>(
                 Some(_) => builder.http1_only(),
                 None => builder,
             };
-            http(*stream, Peer { address, tls: true, certificate }, builder, &watch, service)
+            let chain = chain.map(|chain| ClientChain::new(tls, chain, seen));
+            let peer = Peer { address, tls: true, certificate };
+            http(*stream, Client::new(peer, chain, &watch), builder, service)
         }
     };
     drive(connection, watch, shared).await;
@@ -131,7 +134,10 @@ impl Refused {
     }
 }
 
-async fn handshake(mut stream: TcpStream, tls: Arc<Tls>) -> Result<Box<TlsStream<TcpStream>>, Refused> {
+async fn handshake(
+    mut stream: TcpStream,
+    tls: Arc<Tls>,
+) -> Result<(Box<TlsStream<TcpStream>>, AuthoritiesSeen), Refused> {
     // A TLS record begins with 22, no HTTP method does.
     let mut first = [0];
     let peeked = stream.peek(&mut first).await.map_err(Refused::Tls)?;
@@ -146,7 +152,9 @@ async fn handshake(mut stream: TcpStream, tls: Arc<Tls>) -> Result<Box<TlsStream
             Wanted::NoTunnel => return Err(say_https(&mut stream).await),
         }
     }
-    tls.acceptor().accept(stream).await.map(Box::new).map_err(Refused::Tls)
+    let (acceptor, seen) = tls.acceptor();
+    let stream = acceptor.accept(stream).await.map_err(Refused::Tls)?;
+    Ok((Box::new(stream), seen))
 }
 
 /// A person who forgot the `s` gets a sentence.
@@ -160,6 +168,31 @@ async fn say_https(stream: &mut TcpStream) -> Refused {
         tracing::debug!(%error, "plain HTTP");
     }
     Refused::PlainHttp
+}
+
+/// What the calls of one connection share.
+struct Client {
+    peer: Arc<Peer>,
+    chain: Option<ClientChain>,
+    watch: Arc<Watch>,
+}
+
+impl Client {
+    fn new(peer: Peer, chain: Option<ClientChain>, watch: &Arc<Watch>) -> Arc<Self> {
+        Arc::new(Self { peer: Arc::new(peer), chain, watch: Arc::clone(watch) })
+    }
+
+    /// Whom the next call comes from. When the certificate's authority was removed it is nobody, and the connection ends after the
+    /// calls under way, so that the client learns the reason from the next handshake.
+    fn caller(&self) -> Arc<Peer> {
+        match &self.chain {
+            Some(chain) if !chain.is_trusted() => {
+                self.watch.close(Close::Untrusted);
+                Arc::new(Peer { certificate: None, ..*self.peer })
+            }
+            _ => Arc::clone(&self.peer),
+        }
+    }
 }
 
 /// A connection on which HTTP is spoken.
@@ -182,9 +215,8 @@ where
 
 fn http<S: Serve>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    peer: Peer,
+    client: Arc<Client>,
     mut builder: auto::Builder<TokioExecutor>,
-    watch: &Arc<Watch>,
     service: S,
 ) -> Pin<Box<dyn Http>> {
     builder
@@ -202,11 +234,9 @@ fn http<S: Serve>(
         .adaptive_window(false)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let (peer, call_watch) = (Arc::new(peer), Arc::clone(watch));
-    let io = TokioIo::new(Observed::new(stream, Arc::clone(watch), Instant::now()));
-    let service = service_fn(move |request: Request<Incoming>| {
-        call(request, Arc::clone(&peer), Arc::clone(&call_watch), service.clone())
-    });
+    let io = TokioIo::new(Observed::new(stream, Arc::clone(&client.watch), Instant::now()));
+    let service =
+        service_fn(move |request: Request<Incoming>| call(request, Arc::clone(&client), service.clone()));
     Box::pin(builder.serve_connection(io, service).into_owned())
 }
 
@@ -217,7 +247,11 @@ async fn drive(mut connection: Pin<Box<dyn Http>>, watch: Arc<Watch>, shared: Ar
         ended = connection.as_mut() => (Some(ended), Duration::ZERO),
         close = watch.closed() => {
             shared.metrics.closed_connection(close.name());
-            let farewell = if close == Close::Idle { IDLE_FAREWELL } else { Duration::ZERO };
+            let farewell = match close {
+                Close::Idle => IDLE_FAREWELL,
+                Close::Untrusted => shared.farewell,
+                Close::SlowRequest | Close::SlowAnswer => Duration::ZERO,
+            };
             (None, farewell)
         }
         () = stopping.cancelled() => (None, shared.farewell),
@@ -242,18 +276,17 @@ async fn drive(mut connection: Pin<Box<dyn Http>>, watch: Arc<Watch>, shared: Ar
 
 async fn call<S: Serve>(
     request: Request<Incoming>,
-    peer: Arc<Peer>,
-    watch: Arc<Watch>,
+    client: Arc<Client>,
     service: S,
 ) -> Result<Response<Answer<Body>>, Infallible> {
     let http2 = request.version() == Version::HTTP_2;
-    let call = Call::begin(watch, http2);
+    let call = Call::begin(Arc::clone(&client.watch), http2);
     // What says itself that it is too long is refused before a byte of it is read.
     if request.body().size_hint().lower() > MAX_BODY_LEN {
         return Ok(too_long(&request).map(|body| Answer::new(body, call)));
     }
     let mut request = request.map(|incoming| Body::new(body::Request::new(incoming)));
-    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(client.caller());
     let response = service.oneshot(request).await?;
     Ok(response.map(|body| Answer::new(body, call)))
 }

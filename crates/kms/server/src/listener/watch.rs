@@ -18,6 +18,8 @@ pub(super) const IDLE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 pub(super) enum Close {
     /// Nothing was asked for a long time: with a farewell.
     Idle,
+    /// The authority of the client's certificate was removed: after the calls under way.
+    Untrusted,
     /// The client sends too slowly: at once.
     SlowRequest,
     /// The client reads too slowly: at once.
@@ -29,6 +31,7 @@ impl Close {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Untrusted => "untrusted_certificate",
             Self::SlowRequest => "slow_request",
             Self::SlowAnswer => "slow_answer",
         }
@@ -134,16 +137,22 @@ impl Watch {
 
     /// Closes the connection when a deadline has passed.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut state = self.state();
-        if state.close.is_none() {
-            state.close = state.verdict(now);
-            if state.close.is_some() {
-                self.closed.notify_one();
-            }
+        let verdict = self.state().verdict(now);
+        if let Some(close) = verdict {
+            self.close(close);
         }
     }
 
-    /// Resolves when the sweep has decided to close.
+    /// Closes the connection, unless it is being closed.
+    pub(super) fn close(&self, close: Close) {
+        let mut state = self.state();
+        if state.close.is_none() {
+            state.close = Some(close);
+            self.closed.notify_one();
+        }
+    }
+
+    /// Resolves when it was decided to close.
     pub(super) async fn closed(&self) -> Close {
         loop {
             if let Some(close) = self.state().close {

@@ -14,9 +14,12 @@ use keystead_server::{CertificateFiles, Tls, TlsSettings};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 
 use crate::echo::{Echo, LIMITS};
+use crate::polite::until;
 use crate::raw;
+use crate::server_process::Place;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -236,6 +239,100 @@ async fn given_files_are_read_again_and_broken_ones_change_nothing() {
     assert!(shown().await.is_err(), "the client trusts the new one only");
     assert!(echo.tls.refresh(Timestamp::now(), true).expect("read"));
     shown().await.expect("the new one");
+}
+
+/// The authority of one of two clients is removed while both have a connection.
+#[tokio::test]
+async fn a_client_whose_authority_was_removed_is_nobody_from_the_next_request_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [gone, stays] = ["gone", "stays"].map(|name| {
+        let dir = dir.path().join(name);
+        fs::create_dir(&dir).expect("made");
+        Pki::open(&dir, names(), Timestamp::now()).expect("an authority")
+    });
+    let clients = dir.path().join("clients.pem");
+    fs::write(&clients, gone.ca_pem() + &stays.ca_pem()).expect("written");
+    let settings = TlsSettings { client_ca: Some(clients.clone()), ..TlsSettings::default() };
+    let echo = Echo::start_with(LIMITS, settings);
+    let connect = async |authority: &Pki| {
+        let issued = authority.issue_client_certificate(
+            ClientKey::New,
+            "spiffe://a/b",
+            Duration::from_secs(3600),
+            Timestamp::now(),
+        );
+        let issued = issued.expect("issued");
+        let key = issued.key.expect("a key");
+        let config = raw::with_client(&echo.pki, issued.certificate.as_bytes(), key.as_bytes());
+        raw::tls(config, raw::tcp(echo.address).await)
+            .await
+            .expect("TLS 1.3 ends before the server has judged")
+    };
+    let (mut of_gone, mut of_stays) = (connect(&gone).await, connect(&stays).await);
+    let known = "uris=[\"spiffe://a/b\"]\n";
+    assert!(raw::get(&mut of_gone, "/", "").await.ends_with(known));
+    assert!(raw::get(&mut of_stays, "/", "").await.ends_with(known));
+
+    fs::write(&clients, stays.ca_pem()).expect("written");
+    assert!(echo.tls.refresh(Timestamp::now(), true).expect("read again"));
+    let answer = raw::get(&mut of_gone, "/", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("uris=[]\n"), "{answer}");
+    raw::closed(&mut of_gone, Duration::from_secs(5)).await;
+    let closed = r#"connections_closed_total{reason="untrusted_certificate"} 1"#;
+    until(|| echo.metrics.text().contains(closed)).await;
+    for _ in 0..2 {
+        assert!(raw::get(&mut of_stays, "/", "").await.ends_with(known), "the other one stays");
+    }
+    let (answer, _) = raw::closed(&mut connect(&gone).await, Duration::from_secs(5)).await;
+    assert!(answer.is_empty());
+    assert!(echo.metrics.text().contains(r#"handshake_failures_total{reason="client_certificate"} 1"#));
+}
+
+/// Each request asks anew, so that a connection outlives its certificate and is nobody's.
+#[tokio::test]
+async fn a_certificate_that_ends_or_is_revoked_does_not_count_on_an_open_connection() {
+    let place = Place::new();
+    let server = place.start(&[]).await;
+    let token = fs::read_to_string(server.data.join("admin-token")).expect("a token");
+    let http = server.client();
+    let issue = async |ttl: &str| {
+        let key = KeyPair::generate().expect("a key");
+        let asked = CertificateParams::default().serialize_request(&key).expect("a request").pem();
+        let body = json!({
+            "principal": "user:c@example.com", "signingRequestPem": asked.expect("PEM"), "ttl": ttl
+        });
+        let asked = http.post(server.url("/keystead/v1/certificates")).bearer_auth(token.trim()).json(&body);
+        let issued: serde_json::Value = asked.send().await.expect("answered").json().await.expect("JSON");
+        let certificate = issued["certificatePem"].as_str().expect("PEM").as_bytes();
+        let mut config = server.tls_config("http/1.1");
+        raw::be_client(&mut config, certificate, key.serialize_pem().as_bytes());
+        let stream = raw::tls(config, raw::tcp(server.address()).await).await.expect("TLS");
+        (issued["serialNumber"].as_str().expect("a serial number").to_owned(), stream)
+    };
+    let path = "/v1/projects/no-project";
+    let (serial, mut open) = issue("3600s").await;
+    let answer = raw::get(&mut open, path, "").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let revoke =
+        http.delete(server.url(&format!("/keystead/v1/certificates/{serial}"))).bearer_auth(token.trim());
+    assert_eq!(revoke.send().await.expect("answered").status(), 200);
+    let answer = raw::get(&mut open, path, "").await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("was revoked"), "{answer}");
+
+    let (_, mut open) = issue("4s").await;
+    let answer = raw::get(&mut open, path, "").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let started = Instant::now();
+    loop {
+        let answer = raw::get(&mut open, path, "").await;
+        if answer.starts_with("HTTP/1.1 401 ") {
+            assert!(answer.contains("has expired"), "{answer}");
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.stop().await, 0);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use keystead_server::pki::Pki;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -65,6 +66,46 @@ pub(crate) fn client_config(pki: &Pki, alpn: &[&str]) -> ClientConfig {
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|it| it.as_bytes().to_vec()).collect();
     config
+}
+
+/// For a client with a certificate, in HTTP/1.1.
+pub(crate) fn with_client(pki: &Pki, certificate: &[u8], key: &[u8]) -> ClientConfig {
+    let mut config = client_config(pki, &["http/1.1"]);
+    be_client(&mut config, certificate, key);
+    config
+}
+
+/// Shows a certificate from now on; both in PEM.
+pub(crate) fn be_client(config: &mut ClientConfig, certificate: &[u8], key: &[u8]) {
+    let chain = CertificateDer::pem_slice_iter(certificate).map(|it| it.expect("a certificate")).collect();
+    let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+    let key = config.crypto_provider().key_provider.load_private_key(key).expect("a key that signs");
+    let certified = CertifiedKey::new(chain, key);
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+}
+
+/// One request in HTTP/1.1 on a connection that stays open, with these further header lines; the whole answer, whose length its
+/// head says.
+pub(crate) async fn get(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+    headers: &str,
+) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.expect("a length").parse().expect("a number");
+            if body.len() >= length {
+                return text;
+            }
+        }
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("in time").expect("readable"), 0, "no whole answer: {text}");
+    }
 }
 
 pub(crate) async fn tls(config: ClientConfig, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
