@@ -70,7 +70,9 @@ impl Adapter {
             certificate: certificate.and_then(|identity| identity.as_ref().ok()),
         };
         let origin = credentials.origin(user_agent);
-        self.keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))
+        let call = self.keyservice.authenticate(presented, origin).await.map_err(|error| status(&error))?;
+        credentials.peer.iter().for_each(|peer| peer.identified());
+        Ok(call)
     }
 }
 

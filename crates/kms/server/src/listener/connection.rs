@@ -66,7 +66,7 @@ pub(super) async fn serve<S: Serve>(
     let watch = Arc::clone(&place.watch);
     let connection = match tls {
         None => {
-            let peer = Peer { address, tls: false, certificate: None };
+            let peer = Peer::new(address, false, None);
             http(stream, Client::new(peer, None, &watch), builder, service)
         }
         Some(tls) => {
@@ -76,6 +76,7 @@ pub(super) async fn serve<S: Serve>(
             let shaken = tokio::select! {
                 shaken = shaking => shaken,
                 () = stopping.cancelled() => return,
+                close = watch.closed() => return shared.metrics.closed_connection(close.name()),
             };
             let (stream, seen) = match shaken {
                 Ok(Ok(shaken)) => shaken,
@@ -97,7 +98,7 @@ pub(super) async fn serve<S: Serve>(
                 None => builder,
             };
             let chain = chain.map(|chain| ClientChain::new(tls, chain, seen));
-            let peer = Peer { address, tls: true, certificate };
+            let peer = Peer::new(address, true, certificate);
             http(*stream, Client::new(peer, chain, &watch), builder, service)
         }
     };
@@ -188,7 +189,7 @@ impl Client {
         match &self.chain {
             Some(chain) if !chain.is_trusted() => {
                 self.watch.close(Close::Untrusted);
-                Arc::new(Peer { certificate: None, ..*self.peer })
+                Arc::new(Peer::new(self.peer.address, self.peer.tls, None))
             }
             _ => Arc::clone(&self.peer),
         }
@@ -250,7 +251,7 @@ async fn drive(mut connection: Pin<Box<dyn Http>>, watch: Arc<Watch>, shared: Ar
             let farewell = match close {
                 Close::Idle => IDLE_FAREWELL,
                 Close::Untrusted => shared.farewell,
-                Close::SlowRequest | Close::SlowAnswer => Duration::ZERO,
+                Close::GaveWay | Close::SlowRequest | Close::SlowAnswer => Duration::ZERO,
             };
             (None, farewell)
         }
@@ -286,8 +287,12 @@ async fn call<S: Serve>(
         return Ok(too_long(&request).map(|body| Answer::new(body, call)));
     }
     let mut request = request.map(|incoming| Body::new(body::Request::new(incoming)));
-    request.extensions_mut().insert(client.caller());
+    let caller = client.caller();
+    request.extensions_mut().insert(Arc::clone(&caller));
     let response = service.oneshot(request).await?;
+    if caller.is_identified() {
+        client.watch.identified();
+    }
     Ok(response.map(|body| Answer::new(body, call)))
 }
 

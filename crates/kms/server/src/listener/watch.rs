@@ -1,6 +1,7 @@
 //! What one connection owes us, and since when. One sweep a second looks at all connections, so that an idle connection
 //! has no timer of its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(super) const IDLE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 pub(super) enum Close {
     /// Nothing was asked for a long time: with a farewell.
     Idle,
+    /// One source has too many on which nobody has shown who calls: at once.
+    GaveWay,
     /// The authority of the client's certificate was removed: after the calls under way.
     Untrusted,
     /// The client sends too slowly: at once.
@@ -31,6 +34,7 @@ impl Close {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::GaveWay => "too_many_unknown_from_one_source",
             Self::Untrusted => "untrusted_certificate",
             Self::SlowRequest => "slow_request",
             Self::SlowAnswer => "slow_answer",
@@ -42,6 +46,7 @@ impl Close {
 pub(super) struct Watch {
     state: Mutex<State>,
     closed: Notify,
+    identified: AtomicBool,
 }
 
 struct State {
@@ -73,7 +78,16 @@ impl Watch {
             next_call: 0,
             close: None,
         };
-        Self { state: Mutex::new(state), closed: Notify::new() }
+        Self { state: Mutex::new(state), closed: Notify::new(), identified: AtomicBool::new(false) }
+    }
+
+    /// A caller has shown who he is.
+    pub(super) fn identified(&self) {
+        self.identified.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_identified(&self) -> bool {
+        self.identified.load(Ordering::Relaxed)
     }
 
     /// Half a request is there, or no longer.
@@ -155,11 +169,16 @@ impl Watch {
     /// Resolves when it was decided to close.
     pub(super) async fn closed(&self) -> Close {
         loop {
-            if let Some(close) = self.state().close {
+            if let Some(close) = self.closing() {
                 return close;
             }
             self.closed.notified().await;
         }
+    }
+
+    /// Why it is being closed.
+    pub(super) fn closing(&self) -> Option<Close> {
+        self.state().close
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

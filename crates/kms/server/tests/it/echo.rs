@@ -15,7 +15,8 @@ use keystead_server::pki::Pki;
 use keystead_server::{ConnectionLimits, Front, Listener, Metrics, Peer, Tls, TlsSettings};
 use tonic::body::Body;
 
-pub(crate) const LIMITS: ConnectionLimits = ConnectionLimits { total: 10_000, per_source: 10_000 };
+pub(crate) const LIMITS: ConnectionLimits =
+    ConnectionLimits { total: 10_000, per_source: 10_000, unknown_per_source: 10_000 };
 
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,

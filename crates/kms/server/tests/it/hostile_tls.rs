@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use crate::echo::Echo;
 use crate::polite::until;
 use crate::raw;
+use crate::server_process::Place;
 
 #[tokio::test]
 async fn silent_handshakes_are_closed_within_5_s_and_others_are_served() {
@@ -51,7 +52,7 @@ async fn plain_http_on_the_tls_port_gets_a_sentence_and_garbage_an_end() {
 
 #[tokio::test]
 async fn one_source_cannot_take_all_places() {
-    let limits = ConnectionLimits { total: 60, per_source: 50 };
+    let limits = ConnectionLimits { total: 60, per_source: 50, unknown_per_source: 50 };
     let echo = Echo::start_with(limits, TlsSettings::default());
     let mut greedy = Vec::new();
     for _ in 0..80 {
@@ -73,6 +74,42 @@ async fn one_source_cannot_take_all_places() {
     }
     drop(greedy);
     until(|| echo.metrics.text().contains("keystead_server_connections 1\n")).await;
+}
+
+/// Connections of one address that say nothing, every other one after TLS, so many that they would take every place.
+#[tokio::test]
+async fn silent_connections_of_one_source_give_way_and_callers_that_are_known_stay() {
+    let place = Place::new();
+    let server =
+        place.start(&["--max-connections", "100", "--max-unknown-connections-per-source", "20"]).await;
+    let source = [127, 0, 0, 2];
+    let token = std::fs::read_to_string(server.data.join("admin-token")).expect("a token");
+    let token = format!("authorization: Bearer {}\r\n", token.trim());
+    let connect = async || {
+        let stream = raw::tcp_from(source, server.address()).await.expect("connected");
+        raw::tls(server.tls_config("http/1.1"), stream).await
+    };
+    let mut known = connect().await.expect("TLS");
+    let call = "/keystead/v1/audit/head";
+    assert!(raw::get(&mut known, call, &token).await.starts_with("HTTP/1.1 200 "));
+
+    let (mut silent, mut shaken) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        silent.push(raw::tcp_from(source, server.address()).await.expect("connected"));
+        shaken.push(connect().await.expect("TLS"));
+    }
+    // Others, and those of the same source who say who they are.
+    server.client().get(server.url("/livez")).send().await.expect("another source is served");
+    assert!(raw::get(&mut connect().await.expect("TLS"), call, &token).await.starts_with("HTTP/1.1 200 "));
+    assert!(raw::get(&mut known, call, &token).await.starts_with("HTTP/1.1 200 "));
+    raw::closed(&mut silent[0], Duration::from_secs(5)).await;
+    raw::closed(&mut shaken[0], Duration::from_secs(5)).await;
+    let metrics = server.text("/metrics").await;
+    let series = r#"connections_closed_total{reason="too_many_unknown_from_one_source"} "#;
+    let closed = metrics.lines().find_map(|line| line.split_once(series)).map(|(_, count)| count.to_owned());
+    assert!(closed.is_some_and(|count| count.parse::<u32>().expect("a number") > 0), "{metrics}");
+    assert!(!metrics.contains("connections_refused_total{"), "{metrics}");
+    assert_eq!(server.stop().await, 0);
 }
 
 #[tokio::test]

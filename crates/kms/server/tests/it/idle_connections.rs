@@ -24,7 +24,8 @@ async fn idle_connections_cost_little_and_others_are_served() {
     // Both ends of a connection are on this host, each in its own process.
     let each = EACH.min(usize::try_from(maximum.unwrap_or(u64::MAX) / 2).unwrap_or(EACH).saturating_sub(200));
     let place = Place::new();
-    let server = place.start(&["--max-connections-per-source", "10000"]).await;
+    let limits = ["--max-connections-per-source", "10000", "--max-unknown-connections-per-source", "10000"];
+    let server = place.start(&limits).await;
     let client = server.client();
     client.get(server.url("/livez")).send().await.expect("answered");
     let mut open = Vec::new();

@@ -120,7 +120,8 @@ fn what_is_not_given_has_its_default() {
     assert_eq!(settings.root_dir, Path::new("/d/root"));
     assert_eq!(settings.database, Path::new("/d/keystead.db"));
     assert!(settings.plain_http.is_empty() && settings.admin.is_none() && !settings.tls.allow_tls12);
-    assert_eq!((settings.limits.total, settings.limits.per_source), (10_000, 2_000));
+    let limits = settings.limits;
+    assert_eq!((limits.total, limits.per_source, limits.unknown_per_source), (10_000, 2_000, 500));
     let ids: Vec<&str> = settings.locations.iter().map(|location| location.id.as_str()).collect();
     assert_eq!(ids.len(), 46);
     for id in ["global", "us-central1", "europe-west3"] {
@@ -144,7 +145,11 @@ fn every_setting_has_a_flag_and_a_variable() {
     for field in schema["properties"].as_object().expect("fields").keys() {
         let names: Vec<String> = match field.as_str() {
             "locations" => continue,
-            "limits" => vec!["max-connections".into(), "max-connections-per-source".into()],
+            "limits" => vec![
+                "max-connections".into(),
+                "max-connections-per-source".into(),
+                "max-unknown-connections-per-source".into(),
+            ],
             "tls" | "audit" => {
                 let name = format!("Partial{}{}", field[..1].to_uppercase(), &field[1..]);
                 let section = schema["$defs"][&name]["properties"].as_object().expect("a section");

@@ -99,7 +99,7 @@ async fn a_client_certificate_is_a_credential() {
     assert_eq!(issued["serialNumber"], certificate.serial);
 
     // As the listener does it after it has verified the certificate.
-    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), tls: true, certificate: Some(certificate) };
+    let peer = Peer::new(([127, 0, 0, 1], 1).into(), true, Some(certificate));
     let peer = Arc::new(peer);
     let request = || Request::builder().uri(format!("/v1/{KEY}")).extension(peer.clone());
     let denied = server.send(request().body(Body::empty()).expect("request")).await;
