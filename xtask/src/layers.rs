@@ -140,14 +140,16 @@ const SERVER: Modules = Modules {
         "backup_folder",
         "settings",
         "restore",
+        // What is wrong now, and what says so.
+        "health",
         "root_key",
         // From a request to a command and back.
         "grpc rest",
         "api",
         "front",
         // The process.
-        "health",
         "app",
+        "check",
         "run",
         "main",
     ],

@@ -11,12 +11,13 @@ pub struct Failure {
     causes: Vec<String>,
     hint: Option<String>,
     exit: Exit,
+    others: Vec<Failure>,
 }
 
 impl Failure {
     /// Failed or refused, unless [`Self::exit`] says otherwise.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), causes: Vec::new(), hint: None, exit: Exit::Failed }
+        Self { text: text.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, others: Vec::new() }
     }
 
     /// Takes an error and what caused it, each sentence once.
@@ -51,6 +52,13 @@ impl Failure {
         self
     }
 
+    /// One more failure, which a person sees below this one. The exit code stays.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
     /// For the end of `main`.
     pub fn code(&self) -> u8 {
         self.exit as u8
@@ -65,6 +73,9 @@ impl fmt::Display for Failure {
         }
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
+        }
+        for other in &self.others {
+            write!(f, "\n{other}")?;
         }
         Ok(())
     }

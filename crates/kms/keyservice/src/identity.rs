@@ -12,7 +12,7 @@ use keystead_crypto::{CryptoFailed, Secret32};
 pub(crate) use certificate::URI_PREFIX;
 pub use certificate::{ClientIdentity, InvalidCertificate};
 pub(crate) use groups::Groups;
-pub use groups::GroupsError;
+pub use groups::{GroupsError, check_groups};
 
 use issued_tokens::{AccessTokens, IdTokens};
 use signed::GoodBearer;

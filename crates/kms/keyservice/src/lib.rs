@@ -45,7 +45,7 @@ pub use call::{Authorised, Call, Caller, Credential, Method, MethodKind, Operati
 pub use error::{Detail, KmsError};
 #[cfg(feature = "filling")]
 pub use filling::Filling;
-pub use identity::{ClientIdentity, GroupsError, InvalidCertificate};
+pub use identity::{ClientIdentity, GroupsError, InvalidCertificate, check_groups};
 pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
 pub use records::certificate::CertificateState;
 pub use records::project::Project;

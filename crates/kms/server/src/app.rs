@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keystead_audit::{AuditLog, SignedHeads};
 use keystead_crypto::{Random, SecretBytes, SystemRandom};
-use keystead_keyservice::{Clock, KeyService, OpenError, Parts, RootDirectory, SystemClock, audit_clock};
+use keystead_keyservice::{
+    Clock, KeyService, OpenError, Parts, RootDirectory, RootError, SystemClock, audit_clock,
+};
 use keystead_model::Exit;
 use keystead_provider::{Guard, GuardSettings, Provider};
 use keystead_runtime::whole_file::{self, Readers};
@@ -103,9 +105,7 @@ impl App {
         };
 
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let root = RootDirectory::open(&settings.root_dir).map_err(|error| {
-            Failure::from_error(&error).hint("check --root-dir, and who may use it".to_owned())
-        })?;
+        let root = RootDirectory::open(&settings.root_dir).map_err(|error| refused_root(&error))?;
         let root_key = root_key::open(&settings, &root.root_key_path(), &random)?;
         let refused_root_key = root_key.refused;
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key.provider, GuardSettings::default()));
@@ -350,7 +350,7 @@ fn keep_token(path: &Path, token: &SecretBytes) -> std::io::Result<()> {
     whole_file::replace(path, &line, Readers::Owner)
 }
 
-fn refused_open(error: &OpenError) -> Failure {
+pub(crate) fn refused_open(error: &OpenError) -> Failure {
     let failure = Failure::from_error(error);
     match error {
         OpenError::Rollback(rollback) => {
@@ -369,7 +369,7 @@ fn refused_open(error: &OpenError) -> Failure {
 const FIRST_START: u64 = 16 << 20;
 
 /// Refuses a first start where there is no room for it, before anything is made that would be half a server.
-fn check_room(settings: &Settings) -> Result<(), Failure> {
+pub(crate) fn check_room(settings: &Settings) -> Result<(), Failure> {
     if settings.database.exists() {
         return Ok(());
     }
@@ -395,11 +395,15 @@ fn check_room(settings: &Settings) -> Result<(), Failure> {
     Err(Failure::new(text).hint(hint.to_owned()))
 }
 
-fn refused_dir(error: &DataDirError) -> Failure {
+pub(crate) fn refused_dir(error: &DataDirError) -> Failure {
     Failure::from_error(error).hint(error.hint())
 }
 
-fn refused_tls(error: &TlsError) -> Failure {
+pub(crate) fn refused_root(error: &RootError) -> Failure {
+    Failure::from_error(error).hint("check --root-dir, and who may use it".to_owned())
+}
+
+pub(crate) fn refused_tls(error: &TlsError) -> Failure {
     Failure::from_error(error).hint("check the certificate and key files, and who may read them".to_owned())
 }
 

@@ -83,19 +83,7 @@ impl DataDir {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io("make", given)(error)),
             _ => {}
         }
-        let path = fs::canonicalize(given).map_err(io("find", given))?;
-        let metadata = fs::metadata(&path).map_err(io("look at", &path))?;
-        if !metadata.is_dir() {
-            return Err(DataDirError::NotADirectory(path));
-        }
-        let ours = geteuid().as_raw();
-        if metadata.uid() != ours {
-            return Err(DataDirError::Owner { path, owner: metadata.uid(), ours });
-        }
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(DataDirError::Mode { path, mode });
-        }
+        let path = judged(given)?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -113,6 +101,16 @@ impl DataDir {
         let pid = format!("{}\n", std::process::id());
         lock.set_len(0).and_then(|()| lock.write_all(pid.as_bytes())).map_err(io("write", &lock_path))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Whether it could be opened, as far as that can be said without making or locking anything.
+    pub(crate) fn check(given: &Path) -> Result<(), DataDirError> {
+        // What is not there is made, where there is a directory to make it in.
+        match given.ancestors().find(|path| path.symlink_metadata().is_ok()) {
+            Some(path) if path == given => judged(given).map(drop),
+            Some(path) if !path.is_dir() => Err(DataDirError::NotADirectory(path.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Makes a directory in it, for us alone.
@@ -143,4 +141,26 @@ impl DataDir {
         text.and_then(|text| whole_file::replace(&path, &text, Readers::Owner))
             .map_err(|source| DataDirError::Io { action: "write", path, source })
     }
+}
+
+/// The absolute path of a directory that is ours alone.
+fn judged(given: &Path) -> Result<PathBuf, DataDirError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| DataDirError::Io { action, path, source }
+    };
+    let path = fs::canonicalize(given).map_err(io("find", given))?;
+    let metadata = fs::metadata(&path).map_err(io("look at", &path))?;
+    if !metadata.is_dir() {
+        return Err(DataDirError::NotADirectory(path));
+    }
+    let ours = geteuid().as_raw();
+    if metadata.uid() != ours {
+        return Err(DataDirError::Owner { path, owner: metadata.uid(), ours });
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(DataDirError::Mode { path, mode });
+    }
+    Ok(path)
 }

@@ -100,6 +100,15 @@ impl Pki {
         Ok(pki)
     }
 
+    /// Reads what [`Pki::open`] would read, and makes nothing.
+    pub(crate) fn check(dir: &Path) -> Result<(), PkiError> {
+        for name in [CURRENT, PREVIOUS, NEXT] {
+            Authority::read(&dir.join(name))?;
+        }
+        files::read_certificates(&dir.join(RETIRED))?;
+        ServerIdentity::read(&dir.join(SERVER)).map(drop)
+    }
+
     /// Does what is due now, and says whether anything has changed. Running it twice is harmless. While the clock is not trusted
     /// only the server's certificate changes, which the next look makes good again.
     pub fn tend(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, PkiError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_crypto::Random;
+use keystead_crypto::{Random, SystemRandom};
 use keystead_provider::Provider;
 use keystead_provider_cloudkms::CloudKmsProvider;
 use keystead_provider_local::{DiskError, KeyFile, LocalProvider, create};
@@ -34,6 +34,17 @@ pub(crate) fn open(settings: &Settings, path: &Path, random: &Arc<dyn Random>) -
     let provider = Arc::new(provider);
     let asked = Arc::clone(&provider);
     Ok(RootKey { provider: Box::new(provider), refused: Box::new(move || asked.refused()) })
+}
+
+/// Reads what [`open`] would read, and makes nothing.
+pub(crate) fn check(settings: &Settings, path: &Path) -> Result<(), Failure> {
+    let missing = |path: &Path| path.symlink_metadata().is_err();
+    // A first start makes it.
+    if settings.root_key.is_none() && missing(path) && missing(&settings.database) {
+        return Ok(());
+    }
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    open(settings, path, &random).map(drop)
 }
 
 /// Opens the key file. It is made only while there is no database, because with another root key a database cannot be

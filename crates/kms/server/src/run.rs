@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use crate::app::{App, Running};
+use crate::check::check;
 use crate::settings::{PartialSettings, Settings, schema};
 
 /// Descriptors besides connections: database, log, listeners, files that are read.
@@ -40,7 +41,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let check_only = args.check_config;
     let settings = args.settings()?;
     if check_only {
-        settings.check()?;
+        check(&settings)?;
         return print_result("the settings are good\n");
     }
     start_logs(settings.log_level, settings.log_format);

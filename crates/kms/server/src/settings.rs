@@ -242,16 +242,6 @@ impl PartialSettings {
     }
 }
 
-impl Settings {
-    /// What can be judged without making anything and beside a server that runs: the files that are named.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        self.tls.check().map_err(|error| {
-            Failure::from_error(&error)
-                .hint("check the certificate and key files, and who may read them".to_owned())
-        })
-    }
-}
-
 /// Where the database is unless a setting says otherwise.
 pub(crate) fn database_in(data_dir: &Path) -> PathBuf {
     data_dir.join("keystead.db")

@@ -212,13 +212,17 @@ impl ClientChain {
 }
 
 impl TlsSettings {
-    /// Reads what is named, and lets go of it again.
-    pub(crate) fn check(&self) -> Result<(), TlsError> {
-        if let Some(given) = &self.given {
+    /// Reads what is named, and lets go of it again. What is wrong with each.
+    pub(crate) fn check(&self) -> Vec<TlsError> {
+        let given = self.given.as_ref().map(|given| {
             let ((chain, _), (key, _)) = (read_chain(&given.certificate)?, read_key(&given.key)?);
-            self.config(None, chain, key).map(drop)?;
-        }
-        self.client_ca.as_deref().map(read_chain).transpose().map(drop)
+            self.config(None, chain, key).map(drop)
+        });
+        let client_ca = self.client_ca.as_deref().map(|path| {
+            let (authorities, _) = read_chain(path)?;
+            client_verifier(roots(&authorities)?).map(drop)
+        });
+        [given, client_ca].into_iter().flatten().filter_map(Result::err).collect()
     }
 
     fn load(&self, pki: &Pki) -> Result<Loaded, TlsError> {
@@ -241,17 +245,13 @@ impl TlsSettings {
             .and_then(|leaf| X509Certificate::from_der(leaf).ok())
             .and_then(|(_, leaf)| Timestamp::from_second(leaf.validity().not_after.timestamp()).ok())
             .ok_or_else(|| TlsError::Unusable("the certificate cannot be read".into()))?;
-        let mut roots = RootCertStore::empty();
         let mut authorities = pki.trusted();
         if let Some(path) = &self.client_ca {
             let (given, file) = read_chain(path)?;
             authorities.extend(given);
             files.push(file);
         }
-        for certificate in &authorities {
-            roots.add(certificate.clone()).map_err(|error| TlsError::Unusable(error.into()))?;
-        }
-        let verifier = client_verifier(roots)?;
+        let verifier = client_verifier(roots(&authorities)?)?;
         let config = Arc::new(self.config(verifier.clone(), chain, key)?);
         Ok(Loaded { config, authorities, generation: 0, verifier, not_after, files })
     }
@@ -281,6 +281,14 @@ impl TlsSettings {
     }
 }
 
+fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|error| TlsError::Unusable(error.into()))?;
+    }
+    Ok(roots)
+}
+
 fn client_verifier(roots: RootCertStore) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     if roots.is_empty() {
         return Ok(None);
@@ -294,7 +302,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, ReadFile), TlsError> {
+pub(crate) fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, ReadFile), TlsError> {
     let (text, file) = whole_file::read(path, Readers::Everybody, MAX_LEN)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());

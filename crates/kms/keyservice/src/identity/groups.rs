@@ -94,6 +94,11 @@ impl Known {
     }
 }
 
+/// Reads a file of groups and lets go of it again.
+pub fn check_groups(path: &Path) -> Result<(), GroupsError> {
+    read(path).map(drop)
+}
+
 /// The file, and what was seen of it last.
 struct File {
     path: PathBuf,

@@ -19,6 +19,23 @@ const SERVER_ID_LEN: usize = 8;
 /// Its file: hexadecimal digits and a line feed, and what an editor may have added is seen as damage.
 const MAX_SERVER_ID_LEN: usize = 64;
 
+/// Refuses what others can use. Links are not followed: whoever can change a link above can choose the root key.
+fn judge(path: &Path) -> Result<(), RootError> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| failed("read", path, error))?;
+    if !metadata.is_dir() {
+        return Err(RootError::NotADirectory(path.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(RootError::Mode { path: path.to_owned(), mode });
+    }
+    let ours = rustix::process::geteuid().as_raw();
+    if metadata.uid() != ours {
+        return Err(RootError::Owner { path: path.to_owned(), owner: metadata.uid(), ours });
+    }
+    Ok(())
+}
+
 /// An open root directory. One process has it.
 #[derive(Debug)]
 pub struct RootDirectory {
@@ -34,19 +51,7 @@ impl RootDirectory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("make", path, error)),
         }
-        // Links are not followed: whoever can change a link above can choose the root key.
-        let metadata = fs::symlink_metadata(path).map_err(|error| failed("read", path, error))?;
-        if !metadata.is_dir() {
-            return Err(RootError::NotADirectory(path.to_owned()));
-        }
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(RootError::Mode { path: path.to_owned(), mode });
-        }
-        let ours = rustix::process::geteuid().as_raw();
-        if metadata.uid() != ours {
-            return Err(RootError::Owner { path: path.to_owned(), owner: metadata.uid(), ours });
-        }
+        judge(path)?;
         let lock_path = path.join("lock");
         let lock =
             private_file::open_for_writing(&lock_path).map_err(|error| failed("open", &lock_path, error))?;
@@ -57,9 +62,23 @@ impl RootDirectory {
         }
     }
 
+    /// Whether it could be opened, as far as that can be said without making or locking anything.
+    pub fn check(path: &Path) -> Result<(), RootError> {
+        // A first start makes it.
+        if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
+        judge(path)
+    }
+
     /// Where the root key is when it is a key file.
     pub fn root_key_path(&self) -> PathBuf {
-        self.path.join("root-key")
+        Self::root_key_in(&self.path)
+    }
+
+    /// The same of a directory that is not open.
+    pub fn root_key_in(path: &Path) -> PathBuf {
+        path.join("root-key")
     }
 
     /// What signs heads of the audit log; its key is made when there is none.

@@ -51,6 +51,20 @@ impl Place {
         path
     }
 
+    /// What is in it, at any depth.
+    pub(crate) fn names(&self) -> Vec<PathBuf> {
+        let (mut folders, mut names) = (vec![self.0.path().to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("listed") {
+                let path = entry.expect("an entry").path();
+                folders.extend(path.is_dir().then(|| path.clone()));
+                names.push(path);
+            }
+        }
+        names.sort();
+        names
+    }
+
     /// Runs the binary here, with nothing of the test's environment but its clock.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.run_in(args, &[])

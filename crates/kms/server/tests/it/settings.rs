@@ -1,6 +1,7 @@
 //! Where a setting comes from, what a wrong one is told, and the checked-in schema.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use keystead_server::{DEFAULT_LISTEN, PartialSettings};
@@ -109,6 +110,88 @@ fn check_config_looks_at_files_and_makes_nothing() {
         assert!(ended.stderr.contains(name) && ended.stderr.contains("hint: "), "{ended:?}");
     }
     assert!(!place.path("a").exists());
+}
+
+/// Each fault of a file that is named, and nothing made; also beside a server that runs, with files that are good.
+#[tokio::test]
+async fn check_config_reads_what_a_start_would_read_and_says_each_fault() {
+    let place = Place::new();
+    for name in ["bad.pem", "groups.yaml", "file", "credentials"] {
+        place.write(name, "nothing of the kind");
+    }
+    let open_root = place.path("root");
+    fs::create_dir(&open_root).expect("made");
+    fs::set_permissions(&open_root, fs::Permissions::from_mode(0o755)).expect("set");
+    let config = "
+dataDir: file/data
+rootDir: root
+database: root
+groupsFile: groups.yaml
+backupDestinations: [backups, file]
+rootKey: {name: projects/p-one-two/locations/global/keyRings/r/cryptoKeys/k, credentialsFile: credentials}
+tls: {certificate: no.pem, key: no.pem, clientCa: bad.pem}
+audit:
+  exports:
+    - {name: copy, file: not-mounted/copy.jsonl}
+    - {name: local, syslog: \"unix:///no/socket\"}
+    - {name: one, otlp: {endpoint: \"https://c:1\", caFile: bad.pem}}
+    - {name: two, otlp: {endpoint: \"https://c:1\", tokenFile: no-token}}
+";
+    let config = place.write("server.yaml", config);
+    let before = place.names();
+    let ended = place.run(&["--config", config.to_str().expect("UTF-8"), "--check-config"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    for fault in [
+        "the data directory file is not a directory",
+        "no.pem does not exist",
+        "bad.pem: there is no certificate",
+        "root has mode 0755",
+        "credentials",
+        "the database root is not a regular file",
+        "groups.yaml: ",
+        "backups: No such file",
+        "file: not a directory",
+        "not-mounted: No such file",
+        "cannot read /no/socket: ",
+        "export `one`",
+        "cannot read no-token: ",
+    ] {
+        assert!(ended.stderr.contains(fault), "{fault:?} is not in\n{}", ended.stderr);
+    }
+    assert_eq!(
+        ended.stderr.lines().filter(|line| line.starts_with("error: ")).count(),
+        13,
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(place.names(), before, "nothing was made");
+
+    place.write("groups.yaml", "ops@example.com: [user:alice@example.com]\n");
+    fs::create_dir(place.path("backups")).expect("made");
+    let groups = place.path("groups.yaml");
+    let backups = place.path("backups");
+    let named = [
+        "--groups-file",
+        groups.to_str().expect("UTF-8"),
+        "--backup-destination",
+        backups.to_str().expect("UTF-8"),
+    ];
+    let server = place.start(&named).await;
+    let data = server.data.to_str().expect("UTF-8").to_owned();
+    let check = |place: &Place| place.run(&[&["--data-dir", &data, "--check-config"], &named[..]].concat());
+    let good = check(&place);
+    assert_eq!((good.code, good.stdout.as_str()), (Some(0), "the settings are good\n"), "{good:?}");
+    for (name, fault) in [("tls/authority.pem", "authority.pem: there is no"), ("root/root-key", "root-key")]
+    {
+        let path = server.data.join(name);
+        let kept = fs::read(&path).expect("read");
+        fs::write(&path, "nothing of the kind").expect("written");
+        let bad = check(&place);
+        assert!(bad.code == Some(1) && bad.stderr.contains(fault), "{bad:?}");
+        fs::write(&path, kept).expect("written");
+    }
+    assert_eq!(check(&place).code, Some(0));
+    assert_eq!(server.stop().await, 0);
 }
 
 #[test]
