@@ -61,7 +61,8 @@ pub(crate) fn run(args: &EnvArgs) -> Result<(), Failure> {
     refuse_control_characters(&endpoint, &token_file)?;
     let trust = endpoint.ca_file.as_deref().map(authorities::lines).transpose()?.unwrap_or_default();
     if endpoint.local_endpoint.is_none() {
-        warn_if_it_leads_elsewhere(&endpoint.endpoint, &endpoint.addresses);
+        // `eval` hides what is a comment.
+        leads_elsewhere(&endpoint.endpoint, &endpoint.addresses).iter().for_each(|warning| say(warning));
     }
     print_result(&script(&endpoint, address, &token_file, trust))
 }
@@ -109,24 +110,23 @@ fn reachable(listened: SocketAddr) -> SocketAddr {
 }
 
 /// With a given certificate only its own name will do, and that need not lead here from this host.
-fn warn_if_it_leads_elsewhere(url: &str, listened: &[SocketAddr]) {
+fn leads_elsewhere(url: &str, listened: &[SocketAddr]) -> Option<String> {
     let (host, port) = host_and_port(url);
-    let here = |ip: IpAddr| listened.iter().any(|it| it.ip() == ip || it.ip().is_unspecified());
+    let host = host.trim_matches(['[', ']']);
     let found: Vec<IpAddr> = (host, port.parse().unwrap_or(0))
         .to_socket_addrs()
         .map(|found| found.map(|it| it.ip()).collect())
         .unwrap_or_default();
-    if found.iter().copied().any(here) {
-        return;
+    let here = |ip: &IpAddr| listened.iter().any(|it| it.ip() == *ip || it.ip().is_unspecified());
+    if found.iter().any(here) {
+        return None;
     }
     let leads = match found.first() {
         Some(ip) => format!("leads to {ip} from this host, where the server does not listen"),
         None => "does not resolve on this host".to_owned(),
     };
-    if let Some(address) = listened.first().copied().map(reachable) {
-        // `eval` hides what is a comment.
-        say(&format!("warning: {host} {leads}; the line `{} {host}` in /etc/hosts mends that", address.ip()));
-    }
+    let address = listened.first().copied().map(reachable)?;
+    Some(format!("warning: {host} {leads}; the line `{} {host}` in /etc/hosts mends that", address.ip()))
 }
 
 fn script(
@@ -222,6 +222,15 @@ mod tests {
             let refused = refuse_control_characters(&endpoint, Path::new(token_file)).expect_err("refused");
             assert!(!refused.to_string().contains("\ntouch"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_told_and_an_address_of_the_server_is_not() {
+        let listened = [SocketAddr::from((Ipv6Addr::LOCALHOST, 9443))];
+        assert_eq!(leads_elsewhere("https://[::1]:9443", &listened), None);
+        let told = leads_elsewhere("https://[2001:db8::1]:9443", &listened).expect("a warning");
+        assert!(told.starts_with("warning: 2001:db8::1 leads to 2001:db8::1 "), "{told}");
+        assert!(leads_elsewhere("https://127.0.0.1:9443", &listened).is_some());
     }
 
     #[test]

@@ -335,7 +335,8 @@ fn certificate_names(settings: &Settings) -> Vec<String> {
 fn endpoint(host_name: Option<&String>, address: Option<SocketAddr>) -> String {
     let Some(address) = address else { return String::new() };
     let port = address.port();
-    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address.ip());
+    // `localhost` is 127.0.0.1 on some hosts and nothing else, so that a server of ::1 alone is not found by that name.
+    let local = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
     match host_name {
         Some(name) if name.contains(':') => format!("https://[{name}]:{port}"),
         Some(name) => format!("https://{name}:{port}"),

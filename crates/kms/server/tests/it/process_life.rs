@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use keystead_testkit::process::clock_environment;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -94,6 +97,33 @@ fn a_first_start_without_room_says_what_it_needs_and_leaves_nothing() {
     for part in ["20 MiB free", "/new/data", "needs 48: 32", "--audit-reserve"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+/// What it says of itself leads to it also where `localhost` is 127.0.0.1 alone, and the certificate is good for that.
+#[tokio::test]
+async fn a_server_of_an_ipv6_address_alone_is_found_by_it() {
+    let place = Place::new();
+    let server = place.start(&["--listen", "[::1]:0"]).await;
+    let own = format!("https://{}", server.address());
+    assert!(own.starts_with("https://[::1]:"), "{own}");
+    assert_eq!(server.endpoint["endpoint"], own);
+    assert_eq!(server.endpoint["localEndpoint"], own);
+    assert_eq!(server.text("/livez").await, "ok\n");
+    // The key file of an account names it too, and tokens for it count.
+    let admin = fs::read_to_string(server.data.join("admin-token")).expect("a token");
+    let post = async |path: &str, body: serde_json::Value| -> serde_json::Value {
+        let sent = server.client().post(server.url(path)).bearer_auth(admin.trim()).json(&body).send().await;
+        sent.expect("answered").error_for_status().expect("done").json().await.expect("JSON")
+    };
+    post("/v1/projects", json!({"projectId": "project-one", "name": "project-one"})).await;
+    let accounts = "/v1/projects/project-one/serviceAccounts";
+    let account = post(accounts, json!({"accountId": "account"})).await;
+    let email = account["email"].as_str().expect("an address");
+    let made = post(&format!("{accounts}/{email}/keys"), json!({})).await;
+    let file = BASE64.decode(made["privateKeyData"].as_str().expect("data")).expect("base64");
+    let file: serde_json::Value = serde_json::from_slice(&file).expect("JSON");
+    assert_eq!(file["token_uri"], format!("{own}/token"));
+    assert_eq!(server.stop().await, 0);
 }
 
 #[tokio::test]
