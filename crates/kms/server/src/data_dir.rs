@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use keystead_runtime::whole_file::{self, Readers};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use serde::Serialize;
 
 /// An open data directory. One process has it.
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    /// The directory itself, and its file `lock`.
+    _locks: [File; 2],
 }
 
 /// Why the directory cannot be used.
@@ -84,6 +86,13 @@ impl DataDir {
             _ => {}
         }
         let path = judged(given)?;
+        // A file can be removed and made anew, and then two servers would each have one.
+        let directory = File::open(&path).map_err(io("open", &path))?;
+        let taken = match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            // NFS locks no directories: there the file has to do.
+            Ok(()) | Err(Errno::BADF | Errno::NOLCK | Errno::NOTSUP) => false,
+            Err(_) => true,
+        };
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -93,14 +102,14 @@ impl DataDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(io("open", &lock_path))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if taken || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             let known = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
             return Err(DataDirError::InUse { path, pid: known.then(|| pid.trim().to_owned()) });
         }
         let pid = format!("{}\n", std::process::id());
         lock.set_len(0).and_then(|()| lock.write_all(pid.as_bytes())).map_err(io("write", &lock_path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, _locks: [directory, lock] })
     }
 
     /// Whether it could be opened, as far as that can be said without making or locking anything.

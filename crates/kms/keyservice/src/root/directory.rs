@@ -7,6 +7,7 @@ use keystead_audit::HeadSigner;
 use keystead_crypto::{Random, SecretBytes};
 use keystead_model::ErrorClass;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::private_file;
@@ -40,7 +41,8 @@ fn judge(path: &Path) -> Result<(), RootError> {
 #[derive(Debug)]
 pub struct RootDirectory {
     path: PathBuf,
-    _lock: File,
+    /// The directory itself, and its file `lock`.
+    _locks: [File; 2],
 }
 
 impl RootDirectory {
@@ -52,12 +54,18 @@ impl RootDirectory {
             Err(error) => return Err(failed("make", path, error)),
         }
         judge(path)?;
+        let directory = File::open(path).map_err(|error| failed("open", path, error))?;
+        // A file can be removed and made anew, and then two servers would each have one. NFS locks no directories: there the file
+        // has to do.
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(RootError::InUse(path.to_owned()));
+        }
         let lock_path = path.join("lock");
         let lock =
             private_file::open_for_writing(&lock_path).map_err(|error| failed("open", &lock_path, error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(RootError::InUse(path.to_owned())),
+            Ok(()) => Ok(Self { path: path.to_owned(), _locks: [directory, lock] }),
+            Err(Errno::WOULDBLOCK) => Err(RootError::InUse(path.to_owned())),
             Err(error) => Err(failed("lock", &lock_path, error.into())),
         }
     }

@@ -134,6 +134,17 @@ async fn two_servers_do_not_share_a_directory() {
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains(&format!("pid {}", server.process.pid())), "{second:?}");
     assert!(second.stderr.contains("hint: stop the other server"), "{second:?}");
+    // Whoever removes the files of the locks removes no lock: neither that of the directory nor that of the root directory.
+    for name in ["lock", "root/lock", "keystead.db.lock"] {
+        fs::remove_file(server.data.join(name)).expect(name);
+    }
+    let third = place.run(&["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    assert_eq!(third.code, Some(1), "{third:?}");
+    assert!(third.stderr.contains("another keystead-server runs with the data directory"), "{third:?}");
+    let fourth = ["--data-dir", "other", "--root-dir", "data/root", "--listen", "127.0.0.1:0"];
+    let fourth = place.run(&fourth);
+    assert_eq!(fourth.code, Some(1), "{fourth:?}");
+    assert!(fourth.stderr.contains("data/root") && fourth.stderr.contains("in use"), "{fourth:?}");
     assert_eq!(server.text("/livez").await, "ok\n");
     assert_eq!(server.stop().await, 0);
 }
