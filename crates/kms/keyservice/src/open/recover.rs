@@ -8,15 +8,24 @@ use crate::root::{Known, VersionEventKind};
 use crate::{KeyService, KmsError};
 
 impl KeyService {
-    /// Brings back versions that an older database lacks and a backup destination holds. A version that was destroyed stays
-    /// so. Answers which came back.
-    pub(crate) async fn recover_versions(&self, known: &Known) -> Result<Vec<KeptVersion>, KmsError> {
+    /// All versions that the backup destinations hold. Asked before anything is committed: a start that fails here is one that
+    /// the next start repeats.
+    pub(crate) async fn kept_versions(&self) -> Result<Vec<KeptVersion>, KmsError> {
         if self.ledger.destinations().is_empty() {
             return Ok(Vec::new());
         }
-        let kept = self.ledger.destinations().kept().await.map_err(|error| {
+        self.ledger.destinations().kept().await.map_err(|error| {
             KmsError::new(ErrorClass::Unavailable, format!("a backup destination cannot be read: {error}"))
-        })?;
+        })
+    }
+
+    /// Brings back those of the kept versions that an older database lacks. A version that was destroyed stays so. Answers which
+    /// came back.
+    pub(crate) async fn recover_versions(
+        &self,
+        kept: Vec<KeptVersion>,
+        known: &Known,
+    ) -> Result<Vec<KeptVersion>, KmsError> {
         let mut recovered = Vec::new();
         // The newest first: its copy of the key's record is the newest too.
         for kept in kept.into_iter().rev() {
