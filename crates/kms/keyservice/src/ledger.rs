@@ -1,6 +1,7 @@
 //! How a change happens: committed, known to all that is remembered, to the witness and to the audit log, as one unit that runs
 //! to its end whoever waits for it. Read [`Ledger::commit`].
 
+mod complete;
 mod deliver;
 mod destinations;
 mod kept_versions;

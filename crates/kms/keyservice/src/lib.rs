@@ -57,7 +57,7 @@ pub use records::usage::LastUse;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::Tick;
-pub use service::{AccountName, Clock, KeyService, Location, Settings, SystemClock, audit_clock};
+pub use service::{AccountName, Clock, KeyService, Location, Protection, Settings, SystemClock, audit_clock};
 
 #[cfg(test)]
 mod fresh_server;

@@ -10,12 +10,13 @@ use keystead_audit::{AuditError, AuditLog};
 use keystead_crypto::{Random, SecretBytes};
 use keystead_model::ErrorClass;
 use keystead_provider::{Provider, ProviderError};
-use keystead_store::{Revision, Store, StoreError};
+use keystead_store::{Batch, Revision, Store, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::identity::{Groups, GroupsError, IdentityState};
 use crate::key_material::Sealing;
 use crate::ledger::{Destinations, Ledger};
+use crate::records::{self, encode, record_name};
 use crate::remembered::{Feed, InStep, Remembered};
 use crate::root::{RootDirectory, RootError};
 use crate::service::MOST_SCANS;
@@ -57,8 +58,7 @@ impl KeyService {
     /// destroys again what was destroyed.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
         let groups = Groups::open(parts.settings.groups_file.clone())?;
-        let destinations =
-            Destinations::open(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
+        look_for_new(&parts).await?;
         let server = parts.root.server_id(parts.random.as_ref())?;
         let mut compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
@@ -80,6 +80,9 @@ impl KeyService {
                 .await?
             }
         };
+        let used = used_destinations(parts.store.as_ref()).await?;
+        let destinations = Destinations::open(&parts.settings.backup_destinations, &used, &store_key)
+            .map_err(OpenError::Destination)?;
         let identity = IdentityState::new(groups, &store_key)
             .map_err(|_| KmsError::new(ErrorClass::Bug, "keys cannot be derived from the store key"))?;
         let remembered = Arc::new(Remembered::new());
@@ -105,8 +108,46 @@ impl KeyService {
         if compared.standing != Standing::InStep {
             service.bring_witness_up(&compared.versions, compared.standing).await?;
         }
+        service.note_destinations(used).await?;
         Ok(Arc::new(service))
     }
+}
+
+impl KeyService {
+    /// From now on a destination that is empty is one that went away.
+    async fn note_destinations(&self, mut used: Vec<String>) -> Result<(), KmsError> {
+        let before = used.len();
+        for place in self.ledger.destinations().places() {
+            let name = place.directory().display().to_string();
+            if !used.contains(&name) {
+                used.push(name);
+            }
+        }
+        if used.len() > before {
+            let batch = Batch::default().put(record_name::DESTINATIONS, encode(&used)?);
+            self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
+        }
+        Ok(())
+    }
+}
+
+/// The directories that were destinations. None is ever forgotten: what was taken out of the settings may come back into them.
+async fn used_destinations(store: &dyn Store) -> Result<Vec<String>, KmsError> {
+    let stored = records::read(store, record_name::DESTINATIONS).await?;
+    Ok(stored.map(|it| it.value).unwrap_or_default())
+}
+
+/// Refuses a new destination that is not there, before a first start makes anything.
+async fn look_for_new(parts: &Parts) -> Result<(), OpenError> {
+    let used = used_destinations(parts.store.as_ref()).await?;
+    for directory in &parts.settings.backup_destinations {
+        let name = directory.display().to_string();
+        if !used.contains(&name) && !directory.is_dir() {
+            let text = format!("{name} is not a directory; make or mount it first");
+            return Err(OpenError::Destination(io::Error::new(io::ErrorKind::NotFound, text)));
+        }
+    }
+    Ok(())
 }
 
 /// Why the service does not open.

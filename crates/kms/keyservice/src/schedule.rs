@@ -3,6 +3,7 @@
 //! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done once, when
 //! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
+mod backup_destinations;
 mod ended_credentials;
 mod kept;
 

@@ -76,10 +76,28 @@ impl Clock for SystemClock {
     }
 }
 
+/// What backup destinations there are, and what is wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// How many are configured.
+    pub destinations: usize,
+    /// One sentence for each that is missing or refused, or that may lack a key version.
+    pub incomplete: Vec<String>,
+}
+
+impl Protection {
+    /// Whether a key version may be on this machine only until the next backup: no destination is certain to hold it.
+    pub fn is_none(&self) -> bool {
+        self.incomplete.len() >= self.destinations
+    }
+}
+
 impl KeyService {
-    /// Whether a new key version is on this machine only until the next backup: there is no destination.
-    pub fn is_unprotected(&self) -> bool {
-        self.ledger.destinations().is_empty()
+    /// How far key versions are on other machines too.
+    pub fn protection(&self) -> Protection {
+        let places = self.ledger.destinations().places();
+        let incomplete: Vec<_> = places.iter().filter_map(|place| place.problem()).collect();
+        Protection { destinations: places.len(), incomplete }
     }
 
     /// Why the groups file that is on the disk now is not the one in use, if it is not: a server that starts could not use it.

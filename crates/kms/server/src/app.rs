@@ -151,8 +151,8 @@ impl App {
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
-        metrics.unprotected(keyservice.is_unprotected());
         let last_alive = audit.last_alive();
+        let protected = Arc::clone(&keyservice);
         let health = Arc::new(Health::new(health::Parts {
             store,
             audit,
@@ -160,7 +160,7 @@ impl App {
             refused_root_key,
             refused: refused_files(&tls, &keyservice),
             metrics: Arc::clone(&metrics),
-            unprotected: keyservice.is_unprotected(),
+            protection: Box::new(move || protected.protection()),
         }));
         let tasks = Tasks::default();
         Ok(Self {
@@ -216,6 +216,11 @@ impl App {
         let fresh = tls.keep_fresh(clock, last_alive, Arc::clone(&metrics), stopping.clone());
         tasks.spawn("certificates", fresh);
         tasks.spawn("health", Arc::clone(&health).keep_looking(Arc::clone(&notify), stopping.clone()));
+        for destination in 0..keyservice.destinations() {
+            let stopping = stopping.clone();
+            let stopped = async move { stopping.cancelled().await };
+            tasks.spawn("backup destination", Arc::clone(&keyservice).keep_destination(destination, stopped));
+        }
         let stopped = async move { stopping.cancelled().await };
         tasks.spawn("schedule", keyservice.run_schedule(stopped));
         if let Some(admin) = admin {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use keystead_audit::{AuditLog, EventKind, LogState};
 use keystead_crypto::{Random, Secret32, SystemRandom};
+use keystead_keyservice::Protection;
 use keystead_model::ErrorClass;
 use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
@@ -28,6 +29,9 @@ const PROBE: &str = "meta/probe";
 /// Says why a file that is on the disk now is not the one in use, where that is so.
 pub(crate) type Refused = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// Asks how far key versions are on other machines too.
+pub(crate) type AskProtection = Box<dyn Fn() -> Protection + Send + Sync>;
+
 /// What the server looks at. Each file is read again while it runs, and the last good one stays in use when it turns bad.
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
@@ -38,8 +42,7 @@ pub(crate) struct Parts {
     /// Of the other files, by what is read from them.
     pub(crate) refused: Vec<(&'static str, Refused)>,
     pub(crate) metrics: Arc<Metrics>,
-    /// There is no backup destination.
-    pub(crate) unprotected: bool,
+    pub(crate) protection: AskProtection,
 }
 
 /// Knows what is wrong now.
@@ -125,9 +128,16 @@ impl Health {
                 "erasure pending: bytes of destroyed key material may still be in a file of the database";
             seen.warnings.push(text.to_owned());
         }
-        if self.parts.unprotected {
-            seen.warnings.push("unprotected: no backup destination is configured".to_owned());
+        let protection = (self.parts.protection)();
+        metrics.protection(&protection);
+        if protection.is_none() {
+            let text = match protection.destinations {
+                0 => "unprotected: no backup destination is configured",
+                _ => "unprotected: no backup destination is certain to hold every key version",
+            };
+            seen.warnings.push(text.to_owned());
         }
+        seen.warnings.extend(protection.incomplete.iter().map(|it| format!("backup destination: {it}")));
         metrics.ready(seen.failures.is_empty());
         self.seen.store(Arc::new(seen));
     }
@@ -264,7 +274,7 @@ mod tests {
             refused_root_key: Box::new(|| None),
             refused: Vec::new(),
             metrics,
-            unprotected: true,
+            protection: Box::new(Protection::default),
         });
 
         let Readiness { ready, text } = health.readiness();

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use keystead_keyservice::Protection;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,7 @@ pub struct Metrics {
     panics: Counter,
     dropped_log_lines: Counter,
     unprotected: Gauge,
+    destinations_incomplete: Gauge,
     erasure_pending: Gauge,
     database_writable: Gauge,
     database_displaced: Gauge,
@@ -92,6 +94,7 @@ impl Default for Metrics {
             panics: Counter::default(),
             dropped_log_lines: Counter::default(),
             unprotected: Gauge::default(),
+            destinations_incomplete: Gauge::default(),
             erasure_pending: Gauge::default(),
             database_writable: Gauge::default(),
             database_displaced: Gauge::default(),
@@ -133,8 +136,13 @@ impl Default for Metrics {
         );
         registry.register(
             "backup_unprotected",
-            "1 when there is no backup destination: losing the disk loses every key",
+            "1 when no backup destination is certain to hold every key version: losing the disk may lose keys",
             metrics.unprotected.clone(),
+        );
+        registry.register(
+            "backup_destinations_incomplete",
+            "Backup destinations that are missing or refused, or that may lack a key version",
+            metrics.destinations_incomplete.clone(),
         );
         registry.register(
             "erasure_pending",
@@ -176,9 +184,11 @@ impl Metrics {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whether there is no backup destination.
-    pub(crate) fn unprotected(&self, unprotected: bool) {
-        self.unprotected.set(i64::from(unprotected));
+    /// How far key versions are on other machines too.
+    pub(crate) fn protection(&self, protection: &Protection) {
+        self.unprotected.set(i64::from(protection.is_none()));
+        let incomplete = protection.incomplete.len();
+        self.destinations_incomplete.set(i64::try_from(incomplete).unwrap_or(i64::MAX));
     }
 
     /// Whether bytes of destroyed material may still be in a file.

@@ -1,21 +1,27 @@
+mod place;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystead_crypto::sha256;
+use keystead_crypto::{Secret32, hkdf_sha256, sha256};
 use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+pub(crate) use place::Place;
 
 use crate::KmsError;
 use crate::root::{VersionId, private_file};
+use place::{at, make};
 
 /// Longest file of a version, in bytes: a key with 64 long labels has 9 KiB.
 const MAX_FILE_LEN: usize = 64 * 1024;
+/// Of the marker of a place, in bytes: no two servers ever have the same.
+const IDENTITY_LEN: usize = 16;
 /// How long a place may take to note a new state: a file system that hangs must not hold up the emergency brake.
 const NOTE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -24,8 +30,11 @@ const NOTE_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// The digest of the material is in the name because two calls may make the same number at once: the one that commits
 /// removes what the other left.
+///
+/// A place is marked when it is first used, so that an empty directory, where a mount went away, is not taken for it. What a place
+/// has missed is written when it is back, see `complete.rs`.
 pub(crate) struct Destinations {
-    directories: Arc<[PathBuf]>,
+    places: Vec<Arc<Place>>,
     /// Whose turn it is to change files that are there: a slow note of a state must not bring back a version that was forgotten
     /// meanwhile, or a state that another has followed. Kept until the disk is done, whoever waits for it.
     turn: Arc<Mutex<()>>,
@@ -52,30 +61,35 @@ impl KeptVersion {
 }
 
 impl Destinations {
-    /// Makes the folder `versions` in each.
-    pub(crate) fn open(directories: &[PathBuf]) -> io::Result<Self> {
-        let directories: Arc<[PathBuf]> = directories.iter().map(|it| it.join("versions")).collect();
-        for directory in &*directories {
-            make(directory).map_err(at(directory))?;
-        }
-        Ok(Self { directories, turn: Arc::default() })
+    /// Marks each that was not used before. `used`: the directories that were.
+    pub(crate) fn open(directories: &[PathBuf], used: &[String], store_key: &Secret32) -> io::Result<Self> {
+        let identity = identity(store_key)?;
+        let open = |directory: &PathBuf| {
+            let used_before = used.contains(&directory.display().to_string());
+            Place::open(directory, &identity, used_before).map(Arc::new)
+        };
+        let places = directories.iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Self { places, turn: Arc::default() })
     }
 
     /// There are none: whatever is newer than the last backup is only on this machine.
     pub(crate) fn is_empty(&self) -> bool {
-        self.directories.is_empty()
+        self.places.is_empty()
+    }
+
+    pub(crate) fn places(&self) -> &[Arc<Place>] {
+        &self.places
     }
 
     /// Writes versions into every place, durably. One that cannot be reached makes no version.
     pub(crate) async fn keep(&self, versions: &[KeptVersion]) -> Result<(), KmsError> {
+        // A commit that makes no version goes on while a place is away.
+        if versions.is_empty() {
+            return Ok(());
+        }
         let versions = versions.to_vec();
         self.in_each(move |directory| {
-            for version in &versions {
-                let folder = folder(directory, version.id());
-                make(&folder)?;
-                private_file::replace(&folder.join(version.file_name()), &serde_json::to_vec_pretty(version)?)?;
-            }
-            Ok(())
+            versions.iter().try_for_each(|version| write(directory, version))
         })
         .await
         .map_err(|error| {
@@ -99,7 +113,7 @@ impl Destinations {
             return;
         }
         let noted = async {
-            let turn = Arc::clone(&self.turn).lock_owned().await;
+            let turn = self.turn().await;
             let note = move |directory: &Path| {
                 let _until_the_disk_is_done = &turn;
                 for (id, version) in &versions {
@@ -115,16 +129,28 @@ impl Destinations {
         let error = match tokio::time::timeout(NOTE_LIMIT, noted).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", NOTE_LIMIT.as_secs()),
+            Err(_) => {
+                let text = format!("no answer within {} s", NOTE_LIMIT.as_secs());
+                // Nobody knows which of them is slow.
+                let late = |place: &Arc<Place>| {
+                    place.failed(format!("{}: {text} to a new state", place.directory().display()))
+                };
+                self.places.iter().for_each(late);
+                text
+            }
         };
         tracing::error!(
             error,
-            "a backup destination does not know the new state of a key version, and would bring it back in the old one"
+            "a backup destination does not know the new state of a key version, and would bring it back in the old one; it is told \
+             when it answers"
         );
     }
 
     /// After a commit that somebody else's prevented: removes what was written for it.
     pub(crate) async fn withdraw(&self, versions: &[KeptVersion]) {
+        if versions.is_empty() {
+            return;
+        }
         let versions = versions.to_vec();
         let removed = self.in_each(move |directory| {
             versions.iter().try_for_each(|version| {
@@ -139,23 +165,21 @@ impl Destinations {
         self.remove(versions.iter().map(|id| (*id, None)).collect()).await;
     }
 
-    /// Everything that the places hold. A version of which they hold two is left out and logged: nobody can say which counts.
+    /// Whose turn it is ends when this is dropped.
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// Everything that the places hold, if all of them are there. A version of which they hold two is left out and logged: nobody can say which counts.
     pub(crate) async fn kept(&self) -> io::Result<Vec<KeptVersion>> {
-        let directories = Arc::clone(&self.directories);
+        let places = self.places.clone();
         on_disk(move || {
             let mut kept: BTreeMap<VersionId, Vec<KeptVersion>> = BTreeMap::new();
-            for directory in &*directories {
-                for folder in fs::read_dir(directory).map_err(at(directory))? {
-                    for file in fs::read_dir(folder?.path())? {
-                        let path = file?.path();
-                        if path.extension().is_none_or(|extension| extension != "json") {
-                            continue;
-                        }
-                        let version = read_version(&path)?;
-                        let same = kept.entry(version.id()).or_default();
-                        if same.iter().all(|it| it.material != version.material) {
-                            same.push(version);
-                        }
+            for version in places.iter().map(|place| place.with(everything)).collect::<io::Result<Vec<_>>>()? {
+                for version in version {
+                    let same = kept.entry(version.id()).or_default();
+                    if same.iter().all(|it| it.material != version.material) {
+                        same.push(version);
                     }
                 }
             }
@@ -174,39 +198,108 @@ impl Destinations {
 
     /// Removes all files of versions but the ones that are named.
     async fn remove(&self, versions: Vec<(VersionId, Option<String>)>) {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        if versions.is_empty() {
+            return;
+        }
+        let turn = self.turn().await;
         let removed = self.in_each(move |directory| {
             let _until_the_disk_is_done = &turn;
-            for (id, stays) in &versions {
-                let mut removed = false;
-                for path in files_of(directory, *id)? {
-                    if path.file_name().and_then(|it| it.to_str()) != stays.as_deref() {
-                        ignore_missing(fs::remove_file(path))?;
-                        removed = true;
-                    }
-                }
-                if removed {
-                    fs::File::open(folder(directory, *id))?.sync_all()?;
-                }
-            }
-            Ok(())
+            versions.iter().try_for_each(|(id, stays)| remove_others(directory, *id, stays.as_deref()))
         });
         log_leftover(removed.await);
     }
 
     /// Does something in every place, and answers with the first failure.
     async fn in_each(&self, work: impl Fn(&Path) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        let directories = Arc::clone(&self.directories);
-        if directories.is_empty() {
+        let places = self.places.clone();
+        if places.is_empty() {
             return Ok(());
         }
         on_disk(move || {
-            let each = directories.iter().map(|directory| work(directory).map_err(at(directory)));
             // All of them, also after a failure: the more places hold or forget it the better.
-            each.fold(Ok(()), Result::and)
+            places.iter().map(|place| place.with(&work)).fold(Ok(()), Result::and)
         })
         .await
     }
+}
+
+/// What marks the places of this server: the same for every machine that ever has its database, and no secret.
+fn identity(store_key: &Secret32) -> io::Result<String> {
+    let mut identity = [0; IDENTITY_LEN];
+    hkdf_sha256(store_key.expose(), b"", b"keystead backup destination 1", &mut identity)
+        .map_err(|_| io::Error::other("the identity of the server cannot be derived from its store key"))?;
+    Ok(hex::encode(identity))
+}
+
+/// What a folder `versions` holds.
+fn everything(versions: &Path) -> io::Result<Vec<KeptVersion>> {
+    let mut kept = Vec::new();
+    for folder in fs::read_dir(versions)? {
+        for file in fs::read_dir(folder?.path())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                kept.push(read_version(&path)?);
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// What a place should hold of one version.
+pub(super) enum Wanted {
+    Kept(Box<KeptVersion>),
+    Nothing(VersionId),
+}
+
+impl Wanted {
+    /// Whether a folder `versions` holds this and nothing else of the version.
+    pub(super) fn is_in(&self, versions: &Path) -> io::Result<bool> {
+        let (id, kept) = self.parts();
+        let files = files_of(versions, id)?;
+        let Some(kept) = kept else { return Ok(files.is_empty()) };
+        // The record of the key counts as of when the file was written. A file that cannot be read is written again.
+        let same = |path: &PathBuf| {
+            read_version(path).is_ok_and(|it| it.version == kept.version && it.material == kept.material)
+        };
+        Ok(files == [folder(versions, id).join(kept.file_name())] && files.iter().all(same))
+    }
+
+    /// Writes it, and removes whatever else is there of the version: what calls have left that were never answered.
+    pub(super) fn put_into(&self, versions: &Path) -> io::Result<()> {
+        let (id, kept) = self.parts();
+        if let Some(kept) = kept {
+            write(versions, kept)?;
+        }
+        remove_others(versions, id, kept.map(KeptVersion::file_name).as_deref())
+    }
+
+    fn parts(&self) -> (VersionId, Option<&KeptVersion>) {
+        match self {
+            Self::Kept(kept) => (kept.id(), Some(kept)),
+            Self::Nothing(id) => (*id, None),
+        }
+    }
+}
+
+fn write(versions: &Path, kept: &KeptVersion) -> io::Result<()> {
+    let folder = folder(versions, kept.id());
+    make(&folder)?;
+    private_file::replace(&folder.join(kept.file_name()), &serde_json::to_vec_pretty(kept)?)
+}
+
+/// Removes all files of a version but one.
+fn remove_others(versions: &Path, id: VersionId, stays: Option<&str>) -> io::Result<()> {
+    let mut removed = false;
+    for path in files_of(versions, id)? {
+        if path.file_name().and_then(|it| it.to_str()) != stays {
+            ignore_missing(fs::remove_file(path))?;
+            removed = true;
+        }
+    }
+    if removed {
+        fs::File::open(folder(versions, id))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn folder(directory: &Path, id: VersionId) -> PathBuf {
@@ -240,13 +333,6 @@ fn prefix(id: VersionId) -> String {
     format!("{:010}-", id.number.get())
 }
 
-fn make(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.and_then(|()| private_file::sync_directory_of(folder)),
-    }
-}
-
 fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -256,15 +342,13 @@ fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
 
 fn log_leftover(removed: io::Result<()>) {
     if let Err(error) = removed {
-        tracing::error!(%error, "a backup destination still holds a key version that it should not; delete it there");
+        tracing::error!(%error, "a backup destination still holds a key version that it should not, until it can be removed there");
     }
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
 /// Runs what waits for a disk where it holds up nobody.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -154,6 +154,9 @@ pub(crate) const OUTBOX: &str = "outbox/";
 /// The store key, wrapped by the root key.
 pub(crate) const STORE_KEY: &str = "meta/store-key";
 
+/// The directories that were backup destinations.
+pub(crate) const DESTINATIONS: &str = "meta/backup-destinations";
+
 /// When an older database was put back.
 pub(crate) const RESTORED: &str = "meta/restored";
 

@@ -18,10 +18,15 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 16] = [
+const SHOWN_BY: [(&str, &str, &str); 17] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
+    (
+        "KeysteadBackupIncomplete",
+        HERE,
+        "a_backup_destination_that_goes_away_shows_until_it_holds_everything_again",
+    ),
     ("KeysteadNotReady", HERE, "a_server_that_cannot_record_shows_that_it_refuses_and_is_not_ready"),
     ("KeysteadDatabaseNotWritable", HERE, "p8_a_database_that_cannot_be_written_is_told_until_it_can"),
     ("KeysteadDatabaseDisplaced", HERE, "p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed"),
@@ -218,6 +223,33 @@ async fn a_server_without_a_backup_destination_shows_it() {
     let destination = ["--backup-destination", backups.to_str().expect("UTF-8")];
     let server = KmsServer::start_with(Path::new(BINARY), &place.path("other"), &destination).await;
     shows(&server.expect("started"), "keystead_server_backup_unprotected", |it| it == 0.0).await;
+}
+
+/// `KeysteadBackupIncomplete`: an empty directory stands where a destination was, and then the destination is back.
+#[tokio::test]
+async fn a_backup_destination_that_goes_away_shows_until_it_holds_everything_again() {
+    let place = Place::new();
+    let (backups, away) = (place.path("backups"), place.path("away"));
+    std::fs::create_dir(&backups).expect("made");
+    let destination = ["--backup-destination", backups.to_str().expect("UTF-8")];
+    let server = KmsServer::start_with(Path::new(BINARY), &place.path("data"), &destination).await;
+    let server = server.expect("started");
+    let (incomplete, unprotected) =
+        ("keystead_server_backup_destinations_incomplete", "keystead_server_backup_unprotected");
+    shows(&server, incomplete, |it| it == 0.0).await;
+    shows(&server, unprotected, |it| it == 0.0).await;
+    std::fs::rename(&backups, &away).expect("moved");
+    std::fs::create_dir(&backups).expect("made");
+    shows(&server, incomplete, |it| it == 1.0).await;
+    shows(&server, unprotected, |it| it == 1.0).await;
+    let ready = server.http().get(format!("{}/readyz", server.endpoint())).send().await.expect("answered");
+    assert_eq!(ready.status(), 200);
+    let text = ready.text().await.expect("text");
+    assert!(text.contains(&format!("backup destination: {} has no file ", backups.display())), "{text}");
+    std::fs::remove_dir(&backups).expect("removed");
+    std::fs::rename(&away, &backups).expect("moved back");
+    shows(&server, incomplete, |it| it == 0.0).await;
+    shows(&server, unprotected, |it| it == 0.0).await;
 }
 
 /// `KeysteadNotReady` and `KeysteadAuditRefuses`: no file of the server may grow any more, and then it may again.

@@ -140,7 +140,6 @@ async fn a_version_newer_than_the_backup_comes_back_from_a_destination() {
     let settings =
         Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
     let server = FreshServer::with(settings).await;
-    assert!(!server.service.is_unprotected());
     server.ring("key-project").await;
     let key = create_key(&server, "key-1").await;
     let (_, path) = back_up(&server, destination.path()).await;
@@ -264,7 +263,7 @@ async fn a_backup_whose_caller_goes_away_is_recorded_and_known() {
 #[tokio::test]
 async fn who_may_not_make_backups_makes_none() {
     let server = FreshServer::new().await;
-    assert!(server.service.is_unprotected());
+    assert!(server.service.protection().is_none());
     let elsewhere = tempfile::tempdir().expect("a directory");
     let into = Arc::new(Folder { path: elsewhere.path().to_owned(), store: server.files.store() });
     let alice = server.somebody("user:alice@example.com").await;
@@ -307,6 +306,184 @@ async fn a_backup_that_is_put_back_beside_its_witness_is_a_rollback() {
     // Confirmed once, the loss is not told again.
     files.confirm_rollback = None;
     files.open(&clock).await.expect("opens");
+}
+
+/// The server anew, with these destinations.
+async fn reopen_with(server: FreshServer, destinations: &[&Path]) -> FreshServer {
+    let admin_token = server.admin_token.clone();
+    let (clock, mut files) = server.close();
+    files.settings.backup_destinations = destinations.iter().map(|it| it.to_path_buf()).collect();
+    let (service, _) = files.open(&clock).await.expect("opens");
+    FreshServer { clock, service, admin_token, files }
+}
+
+/// What is wrong with the only destination, after a look at it.
+async fn wrong(server: &FreshServer) -> Option<String> {
+    server.service.look_at_destination(0).await;
+    let protection = server.service.protection();
+    assert_eq!((protection.destinations, protection.is_none()), (1, !protection.incomplete.is_empty()));
+    protection.incomplete.into_iter().next()
+}
+
+fn version_name(key: &CryptoKeyName, number: u32) -> CryptoKeyVersionName {
+    format!("{key}/cryptoKeyVersions/{number}").parse().expect("a name")
+}
+
+#[tokio::test]
+async fn versions_older_than_a_destination_are_written_to_it_and_come_back() {
+    let server = FreshServer::new().await;
+    server.ring("key-project").await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (_, path) = back_up(&server, elsewhere.path()).await;
+    let key = create_key(&server, "key-1").await;
+    let old = encrypt(&server, &key, "old").await;
+    rotate(&server, &key).await;
+    let destroy = DestroyCryptoKeyVersion { name: version_name(&key, 2) };
+    server.run_as(&server.admin().await, destroy).await.expect("scheduled");
+
+    let destination = tempfile::tempdir().expect("a directory");
+    let server = reopen_with(server, &[destination.path()]).await;
+    assert!(server.service.protection().is_none(), "before it was compared");
+    assert_eq!(kept_files(destination.path()), Vec::<PathBuf>::new());
+    assert_eq!(wrong(&server).await, None);
+    assert_eq!(kept_files(destination.path()).len(), 2);
+
+    let token = server.admin_token.clone();
+    let (clock, files) = server.close();
+    let lost = Files::empty(files.settings.clone());
+    drop(RootDirectory::open(&lost.path("root")).expect("opens"));
+    fs::copy(files.path("root").join("root-key"), lost.path("root").join("root-key")).expect("copied");
+    SqliteStore::restore(&path, &lost.database()).expect("restored");
+    let (service, _) = lost.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token: token, files: lost };
+    assert_eq!(decrypt(&server, &key, &old).await.expect("opens"), "old");
+    let command = GetCryptoKeyVersion { name: version_name(&key, 2) };
+    let read = server.run_as(&server.admin().await, command).await.expect("read");
+    assert_eq!(read.state, VersionState::DestroyScheduled);
+}
+
+#[tokio::test]
+async fn an_empty_directory_in_place_of_a_destination_is_told_and_what_was_missed_is_written_when_it_is_back()
+{
+    let places = tempfile::tempdir().expect("a directory");
+    let (destination, away) = (places.path().join("destination"), places.path().join("away"));
+    fs::create_dir(&destination).expect("made");
+    let settings = Settings { backup_destinations: vec![destination.clone()], ..Settings::default() };
+    let mut server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    rotate(&server, &key).await;
+    rotate(&server, &key).await;
+    assert_eq!(wrong(&server).await, None);
+    assert_eq!(kept_files(&destination).len(), 3);
+
+    // The directory is not there, or an empty one is, or one in which somebody has made the folder.
+    fs::rename(&destination, &away).expect("moved");
+    for (directories, said) in [
+        (&[][..], "is not there"),
+        (&[""], "has no file keystead-destination"),
+        (&["versions"], "has no file"),
+    ] {
+        directories.iter().for_each(|it| fs::create_dir(destination.join(it)).expect("made"));
+        let told = wrong(&server).await.expect("told");
+        assert!(told.contains(said) && told.contains(destination.to_str().expect("text")), "{told}");
+        let command = CreateCryptoKeyVersion { key: key.clone() };
+        let refused =
+            server.run_as(&server.admin().await, command).await.expect_err("it would be unprotected");
+        assert_eq!(refused.class(), ErrorClass::Unavailable);
+        // A start goes on, takes it for no new destination, and leaves it empty.
+        server = server.reopen().await;
+        assert!(wrong(&server).await.expect("told").contains(said));
+    }
+    assert_eq!(kept_files(&destination), Vec::<PathBuf>::new());
+
+    // Meanwhile one version is disabled, and another one ends.
+    let admin = server.admin().await;
+    let disable = UpdateCryptoKeyVersion { name: version_name(&key, 2), enabled: false };
+    server.run_as(&admin, disable).await.expect("disabled");
+    let destroy = DestroyCryptoKeyVersion { name: version_name(&key, 1) };
+    server.run_as(&admin, destroy).await.expect("scheduled");
+    server.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(server.service.tick().await.destroyed, 1);
+
+    fs::remove_dir_all(&destination).expect("removed");
+    fs::rename(&away, &destination).expect("moved back");
+    assert_eq!(kept_files(&destination).len(), 3);
+    assert_eq!(wrong(&server).await, None);
+    let files = kept_files(&destination);
+    assert_eq!(files.len(), 2, "{files:?}");
+    let disabled = |it: &PathBuf| fs::read_to_string(it).expect("read").contains("\"DISABLED\"");
+    assert_eq!(files.iter().filter(|it| disabled(it)).count(), 1);
+    assert_eq!(rotate(&server, &key).await.get(), 4);
+}
+
+#[tokio::test]
+async fn a_destination_is_begun_anew_by_its_marker_and_another_servers_is_refused() {
+    let (destination, other) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let server = FreshServer::new().await;
+    server.ring("key-project").await;
+    create_key(&server, "key-1").await;
+    let server = reopen_with(server, &[destination.path()]).await;
+    assert_eq!(wrong(&server).await, None);
+
+    let marker = destination.path().join("keystead-destination");
+    let line = fs::read_to_string(&marker).expect("a marker");
+    fs::remove_dir_all(destination.path()).expect("removed");
+    fs::create_dir(destination.path()).expect("made");
+    let told = wrong(&server).await.expect("told");
+    assert!(told.contains(line.trim()), "it says what to write: {told}");
+    fs::write(&marker, &line).expect("written");
+    assert_eq!(wrong(&server).await, None);
+    assert_eq!(kept_files(destination.path()).len(), 1);
+
+    // Of another server: told while this one runs, and refused where it would be a new destination.
+    drop(
+        FreshServer::with(Settings {
+            backup_destinations: vec![other.path().to_owned()],
+            ..Settings::default()
+        })
+        .await,
+    );
+    fs::copy(other.path().join("keystead-destination"), &marker).expect("copied");
+    let server = server.reopen().await;
+    assert!(wrong(&server).await.expect("told").contains("belongs to another server"));
+    assert_eq!(kept_files(destination.path()).len(), 1);
+    let (clock, mut files) = server.close();
+    files.settings.backup_destinations = vec![other.path().to_owned()];
+    let refused = files.open(&clock).await.map(drop).expect_err("not ours");
+    assert!(matches!(refused, OpenError::Destination(_)), "{refused}");
+    files.settings.backup_destinations = vec![other.path().join("nowhere")];
+    let refused = files.open(&clock).await.map(drop).expect_err("not there");
+    assert!(refused.to_string().contains("make or mount it first"), "{refused}");
+}
+
+#[tokio::test]
+async fn nothing_is_restored_while_a_destination_that_was_used_is_away() {
+    let places = tempfile::tempdir().expect("a directory");
+    let (destination, away) = (places.path().join("destination"), places.path().join("away"));
+    fs::create_dir(&destination).expect("made");
+    let settings = Settings { backup_destinations: vec![destination.clone()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let (_, path) = back_up(&server, places.path()).await;
+    let key = create_key(&server, "key-1").await;
+    let late = encrypt(&server, &key, "late").await;
+    let token = server.admin_token.clone();
+    let (clock, files) = server.close();
+    let lost = Files::empty(files.settings.clone());
+    drop(RootDirectory::open(&lost.path("root")).expect("opens"));
+    fs::copy(files.path("root").join("root-key"), lost.path("root").join("root-key")).expect("copied");
+    SqliteStore::restore(&path, &lost.database()).expect("restored");
+    fs::rename(&destination, &away).expect("moved");
+    fs::create_dir(&destination).expect("made");
+    let refused = lost.open(&clock).await.map(drop).expect_err("its versions would be lost");
+    assert!(refused.to_string().contains("has no file keystead-destination"), "{refused}");
+    fs::remove_dir(&destination).expect("removed");
+    fs::rename(&away, &destination).expect("moved back");
+    let (service, _) = lost.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token: token, files: lost };
+    assert_eq!(decrypt(&server, &key, &late).await.expect("opens"), "late");
 }
 
 fn kept_files(destination: &Path) -> Vec<PathBuf> {

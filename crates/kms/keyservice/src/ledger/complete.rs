@@ -1,0 +1,108 @@
+//! What a backup destination lacks: versions that are older than it, and what it has missed while it was away.
+
+use std::io;
+use std::sync::Arc;
+
+use keystead_model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState};
+
+use super::destinations::{Place, Wanted, on_disk};
+use super::{KeptVersion, Ledger};
+use crate::KmsError;
+use crate::records::{self, Stored, decode, record_name};
+use crate::root::VersionId;
+
+/// Versions that are read at once: about 100 KiB.
+const PAGE: usize = 250;
+
+impl Ledger {
+    /// Looks whether a destination is still there, and if it may lack anything compares all versions with it and writes what it
+    /// should hold. One version at a time, so that a commit that needs its turn waits for one file at most.
+    pub(crate) async fn complete_destination(&self, place: &Arc<Place>) {
+        let (failures, problem) = (place.failures(), place.problem());
+        let compared = self.compare(place, problem.is_some()).await;
+        place.asks(false);
+        let destination = place.directory().display();
+        match compared {
+            Ok(written) => {
+                if place.complete(failures) && problem.is_some() {
+                    tracing::info!(%destination, written, "the backup destination holds every key version");
+                }
+            }
+            Err(error) => {
+                let text = error.message().to_owned();
+                if problem.as_ref() != Some(&text) {
+                    tracing::error!(%destination, error = text, "a backup destination may lack key versions");
+                }
+                place.failed(text);
+            }
+        }
+    }
+
+    /// Answers how many versions were written or removed.
+    async fn compare(&self, place: &Arc<Place>, everything: bool) -> Result<usize, KmsError> {
+        disk(place, |place| place.ready()).await?;
+        let (mut written, mut after) = (0, String::new());
+        if !everything {
+            return Ok(written);
+        }
+        loop {
+            let page = self.store.list(record_name::ALL_VERSIONS, &after, PAGE).await?;
+            for entry in &page {
+                let version: CryptoKeyVersion = decode(&entry.name, &entry.value)?;
+                written += usize::from(self.complete_version(place, &version.name).await?);
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after.clone_from(&last.name),
+                _ => return Ok(written),
+            }
+        }
+    }
+
+    async fn complete_version(
+        &self,
+        place: &Arc<Place>,
+        name: &CryptoKeyVersionName,
+    ) -> Result<bool, KmsError> {
+        let Some(wanted) = self.wanted(name).await? else { return Ok(false) };
+        if disk(place, move |place| place.with(|versions| wanted.is_in(versions))).await? {
+            return Ok(false);
+        }
+        let turn = self.destinations.turn().await;
+        // Read in its turn: a commit that changes the version from here on tells the place after this.
+        let Some(wanted) = self.wanted(name).await? else { return Ok(false) };
+        let put = move |place: &Place| {
+            let _until_the_disk_is_done = &turn;
+            place.with(|versions| wanted.put_into(versions))
+        };
+        disk(place, put).await?;
+        Ok(true)
+    }
+
+    /// What a destination should hold of a version now. Nothing is said of one whose records are not all there: nothing is
+    /// deleted because it was not found.
+    async fn wanted(&self, name: &CryptoKeyVersionName) -> Result<Option<Wanted>, KmsError> {
+        let store = self.store.as_ref();
+        let version = records::read::<CryptoKeyVersion>(store, &record_name::version(name)).await?;
+        let key = records::read::<CryptoKey>(store, &record_name::key(&name.key)).await?;
+        let (Some(Stored { value: version, .. }), Some(Stored { value: key, .. })) = (version, key) else {
+            return Ok(None);
+        };
+        if version.state == VersionState::Destroyed {
+            return Ok(Some(Wanted::Nothing(VersionId { uid: key.uid, number: name.version })));
+        }
+        let material = store.get(&record_name::material(name)).await?;
+        let kept = |material: Vec<u8>| KeptVersion { key, version, material: hex::encode(material) };
+        Ok(material.map(|entry| Wanted::Kept(Box::new(kept(entry.value)))))
+    }
+}
+
+/// Asks the disk of a place.
+async fn disk<T: Send + 'static>(
+    place: &Arc<Place>,
+    work: impl FnOnce(&Place) -> io::Result<T> + Send + 'static,
+) -> Result<T, KmsError> {
+    place.asks(true);
+    let asked = Arc::clone(place);
+    let answered = on_disk(move || work(&asked)).await;
+    answered.map_err(|error| KmsError::new(ErrorClass::Unavailable, error.to_string()))
+}
