@@ -122,6 +122,21 @@ impl AuditLog {
         self.shared.refusals.count(source, time, reason);
     }
 
+    /// Counts a call of a known caller to whom nothing was granted, if he had enough of them recorded in full in this minute.
+    /// Otherwise answers false, and the call is to be recorded by itself. `reason` and `method` are of few names.
+    #[must_use]
+    pub fn count_repeated(
+        &self,
+        principal: &str,
+        time: Timestamp,
+        reason: &'static str,
+        method: &'static str,
+    ) -> bool {
+        let counted = self.shared.refusals.count_repeated(principal, time, reason, method);
+        self.shared.metrics.refusals.inc_by(u64::from(counted));
+        counted
+    }
+
     /// Adds the log's metrics, and those of key destruction, to a registry that adds no prefix of its own.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);

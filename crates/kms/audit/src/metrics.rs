@@ -85,7 +85,7 @@ impl Metrics {
         );
         registry.register(
             "audit_refusals",
-            "Calls of unknown callers, and malformed ones of known callers",
+            "Calls that are only counted: of unknown callers, malformed ones, and many of one caller without a permission",
             self.refusals.clone(),
         );
         registry.register("audit_sync_seconds", "One write and sync of the audit log", self.sync.clone());

@@ -1,12 +1,12 @@
 //! Calls that are counted and not recorded one by one, so that a flood of them is a few records and not a full disk: those of
-//! callers that nobody knows, and malformed ones.
+//! callers that nobody knows, malformed ones, and those of a known caller to whom nothing is granted, past the first of a minute.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::entry;
 
@@ -14,6 +14,9 @@ use crate::entry;
 const MOST_SOURCES: usize = 1024;
 /// Longest name of a principal that is told apart, in bytes.
 const MAX_PRINCIPAL: usize = 320;
+/// Calls without a permission that one principal has recorded in full in a minute: enough to see what somebody tries, and at most
+/// 130 MiB a day of records of 1.5 KiB.
+const RECORDED_IN_FULL: u32 = 60;
 /// Minutes that are kept when they cannot be written; later refusals are added to the last one.
 const MOST_MINUTES: usize = 60;
 const MINUTE: i64 = 60;
@@ -29,17 +32,72 @@ pub enum RefusedCaller {
 
 /// Seconds of the minute's start, and the source; none: all those that were too many.
 type Key = (i64, Option<RefusedCaller>);
-type Counts = BTreeMap<&'static str, u64>;
+type Counts = BTreeMap<Reason, u64>;
+
+type Minutes = BTreeMap<i64, HashMap<Option<RefusedCaller>, Counts>>;
+
+/// What is counted together: a reason, and the method where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reason {
+    reason: &'static str,
+    method: Option<&'static str>,
+}
+
+/// Such as `no_credential`, or `denied Encrypt`.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.method {
+            Some(method) => serializer.collect_str(&format_args!("{} {method}", self.reason)),
+            None => serializer.serialize_str(self.reason),
+        }
+    }
+}
 
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeMap<i64, HashMap<Option<RefusedCaller>, Counts>>>);
+pub(crate) struct Refusals {
+    counted: Mutex<Minutes>,
+    recorded: Mutex<Recorded>,
+}
+
+/// How many calls without a permission are recorded in full, by principal, in the newest minute.
+#[derive(Default)]
+struct Recorded {
+    minute: i64,
+    calls: HashMap<Option<RefusedCaller>, u32>,
+}
 
 impl Refusals {
     pub(crate) fn count(&self, source: RefusedCaller, time: Timestamp, reason: &'static str) {
-        let minute = time.as_second().div_euclid(MINUTE) * MINUTE;
-        let short =
-            |it: &RefusedCaller| !matches!(it, RefusedCaller::Principal(name) if name.len() > MAX_PRINCIPAL);
-        self.add((minute, Some(source).filter(short)), reason, 1);
+        self.add((minute(time), short(source)), Reason { reason, method: None }, 1);
+    }
+
+    /// Counts a call without a permission, unless it is among the first of its principal in this minute. Those are recorded in
+    /// full.
+    pub(crate) fn count_repeated(
+        &self,
+        principal: &str,
+        time: Timestamp,
+        reason: &'static str,
+        method: &'static str,
+    ) -> bool {
+        let (minute, source) = (minute(time), short(RefusedCaller::Principal(principal.to_owned())));
+        let is_repeated = self.is_repeated(source.clone(), minute);
+        if is_repeated {
+            self.add((minute, source), Reason { reason, method: Some(method) }, 1);
+        }
+        is_repeated
+    }
+
+    fn is_repeated(&self, source: Option<RefusedCaller>, minute: i64) -> bool {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        // A call that began just before the minute ended must not begin that minute anew.
+        if minute != recorded.minute && minute != recorded.minute - MINUTE {
+            *recorded = Recorded { minute, calls: HashMap::new() };
+        }
+        let known = recorded.calls.len() < MOST_SOURCES || recorded.calls.contains_key(&source);
+        let calls = recorded.calls.entry(source.filter(|_| known)).or_default();
+        *calls = calls.saturating_add(1);
+        *calls > RECORDED_IN_FULL
     }
 
     /// Counts of all minutes that are over, or of all, with the content of their records.
@@ -47,7 +105,7 @@ impl Refusals {
         let mut minutes = self.lock();
         let over = match now {
             Some(now) => {
-                let rest = minutes.split_off(&(now.as_second().div_euclid(MINUTE) * MINUTE));
+                let rest = minutes.split_off(&minute(now));
                 std::mem::replace(&mut *minutes, rest)
             }
             None => std::mem::take(&mut *minutes),
@@ -68,7 +126,7 @@ impl Refusals {
         }
     }
 
-    fn add(&self, (minute, source): Key, reason: &'static str, count: u64) {
+    fn add(&self, (minute, source): Key, reason: Reason, count: u64) {
         let mut minutes = self.lock();
         let minute = match minutes.last_key_value() {
             Some((last, _)) if minutes.len() >= MOST_MINUTES && !minutes.contains_key(&minute) => *last,
@@ -81,9 +139,20 @@ impl Refusals {
     }
 
     /// Nothing panics while it is held, so a poisoned lock has good content.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Option<RefusedCaller>, Counts>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Minutes> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Seconds of the start of its minute.
+fn minute(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(MINUTE) * MINUTE
+}
+
+/// A source that is told apart; none: its name is too long.
+fn short(source: RefusedCaller) -> Option<RefusedCaller> {
+    let long = matches!(&source, RefusedCaller::Principal(name) if name.len() > MAX_PRINCIPAL);
+    (!long).then_some(source)
 }
 
 /// One record's content.
@@ -127,6 +196,34 @@ mod tests {
         RefusedCaller::Address(n.to_be_bytes().into())
     }
 
+    fn reason(reason: &'static str) -> Reason {
+        Reason { reason, method: None }
+    }
+
+    #[test]
+    fn the_first_calls_of_a_principal_in_a_minute_are_not_counted() {
+        let refusals = Refusals::default();
+        let repeated =
+            |principal: &str, second| refusals.count_repeated(principal, at(second), "denied", "Encrypt");
+        let first = |principal: &str, second| (0..200).filter(|_| !repeated(principal, second)).count();
+        assert_eq!(first("ann", 0), 60);
+        assert_eq!(first("bob", 59), 60, "each for himself");
+        assert_eq!(first("ann", 59), 0);
+        assert_eq!(first("ann", 60), 60, "in the next minute anew");
+        assert_eq!(first("ann", 59), 0, "a slow call does not begin its minute anew");
+        assert_eq!(first("ann", 61), 0);
+        assert_eq!(first("ann", -3600), 60, "a clock that went back does not silence the records");
+        let denied = Reason { reason: "denied", method: Some("Encrypt") };
+        let counted = refusals.take(None).iter().map(|(_, counts)| counts[&denied]).sum::<u64>();
+        assert_eq!(counted, 7 * 200 - 4 * 60);
+
+        // A flood of principals is as bounded as one of addresses.
+        let recorded = (0..100_000).filter(|it| !repeated(&format!("{it}@example.com"), 7200)).count();
+        assert_eq!(recorded, MOST_SOURCES + 60);
+        let long = "x".repeat(MAX_PRINCIPAL + 1);
+        assert!(repeated(&long, 7200), "one of the others");
+    }
+
     #[test]
     fn counts_are_by_source_and_minute_and_come_when_the_minute_is_over() {
         let refusals = Refusals::default();
@@ -139,8 +236,8 @@ mod tests {
         let mut taken = refusals.take(Some(at(60)));
         taken.sort();
         let expected = [
-            ((0, Some(source(1))), Counts::from([("expired", 1), ("none", 2)])),
-            ((0, Some(source(2))), Counts::from([("none", 1)])),
+            ((0, Some(source(1))), Counts::from([(reason("expired"), 1), (reason("none"), 2)])),
+            ((0, Some(source(2))), Counts::from([(reason("none"), 1)])),
         ];
         assert_eq!(taken, expected);
         refusals.put_back(taken);
@@ -148,7 +245,7 @@ mod tests {
         let mut taken = refusals.take(None);
         taken.sort();
         assert_eq!(taken.len(), 3);
-        assert_eq!(taken[1], ((0, Some(source(2))), Counts::from([("none", 2)])));
+        assert_eq!(taken[1], ((0, Some(source(2))), Counts::from([(reason("none"), 2)])));
     }
 
     #[test]
@@ -159,12 +256,12 @@ mod tests {
         }
         let taken = refusals.take(None);
         assert_eq!(taken.len(), MOST_SOURCES + 1);
-        assert_eq!(taken.iter().map(|(_, counts)| counts["none"]).sum::<u64>(), 100_000);
+        assert_eq!(taken.iter().map(|(_, counts)| counts[&reason("none")]).sum::<u64>(), 100_000);
         for minute in 0..1000 {
             refusals.count(source(1), at(minute * 60), "none");
         }
         let taken = refusals.take(None);
         assert_eq!(taken.len(), MOST_MINUTES);
-        assert_eq!(taken.iter().map(|(_, counts)| counts["none"]).sum::<u64>(), 1000);
+        assert_eq!(taken.iter().map(|(_, counts)| counts[&reason("none")]).sum::<u64>(), 1000);
     }
 }

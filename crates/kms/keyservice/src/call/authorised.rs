@@ -21,6 +21,8 @@ pub(crate) struct Outcome {
     pub(crate) response: SafeFields,
     /// The schedule looked and changed nothing, which is no call of anybody.
     pub(crate) unrecorded: bool,
+    /// A credential was given out, which has a record however many there are.
+    pub(crate) issued: bool,
     /// The resource that the record is about, where that is not the target.
     pub(crate) resource: Option<Cow<'static, str>>,
     /// A step towards the end of a version, which is counted.

@@ -4,7 +4,7 @@ use keystead_store::{Batch, Expect, Revision};
 
 use super::{Outcome, audit_event};
 use crate::ledger::{Fate, Uncommitted};
-use crate::{Authorised, Call, KeyService, KmsError, Method, Operation};
+use crate::{Authorised, Call, KeyService, KmsError, Method, MethodKind, Operation};
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else has succeeded.
 const MAX_ATTEMPTS: usize = 128;
@@ -38,8 +38,11 @@ impl KeyService {
         };
         // What has happened has its record, whatever came after.
         if !(outcome.committed || outcome.unrecorded && result.is_ok()) {
-            let event = audit_event::of(call, &command, &outcome, result.as_ref().err());
-            self.audit.append(&event).await?;
+            let failure = result.as_ref().err();
+            let unpermitted = unpermitted(command.method(), &outcome, failure);
+            if unpermitted.is_none_or(|reason| !self.count_repeated(call, command.method(), reason)) {
+                self.audit.append(&audit_event::of(call, &command, &outcome, failure)).await?;
+            }
         }
         result
     }
@@ -52,8 +55,17 @@ impl KeyService {
         resource: &str,
         error: &KmsError,
     ) -> Result<(), KmsError> {
-        self.audit.append(&audit_event::refused(call, method, resource, error)).await?;
+        if !self.count_repeated(call, method, "refused") {
+            self.audit.append(&audit_event::refused(call, method, resource, error)).await?;
+        }
         Ok(())
+    }
+
+    /// Whether a call without a permission is only counted, because its caller had many in this minute: whoever may do nothing
+    /// must not be able to fill the disk with records of it.
+    fn count_repeated(&self, call: &Call, method: Method, reason: &'static str) -> bool {
+        let principal = call.caller.principal.email();
+        self.audit.count_repeated(principal, call.time, reason, method.name)
     }
 
     /// Counts a request of a known caller that could not be read. It has no record of its own, because nothing of it is known.
@@ -84,6 +96,19 @@ impl<O: Operation> Authorised<'_, O> {
                 Err(error)
             }
         }
+    }
+}
+
+/// Why a call counts as one for which its caller needs no permission; none: somebody has granted it, or it must have its record.
+fn unpermitted(method: Method, outcome: &Outcome, failure: Option<&KmsError>) -> Option<&'static str> {
+    match failure {
+        _ if method.kind == MethodKind::System => None,
+        Some(error) if error.class() == ErrorClass::Denied => Some("denied"),
+        _ if outcome.granted == Some(true) || outcome.issued => None,
+        Some(_) => Some("failed"),
+        // What everybody may ask, such as TestIamPermissions.
+        None if method.kind == MethodKind::AdminRead => Some("asked"),
+        None => None,
     }
 }
 

@@ -1,11 +1,11 @@
 use keystead_model::{Binding, Condition, ErrorClass, Policy, Principal};
 use keystead_store::Batch;
 
-use crate::Resource;
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
 use crate::records::record_name;
 use crate::testbed::{Testbed, key_name, ring};
+use crate::{KmsError, Method, MethodKind, Resource};
 
 const ROLE: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 const MEMBER: &str = "serviceAccount:service-123@container-engine-robot.iam.gserviceaccount.com";
@@ -29,6 +29,49 @@ async fn c5_a_grant_counts_for_the_next_call_and_its_removal_too() {
     set(&bed, Policy::default(), None).await.unwrap();
     let denied = bed.service.run(&bed.call_of(MEMBER), encrypt()).await.err().unwrap();
     assert_eq!(denied.class(), ErrorClass::Denied);
+}
+
+#[tokio::test]
+async fn a_flood_of_calls_without_a_permission_is_a_few_records_and_the_right_counts() {
+    const CALLS: usize = 10_000;
+    let server = FreshServer::new().await;
+    let ring = server.ring("key-project").await;
+    let alice = server.somebody("user:alice@example.com").await;
+    let before = server.audit_text().len();
+    for _ in 0..CALLS {
+        let denied = server.run_as(&alice, GetKeyRing { name: ring.clone() }).await.err().unwrap();
+        assert_eq!(denied.class(), ErrorClass::Denied);
+    }
+    let asked = || TestIamPermissions { resource: Resource::KeyRing(ring.clone()), permissions: Vec::new() };
+    server.run_as(&alice, asked()).await.expect("whoever is known may ask");
+    let method = Method::kms("GetKeyRing", MethodKind::AdminRead);
+    let refused =
+        server.service.record_refused(&alice, method, "no name", &KmsError::invalid("no name")).await;
+    refused.expect("counted");
+    // Others are recorded as ever, and what is granted is, however often it comes.
+    let bob = server.somebody("user:bob@example.com").await;
+    server.run_as(&bob, GetKeyRing { name: ring.clone() }).await.err().unwrap();
+    let admin = server.admin().await;
+    for _ in 0..100 {
+        server.run_as(&admin, GetKeyRing { name: ring.clone() }).await.expect("granted");
+    }
+    let (_, files) = server.close();
+    let text = files.audit_text();
+    let records = |principal: &str| {
+        let call = |line: &&str| line.contains("\"methodName\":\"GetKeyRing\"") && line.contains(principal);
+        text.lines().filter(call).count()
+    };
+    assert_eq!((records("alice@example.com"), records("bob@example.com")), (60, 1));
+    let granted = text.lines().filter(|it| it.contains("GetKeyRing") && it.contains("\"granted\":true"));
+    assert_eq!(granted.count(), 100);
+    assert!(text.len() - before < 400 * 1024, "{}", text.len() - before);
+    let counted: Vec<&str> = text.lines().filter(|it| it.contains("keystead.audit.Refusals")).collect();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+    let counts = format!(
+        "\"counts\":{{\"asked TestIamPermissions\":1,\"denied GetKeyRing\":{},\"refused GetKeyRing\":1}}",
+        CALLS - 60
+    );
+    assert!(counted[0].contains("alice@example.com") && counted[0].contains(&counts), "{counted:?}");
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ impl Operation for ExchangeToken {
                 ));
             }
             let issued = service.identity.access_tokens.issue(&signed.claims.iss, &signed.key_id, now);
+            authorised.outcome().issued = true;
             return Ok(answer(Some(issued.ok_or_else(failed)?), None));
         };
         if !is_audience(audience) {
@@ -136,6 +137,7 @@ impl Operation for ExchangeToken {
             "exp": now.as_second() + LIFE_S,
         });
         let id_token = service.identity.id_tokens.sign(&claims).ok_or_else(failed)?;
+        authorised.outcome().issued = true;
         Ok(answer(None, Some(id_token)))
     }
 }

@@ -132,3 +132,20 @@ async fn refusals_are_those_of_oauth() {
         assert_eq!((refused.error, refused.http_status), (error, 400), "{assertion}");
     }
 }
+
+#[tokio::test]
+async fn each_token_that_is_given_out_has_its_record() {
+    let server = FreshServer::new().await;
+    let file = server.key_file("key-project", "backup-job").await;
+    for _ in 0..70 {
+        access_token(&server, &file).await;
+        let answer = exchange(&server, &grant(&file, "target_audience", "https://example.com")).await;
+        answer.expect("exchanged");
+    }
+    // What fails is counted past the first ones.
+    for _ in 0..70 {
+        exchange(&server, &grant(&file, "scope", "none")).await.map(drop).expect_err("no scope");
+    }
+    let recorded = server.audit_text().matches("\"methodName\":\"ExchangeToken\"").count();
+    assert_eq!(recorded, 2 * 70 + 60);
+}
