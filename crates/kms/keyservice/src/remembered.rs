@@ -10,6 +10,8 @@ mod feed;
 mod in_step;
 mod last_uses;
 
+use std::collections::BTreeMap;
+
 use keystead_model::{CryptoKey, ProjectId};
 
 pub(crate) use agenda::{Agenda, Due};
@@ -27,16 +29,26 @@ use crate::records::service_api::ServiceState;
 use crate::records::token::StoredToken;
 use crate::{Project, ServiceAccount, ServiceAccountKey};
 
-/// Keys in memory, of about 500 bytes each.
-const CACHED_KEYS: usize = 100_000;
+/// Keys in memory, in bytes: 100,000 of 600 bytes, or 6,000 with 64 long labels.
+const CACHED_KEY_BYTES: usize = 60 << 20;
+/// A key without its labels.
+const KEY_LEN: usize = 600;
 /// Versions in memory, of about 600 bytes each.
 const CACHED_VERSIONS: usize = 100_000;
-/// Policies in memory; most are small. As many names of resources that have none, of about 400 bytes each.
-const CACHED_POLICIES: usize = 100_000;
+/// Policies in memory, in bytes: 80,000 with one or two members, or 180 with 1,500.
+const CACHED_POLICY_BYTES: usize = 128 << 20;
+/// Names of resources that have no policy, of about 400 bytes each.
+const CACHED_UNSET_POLICIES: usize = 100_000;
 /// Switches of APIs, a few for each project.
 const CACHED_SERVICES: usize = 10_000;
-/// Records of identities and projects of one kind: a token takes about 300 bytes, a key about 700.
+/// Records of identities of one kind, and numbers of projects: a token takes about 300 bytes, a key about 700.
 const CACHED_IDENTITIES: usize = 10_000;
+/// Projects in memory, in bytes: 20,000 of 400 bytes, or 900 with 64 long labels.
+const CACHED_PROJECT_BYTES: usize = 8 << 20;
+/// A project without its labels.
+const PROJECT_LEN: usize = 400;
+/// What one label takes besides its two texts.
+const LABEL_LEN: usize = 64;
 
 /// All that is derived from records. What is not stored is never cached.
 pub(crate) struct Remembered {
@@ -68,16 +80,16 @@ pub(crate) struct Changed {
 impl Remembered {
     pub(crate) fn new() -> Self {
         Self {
-            keys: Cache::new(CACHED_KEYS),
+            keys: Cache::of_bytes(CACHED_KEY_BYTES, |it| KEY_LEN + labels_size(&it.labels)),
             versions: Cache::new(CACHED_VERSIONS),
-            policies: Cache::new(CACHED_POLICIES),
-            unset_policies: Cache::new(CACHED_POLICIES),
+            policies: Cache::of_bytes(CACHED_POLICY_BYTES, StoredPolicy::size),
+            unset_policies: Cache::new(CACHED_UNSET_POLICIES),
             services: Cache::new(CACHED_SERVICES),
             tokens: Cache::new(CACHED_IDENTITIES),
             certificates: Cache::new(CACHED_IDENTITIES),
             accounts: Cache::new(CACHED_IDENTITIES),
             account_keys: Cache::new(CACHED_IDENTITIES),
-            projects: Cache::new(CACHED_IDENTITIES),
+            projects: Cache::of_bytes(CACHED_PROJECT_BYTES, |it| PROJECT_LEN + labels_size(&it.labels)),
             project_numbers: Cache::new(CACHED_IDENTITIES),
             agenda: Agenda::default(),
             last_uses: LastUses::default(),
@@ -120,4 +132,9 @@ impl Remembered {
         visit(&self.projects);
         visit(&self.project_numbers);
     }
+}
+
+/// What labels take, in bytes.
+fn labels_size(labels: &BTreeMap<String, String>) -> usize {
+    labels.iter().map(|(name, value)| LABEL_LEN + name.len() + value.len()).sum()
 }

@@ -5,6 +5,14 @@ use keystead_store::{Revision, Store};
 use super::{decode, record_name};
 use crate::KmsError;
 
+/// What a policy takes without its bindings, with its name, in bytes; and what a binding takes without its texts.
+const EMPTY_LEN: usize = 600;
+const BINDING_LEN: usize = 128;
+/// What a member takes besides its name, which is there as text and as principal: two strings, an entry of a table, two lists.
+const MEMBER_LEN: usize = 400;
+/// A condition takes this for each byte of its expression: a sign of one byte is a node of a tree.
+const NODE_LEN: usize = 40;
+
 /// A policy, ready to decide; none was set: an empty one of revision 0.
 pub(crate) struct StoredPolicy {
     pub(crate) policy: Policy,
@@ -30,6 +38,19 @@ impl StoredPolicy {
             tracing::warn!(record, ignored, "a part of a policy is not understood and grants nothing");
         }
         Ok(Self { policy, compiled, revision })
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let bindings = self.policy.bindings.iter().map(|binding| {
+            let members = binding.members.iter().map(|member| MEMBER_LEN + 2 * member.len()).sum::<usize>();
+            let condition = binding
+                .condition
+                .as_ref()
+                .map_or(0, |it| it.title.len() + it.description.len() + NODE_LEN * it.expression.len());
+            BINDING_LEN + binding.role.len() + members + condition
+        });
+        EMPTY_LEN + bindings.sum::<usize>()
     }
 
     pub(crate) fn is_set(&self) -> bool {

@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 ///
 /// Bounded: a full cache is emptied, because what is asked for often is soon there again.
 pub(crate) struct Cache<V> {
+    /// In units of `weigh`.
     capacity: usize,
+    weigh: fn(&V) -> usize,
     inner: RwLock<Inner<V>>,
 }
 
@@ -15,6 +17,21 @@ struct Inner<V> {
     /// Nobody knows what was written, so nothing is kept.
     suspended: bool,
     values: HashMap<String, Arc<V>>,
+    /// Of all values.
+    weight: usize,
+}
+
+impl<V> Inner<V> {
+    fn remove(&mut self, record: &str, weigh: fn(&V) -> usize) {
+        if let Some(value) = self.values.remove(record) {
+            self.weight -= weigh(&value);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.values.clear();
+        self.weight = 0;
+    }
 }
 
 /// The moment before a read from the store.
@@ -30,9 +47,19 @@ pub(super) trait Forgets {
 }
 
 impl<V> Cache<V> {
+    /// For at most so many values, which all have about the same size.
     pub(crate) fn new(capacity: usize) -> Self {
-        let inner = Inner { epoch: 0, suspended: false, values: HashMap::new() };
-        Self { capacity, inner: RwLock::new(inner) }
+        Self::weighed(capacity, |_| 1)
+    }
+
+    /// For values of very different sizes: at most so many bytes, where `size` says about how many one takes, always the same.
+    pub(crate) fn of_bytes(bytes: usize, size: fn(&V) -> usize) -> Self {
+        Self::weighed(bytes, size)
+    }
+
+    fn weighed(capacity: usize, weigh: fn(&V) -> usize) -> Self {
+        let inner = Inner { epoch: 0, suspended: false, values: HashMap::new(), weight: 0 };
+        Self { capacity, weigh, inner: RwLock::new(inner) }
     }
 
     pub(crate) fn get(&self, record: &str) -> Option<Arc<V>> {
@@ -48,15 +75,18 @@ impl<V> Cache<V> {
         Epoch(self.inner.read().unwrap_or_else(PoisonError::into_inner).epoch)
     }
 
-    /// Keeps what was read after `read_after`, unless something was written since.
+    /// Keeps what was read after `read_after`, unless something was written since, or it is larger than the whole cache.
     pub(crate) fn keep(&self, record: &str, value: &Arc<V>, read_after: Epoch) {
+        let weight = (self.weigh)(value);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if inner.suspended || inner.epoch != read_after.0 {
+        if inner.suspended || inner.epoch != read_after.0 || weight > self.capacity {
             return;
         }
-        if inner.values.len() >= self.capacity {
-            inner.values.clear();
+        inner.remove(record, self.weigh);
+        if inner.weight + weight > self.capacity {
+            inner.clear();
         }
+        inner.weight += weight;
         inner.values.insert(record.to_owned(), Arc::clone(value));
     }
 }
@@ -67,7 +97,7 @@ impl<V> Forgets for Cache<V> {
         inner.epoch += 1;
         inner.suspended = false;
         for record in records {
-            inner.values.remove(record);
+            inner.remove(record, self.weigh);
         }
     }
 
@@ -75,7 +105,7 @@ impl<V> Forgets for Cache<V> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.epoch += 1;
         inner.suspended = true;
-        inner.values.clear();
+        inner.clear();
     }
 }
 
@@ -107,6 +137,26 @@ mod tests {
             cache.keep(record, &Arc::new(()), cache.epoch());
         }
         assert!(cache.get("a").is_none() && cache.get("c").is_some());
+    }
+
+    #[test]
+    fn a_cache_of_bytes_is_emptied_by_what_its_values_take() {
+        let cache = Cache::of_bytes(100, |value: &usize| *value);
+        let keep = |record: &str, bytes| cache.keep(record, &Arc::new(bytes), cache.epoch());
+        keep("a", 60);
+        keep("b", 40);
+        assert_eq!(cache.len(), 2);
+        // What is kept again, or was forgotten, counts once or not at all.
+        keep("b", 40);
+        assert_eq!(cache.len(), 2);
+        cache.forget(&named(&["b", "none"]));
+        keep("c", 40);
+        assert_eq!(cache.len(), 2);
+        keep("d", 1);
+        assert_eq!((cache.len(), cache.get("d").as_deref()), (1, Some(&1)));
+        // One that is too large takes nobody's place.
+        keep("e", 101);
+        assert_eq!((cache.len(), cache.get("e")), (1, None));
     }
 
     #[test]

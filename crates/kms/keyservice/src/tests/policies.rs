@@ -3,7 +3,7 @@ use keystead_store::Batch;
 
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
-use crate::records::record_name;
+use crate::records::{encode, record_name};
 use crate::testbed::{Testbed, key_name, ring};
 use crate::{KmsError, Method, MethodKind, Resource};
 
@@ -265,6 +265,31 @@ async fn names_that_do_not_exist_push_no_policy_out() {
     }
     assert_eq!(bed.service.remembered.policies.len(), known);
     assert!(bed.service.remembered.unset_policies.len() >= 50);
+}
+
+#[tokio::test]
+async fn many_large_policies_do_not_fill_the_memory() {
+    let bed = Testbed::new().await;
+    let large = |number: usize| Policy {
+        version: 1,
+        bindings: vec![Binding {
+            role: ROLE.to_owned(),
+            members: (0..1500).map(|it| format!("user:member-{it}-of-{number}@example.com")).collect(),
+            condition: None,
+        }],
+    };
+    let mut batch = Batch::default();
+    for number in 0..250 {
+        batch = batch.put(record_name::policy(&format!("holder-{number}")), encode(&large(number)).unwrap());
+    }
+    bed.service.ledger.commit(batch, None).await.unwrap().complete().unwrap();
+    let mut most = 0;
+    for number in 0..250 {
+        bed.service.policy(&format!("holder-{number}")).await.unwrap();
+        most = most.max(bed.service.remembered.policies.len());
+    }
+    // 128 MiB of about 700 KiB each.
+    assert!((150..230).contains(&most), "{most}");
 }
 
 #[tokio::test]
