@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keystead_audit::SafeFields;
 use keystead_crypto::sha256;
 use keystead_iam::{Permission, ResourceKind, as_requested, validate};
-use keystead_model::{Binding, ErrorClass, Policy};
+use keystead_model::{Binding, Condition, ErrorClass, Policy};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::records::{encode, record_name};
@@ -13,7 +13,7 @@ use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Res
 
 /// Most permissions of one TestIamPermissions, as Google's services have it.
 const MAX_TESTED: usize = 100;
-/// Conditions whose title and expression are longer, in bytes, may not fit into the 1,024 of a text in a record, with role, member and escapes.
+/// Conditions whose title, description and expression are longer, in bytes, may not fit into the 1,024 of a text in a record, with role, member and escapes.
 const LONG_CONDITION: usize = 256;
 
 /// Reads the policy of a resource.
@@ -225,36 +225,55 @@ fn changes(before: &Policy, after: &Policy) -> Result<SafeFields, KmsError> {
         .with("sha256After", hex::encode(sha256(&encode(after)?))))
 }
 
-/// A role for a member, under a condition or none: its title and its expression. A description is for people and shows in the
-/// digests only.
+/// A role for a member, under a condition or none. What a condition is called and how it is described is what people take it for.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Grant<'a> {
     role: &'a str,
     member: &'a str,
-    condition: Option<(&'a str, &'a str)>,
+    condition: Option<Terms<'a>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Terms<'a> {
+    title: &'a str,
+    expression: &'a str,
+    description: &'a str,
+}
+
+impl<'a> Terms<'a> {
+    fn of(condition: &'a Condition) -> Self {
+        let Condition { title, expression, description } = condition;
+        Self { title, expression, description }
+    }
 }
 
 impl Grant<'_> {
     fn in_words(&self) -> String {
         let Self { role, member, condition } = self;
-        match condition {
-            // A record cuts long texts off: the digest tells two of the same beginning apart.
-            Some((title, expression)) if title.len() + expression.len() > LONG_CONDITION => {
-                format!(
-                    "{role} {member} if (sha256 {}) {title:?}: {expression}",
-                    hex::encode(sha256(expression.as_bytes()))
-                )
+        let Some(Terms { title, expression, description }) = condition else {
+            return format!("{role} {member}");
+        };
+        let described = match description.is_empty() {
+            true => String::new(),
+            false => format!(" ({description:?})"),
+        };
+        // A record cuts long texts off: digests tell two of the same beginning apart.
+        let mut digests = String::new();
+        if title.len() + expression.len() + description.len() > LONG_CONDITION {
+            digests = format!("(sha256 {}", hex::encode(sha256(expression.as_bytes())));
+            if !description.is_empty() {
+                digests += &format!(", of the description {}", hex::encode(sha256(description.as_bytes())));
             }
-            Some((title, expression)) => format!("{role} {member} if {title:?}: {expression}"),
-            None => format!("{role} {member}"),
+            digests += ") ";
         }
+        format!("{role} {member} if {digests}{title:?}{described}: {expression}")
     }
 }
 
 fn grants(policy: &Policy) -> BTreeSet<Grant<'_>> {
     let mut grants = BTreeSet::new();
     for Binding { role, members, condition } in &policy.bindings {
-        let condition = condition.as_ref().map(|it| (it.title.as_str(), it.expression.as_str()));
+        let condition = condition.as_ref().map(Terms::of);
         grants.extend(members.iter().map(|member| Grant { role, member, condition }));
     }
     grants

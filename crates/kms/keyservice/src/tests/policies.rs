@@ -208,6 +208,25 @@ async fn p15_a_change_of_a_policy_is_recorded_as_what_it_grants_and_takes() {
     assert_eq!(fourth["response"]["added"], serde_json::json!([granted]));
     assert_eq!(fourth["response"]["removedCount"], 1);
 
+    // And so does how it is described, also where only its end is another one and the record cannot hold all of it.
+    let described = |description: &str| {
+        let mut described = bindings(longer);
+        described[1].condition.as_mut().unwrap().description = description.to_owned();
+        described
+    };
+    let fifth = change(described("for \"audits\"")).await;
+    let granted = format!("{decrypter} user:mallory@example.com if \"t\" (\"for \\\"audits\\\"\"): {longer}");
+    assert_eq!(fifth["response"]["added"], serde_json::json!([granted]));
+    assert_eq!(fifth["response"]["removedCount"], 1);
+    let long = |end: &str| format!("{}{end}", "\u{1f511}".repeat(255));
+    change(described(&long("1"))).await;
+    let sixth = change(described(&long("2"))).await;
+    assert_eq!(
+        (&sixth["response"]["addedCount"], &sixth["response"]["removedCount"]),
+        (&1.into(), &1.into())
+    );
+    assert_ne!(sixth["response"]["added"], sixth["response"]["removed"]);
+
     // Long expressions that differ at their end only, for many members: the lists do not fit, and nothing else is lost.
     let long = |end: &str| format!("resource.name == \"{}{end}\"", "x".repeat(1000));
     let of_many = |year: &str| vec![binding(viewer, viewers(256), Some(&long(year)))];
