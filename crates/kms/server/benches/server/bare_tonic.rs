@@ -1,14 +1,14 @@
-//! The limit: tonic over TLS with client certificates, one AES-256-GCM for each call, and nothing else. It runs as a process
-//! of its own, so that its CPU time can be read.
+//! The limits: tonic over TLS with client certificates, one AES-256-GCM for each call, and nothing else; and the same with the
+//! least that durability takes. Each runs as a process of its own, so that its CPU time can be read.
 
 use std::convert::Infallible;
-use std::future::Ready;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -23,6 +23,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 
 use crate::connection::{Call, Target};
+use crate::disk::Syncs;
 use crate::load::Case;
 use crate::stage::Stage;
 
@@ -36,13 +37,24 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    pub(crate) async fn start(directory: &Path, stage: &Stage) -> Result<Self> {
+    /// Nothing but the calls.
+    pub(crate) fn start(directory: &Path, stage: &Stage) -> Result<Self> {
+        Self::start_with(directory, stage, None)
+    }
+
+    /// Each call is answered when a record of it is on the disk.
+    pub(crate) fn start_durable(directory: &Path, stage: &Stage) -> Result<Self> {
+        Self::start_with(directory, stage, Some(directory.join("records")))
+    }
+
+    fn start_with(directory: &Path, stage: &Stage, records: Option<PathBuf>) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args([
                 ROLE.as_ref(),
                 directory.join("data/tls/server.pem").as_os_str(),
                 stage.ca_file().as_os_str(),
             ])
+            .args(records)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
@@ -78,18 +90,19 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?.port());
         let key = Arc::new(Secret32::generate(&SystemRandom).ok().context("random bytes")?);
+        let syncs = arguments.get(2).map(|path| Syncs::start(Path::new(path))).transpose()?;
         let mut serving = tokio::task::JoinSet::new();
         loop {
             let (tcp, _) = listener.accept().await?;
             tcp.set_nodelay(true)?;
-            let (acceptor, key) = (acceptor.clone(), Arc::clone(&key));
+            let (acceptor, key, syncs) = (acceptor.clone(), Arc::clone(&key), syncs.clone());
             serving.spawn(async move {
                 let Ok(stream) = acceptor.accept(tcp).await else { return };
                 let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                    let key = Arc::clone(&key);
+                    let seal = Seal { key: Arc::clone(&key), syncs: syncs.clone() };
                     async move {
                         let mut grpc = Grpc::new(ProstCodec::default());
-                        Ok::<_, Infallible>(grpc.unary(Seal(key), request).await)
+                        Ok::<_, Infallible>(grpc.unary(seal, request).await)
                     }
                 });
                 drop(
@@ -102,26 +115,29 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     })
 }
 
-struct Seal(Arc<Secret32>);
+struct Seal {
+    key: Arc<Secret32>,
+    syncs: Option<Syncs>,
+}
 
 impl UnaryService<EncryptRequest> for Seal {
     type Response = EncryptResponse;
-    type Future = Ready<Result<tonic::Response<EncryptResponse>, tonic::Status>>;
+    type Future = BoxFuture<'static, Result<tonic::Response<EncryptResponse>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<EncryptRequest>) -> Self::Future {
+        let (key, syncs) = (Arc::clone(&self.key), self.syncs.clone());
         let request = request.into_inner();
-        let mut nonce = [0; 12];
-        let mut ciphertext = Vec::with_capacity(64);
-        let sealed = SystemRandom
-            .fill(&mut nonce)
-            .and_then(|()| aes256gcm_seal(self.0.expose(), &nonce, b"", &request.plaintext, &mut ciphertext));
-        std::future::ready(match sealed {
-            Ok(()) => Ok(tonic::Response::new(EncryptResponse {
-                name: request.name,
-                ciphertext,
-                ..Default::default()
-            })),
-            Err(_) => Err(tonic::Status::internal("cannot seal")),
+        Box::pin(async move {
+            let mut nonce = [0; 12];
+            let mut ciphertext = Vec::with_capacity(64);
+            SystemRandom
+                .fill(&mut nonce)
+                .and_then(|()| aes256gcm_seal(key.expose(), &nonce, b"", &request.plaintext, &mut ciphertext))
+                .map_err(|_| tonic::Status::internal("cannot seal"))?;
+            if let Some(syncs) = syncs {
+                syncs.one().await.map_err(|_| tonic::Status::internal("cannot sync"))?;
+            }
+            Ok(tonic::Response::new(EncryptResponse { name: request.name, ciphertext, ..Default::default() }))
         })
     }
 }

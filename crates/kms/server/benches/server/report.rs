@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::bare_tonic::Bare;
+use crate::disk;
 use crate::load::{Case, Figures, measure};
 use crate::stage::Stage;
-use crate::{bare_tonic, disk};
 
 /// Clients, each with a connection of its own and one call under way.
 const CLIENTS: [usize; 3] = [1, 8, 64];
@@ -15,6 +16,7 @@ const CLIENTS: [usize; 3] = [1, 8, 64];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 const BARE: &str = "limit: bare tonic, one AES-256-GCM, gRPC";
+const DURABLE: &str = "limit: the same, answered when 900 bytes are on the disk";
 
 /// Measures everything and prints it.
 pub(crate) async fn print() -> Result<()> {
@@ -24,7 +26,8 @@ pub(crate) async fn print() -> Result<()> {
         "Calls per second with mTLS; 32 bytes; every call of ours is in the audit log and on the disk before its answer.\n"
     );
     heading();
-    let bare = bare_tonic::Bare::start(directory.path(), &stage).await?;
+    let bare = Bare::start(directory.path(), &stage)?;
+    let durable = Bare::start_durable(directory.path(), &stage)?;
     for clients in CLIENTS {
         let cases = [
             ("Encrypt, gRPC", stage.encrypt_call()),
@@ -32,6 +35,7 @@ pub(crate) async fn print() -> Result<()> {
             ("Encrypt, REST", stage.encrypt_rest()),
             ("Decrypt, REST", stage.decrypt_rest()),
             (BARE, bare.encrypt(&stage)),
+            (DURABLE, durable.encrypt(&stage)),
         ];
         for (name, figures) in in_turn(&cases, clients).await? {
             row(name, clients, &figures);
@@ -46,10 +50,15 @@ pub(crate) async fn print() -> Result<()> {
 pub(crate) async fn print_brief() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let stage = Stage::new(directory.path()).await?;
-    let bare = bare_tonic::Bare::start(directory.path(), &stage).await?;
+    let bare = Bare::start(directory.path(), &stage)?;
+    let durable = Bare::start_durable(directory.path(), &stage)?;
     heading();
     for clients in CLIENTS {
-        let cases = [("Encrypt, gRPC", stage.encrypt_call()), (BARE, bare.encrypt(&stage))];
+        let cases = [
+            ("Encrypt, gRPC", stage.encrypt_call()),
+            (BARE, bare.encrypt(&stage)),
+            (DURABLE, durable.encrypt(&stage)),
+        ];
         for (name, figures) in in_turn(&cases, clients).await? {
             row(name, clients, &figures);
         }
