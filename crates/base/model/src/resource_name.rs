@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +26,13 @@ impl InvalidName {
     }
 }
 
+/// Shared, because each call copies its key's name several times.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $wanted:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
@@ -44,7 +46,7 @@ macro_rules! id {
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let valid: fn(&str) -> bool = $valid;
-                if valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName::new(text, $wanted)) }
+                if valid(text) { Ok(Self(text.into())) } else { Err(InvalidName::new(text, $wanted)) }
             }
         }
 
@@ -58,7 +60,7 @@ macro_rules! id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
@@ -93,7 +95,7 @@ impl ProjectId {
     /// Stands for a project that cannot exist: that of a number which no project has, or with none the one of `-`. It is no
     /// id, because ids begin with a letter, so whatever is asked of it is answered as of any project that is not there.
     pub fn of_nobody(number: Option<u64>) -> Self {
-        Self(number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
+        Self(number.map_or_else(|| "-".into(), |number| number.to_string().into()))
     }
 }
 

@@ -171,8 +171,10 @@ impl CallId {
 
     /// Names the call in its answer.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        if let Some(id) = self.0.get().and_then(Option::as_ref).and_then(|id| HeaderValue::from_str(id).ok())
-        {
+        let known = self.0.get().and_then(Option::as_ref);
+        if let Some(mut id) = known.and_then(|id| HeaderValue::from_str(id).ok()) {
+            // HTTP/2 then keeps it out of the connection's table of headers, where each new id would push out what comes again.
+            id.set_sensitive(true);
             headers.insert(HEADER, id);
         }
     }
