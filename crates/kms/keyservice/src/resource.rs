@@ -33,7 +33,7 @@ impl Resource {
     pub fn policy_holders(&self) -> Vec<String> {
         let mut holders = vec![String::new()];
         if let Some(project) = self.project() {
-            holders.push(format!("projects/{project}"));
+            holders.push(["projects/", project.as_str()].concat());
         }
         match self {
             Self::Server | Self::Project(_) | Self::Location(_) => {}
