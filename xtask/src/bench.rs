@@ -47,12 +47,20 @@ pub fn run(command: &Command) -> Result<()> {
 }
 
 fn plugin() -> Result<()> {
-    process::run(process::cargo().args(["build", "--release", "-p", "keystead", "-p", "keystead-plugin"]))?;
-    let release = workspace::root().join("target/release");
+    process::run(process::cargo().args([
+        "build",
+        "--profile",
+        "dist",
+        "-p",
+        "keystead",
+        "-p",
+        "keystead-plugin",
+    ]))?;
+    let built = workspace::root().join("target/dist");
     let reference = parts::go_program("kms-reference-plugin")?;
     let folder = tempfile::Builder::new().prefix("keystead-bench-").tempdir()?;
     let key = folder.path().join("key");
-    let ours = release.join("keystead-plugin");
+    let ours = built.join("keystead-plugin");
     process::output(Process::new(&ours).args(["key", "--key-file"]).arg(&key).arg("create"))?;
 
     let (socket, other) = (folder.path().join("keystead.sock"), folder.path().join("go.sock"));
@@ -72,7 +80,7 @@ fn plugin() -> Result<()> {
     let idle = [resident_kib(&keystead)?, resident_kib(&go)?];
     println!("measuring: about 3 minutes; the machine should do nothing else");
     let report = process::output(
-        Process::new(release.join("keystead"))
+        Process::new(built.join("keystead"))
             .args(["plugin", "bench", "--clients", "1,8,64", "--format", "json", "--baseline"])
             .arg("--socket")
             .arg(format!("keystead={}", socket.display()))
@@ -95,7 +103,7 @@ fn plugin() -> Result<()> {
 
 /// Runs a benchmark of a crate, which prints its section.
 fn cargo_bench(name: &str, package: &str, bench: &str, takes: &str) -> Result<()> {
-    let bench = ["bench", "--package", package, "--bench", bench];
+    let bench = ["bench", "--profile", "dist", "--package", package, "--bench", bench];
     process::run(process::cargo().args(bench).arg("--no-run"))?;
     let machine = machine()?;
     println!("measuring: about {takes}; the machine should do nothing else");
