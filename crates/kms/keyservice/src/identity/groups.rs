@@ -144,6 +144,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
+/// Errors do not repeat what stands in the file, but for addresses: it may be another one, by mistake, and hold a secret.
 fn read(path: &Path) -> Result<HashMap<Principal, Vec<String>>, GroupsError> {
     let io = |source| GroupsError::Io { path: path.to_owned(), source };
     let content = |problem: String| GroupsError::Content { path: path.to_owned(), problem };
@@ -152,15 +153,18 @@ fn read(path: &Path) -> Result<HashMap<Principal, Vec<String>>, GroupsError> {
     }
     let text = fs::read_to_string(path).map_err(io)?;
     let groups: BTreeMap<String, Vec<String>> =
-        serde_saphyr::from_str(&text).map_err(|error| content(error.to_string()))?;
+        serde_saphyr::from_str(&text).map_err(|error| content(error.without_snippet().to_string()))?;
     let mut of: HashMap<Principal, Vec<String>> = HashMap::new();
     for (group, members) in groups {
         if !is_email(&group) {
-            return Err(content(format!("{group:?} is not the address of a group")));
+            return Err(content("what stands for a group is not the address of one".to_owned()));
         }
-        for member in members {
-            let principal: Principal =
-                member.parse().map_err(|error| content(format!("group {group}: {error}")))?;
+        for (number, member) in (1..).zip(members) {
+            let principal: Principal = member.parse().map_err(|_| {
+                content(format!(
+                    "member {number} of group {group} is not a principal: user:EMAIL or serviceAccount:EMAIL"
+                ))
+            })?;
             of.entry(principal).or_default().push(group.to_ascii_lowercase());
         }
     }
@@ -210,11 +214,26 @@ mod tests {
         fs::write(&path, "ops@example.com: [user:bob@example.com]\n").expect("written");
         assert_eq!(look(), (true, ops.clone(), None));
         assert_eq!(look(), (false, ops.clone(), None), "it has not changed");
-        fs::write(&path, "ops@example.com: [bob@example.com, and more]\n").expect("written");
-        for _ in 0..2 {
-            let (changed, of_bob, refused) = look();
-            assert!(changed && of_bob == ops, "{of_bob:?}");
-            assert!(refused.is_some_and(|it| it.contains("groups.yaml: group ops@example.com: ")));
+        // Nothing of what stands there is repeated: it may be another file, with a secret in it.
+        for (bad, said) in [
+            (
+                "ops@example.com: [user:bob@example.com, s3cret]\n",
+                "groups.yaml: member 2 of group ops@example.com ",
+            ),
+            (
+                "ops@example.com: [user:bob@example.com]\ns3cret: []\n",
+                "groups.yaml: what stands for a group ",
+            ),
+            ("ops@example.com: s3cret\n", "groups.yaml: "),
+            ("- s3cret\n- s3cret\n", "groups.yaml: "),
+        ] {
+            fs::write(&path, bad).expect("written");
+            for _ in 0..2 {
+                let (changed, of_bob, refused) = look();
+                assert!(changed && of_bob == ops, "{of_bob:?}");
+                let refused = refused.expect("refused");
+                assert!(refused.contains(said) && !refused.contains("s3cret"), "{refused}");
+            }
         }
         let away = temp.path().join("away.yaml");
         fs::write(&path, "dev@example.com: [user:bob@example.com]\n").expect("written");
