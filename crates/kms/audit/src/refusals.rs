@@ -20,6 +20,8 @@ const RECORDED_IN_FULL: u32 = 60;
 /// Minutes that are kept when they cannot be written; later refusals are added to the last one.
 const MOST_MINUTES: usize = 60;
 const MINUTE: i64 = 60;
+/// No call takes so many seconds.
+const SLOWEST: i64 = 30 * MINUTE;
 
 /// Whose calls are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,11 +61,12 @@ pub(crate) struct Refusals {
     recorded: Mutex<Recorded>,
 }
 
-/// How many calls without a permission are recorded in full, by principal, in the newest minute.
+/// How many calls without a permission are recorded in full, by principal and reason, in the newest minute: what anybody may ask
+/// uses up nothing of what is denied.
 #[derive(Default)]
 struct Recorded {
     minute: i64,
-    calls: HashMap<Option<RefusedCaller>, u32>,
+    calls: HashMap<(Option<RefusedCaller>, &'static str), u32>,
 }
 
 impl Refusals {
@@ -81,21 +84,22 @@ impl Refusals {
         method: &'static str,
     ) -> bool {
         let (minute, source) = (minute(time), short(RefusedCaller::Principal(principal.to_owned())));
-        let is_repeated = self.is_repeated(source.clone(), minute);
+        let is_repeated = self.is_repeated(source.clone(), minute, reason);
         if is_repeated {
             self.add((minute, source), Reason { reason, method: Some(method) }, 1);
         }
         is_repeated
     }
 
-    fn is_repeated(&self, source: Option<RefusedCaller>, minute: i64) -> bool {
+    fn is_repeated(&self, source: Option<RefusedCaller>, minute: i64, reason: &'static str) -> bool {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        // A call that began just before the minute ended must not begin that minute anew.
-        if minute != recorded.minute && minute != recorded.minute - MINUTE {
+        // A slow call, which began minutes ago, must not begin the count anew. A clock that went back does.
+        if minute > recorded.minute || minute < recorded.minute - SLOWEST {
             *recorded = Recorded { minute, calls: HashMap::new() };
         }
-        let known = recorded.calls.len() < MOST_SOURCES || recorded.calls.contains_key(&source);
-        let calls = recorded.calls.entry(source.filter(|_| known)).or_default();
+        let key = (source, reason);
+        let known = recorded.calls.len() < MOST_SOURCES || recorded.calls.contains_key(&key);
+        let calls = recorded.calls.entry((key.0.filter(|_| known), reason)).or_default();
         *calls = calls.saturating_add(1);
         *calls > RECORDED_IN_FULL
     }
@@ -133,7 +137,10 @@ impl Refusals {
             _ => minute,
         };
         let sources = minutes.entry(minute).or_default();
-        let known = sources.len() < MOST_SOURCES || sources.contains_key(&source);
+        // Each kind for itself: a flood of addresses hides no principal.
+        let kind = source.as_ref().map(std::mem::discriminant);
+        let alike = || sources.keys().filter(|it| it.as_ref().map(std::mem::discriminant) == kind).count();
+        let known = sources.contains_key(&source) || sources.len() < MOST_SOURCES || alike() < MOST_SOURCES;
         let counts = sources.entry(source.filter(|_| known)).or_default();
         *counts.entry(reason).or_default() += count;
     }

@@ -103,8 +103,8 @@ impl<O: Operation> Authorised<'_, O> {
 fn unpermitted(method: Method, outcome: &Outcome, failure: Option<&KmsError>) -> Option<&'static str> {
     match failure {
         _ if method.kind == MethodKind::System => None,
-        Some(error) if error.class() == ErrorClass::Denied => Some("denied"),
         _ if outcome.granted == Some(true) || outcome.issued => None,
+        Some(error) if error.class() == ErrorClass::Denied => Some("denied"),
         Some(_) => Some("failed"),
         // What everybody may ask, such as TestIamPermissions.
         None if method.kind == MethodKind::AdminRead => Some("asked"),

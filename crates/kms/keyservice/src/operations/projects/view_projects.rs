@@ -96,6 +96,8 @@ impl Operation for ListProjects {
                     return Ok(ProjectPage { projects, next_page_token });
                 }
                 projects.push(project);
+                // Decided here, one by one, because there is nothing to decide about the list.
+                authorised.outcome().granted = Some(true);
             }
             match records.last() {
                 Some(last) if records.len() == MAX_PAGE => after.clone_from(&last.name),
