@@ -101,13 +101,44 @@ pub fn create(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// What names of unfinished files begin with; what they are to be called stands at their end.
+const UNFINISHED: &str = ".keystead-";
+/// Random characters between the two.
+const RANDOM_LEN: usize = 6;
+/// Longest name that stands at the end, in bytes: with the rest it is no longer than a name may be.
+const MAX_TOLD: usize = 200;
+
 /// An empty file in the same directory, because only there a rename cannot fail halfway. It is gone when it is dropped. Of
 /// `mode` the umask takes away.
 pub fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let name = path.file_name().and_then(|it| it.to_str()).filter(|it| it.len() <= MAX_TOLD);
     tempfile::Builder::new()
-        .prefix(".keystead-")
+        .prefix(UNFINISHED)
+        .rand_bytes(RANDOM_LEN)
+        .suffix(&name.map(|it| format!("-{it}")).unwrap_or_default())
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory_of(path))
+}
+
+/// What an unfinished file was to be called; none: the name is of another kind.
+pub fn unfinished(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(UNFINISHED)?;
+    rest.get(RANDOM_LEN..)?.strip_prefix('-')
+}
+
+/// Removes what a process that was killed has left unfinished in a directory that only the caller writes to, and answers how
+/// much there was: it may hold secrets.
+pub fn remove_unfinished(directory: &Path) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let left = entry.file_name().to_str().is_some_and(|it| it.starts_with(UNFINISHED));
+        if left && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Makes the name of a file outlive a power cut.

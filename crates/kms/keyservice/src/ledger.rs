@@ -152,7 +152,11 @@ impl Ledger {
         self.witness.ready().await?;
         let versions = version_events::version_events(self.store.as_ref(), &batch).await?;
         let kept = self.destinations.kept_versions(self.store.as_ref(), &batch, &versions).await?;
-        self.destinations.keep(&kept).await?;
+        if let Err(error) = self.destinations.keep(&kept).await {
+            // What other places have taken is of nobody.
+            self.destinations.withdraw(&kept).await;
+            return Err(error.into());
+        }
         let changed = self.destinations.changed_versions(self.store.as_ref(), &batch).await?;
         let deleted = self.outbox.take_delivered(DELETED_WITH_A_COMMIT);
         let deletions = deleted.names().iter();
@@ -188,15 +192,16 @@ impl Ledger {
                         self.destinations.withdraw(&kept).await;
                         return Err(Uncommitted { error: error.into(), fate: Fate::NotWritten });
                     }
-                    Err(InDoubt) => return Err(Uncommitted { error: error.into(), fate: Fate::InDoubt }),
+                    Err(InDoubt) => {
+                        self.destinations.doubt("a commit may have been written without them");
+                        return Err(Uncommitted { error: error.into(), fate: Fate::InDoubt });
+                    }
                 }
             }
         };
         deleted.forget();
         self.feed.reach(revision).await;
-        self.destinations.settle(&kept).await;
-        self.destinations.note_states(changed).await;
-        self.destinations.forget(&kept_versions::destroyed(&versions)).await;
+        let destroyed = kept_versions::destroyed(&versions);
         let witnessed = self.witness.advance(self.point(revision), versions).await;
         let recorded = match owed {
             Some((owed, record)) => match self.audit.append_record(record).await {
@@ -208,6 +213,8 @@ impl Ledger {
             },
             None => Ok(()),
         };
+        // Last of all: a place that does not answer holds up no record, and is told the rest when it does.
+        self.destinations.follow(&kept, changed, &destroyed).await;
         Ok(Committed { revision, witnessed, recorded })
     }
 

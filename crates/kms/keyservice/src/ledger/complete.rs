@@ -40,8 +40,16 @@ impl Ledger {
 
     /// Answers how many versions were written or removed.
     async fn compare(&self, place: &Arc<Place>, everything: bool) -> Result<usize, KmsError> {
-        disk(place, |place| place.ready()).await?;
+        let begun_anew = disk(place, |place| place.ready()).await?;
+        place.asks(false);
         let (mut written, mut after) = (0, String::new());
+        if begun_anew && !everything {
+            place.failed(format!(
+                "{} was emptied, and is not compared with the database yet",
+                place.directory().display()
+            ));
+            return Ok(written);
+        }
         if !everything {
             return Ok(written);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystead_crypto::{Secret32, hkdf_sha256, sha256};
-use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass};
+use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, VersionState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -22,8 +22,10 @@ use place::{at, make};
 const MAX_FILE_LEN: usize = 64 * 1024;
 /// Of the marker of a place, in bytes: no two servers ever have the same.
 const IDENTITY_LEN: usize = 16;
-/// How long a place may take to note a new state: a file system that hangs must not hold up the emergency brake.
-const NOTE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a place may take to follow a change: a file system that hangs must not hold up the emergency brake.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
+/// And a new version: it is not made then.
+const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Places in which every key version is kept besides the database, one file each:
 /// `versions/UID/NUMBER-DIGEST.json`. A version is committed only when it is in all of them.
@@ -88,11 +90,14 @@ impl Destinations {
             return Ok(());
         }
         let versions = versions.to_vec();
-        self.in_each(move |directory| {
-            versions.iter().try_for_each(|version| write(directory, version))
-        })
-        .await
-        .map_err(|error| {
+        let written =
+            self.in_each(move |directory| versions.iter().try_for_each(|version| write(directory, version)));
+        let written = tokio::time::timeout(KEEP_LIMIT, written).await.unwrap_or_else(|_| {
+            let text = format!("no answer within {} s to a new version", KEEP_LIMIT.as_secs());
+            self.doubt(&text);
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        });
+        written.map_err(|error| {
             tracing::error!(%error, "a new key version cannot be kept in every backup destination");
             let text = "the new key version cannot be written to every backup destination, so it is not made; the server's \
                         log says why";
@@ -100,23 +105,27 @@ impl Destinations {
         })
     }
 
-    /// After the commit: removes what calls that were slower, or that crashed, have left of the same versions.
-    pub(crate) async fn settle(&self, versions: &[KeptVersion]) {
-        let stay: Vec<_> = versions.iter().map(|version| (version.id(), Some(version.file_name()))).collect();
-        self.remove(stay).await;
-    }
-
-    /// After the commit: notes that versions are disabled, scheduled for destruction, or as they were before, so that they come back
-    /// as they are. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is logged.
-    pub(crate) async fn note_states(&self, versions: Vec<(VersionId, CryptoKeyVersion)>) {
-        if versions.is_empty() {
+    /// After the commit: removes what calls that were slower, or that crashed, have left of the same versions; notes that versions
+    /// are disabled, scheduled for destruction, or as they were before, so that they come back as they are; and removes those that
+    /// are destroyed. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is logged, and compared
+    /// when it answers.
+    pub(crate) async fn follow(
+        &self,
+        made: &[KeptVersion],
+        changed: Vec<(VersionId, CryptoKeyVersion)>,
+        destroyed: &[VersionId],
+    ) {
+        if self.places.is_empty() || made.is_empty() && changed.is_empty() && destroyed.is_empty() {
             return;
         }
-        let noted = async {
+        let stay = made.iter().map(|version| (version.id(), Some(version.file_name())));
+        let stay: Vec<_> = stay.chain(destroyed.iter().map(|id| (*id, None))).collect();
+        let followed = async {
             let turn = self.turn().await;
-            let note = move |directory: &Path| {
+            let follow = move |directory: &Path| {
                 let _until_the_disk_is_done = &turn;
-                for (id, version) in &versions {
+                stay.iter().try_for_each(|(id, stays)| remove_others(directory, *id, stays.as_deref()))?;
+                for (id, version) in &changed {
                     for path in files_of(directory, *id)? {
                         let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
                         private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
@@ -124,29 +133,31 @@ impl Destinations {
                 }
                 Ok(())
             };
-            self.in_each(note).await
+            self.in_each(follow).await
         };
-        let error = match tokio::time::timeout(NOTE_LIMIT, noted).await {
+        let error = match tokio::time::timeout(FOLLOW_LIMIT, followed).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
-                let text = format!("no answer within {} s", NOTE_LIMIT.as_secs());
+                let text = format!("no answer within {} s to a change", FOLLOW_LIMIT.as_secs());
                 // Nobody knows which of them is slow.
-                let late = |place: &Arc<Place>| {
-                    place.failed(format!("{}: {text} to a new state", place.directory().display()))
-                };
-                self.places.iter().for_each(late);
+                self.doubt(&text);
                 text
             }
         };
         tracing::error!(
             error,
-            "a backup destination does not know the new state of a key version, and would bring it back in the old one; it is told \
+            "a backup destination does not know the new state of a key version, or still holds one that it should not; it is told \
              when it answers"
         );
     }
 
-    /// After a commit that somebody else's prevented: removes what was written for it.
+    /// Every place may lack something, and is compared.
+    pub(crate) fn doubt(&self, reason: &str) {
+        self.places.iter().for_each(|it| it.failed(format!("{}: {reason}", it.directory().display())));
+    }
+
+    /// Where there was no commit: removes what was written for it.
     pub(crate) async fn withdraw(&self, versions: &[KeptVersion]) {
         if versions.is_empty() {
             return;
@@ -157,12 +168,10 @@ impl Destinations {
                 ignore_missing(fs::remove_file(folder(directory, version.id()).join(version.file_name())))
             })
         });
-        log_leftover(removed.await);
-    }
-
-    /// Removes versions that are destroyed. A place that cannot be reached keeps its copy, which is logged.
-    pub(crate) async fn forget(&self, versions: &[VersionId]) {
-        self.remove(versions.iter().map(|id| (*id, None)).collect()).await;
+        match tokio::time::timeout(FOLLOW_LIMIT, removed).await {
+            Ok(removed) => log_leftover(removed),
+            Err(_) => log_leftover(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))),
+        }
     }
 
     /// Whose turn it is ends when this is dropped.
@@ -175,11 +184,14 @@ impl Destinations {
         let places = self.places.clone();
         on_disk(move || {
             let mut kept: BTreeMap<VersionId, Vec<KeptVersion>> = BTreeMap::new();
-            for version in places.iter().map(|place| place.with(everything)).collect::<io::Result<Vec<_>>>()? {
+            for version in places.iter().map(|place| place.ready().and_then(|_| place.with(everything))).collect::<io::Result<Vec<_>>>()? {
                 for version in version {
                     let same = kept.entry(version.id()).or_default();
-                    if same.iter().all(|it| it.material != version.material) {
-                        same.push(version);
+                    match same.iter_mut().find(|it| it.material == version.material) {
+                        // A place that was away knows less: what was disabled or scheduled anywhere comes back so.
+                        Some(known) if standing(&version) > standing(known) => known.version = version.version,
+                        Some(_) => {}
+                        None => same.push(version),
                     }
                 }
             }
@@ -194,19 +206,6 @@ impl Destinations {
             Ok(single.collect())
         })
         .await
-    }
-
-    /// Removes all files of versions but the ones that are named.
-    async fn remove(&self, versions: Vec<(VersionId, Option<String>)>) {
-        if versions.is_empty() {
-            return;
-        }
-        let turn = self.turn().await;
-        let removed = self.in_each(move |directory| {
-            let _until_the_disk_is_done = &turn;
-            versions.iter().try_for_each(|(id, stays)| remove_others(directory, *id, stays.as_deref()))
-        });
-        log_leftover(removed.await);
     }
 
     /// Does something in every place, and answers with the first failure.
@@ -231,13 +230,24 @@ fn identity(store_key: &Secret32) -> io::Result<String> {
     Ok(hex::encode(identity))
 }
 
+/// How far a version is on the way to its end.
+fn standing(kept: &KeptVersion) -> u8 {
+    match kept.version.state {
+        VersionState::Enabled => 0,
+        VersionState::Disabled => 1,
+        VersionState::DestroyScheduled => 2,
+        VersionState::Destroyed => 3,
+    }
+}
+
 /// What a folder `versions` holds.
 fn everything(versions: &Path) -> io::Result<Vec<KeptVersion>> {
     let mut kept = Vec::new();
     for folder in fs::read_dir(versions)? {
         for file in fs::read_dir(folder?.path())? {
             let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            let finished = |name: &str| name.ends_with(".json") && private_file::unfinished(name).is_none();
+            if name_of(&path).is_some_and(finished) {
                 kept.push(read_version(&path)?);
             }
         }
@@ -255,8 +265,8 @@ impl Wanted {
     /// Whether a folder `versions` holds this and nothing else of the version.
     pub(super) fn is_in(&self, versions: &Path) -> io::Result<bool> {
         let (id, kept) = self.parts();
+        let Some(kept) = kept else { return Ok(all_files_of(versions, id)?.is_empty()) };
         let files = files_of(versions, id)?;
-        let Some(kept) = kept else { return Ok(files.is_empty()) };
         // The record of the key counts as of when the file was written. A file that cannot be read is written again.
         let same = |path: &PathBuf| {
             read_version(path).is_ok_and(|it| it.version == kept.version && it.material == kept.material)
@@ -290,8 +300,10 @@ fn write(versions: &Path, kept: &KeptVersion) -> io::Result<()> {
 /// Removes all files of a version but one.
 fn remove_others(versions: &Path, id: VersionId, stays: Option<&str>) -> io::Result<()> {
     let mut removed = false;
-    for path in files_of(versions, id)? {
-        if path.file_name().and_then(|it| it.to_str()) != stays {
+    // While the version is there, a call may be about to write it that will hear that its number is taken.
+    let files = if stays.is_some() { files_of(versions, id) } else { all_files_of(versions, id) };
+    for path in files? {
+        if name_of(&path) != stays {
             ignore_missing(fs::remove_file(path))?;
             removed = true;
         }
@@ -308,6 +320,13 @@ fn folder(directory: &Path, id: VersionId) -> PathBuf {
 
 /// The files of one version: more than one only where two calls made the same number at once.
 fn files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
+    let mut files = all_files_of(directory, id)?;
+    files.retain(|path| name_of(path).is_some_and(|name| private_file::unfinished(name).is_none()));
+    Ok(files)
+}
+
+/// And those that a killed process, or a place that does not answer, has left unfinished: they hold the material too.
+fn all_files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
     let folder = folder(directory, id);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -316,12 +335,17 @@ fn files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().and_then(|it| it.to_str());
-        if name.is_some_and(|it| it.starts_with(&prefix(id)) && it.ends_with(".json")) {
+        let Some(name) = name_of(&path) else { continue };
+        let name = private_file::unfinished(name).unwrap_or(name);
+        if name.starts_with(&prefix(id)) && name.ends_with(".json") {
             files.push(path);
         }
     }
     Ok(files)
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name().and_then(|it| it.to_str())
 }
 
 fn read_version(path: &Path) -> io::Result<KeptVersion> {

@@ -1,5 +1,7 @@
+use std::collections::HashMap;
+
 use keystead_audit::{Event, EventKind, Record, SafeFields};
-use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid};
+use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid, VersionNumber};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::ledger::KeptVersion;
@@ -26,30 +28,59 @@ impl KeyService {
         kept: Vec<KeptVersion>,
         known: &Known,
     ) -> Result<Vec<KeptVersion>, KmsError> {
-        let mut recovered = Vec::new();
+        let (mut recovered, mut next) = (Vec::new(), HashMap::new());
         // The newest first: its copy of the key's record is the newest too.
         for kept in kept.into_iter().rev() {
-            if known.kind(kept.id()) != Some(VersionEventKind::Destroyed) && self.recover(&kept).await? {
+            if known.kind(kept.id()) != Some(VersionEventKind::Destroyed)
+                && self.recover(&kept, &mut next).await?
+            {
                 recovered.push(kept);
             }
         }
         Ok(recovered)
     }
 
-    async fn recover(&self, kept: &KeptVersion) -> Result<bool, KmsError> {
+    /// `next`: the numbers that the database would have given next, by key, before anything came back.
+    async fn recover(
+        &self,
+        kept: &KeptVersion,
+        next: &mut HashMap<KeyUid, VersionNumber>,
+    ) -> Result<bool, KmsError> {
         let name = &kept.version.name;
         let version = record_name::version(name);
         let key_record = record_name::key(&name.key);
         let stored = self.read::<CryptoKey>(&key_record).await?;
-        let other_key = stored.as_ref().is_some_and(|stored| stored.value.uid != kept.key.uid);
-        if other_key || self.store.get(&version).await?.is_some() {
+        if self.store.get(&version).await?.is_some() {
             return Ok(false);
         }
-        // Only what opens comes back: a file may be damaged, or of another server.
+        let left =
+            |reason: &str| tracing::warn!(version = %name, reason, "not recovered from a backup destination");
+        match &stored {
+            Some(stored) if stored.value.uid != kept.key.uid => {
+                left("the database has another key of that name");
+                return Ok(false);
+            }
+            // Its number was given, and it is gone: only what is destroyed can be deleted.
+            Some(stored) if name.version < *next.entry(kept.key.uid).or_insert(stored.value.next_version) => {
+                left("it was deleted");
+                return Ok(false);
+            }
+            None if self.store.get(&record_name::key_name(&name.key)).await?.is_some() => {
+                left("its key was deleted");
+                return Ok(false);
+            }
+            // Whatever else there is of the key is new to the database.
+            _ => {
+                next.entry(kept.key.uid).or_insert(VersionNumber::FIRST);
+            }
+        }
+        // Only what opens comes back: a file may be damaged, or of another server. It does not keep the others away.
+        let Some(material) = self.opens(kept) else {
+            tracing::error!(version = %name, "the kept material in a backup destination is damaged");
+            return Ok(false);
+        };
         let damaged =
             || KmsError::new(ErrorClass::Corrupt, format!("the kept material of {name} is damaged"));
-        let material = hex::decode(&kept.material).map_err(|_| damaged())?;
-        drop(self.sealing.open(kept.key.uid, name, &material)?);
 
         let mut batch = Batch::default()
             .create(version, encode(&kept.version)?)
@@ -66,10 +97,8 @@ impl KeyService {
                     let value = KeyRing { name: name.key.ring.clone(), create_time: kept.key.create_time };
                     batch = batch.create(ring, encode(&value)?);
                 }
-                if self.store.get(&record_name::key_name(&name.key)).await?.is_none() {
-                    let uid: KeyUid = kept.key.uid;
-                    batch = batch.create(record_name::key_name(&name.key), encode(&uid)?);
-                }
+                let uid: KeyUid = kept.key.uid;
+                batch = batch.create(record_name::key_name(&name.key), encode(&uid)?);
                 (
                     CryptoKey { next_version: kept.key.next_version.max(next), ..kept.key.clone() },
                     Expect::Absent,
@@ -92,5 +121,12 @@ impl KeyService {
         self.ledger.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "recovered from a backup destination");
         Ok(true)
+    }
+
+    /// The sealed material, if it opens.
+    fn opens(&self, kept: &KeptVersion) -> Option<Vec<u8>> {
+        let material = hex::decode(&kept.material).ok()?;
+        self.sealing.open(kept.key.uid, &kept.version.name, &material).ok()?;
+        Some(material)
     }
 }

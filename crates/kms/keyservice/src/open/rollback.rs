@@ -144,21 +144,19 @@ impl KeyService {
     /// Lets the witness go on from where the database is, after a crash, a restore or a rollback: what was destroyed is
     /// destroyed again, what a backup destination holds comes back, and the witness learns what it had no time to note.
     pub(super) async fn bring_witness_up(&self, known: &Known, standing: Standing) -> Result<(), KmsError> {
-        // After a mere crash a destination holds at most what nobody was told of.
-        let kept = match standing {
-            Standing::RolledBack | Standing::NoWitness => {
-                let kept = self.kept_versions().await?;
-                self.forget_uses().await?;
-                kept
-            }
-            Standing::InStep | Standing::WitnessBehind { .. } => Vec::new(),
-        };
-        if standing == Standing::RolledBack {
+        // After a mere crash a destination holds at most what nobody was told of. A recovery whose process ended in the middle is
+        // begun again, whatever the witness has learned of it.
+        let older = matches!(standing, Standing::RolledBack | Standing::NoWitness);
+        let mut recovered = Vec::new();
+        if older || self.recovery_is_unfinished().await? {
+            let kept = self.kept_versions().await?;
+            self.note_restored(true).await?;
             for (id, name) in known.destroyed() {
                 self.destroy_again(id, name).await?;
             }
+            recovered = self.recover_versions(kept, known).await?;
+            self.note_restored(false).await?;
         }
-        let recovered = self.recover_versions(kept, known).await?;
         let mut events = self.unnoted(known, standing).await?;
         let newest = self.store.changes(Revision(u64::MAX)).await?.up_to;
         if standing != Standing::RolledBack {

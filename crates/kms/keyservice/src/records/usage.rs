@@ -32,6 +32,9 @@ impl StoredUsage {
 pub(crate) struct Restored {
     /// When the server went on from it.
     pub(crate) time: Timestamp,
+    /// What backup destinations hold has not all come back yet.
+    #[serde(default)]
+    pub(crate) unfinished: bool,
 }
 
 /// What a version was used for.

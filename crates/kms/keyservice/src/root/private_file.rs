@@ -10,7 +10,7 @@ use keystead_runtime::whole_file::{self, Readers};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-pub(crate) use keystead_runtime::whole_file::sync_directory_of;
+pub(crate) use keystead_runtime::whole_file::{sync_directory_of, unfinished};
 
 /// Reads a file of at most `longest` bytes.
 pub(crate) fn read(path: &Path, longest: usize) -> io::Result<Zeroizing<Vec<u8>>> {

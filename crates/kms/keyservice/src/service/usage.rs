@@ -56,12 +56,18 @@ impl KeyService {
     }
 
     /// Notes that the database is an older one than callers have used: versions that it has, or that come back, may have been
-    /// used since without a trace.
-    pub(crate) async fn forget_uses(&self) -> Result<(), KmsError> {
-        let restored = Restored { time: to_microseconds(self.clock.now()) };
+    /// used since without a trace. `unfinished`: what backup destinations hold has still to come back.
+    pub(crate) async fn note_restored(&self, unfinished: bool) -> Result<(), KmsError> {
+        let restored = Restored { time: to_microseconds(self.clock.now()), unfinished };
         let batch = Batch::default().put(record_name::RESTORED.to_owned(), encode(&restored)?);
         self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete()?;
         Ok(())
+    }
+
+    /// Whether a process ended before all that backup destinations hold had come back.
+    pub(crate) async fn recovery_is_unfinished(&self) -> Result<bool, KmsError> {
+        let restored = self.read::<Restored>(record_name::RESTORED).await?;
+        Ok(restored.is_some_and(|restored| restored.value.unfinished))
     }
 
     async fn uses_unknown_before(&self, name: &CryptoKeyVersionName) -> Result<Option<Timestamp>, KmsError> {

@@ -42,7 +42,7 @@ impl Place {
     /// made in the directory that stands there now.
     pub(super) fn open(directory: &Path, identity: &str, used_before: bool) -> io::Result<Self> {
         let standing = Standing {
-            problem: Some("it is not compared with the database yet".to_owned()),
+            problem: Some(format!("{} is not compared with the database yet", directory.display())),
             failures: 0,
             asked: None,
         };
@@ -91,10 +91,15 @@ impl Place {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
     }
 
-    /// Whether it is still the same place; makes its folder `versions` when somebody has begun it anew.
-    pub(crate) fn ready(&self) -> io::Result<()> {
+    /// Refuses what is no longer the same place; makes its folder `versions` when somebody has begun it anew, and answers whether
+    /// it did.
+    pub(crate) fn ready(&self) -> io::Result<bool> {
         self.check()?;
-        make(&self.versions).map_err(at(&self.directory))
+        if self.versions.is_dir() {
+            return Ok(false);
+        }
+        make(&self.versions).map_err(at(&self.directory))?;
+        Ok(true)
     }
 
     /// Does something with its folder `versions`, if it is still the same place. A failure shows until a comparison has seen that

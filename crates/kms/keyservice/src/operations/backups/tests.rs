@@ -7,14 +7,19 @@ use std::time::Duration;
 use keystead_crypto::{SecretBytes, sha256};
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionNumber, VersionState};
 use keystead_provider_local::{Identity, Recipient, open_sealed, seal_to};
+use keystead_store::{Batch, Expect, Store as _, Write};
 use keystead_store_sqlite::SqliteStore;
 
 use super::*;
 use crate::fresh_server::{Files, FreshServer};
 use crate::operations::{
-    CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKey,
-    GetCryptoKeyVersion, Inventory, RegisterInventory, UpdateCryptoKeyPrimaryVersion, UpdateCryptoKeyVersion,
+    CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DeleteCryptoKeyVersion, DestroyCryptoKeyVersion,
+    Encrypt, GetCryptoKey, GetCryptoKeyVersion, Inventory, RegisterInventory, UpdateCryptoKeyPrimaryVersion,
+    UpdateCryptoKeyVersion,
 };
+use crate::records::record_name;
+use crate::root::private_file;
+use crate::testbed::TestClock;
 use crate::{OpenError, RootDirectory, Settings};
 
 struct Folder {
@@ -484,6 +489,126 @@ async fn nothing_is_restored_while_a_destination_that_was_used_is_away() {
     let (service, _) = lost.open(&clock).await.expect("opens");
     let server = FreshServer { clock, service, admin_token: token, files: lost };
     assert_eq!(decrypt(&server, &key, &late).await.expect("opens"), "late");
+}
+
+/// Another machine, which has a backup and the root key of `server`, and no witness.
+fn elsewhere(server: FreshServer, backup: &Path) -> (Arc<TestClock>, String, Files) {
+    let token = server.admin_token.clone();
+    let (clock, files) = server.close();
+    let lost = Files::empty(files.settings.clone());
+    drop(RootDirectory::open(&lost.path("root")).expect("opens"));
+    fs::copy(files.path("root").join("root-key"), lost.path("root").join("root-key")).expect("copied");
+    SqliteStore::restore(backup, &lost.database()).expect("restored");
+    (clock, token, lost)
+}
+
+#[tokio::test]
+async fn what_was_deleted_or_is_damaged_does_not_come_back_and_keeps_nothing_else_away() {
+    let (destination, backups) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let settings =
+        Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    rotate(&server, &key).await;
+    let kept = kept_files(destination.path());
+    let first = kept.iter().find(|it| it.to_string_lossy().contains("/0000000001-")).expect("kept").clone();
+    let copy = fs::read(&first).expect("read");
+    let admin = server.admin().await;
+    let destroy = DestroyCryptoKeyVersion { name: version_name(&key, 1) };
+    server.run_as(&admin, destroy).await.expect("scheduled");
+    // What a process that was killed left of it, goes with it.
+    let unfinished =
+        first.with_file_name(format!(".keystead-Ab12Cd-{}", first.file_name().unwrap().to_str().unwrap()));
+    fs::write(&unfinished, &copy).expect("written");
+    server.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(server.service.tick().await.destroyed, 1);
+    assert!(!unfinished.exists() && !first.exists());
+    let delete = DeleteCryptoKeyVersion { name: version_name(&key, 1) };
+    server.run_as(&admin, delete).await.expect("deleted");
+    let (_, path) = back_up(&server, backups.path()).await;
+    let (late, damaged) = (create_key(&server, "late").await, create_key(&server, "damaged").await);
+    let sealed = encrypt(&server, &late, "late").await;
+
+    // A place that was away when the version ended has it still, and one file is damaged.
+    private_file::replace(&first, &copy).expect("written");
+    for file in kept_files(destination.path()) {
+        let text = fs::read_to_string(&file).expect("read");
+        if text.contains("cryptoKeys/damaged/") {
+            let mut kept: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            kept["material"] = "00".repeat(64).into();
+            fs::write(&file, kept.to_string()).expect("written");
+        }
+    }
+    let (clock, admin_token, files) = elsewhere(server, &path);
+    let (service, _) = files.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token, files };
+    assert_eq!(decrypt(&server, &late, &sealed).await.expect("opens"), "late");
+    let admin = server.admin().await;
+    for gone in [version_name(&key, 1), version_name(&damaged, 1)] {
+        let read = server.run_as(&admin, GetCryptoKeyVersion { name: gone.clone() }).await;
+        assert_eq!(read.err().map(|it| it.class()), Some(ErrorClass::NotFound), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_that_ended_in_the_middle_is_begun_again_although_there_is_a_witness() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let settings =
+        Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let sealed = encrypt(&server, &key, "text").await;
+    // As if the process had ended before this key came back.
+    server.service.note_restored(true).await.expect("noted");
+    let version = version_name(&key, 1);
+    let records = [
+        record_name::key(&key),
+        record_name::key_name(&key),
+        record_name::version(&version),
+        record_name::material(&version),
+        record_name::usage(&version),
+    ];
+    let delete = |name| Write { name, expect: Expect::Any, value: None };
+    let batch = Batch { writes: records.into_iter().map(delete).collect(), ..Batch::default() };
+    server.files.store().commit(batch).await.expect("deleted");
+    let server = server.reopen().await;
+    assert_eq!(decrypt(&server, &key, &sealed).await.expect("opens"), "text");
+    assert!(!server.service.recovery_is_unfinished().await.expect("read"));
+}
+
+#[tokio::test]
+async fn a_destination_that_is_emptied_under_the_server_is_told_and_filled() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let settings =
+        Settings { backup_destinations: vec![destination.path().to_owned()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    create_key(&server, "key-1").await;
+    assert_eq!(wrong(&server).await, None);
+    fs::remove_dir_all(destination.path().join("versions")).expect("removed");
+    assert!(wrong(&server).await.expect("told").contains("was emptied"));
+    assert_eq!(wrong(&server).await, None);
+    assert_eq!(kept_files(destination.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_version_that_no_place_may_lack_leaves_nothing_where_one_is_away() {
+    let places = tempfile::tempdir().expect("a directory");
+    let (here, away) = (places.path().join("here"), places.path().join("away"));
+    fs::create_dir(&here).expect("made");
+    fs::create_dir(&away).expect("made");
+    let settings = Settings { backup_destinations: vec![here.clone(), away.clone()], ..Settings::default() };
+    let server = FreshServer::with(settings).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    fs::rename(&away, places.path().join("elsewhere")).expect("moved");
+    let command = CreateCryptoKeyVersion { key };
+    let refused = server.run_as(&server.admin().await, command).await.expect_err("it would be lost there");
+    assert_eq!(refused.class(), ErrorClass::Unavailable);
+    assert_eq!(kept_files(&here).len(), 1);
 }
 
 fn kept_files(destination: &Path) -> Vec<PathBuf> {
