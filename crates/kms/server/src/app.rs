@@ -106,6 +106,11 @@ impl App {
 
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let root = RootDirectory::open(&settings.root_dir).map_err(|error| refused_root(&error))?;
+        // All three are ours alone now.
+        let tls_dir = settings.data_dir.join("tls");
+        for directory in [&settings.data_dir, &tls_dir, &settings.root_dir] {
+            remove_unfinished(directory);
+        }
         let root_key = root_key::open(&settings, &root.root_key_path(), &random)?;
         let refused_root_key = root_key.refused;
         let root_key: Arc<dyn Provider> = Arc::new(Guard::new(root_key.provider, GuardSettings::default()));
@@ -303,6 +308,18 @@ impl Running {
 }
 
 /// The files that are read again while the server runs, besides that of the root key.
+/// What a process that was killed was about to write may be a token or a key.
+fn remove_unfinished(directory: &Path) {
+    match whole_file::remove_unfinished(directory) {
+        Ok(0) => {}
+        Ok(removed) => tracing::warn!(removed, directory = %directory.display(), "removed unfinished files"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(%error, directory = %directory.display(), "unfinished files may be left");
+        }
+    }
+}
+
 fn refused_files(tls: &Arc<Tls>, keyservice: &Arc<KeyService>) -> Vec<(&'static str, Refused)> {
     let (tls, keyservice) = (Arc::clone(tls), Arc::clone(keyservice));
     vec![

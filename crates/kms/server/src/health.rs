@@ -12,6 +12,8 @@ use keystead_model::ErrorClass;
 use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
 use keystead_store::{Pending, Store, StoreError};
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(60);
 /// A store that takes longer is one that callers give up on.
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
+/// A root key whose file or service takes longer does not answer.
+const ROOT_KEY_DEADLINE: Duration = Duration::from_secs(10);
 /// A name that no record has: a read that finds nothing is a read.
 const PROBE: &str = "meta/probe";
 
@@ -47,9 +51,22 @@ pub(crate) struct Parts {
 
 /// Knows what is wrong now.
 pub(crate) struct Health {
-    parts: Parts,
+    store: Arc<dyn Store>,
+    audit: Arc<AuditLog>,
+    root_key: Arc<RootKey>,
+    refused: Vec<(&'static str, Refused)>,
+    metrics: Arc<Metrics>,
+    protection: AskProtection,
     seen: ArcSwap<Seen>,
-    root_key_seen: Mutex<Option<(Instant, Result<(), String>)>>,
+    /// A look at the root key that has not ended: there is never a second one beside it.
+    looking: tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>,
+}
+
+/// The root key, as it is looked at.
+struct RootKey {
+    provider: Arc<dyn Provider>,
+    refused: Refused,
+    seen: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 /// What the last look saw.
@@ -65,7 +82,11 @@ struct Seen {
 impl Health {
     /// Has not looked yet, and so is not ready.
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, seen: ArcSwap::default(), root_key_seen: Mutex::default() }
+        let Parts { store, audit, root_key: provider, refused_root_key, refused, metrics, protection } =
+            parts;
+        let root_key = Arc::new(RootKey { provider, refused: refused_root_key, seen: Mutex::default() });
+        let (seen, looking) = (ArcSwap::default(), tokio::sync::Mutex::default());
+        Self { store, audit, root_key, refused, metrics, protection, seen, looking }
     }
 
     /// Looks again and again until the process ends.
@@ -94,7 +115,7 @@ impl Health {
     /// Looks once.
     pub(crate) async fn look(&self) {
         let mut seen = Seen { looked: true, ..Seen::default() };
-        let Parts { audit, metrics, .. } = &self.parts;
+        let Self { audit, metrics, .. } = self;
         let store = self.store().await;
         metrics.database_writable(store.is_ok());
         let displaced = |error: &StoreError| error.class() == ErrorClass::FailedPrecondition;
@@ -114,21 +135,21 @@ impl Health {
             // The store key is in memory: calls go on, the next start would not.
             seen.warnings.push(format!("root key: {error}; a restart would fail"));
         }
-        for (what, refused) in &self.parts.refused {
+        for (what, refused) in &self.refused {
             let refused = refused();
             metrics.file_refused(what, refused.is_some());
             seen.warnings.extend(refused.map(|reason| {
                 format!("{what}: goes on with the last good ones, could not start again: {reason}")
             }));
         }
-        let erasing = self.parts.store.is_erasing();
+        let erasing = self.store.is_erasing();
         metrics.erasure_pending(erasing);
         if erasing {
             let text =
                 "erasure pending: bytes of destroyed key material may still be in a file of the database";
             seen.warnings.push(text.to_owned());
         }
-        let protection = (self.parts.protection)();
+        let protection = (self.protection)();
         metrics.protection(&protection);
         if protection.is_none() {
             let text = match protection.destinations {
@@ -143,32 +164,48 @@ impl Health {
     }
 
     async fn store(&self) -> Result<(), StoreError> {
-        in_time(self.parts.store.get(PROBE)).await?;
+        in_time(self.store.get(PROBE)).await?;
         let changes =
             |error: StoreError| StoreError::new(error.class(), format!("changes are refused: {error}"));
-        in_time(self.parts.store.writable()).await.map_err(changes)
+        in_time(self.store.writable()).await.map_err(changes)
     }
 
+    /// Looks on a thread of its own: the file may be on a file system that does not answer.
     async fn root_key(&self) -> Result<(), String> {
+        let mut looking = self.looking.lock().await;
+        let look = looking.get_or_insert_with(|| {
+            let root_key = Arc::clone(&self.root_key);
+            spawn_blocking(move || Handle::current().block_on(root_key.look()))
+        });
+        let looked = tokio::time::timeout(ROOT_KEY_DEADLINE, look).await;
+        let late = |_| format!("no answer within {} s", ROOT_KEY_DEADLINE.as_secs());
+        let looked = looked.map_err(late)?;
+        *looking = None;
+        looked.unwrap_or_else(|_| Err("looking at it ended in a bug".to_owned()))
+    }
+}
+
+impl RootKey {
+    async fn look(&self) -> Result<(), String> {
         let kept = |reason| format!("goes on with the last good one, could not start again: {reason}");
         // What is in memory wraps and unwraps whatever is on the disk.
-        (self.parts.refused_root_key)().map(kept).map_or(Ok(()), Err)?;
+        (self.refused)().map(kept).map_or(Ok(()), Err)?;
         let due = |(at, _): &(Instant, Result<(), String>)| at.elapsed() < ROOT_KEY_INTERVAL;
-        let known = self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, result)) = known.filter(due) {
             return result;
         }
         let result = self.wrap_and_unwrap().await;
         let seen = Some((Instant::now(), result.clone()));
-        *self.root_key_seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         result
     }
 
     async fn wrap_and_unwrap(&self) -> Result<(), String> {
         let random: &dyn Random = &SystemRandom;
         let secret = Secret32::generate(random).map_err(|_| "no random bytes".to_owned())?;
-        let wrapped = self.parts.root_key.wrap(&secret).await.map_err(|error| error.to_string())?;
-        let unwrapped = self.parts.root_key.unwrap(&wrapped.version, &wrapped.bytes).await;
+        let wrapped = self.provider.wrap(&secret).await.map_err(|error| error.to_string())?;
+        let unwrapped = self.provider.unwrap(&wrapped.version, &wrapped.bytes).await;
         let unwrapped = unwrapped.map_err(|error| error.to_string())?;
         if unwrapped.is_same(&secret) { Ok(()) } else { Err("it unwraps to something else".to_owned()) }
     }
@@ -199,7 +236,7 @@ impl Report for Health {
     }
 
     fn metrics(&self) -> String {
-        self.parts.metrics.text()
+        self.metrics.text()
     }
 }
 
@@ -297,7 +334,7 @@ mod tests {
             (Mode::Lies, "root key: it unwraps to something else; a restart would fail\n"),
         ] {
             root_key.set(mode);
-            *health.root_key_seen.lock().expect("free") = None;
+            *health.root_key.seen.lock().expect("free") = None;
             health.look().await;
             let Readiness { ready, text } = health.readiness();
             assert!(ready && text.contains(said), "{text}");

@@ -1,6 +1,7 @@
 //! `keystead-server`, as a command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use keystead_model::{ErrorChain, Exit};
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
@@ -13,6 +14,8 @@ use crate::settings::{PartialSettings, Settings, schema};
 
 /// Descriptors besides connections: database, log, listeners, files that are read.
 const OTHER_DESCRIPTORS: u64 = 256;
+/// What is left to do on a disk when everything else has ended.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serve the key management service on one TLS port.
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let check_only = args.check_config;
     let settings = args.settings()?;
+    let hardened = harden();
     if check_only {
         check(&settings)?;
         return print_result("the settings are good\n");
@@ -47,7 +51,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     start_logs(settings.log_level, settings.log_format);
     // Whatever is written from here on is for us alone, unless its mode is set.
     umask(Mode::RWXG | Mode::RWXO);
-    if let Err(error) = harden() {
+    if let Err(error) = hardened {
         tracing::warn!(error = %ErrorChain(&error), "not fully hardened");
     }
     raise_descriptor_limit(settings.limits.total as u64 + OTHER_DESCRIPTORS);
@@ -55,7 +59,10 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-    runtime.block_on(serve(settings))
+    let served = runtime.block_on(serve(settings));
+    // A thread that waits for a file system which does not answer does not hold up the end.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    served
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {

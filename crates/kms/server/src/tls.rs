@@ -1,7 +1,7 @@
 //! What the TLS port shows and whom it lets in; changed under way, connection by connection.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ use crate::pki::{Pki, PkiError};
 
 /// How soon a replaced file is seen.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// A disk that takes longer does not answer, and somebody should know.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest certificate or key file that is read, in bytes: a bundle of every public certificate authority has 250 KiB.
 const MAX_LEN: usize = 1024 * 1024;
@@ -79,6 +81,8 @@ pub struct Tls {
     now: ArcSwap<Loaded>,
     /// Why what is on the disk now is not what is in use.
     refused: Mutex<Option<String>>,
+    /// Something was renewed, or may have been, that is not in use yet: its reading failed.
+    behind: AtomicBool,
 }
 
 struct Loaded {
@@ -97,7 +101,13 @@ impl Tls {
     /// Reads everything once.
     pub fn open(settings: TlsSettings, pki: Arc<Pki>) -> Result<Arc<Self>, TlsError> {
         let loaded = settings.load(&pki)?;
-        Ok(Arc::new(Self { settings, pki, now: ArcSwap::from_pointee(loaded), refused: Mutex::default() }))
+        Ok(Arc::new(Self {
+            settings,
+            pki,
+            now: ArcSwap::from_pointee(loaded),
+            refused: Mutex::default(),
+            behind: AtomicBool::default(),
+        }))
     }
 
     /// For the next connection, and by which authorities it verifies the client.
@@ -114,21 +124,27 @@ impl Tls {
     /// Renews what is due and reads again what was replaced. Says whether the next connection sees something new; on an
     /// error it sees what it saw before.
     pub fn refresh(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, TlsError> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let refreshed = self.refreshed(now, clock_is_trusted);
-        *refused = refreshed.as_ref().err().map(|error| ErrorChain(error).to_string());
+        self.set_refused(refreshed.as_ref().err().map(|error| ErrorChain(error).to_string()));
         refreshed
     }
 
+    fn set_refused(&self, reason: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
     fn refreshed(&self, now: Timestamp, clock_is_trusted: bool) -> Result<bool, TlsError> {
+        let behind = self.behind.swap(true, Ordering::Relaxed);
         let renewed = self.pki.tend(now, clock_is_trusted)?;
-        if !renewed && self.now.load().files.iter().all(ReadFile::is_current) {
+        if !renewed && !behind && self.now.load().files.iter().all(ReadFile::is_current) {
+            self.behind.store(false, Ordering::Relaxed);
             return Ok(false);
         }
         let mut loaded = self.settings.load(&self.pki)?;
         let before = self.now.load();
         loaded.generation = before.generation + u64::from(loaded.authorities != before.authorities);
         self.now.store(Arc::new(loaded));
+        self.behind.store(false, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -155,7 +171,27 @@ impl Tls {
         let mut watch = ClockWatch::new(last_alive, Instant::now());
         loop {
             let now = clock.now();
-            match self.refresh(now, watch.look(now, Instant::now()).trusted) {
+            let trusted = watch.look(now, Instant::now()).trusted;
+            let tls = Arc::clone(&self);
+            // Files may be on a file system that does not answer.
+            let mut refreshing = tokio::task::spawn_blocking(move || tls.refresh(now, trusted));
+            let refreshed = match tokio::time::timeout(SILENCE_LIMIT, &mut refreshing).await {
+                Ok(refreshed) => refreshed,
+                Err(_) => {
+                    let text = format!("the files were not read within {} s", SILENCE_LIMIT.as_secs());
+                    tracing::warn!("{text}");
+                    self.set_refused(Some(text));
+                    tokio::select! {
+                        refreshed = refreshing => refreshed,
+                        () = stopping.cancelled() => return,
+                    }
+                }
+            };
+            let Ok(refreshed) = refreshed else {
+                tracing::error!("reading certificates ended in a bug; they stay as they are");
+                return;
+            };
+            match refreshed {
                 Ok(true) => tracing::info!(until = %self.not_after(), "certificates are new"),
                 Ok(false) => last_error.clear(),
                 Err(error) => {

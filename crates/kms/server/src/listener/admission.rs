@@ -175,7 +175,7 @@ mod tests {
         let (one, two) = (address("2001:db8::1"), address("2001:db8::2"));
         let mut places: Vec<_> =
             [one, two].iter().map(|it| admission.admit(*it, now).expect("a place")).collect();
-        places[0].watch.identified();
+        places[0].watch.identified().store(true, std::sync::atomic::Ordering::Relaxed);
         let other = admission.admit(address("2001:db8:0:1::1"), now).expect("another source");
         places.extend([one, two].iter().map(|it| admission.admit(*it, now).expect("a place")));
         let closed: Vec<_> = places.iter().map(|place| place.watch.closing()).collect();

@@ -180,6 +180,7 @@ struct Client {
 
 impl Client {
     fn new(peer: Peer, chain: Option<ClientChain>, watch: &Arc<Watch>) -> Arc<Self> {
+        let peer = Peer { identified: watch.identified(), ..peer };
         Arc::new(Self { peer: Arc::new(peer), chain, watch: Arc::clone(watch) })
     }
 
@@ -287,12 +288,8 @@ async fn call<S: Serve>(
         return Ok(too_long(&request).map(|body| Answer::new(body, call)));
     }
     let mut request = request.map(|incoming| Body::new(body::Request::new(incoming)));
-    let caller = client.caller();
-    request.extensions_mut().insert(Arc::clone(&caller));
+    request.extensions_mut().insert(client.caller());
     let response = service.oneshot(request).await?;
-    if caller.is_identified() {
-        client.watch.identified();
-    }
     Ok(response.map(|body| Answer::new(body, call)))
 }
 

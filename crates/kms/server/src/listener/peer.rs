@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, as far as the connection itself says.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystead_keyservice::{ClientIdentity, InvalidCertificate};
@@ -17,22 +18,19 @@ pub struct Peer {
     pub tls: bool,
     /// The client's certificate, verified against our certificate authority or the configured one.
     pub certificate: Option<ClientCertificate>,
-    identified: AtomicBool,
+    /// The connection's own, see `watch.rs`.
+    pub(super) identified: Arc<AtomicBool>,
 }
 
 impl Peer {
     /// Of a connection on which nobody has shown yet who calls.
     pub fn new(address: SocketAddr, tls: bool, certificate: Option<ClientCertificate>) -> Self {
-        Self { address, tls, certificate, identified: AtomicBool::new(false) }
+        Self { address, tls, certificate, identified: Arc::default() }
     }
 
     /// Somebody has shown who calls, so that the connection does not give way to others.
     pub fn identified(&self) {
         self.identified.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_identified(&self) -> bool {
-        self.identified.load(Ordering::Relaxed)
     }
 
     /// The client runs on this host.

@@ -1,6 +1,7 @@
 //! What one connection owes us, and since when. One sweep a second looks at all connections, so that an idle connection
 //! has no timer of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,7 +47,8 @@ impl Close {
 pub(super) struct Watch {
     state: Mutex<State>,
     closed: Notify,
-    identified: AtomicBool,
+    /// Its peer has it too: who calls is known long before a slow call is answered.
+    identified: Arc<AtomicBool>,
 }
 
 struct State {
@@ -78,12 +80,12 @@ impl Watch {
             next_call: 0,
             close: None,
         };
-        Self { state: Mutex::new(state), closed: Notify::new(), identified: AtomicBool::new(false) }
+        Self { state: Mutex::new(state), closed: Notify::new(), identified: Arc::default() }
     }
 
-    /// A caller has shown who he is.
-    pub(super) fn identified(&self) {
-        self.identified.store(true, Ordering::Relaxed);
+    /// Set when a caller has shown who he is.
+    pub(super) fn identified(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.identified)
     }
 
     pub(super) fn is_identified(&self) -> bool {
