@@ -1,5 +1,7 @@
 //! What every provider must do, and what follows a rotation.
 
+use std::net::SocketAddr;
+
 use keystead_model::ErrorClass;
 use keystead_provider::{Provider, contract};
 
@@ -85,7 +87,8 @@ async fn a_ciphertext_of_another_version_is_not_opened() {
 #[tokio::test]
 async fn a_restarted_server_is_found_again() {
     let kms = StandIn::new();
-    let server = Server::start(None, kms.answers()).await;
+    // An address of its own: on the usual one somebody else may be given the port while nobody has it.
+    let server = Server::start_at(SocketAddr::from(([127, 71, 83, 2], 0)), None, kms.answers()).await;
     let address = server.address;
     let place = Place::for_plain(address);
     let provider = guarded(place.provider());
