@@ -214,7 +214,7 @@ impl Ledger {
             None => Ok(()),
         };
         // Last of all: a place that does not answer holds up no record, and is told the rest when it does.
-        self.destinations.follow(&kept, changed, &destroyed).await;
+        self.destinations.follow(kept, changed, destroyed).await;
         Ok(Committed { revision, witnessed, recorded })
     }
 

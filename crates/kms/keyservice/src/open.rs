@@ -4,6 +4,7 @@ mod rollback;
 mod store_key;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use keystead_audit::{AuditError, AuditLog};
@@ -58,7 +59,8 @@ impl KeyService {
     /// destroys again what was destroyed.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
         let groups = Groups::open(parts.settings.groups_file.clone())?;
-        look_for_new(&parts).await?;
+        let directories = distinct(&parts.settings.backup_destinations).map_err(OpenError::Destination)?;
+        look_for_new(parts.store.as_ref(), &directories).await?;
         let server = parts.root.server_id(parts.random.as_ref())?;
         let mut compared = rollback::compare(&parts).await?;
         let store_key = match store_key::read(&parts).await? {
@@ -81,8 +83,9 @@ impl KeyService {
             }
         };
         let used = used_destinations(parts.store.as_ref()).await?;
-        let destinations = Destinations::open(&parts.settings.backup_destinations, &used, &store_key)
-            .map_err(OpenError::Destination)?;
+        let restored = compared.standing.is_older();
+        let destinations = Destinations::open(&directories, &used, restored, &store_key);
+        let destinations = destinations.map_err(OpenError::Destination)?;
         let identity = IdentityState::new(groups, &store_key)
             .map_err(|_| KmsError::new(ErrorClass::Bug, "keys cannot be derived from the store key"))?;
         let remembered = Arc::new(Remembered::new());
@@ -137,10 +140,24 @@ async fn used_destinations(store: &dyn Store) -> Result<Vec<String>, KmsError> {
     Ok(stored.map(|it| it.value).unwrap_or_default())
 }
 
+/// Names each directory in one way, however it was written, and refuses one that is named twice: it would count as two.
+fn distinct(directories: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let mut distinct: Vec<PathBuf> = Vec::new();
+    for directory in directories {
+        let directory: PathBuf = std::path::absolute(directory)?.components().collect();
+        if distinct.contains(&directory) {
+            let text = format!("{} is named twice; name each destination once", directory.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        distinct.push(directory);
+    }
+    Ok(distinct)
+}
+
 /// Refuses a new destination that is not there, before a first start makes anything.
-async fn look_for_new(parts: &Parts) -> Result<(), OpenError> {
-    let used = used_destinations(parts.store.as_ref()).await?;
-    for directory in &parts.settings.backup_destinations {
+async fn look_for_new(store: &dyn Store, directories: &[PathBuf]) -> Result<(), OpenError> {
+    let used = used_destinations(store).await?;
+    for directory in directories {
         let name = directory.display().to_string();
         if !used.contains(&name) && !directory.is_dir() {
             let text = format!("{name} is not a directory; make or mount it first");

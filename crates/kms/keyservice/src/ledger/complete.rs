@@ -18,13 +18,17 @@ impl Ledger {
     /// Looks whether a destination is still there, and if it may lack anything compares all versions with it and writes what it
     /// should hold. One version at a time, so that a commit that needs its turn waits for one file at most.
     pub(crate) async fn complete_destination(&self, place: &Arc<Place>) {
+        let ready = disk(place, |place| place.ready()).await;
         let (failures, problem) = (place.failures(), place.problem());
-        let compared = self.compare(place, problem.is_some()).await;
-        place.asks(false);
+        let compared = match (ready, &problem) {
+            (Ok(()), None) => return,
+            (Ok(()), Some(_)) => self.compare(place).await,
+            (Err(error), _) => Err(error),
+        };
         let destination = place.directory().display();
         match compared {
             Ok(written) => {
-                if place.complete(failures) && problem.is_some() {
+                if place.complete(failures) {
                     tracing::info!(%destination, written, "the backup destination holds every key version");
                 }
             }
@@ -39,20 +43,8 @@ impl Ledger {
     }
 
     /// Answers how many versions were written or removed.
-    async fn compare(&self, place: &Arc<Place>, everything: bool) -> Result<usize, KmsError> {
-        let begun_anew = disk(place, |place| place.ready()).await?;
-        place.asks(false);
+    async fn compare(&self, place: &Arc<Place>) -> Result<usize, KmsError> {
         let (mut written, mut after) = (0, String::new());
-        if begun_anew && !everything {
-            place.failed(format!(
-                "{} was emptied, and is not compared with the database yet",
-                place.directory().display()
-            ));
-            return Ok(written);
-        }
-        if !everything {
-            return Ok(written);
-        }
         loop {
             let page = self.store.list(record_name::ALL_VERSIONS, &after, PAGE).await?;
             for entry in &page {
@@ -75,7 +67,7 @@ impl Ledger {
         if disk(place, move |place| place.with(|versions| wanted.is_in(versions))).await? {
             return Ok(false);
         }
-        let turn = self.destinations.turn().await;
+        let turn = place.turn().await;
         // Read in its turn: a commit that changes the version from here on tells the place after this.
         let Some(wanted) = self.wanted(name).await? else { return Ok(false) };
         let put = move |place: &Place| {
@@ -112,5 +104,6 @@ async fn disk<T: Send + 'static>(
     place.asks(true);
     let asked = Arc::clone(place);
     let answered = on_disk(move || work(&asked)).await;
+    place.asks(false);
     answered.map_err(|error| KmsError::new(ErrorClass::Unavailable, error.to_string()))
 }

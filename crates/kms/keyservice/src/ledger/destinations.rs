@@ -10,7 +10,7 @@ use std::time::Duration;
 use keystead_crypto::{Secret32, hkdf_sha256, sha256};
 use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, VersionState};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinSet;
 
 pub(crate) use place::Place;
 
@@ -22,13 +22,16 @@ use place::{at, make};
 const MAX_FILE_LEN: usize = 64 * 1024;
 /// Of the marker of a place, in bytes: no two servers ever have the same.
 const IDENTITY_LEN: usize = 16;
+/// The end of the name of a version's file that is not committed, or not known to be.
+const PENDING: &str = ".pending";
 /// How long a place may take to follow a change: a file system that hangs must not hold up the emergency brake.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
 /// And a new version: it is not made then.
 const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Places in which every key version is kept besides the database, one file each:
-/// `versions/UID/NUMBER-DIGEST.json`. A version is committed only when it is in all of them.
+/// `versions/UID/NUMBER-DIGEST.json`. A version is committed only when it is in all of them, and until then its file ends in
+/// `.pending`: what a process that was killed left of a version that nobody was told of must not win over one that counts.
 ///
 /// The digest of the material is in the name because two calls may make the same number at once: the one that commits
 /// removes what the other left.
@@ -37,9 +40,6 @@ const KEEP_LIMIT: Duration = Duration::from_secs(10);
 /// has missed is written when it is back, see `complete.rs`.
 pub(crate) struct Destinations {
     places: Vec<Arc<Place>>,
-    /// Whose turn it is to change files that are there: a slow note of a state must not bring back a version that was forgotten
-    /// meanwhile, or a state that another has followed. Kept until the disk is done, whoever waits for it.
-    turn: Arc<Mutex<()>>,
 }
 
 /// A version with all that it takes to bring it back: with the root key and the store key, and with nothing less.
@@ -60,18 +60,29 @@ impl KeptVersion {
         let [a, b, c, d, ..] = sha256(self.material.as_bytes());
         format!("{}{}.json", prefix(self.id()), hex::encode([a, b, c, d]))
     }
+
+    /// What its file is called until it is committed.
+    fn pending_name(&self) -> String {
+        self.file_name() + PENDING
+    }
 }
 
 impl Destinations {
-    /// Marks each that was not used before. `used`: the directories that were.
-    pub(crate) fn open(directories: &[PathBuf], used: &[String], store_key: &Secret32) -> io::Result<Self> {
+    /// Marks each that was not used before. `used`: the directories that were, as far as this database knows. `restored`: it is an
+    /// older one, so that a directory without a marker may have been one all the same.
+    pub(crate) fn open(
+        directories: &[PathBuf],
+        used: &[String],
+        restored: bool,
+        store_key: &Secret32,
+    ) -> io::Result<Self> {
         let identity = identity(store_key)?;
         let open = |directory: &PathBuf| {
             let used_before = used.contains(&directory.display().to_string());
-            Place::open(directory, &identity, used_before).map(Arc::new)
+            Place::open(directory, &identity, used_before, restored).map(Arc::new)
         };
         let places = directories.iter().map(open).collect::<io::Result<_>>()?;
-        Ok(Self { places, turn: Arc::default() })
+        Ok(Self { places })
     }
 
     /// There are none: whatever is newer than the last backup is only on this machine.
@@ -83,21 +94,17 @@ impl Destinations {
         &self.places
     }
 
-    /// Writes versions into every place, durably. One that cannot be reached makes no version.
+    /// Writes versions into every place, durably, as pending. One that cannot be reached makes no version.
     pub(crate) async fn keep(&self, versions: &[KeptVersion]) -> Result<(), KmsError> {
         // A commit that makes no version goes on while a place is away.
         if versions.is_empty() {
             return Ok(());
         }
         let versions = versions.to_vec();
-        let written =
-            self.in_each(move |directory| versions.iter().try_for_each(|version| write(directory, version)));
-        let written = tokio::time::timeout(KEEP_LIMIT, written).await.unwrap_or_else(|_| {
-            let text = format!("no answer within {} s to a new version", KEEP_LIMIT.as_secs());
-            self.doubt(&text);
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        });
-        written.map_err(|error| {
+        let write = move |directory: &Path| {
+            versions.iter().try_for_each(|version| write(directory, version, &version.pending_name()))
+        };
+        self.in_each(KEEP_LIMIT, write).await.map_err(|error| {
             tracing::error!(%error, "a new key version cannot be kept in every backup destination");
             let text = "the new key version cannot be written to every backup destination, so it is not made; the server's \
                         log says why";
@@ -105,51 +112,31 @@ impl Destinations {
         })
     }
 
-    /// After the commit: removes what calls that were slower, or that crashed, have left of the same versions; notes that versions
-    /// are disabled, scheduled for destruction, or as they were before, so that they come back as they are; and removes those that
-    /// are destroyed. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is logged, and compared
-    /// when it answers.
+    /// After the commit: what was made is pending no longer, and what slower calls have left of the same versions goes; versions
+    /// that are disabled, scheduled for destruction, or as they were before, are noted to be, so that they come back as they are;
+    /// and destroyed ones are removed. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is
+    /// logged, and compared when it answers.
     pub(crate) async fn follow(
         &self,
-        made: &[KeptVersion],
+        made: Vec<KeptVersion>,
         changed: Vec<(VersionId, CryptoKeyVersion)>,
-        destroyed: &[VersionId],
+        destroyed: Vec<VersionId>,
     ) {
-        if self.places.is_empty() || made.is_empty() && changed.is_empty() && destroyed.is_empty() {
+        if made.is_empty() && changed.is_empty() && destroyed.is_empty() {
             return;
         }
-        let stay = made.iter().map(|version| (version.id(), Some(version.file_name())));
-        let stay: Vec<_> = stay.chain(destroyed.iter().map(|id| (*id, None))).collect();
-        let followed = async {
-            let turn = self.turn().await;
-            let follow = move |directory: &Path| {
-                let _until_the_disk_is_done = &turn;
-                stay.iter().try_for_each(|(id, stays)| remove_others(directory, *id, stays.as_deref()))?;
-                for (id, version) in &changed {
-                    for path in files_of(directory, *id)? {
-                        let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
-                        private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
-                    }
-                }
-                Ok(())
-            };
-            self.in_each(follow).await
+        let follow = move |versions: &Path| {
+            made.iter().try_for_each(|version| settle(versions, version))?;
+            changed.iter().try_for_each(|(id, version)| note_state(versions, *id, version))?;
+            destroyed.iter().try_for_each(|id| remove_others(versions, *id, None))
         };
-        let error = match tokio::time::timeout(FOLLOW_LIMIT, followed).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => {
-                let text = format!("no answer within {} s to a change", FOLLOW_LIMIT.as_secs());
-                // Nobody knows which of them is slow.
-                self.doubt(&text);
-                text
-            }
-        };
-        tracing::error!(
-            error,
-            "a backup destination does not know the new state of a key version, or still holds one that it should not; it is told \
-             when it answers"
-        );
+        if let Err(error) = self.in_each(FOLLOW_LIMIT, follow).await {
+            tracing::error!(
+                %error,
+                "a backup destination does not know the new state of a key version, or still holds one that it should not; it is \
+                 told when it answers"
+            );
+        }
     }
 
     /// Every place may lack something, and is compared.
@@ -163,63 +150,87 @@ impl Destinations {
             return;
         }
         let versions = versions.to_vec();
-        let removed = self.in_each(move |directory| {
+        let remove = move |directory: &Path| {
             versions.iter().try_for_each(|version| {
-                ignore_missing(fs::remove_file(folder(directory, version.id()).join(version.file_name())))
+                let path = folder(directory, version.id()).join(version.pending_name());
+                ignore_missing(fs::remove_file(path))
             })
-        });
-        match tokio::time::timeout(FOLLOW_LIMIT, removed).await {
-            Ok(removed) => log_leftover(removed),
-            Err(_) => log_leftover(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))),
+        };
+        if let Err(error) = self.in_each(FOLLOW_LIMIT, remove).await {
+            tracing::warn!(%error, "a backup destination holds a key version as pending that was not made");
         }
     }
 
-    /// Whose turn it is ends when this is dropped.
-    pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turn).lock_owned().await
-    }
-
-    /// Everything that the places hold, if all of them are there. A version of which they hold two is left out and logged: nobody can say which counts.
-    pub(crate) async fn kept(&self) -> io::Result<Vec<KeptVersion>> {
+    /// Everything that the places hold, if all of them are there, by key: the versions in the order of their numbers, and keys of
+    /// which all is pending last. A version of which they hold two is left out and logged: nobody can say which counts.
+    pub(crate) async fn kept(&self) -> io::Result<Vec<Vec<KeptVersion>>> {
         let places = self.places.clone();
         on_disk(move || {
-            let mut kept: BTreeMap<VersionId, Vec<KeptVersion>> = BTreeMap::new();
-            for version in places.iter().map(|place| place.ready().and_then(|_| place.with(everything))).collect::<io::Result<Vec<_>>>()? {
-                for version in version {
-                    let same = kept.entry(version.id()).or_default();
-                    match same.iter_mut().find(|it| it.material == version.material) {
-                        // A place that was away knows less: what was disabled or scheduled anywhere comes back so.
-                        Some(known) if standing(&version) > standing(known) => known.version = version.version,
-                        Some(_) => {}
-                        None => same.push(version),
-                    }
+            let mut found: BTreeMap<VersionId, Vec<Found>> = BTreeMap::new();
+            for place in places {
+                place.ready()?;
+                for file in place.with(everything)? {
+                    add(found.entry(file.version.id()).or_default(), file);
                 }
             }
-            let single = kept.into_values().filter_map(|mut same| match same.len() {
-                1 => same.pop(),
-                _ => {
-                    let version = same.pop()?.version.name;
-                    tracing::error!(%version, "the backup destinations hold two materials for it; neither comes back");
-                    None
-                }
-            });
-            Ok(single.collect())
+            let found: Vec<Found> = found.into_values().filter_map(single).collect();
+            let keys = found.chunk_by(|a, b| a.version.key.uid == b.version.key.uid);
+            let (committed, pending): (Vec<_>, Vec<_>) =
+                keys.map(<[Found]>::to_vec).partition(|key| key.iter().any(|it| !it.is_pending));
+            let versions = |key: Vec<Found>| key.into_iter().map(|it| it.version).collect();
+            Ok(committed.into_iter().chain(pending).map(versions).collect())
         })
         .await
     }
 
-    /// Does something in every place, and answers with the first failure.
-    async fn in_each(&self, work: impl Fn(&Path) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        let places = self.places.clone();
-        if places.is_empty() {
-            return Ok(());
+    /// Does something in every place at once, each in its own turn, and answers with a failure if there was one: the more places
+    /// hold or forget a version the better.
+    async fn in_each(
+        &self,
+        limit: Duration,
+        work: impl Fn(&Path) -> io::Result<()> + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let work = Arc::new(work);
+        let mut asked = JoinSet::new();
+        for place in &self.places {
+            let (place, work) = (Arc::clone(place), Arc::clone(&work));
+            asked.spawn(async move { place.ask(limit, move |versions| work(versions)).await });
         }
-        on_disk(move || {
-            // All of them, also after a failure: the more places hold or forget it the better.
-            places.iter().map(|place| place.with(&work)).fold(Ok(()), Result::and)
-        })
-        .await
+        asked.join_all().await.into_iter().fold(Ok(()), Result::and)
     }
+}
+
+/// A file of a version, as it was read.
+#[derive(Clone)]
+struct Found {
+    version: KeptVersion,
+    is_pending: bool,
+}
+
+/// Adds what one place holds of a version to what others do.
+fn add(same: &mut Vec<Found>, file: Found) {
+    let Some(known) = same.iter_mut().find(|it| it.version.material == file.version.material) else {
+        return same.push(file);
+    };
+    known.is_pending &= file.is_pending;
+    // A place that was away knows less: what was disabled or scheduled anywhere comes back so.
+    if standing(&file.version) > standing(&known.version) {
+        known.version.version = file.version.version;
+    }
+}
+
+/// The one that counts: a committed one, or else the only one.
+fn single(mut same: Vec<Found>) -> Option<Found> {
+    if same.iter().any(|it| !it.is_pending) {
+        same.retain(|it| !it.is_pending);
+    }
+    let last = same.pop()?;
+    if same.is_empty() {
+        return Some(last);
+    }
+    let version = last.version.version.name;
+    tracing::error!(%version, "the backup destinations hold two materials for it; neither comes back");
+    None
 }
 
 /// What marks the places of this server: the same for every machine that ever has its database, and no secret.
@@ -241,18 +252,19 @@ fn standing(kept: &KeptVersion) -> u8 {
 }
 
 /// What a folder `versions` holds.
-fn everything(versions: &Path) -> io::Result<Vec<KeptVersion>> {
-    let mut kept = Vec::new();
+fn everything(versions: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
     for folder in fs::read_dir(versions)? {
         for file in fs::read_dir(folder?.path())? {
             let path = file?.path();
-            let finished = |name: &str| name.ends_with(".json") && private_file::unfinished(name).is_none();
-            if name_of(&path).is_some_and(finished) {
-                kept.push(read_version(&path)?);
+            let name = name_of(&path).filter(|name| private_file::unfinished(name).is_none());
+            let is_pending = name.is_some_and(|name| name.ends_with(PENDING));
+            if is_pending || name.is_some_and(|name| name.ends_with(".json")) {
+                found.push(Found { version: read_version(&path)?, is_pending });
             }
         }
     }
-    Ok(kept)
+    Ok(found)
 }
 
 /// What a place should hold of one version.
@@ -265,8 +277,8 @@ impl Wanted {
     /// Whether a folder `versions` holds this and nothing else of the version.
     pub(super) fn is_in(&self, versions: &Path) -> io::Result<bool> {
         let (id, kept) = self.parts();
-        let Some(kept) = kept else { return Ok(all_files_of(versions, id)?.is_empty()) };
         let files = files_of(versions, id)?;
+        let Some(kept) = kept else { return Ok(files.is_empty()) };
         // The record of the key counts as of when the file was written. A file that cannot be read is written again.
         let same = |path: &PathBuf| {
             read_version(path).is_ok_and(|it| it.version == kept.version && it.material == kept.material)
@@ -278,7 +290,7 @@ impl Wanted {
     pub(super) fn put_into(&self, versions: &Path) -> io::Result<()> {
         let (id, kept) = self.parts();
         if let Some(kept) = kept {
-            write(versions, kept)?;
+            write(versions, kept, &kept.file_name())?;
         }
         remove_others(versions, id, kept.map(KeptVersion::file_name).as_deref())
     }
@@ -291,18 +303,36 @@ impl Wanted {
     }
 }
 
-fn write(versions: &Path, kept: &KeptVersion) -> io::Result<()> {
+fn write(versions: &Path, kept: &KeptVersion, name: &str) -> io::Result<()> {
     let folder = folder(versions, kept.id());
     make(&folder)?;
-    private_file::replace(&folder.join(kept.file_name()), &serde_json::to_vec_pretty(kept)?)
+    private_file::replace(&folder.join(name), &serde_json::to_vec_pretty(kept)?)
+}
+
+/// A version that was pending is committed.
+fn settle(versions: &Path, kept: &KeptVersion) -> io::Result<()> {
+    let folder = folder(versions, kept.id());
+    let path = folder.join(kept.file_name());
+    fs::rename(folder.join(kept.pending_name()), &path).map_err(at(&path))?;
+    private_file::sync_directory_of(&path)?;
+    remove_others(versions, kept.id(), Some(&kept.file_name()))
+}
+
+/// Notes what has become of a version. One that is not there is written when the place is compared.
+fn note_state(versions: &Path, id: VersionId, version: &CryptoKeyVersion) -> io::Result<()> {
+    for path in files_of(versions, id)? {
+        if name_of(&path).is_some_and(|name| private_file::unfinished(name).is_none()) {
+            let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
+            private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes all files of a version but one.
 fn remove_others(versions: &Path, id: VersionId, stays: Option<&str>) -> io::Result<()> {
     let mut removed = false;
-    // While the version is there, a call may be about to write it that will hear that its number is taken.
-    let files = if stays.is_some() { files_of(versions, id) } else { all_files_of(versions, id) };
-    for path in files? {
+    for path in files_of(versions, id)? {
         if name_of(&path) != stays {
             ignore_missing(fs::remove_file(path))?;
             removed = true;
@@ -318,15 +348,9 @@ fn folder(directory: &Path, id: VersionId) -> PathBuf {
     directory.join(hex::encode(id.uid.0))
 }
 
-/// The files of one version: more than one only where two calls made the same number at once.
+/// The files of one version: more than one only where two calls made the same number at once, or where a process was killed, or a
+/// place did not answer: what that has left unfinished holds the material too.
 fn files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
-    let mut files = all_files_of(directory, id)?;
-    files.retain(|path| name_of(path).is_some_and(|name| private_file::unfinished(name).is_none()));
-    Ok(files)
-}
-
-/// And those that a killed process, or a place that does not answer, has left unfinished: they hold the material too.
-fn all_files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
     let folder = folder(directory, id);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -337,7 +361,7 @@ fn all_files_of(directory: &Path, id: VersionId) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let Some(name) = name_of(&path) else { continue };
         let name = private_file::unfinished(name).unwrap_or(name);
-        if name.starts_with(&prefix(id)) && name.ends_with(".json") {
+        if name.starts_with(&prefix(id)) {
             files.push(path);
         }
     }
@@ -361,12 +385,6 @@ fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
-    }
-}
-
-fn log_leftover(removed: io::Result<()>) {
-    if let Err(error) = removed {
-        tracing::error!(%error, "a backup destination still holds a key version that it should not, until it can be removed there");
     }
 }
 

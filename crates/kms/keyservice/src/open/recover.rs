@@ -1,18 +1,16 @@
-use std::collections::HashMap;
-
 use keystead_audit::{Event, EventKind, Record, SafeFields};
-use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid, VersionNumber};
+use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::ledger::KeptVersion;
 use crate::records::{encode, record_name};
-use crate::root::{Known, VersionEventKind};
+use crate::root::{Known, VersionEventKind, VersionId};
 use crate::{KeyService, KmsError};
 
 impl KeyService {
-    /// All versions that the backup destinations hold. Asked before anything is committed: a start that fails here is one that
-    /// the next start repeats.
-    pub(crate) async fn kept_versions(&self) -> Result<Vec<KeptVersion>, KmsError> {
+    /// All versions that the backup destinations hold, by key. Asked before anything is committed: a start that fails here is one
+    /// that the next start repeats.
+    pub(crate) async fn kept_versions(&self) -> Result<Vec<Vec<KeptVersion>>, KmsError> {
         if self.ledger.destinations().is_empty() {
             return Ok(Vec::new());
         }
@@ -25,72 +23,60 @@ impl KeyService {
     /// came back.
     pub(crate) async fn recover_versions(
         &self,
-        kept: Vec<KeptVersion>,
+        kept: Vec<Vec<KeptVersion>>,
         known: &Known,
-    ) -> Result<Vec<KeptVersion>, KmsError> {
-        let (mut recovered, mut next) = (Vec::new(), HashMap::new());
-        // The newest first: its copy of the key's record is the newest too.
-        for kept in kept.into_iter().rev() {
-            if known.kind(kept.id()) != Some(VersionEventKind::Destroyed)
-                && self.recover(&kept, &mut next).await?
-            {
-                recovered.push(kept);
+    ) -> Result<Vec<VersionId>, KmsError> {
+        let mut recovered = Vec::new();
+        for versions in kept {
+            // Its copy of the key's record is the newest too.
+            let Some(newest) = versions.last().map(|it| it.key.clone()) else { continue };
+            // The oldest first: where the process ends in the middle, a number below the key's next one is still one that was
+            // given before the backup.
+            for kept in &versions {
+                if known.kind(kept.id()) != Some(VersionEventKind::Destroyed)
+                    && self.recover(kept, &newest).await?
+                {
+                    recovered.push(kept.id());
+                }
             }
+            self.give_no_number_again(&versions).await?;
         }
         Ok(recovered)
     }
 
-    /// `next`: the numbers that the database would have given next, by key, before anything came back.
-    async fn recover(
-        &self,
-        kept: &KeptVersion,
-        next: &mut HashMap<KeyUid, VersionNumber>,
-    ) -> Result<bool, KmsError> {
+    async fn recover(&self, kept: &KeptVersion, newest: &CryptoKey) -> Result<bool, KmsError> {
         let name = &kept.version.name;
         let version = record_name::version(name);
-        let key_record = record_name::key(&name.key);
-        let stored = self.read::<CryptoKey>(&key_record).await?;
+        let stored = self.read::<CryptoKey>(&record_name::key(&name.key)).await?;
         if self.store.get(&version).await?.is_some() {
             return Ok(false);
         }
-        let left =
-            |reason: &str| tracing::warn!(version = %name, reason, "not recovered from a backup destination");
-        match &stored {
+        let left = match &stored {
             Some(stored) if stored.value.uid != kept.key.uid => {
-                left("the database has another key of that name");
-                return Ok(false);
+                Some("the database has another key of that name")
             }
             // Its number was given, and it is gone: only what is destroyed can be deleted.
-            Some(stored) if name.version < *next.entry(kept.key.uid).or_insert(stored.value.next_version) => {
-                left("it was deleted");
-                return Ok(false);
-            }
+            Some(stored) if name.version < stored.value.next_version => Some("it was deleted"),
             None if self.store.get(&record_name::key_name(&name.key)).await?.is_some() => {
-                left("its key was deleted");
-                return Ok(false);
+                Some("its key was deleted")
             }
-            // Whatever else there is of the key is new to the database.
-            _ => {
-                next.entry(kept.key.uid).or_insert(VersionNumber::FIRST);
-            }
+            _ => None,
+        };
+        if let Some(reason) = left {
+            tracing::warn!(version = %name, reason, "not recovered from a backup destination");
+            return Ok(false);
         }
         // Only what opens comes back: a file may be damaged, or of another server. It does not keep the others away.
-        let Some(material) = self.opens(kept) else {
+        let (Some(material), Some(next_version)) = (self.opens(kept), name.version.next()) else {
             tracing::error!(version = %name, "the kept material in a backup destination is damaged");
             return Ok(false);
         };
-        let damaged =
-            || KmsError::new(ErrorClass::Corrupt, format!("the kept material of {name} is damaged"));
 
         let mut batch = Batch::default()
             .create(version, encode(&kept.version)?)
             .create(record_name::material(name), material);
-        let next = name.version.next().ok_or_else(damaged)?;
         let (key, expect) = match stored {
-            Some(stored) => {
-                let next_version = stored.value.next_version.max(next);
-                (CryptoKey { next_version, ..stored.value }, Expect::At(stored.revision))
-            }
+            Some(stored) => (CryptoKey { next_version, ..stored.value }, Expect::At(stored.revision)),
             None => {
                 let ring = record_name::ring(&name.key.ring);
                 if self.store.get(&ring).await?.is_none() {
@@ -99,12 +85,10 @@ impl KeyService {
                 }
                 let uid: KeyUid = kept.key.uid;
                 batch = batch.create(record_name::key_name(&name.key), encode(&uid)?);
-                (
-                    CryptoKey { next_version: kept.key.next_version.max(next), ..kept.key.clone() },
-                    Expect::Absent,
-                )
+                (CryptoKey { next_version, ..newest.clone() }, Expect::Absent)
             }
         };
+        let key_record = record_name::key(&name.key);
         batch.writes.push(Write { name: key_record, expect, value: Some(encode(&key)?) });
 
         let mut id = [0; 16];
@@ -121,6 +105,24 @@ impl KeyService {
         self.ledger.commit(batch, Some((&id, record))).await.map_err(|it| it.error)?.complete()?;
         tracing::warn!(version = %name, "recovered from a backup destination");
         Ok(true)
+    }
+
+    /// Raises the number that a key gives next beyond those of all versions that are known of it: also of one that did not come
+    /// back there may be ciphertexts.
+    async fn give_no_number_again(&self, versions: &[KeptVersion]) -> Result<(), KmsError> {
+        let given = |it: &KeptVersion| it.version.name.version.next().max(Some(it.key.next_version));
+        let Some((last, next_version)) = versions.last().zip(versions.iter().filter_map(given).max()) else {
+            return Ok(());
+        };
+        let record = record_name::key(&last.version.name.key);
+        match self.read::<CryptoKey>(&record).await? {
+            Some(stored) if stored.value.uid == last.key.uid && stored.value.next_version < next_version => {
+                let key = CryptoKey { next_version, ..stored.value };
+                let batch = Batch::default().replace(record, stored.revision, encode(&key)?);
+                self.ledger.commit(batch, None).await.map_err(|it| it.error)?.complete().map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The sealed material, if it opens.

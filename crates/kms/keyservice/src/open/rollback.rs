@@ -10,7 +10,8 @@ use keystead_model::{
 use keystead_store::{Batch, Revision, Store};
 
 use super::{OpenError, Parts};
-use crate::records::{decode, encode, record_name};
+use crate::records::usage::Restored;
+use crate::records::{self, decode, encode, record_name};
 use crate::root::{Known, VersionEvent, VersionEventKind, VersionId, Witness};
 use crate::{KeyService, KmsError};
 
@@ -80,8 +81,15 @@ pub(super) enum Standing {
     WitnessBehind { since: Revision },
     /// There is no witness: this is the first start, or a restore on another machine.
     NoWitness,
-    /// The database is older, and somebody has confirmed it.
+    /// The database is older, and somebody has confirmed it; or a start that recovered an older one ended before it was done.
     RolledBack,
+}
+
+impl Standing {
+    /// Whether there may be versions that the database does not have.
+    pub(super) fn is_older(self) -> bool {
+        matches!(self, Self::NoWitness | Self::RolledBack)
+    }
 }
 
 /// Refuses a database that is older than its witness, unless its commit is confirmed.
@@ -102,6 +110,10 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
     // A record that is damaged is told as damage, and is no reason not to start.
     if !parts.audit.extends(&Head { sequence: known, hash, time: Timestamp::UNIX_EPOCH })? {
         return Err(OpenError::AuditLog { found: parts.audit.head().sequence, known });
+    }
+    if database >= point.counter && recovery_is_unfinished(parts.store.as_ref()).await? {
+        let versions = Known::read(&parts.root)?;
+        return Ok(Compared { witness, versions, standing: Standing::RolledBack });
     }
     if database >= point.counter {
         if database == point.counter {
@@ -129,6 +141,11 @@ pub(super) async fn compare(parts: &Parts) -> Result<Compared, OpenError> {
     Ok(Compared { witness, versions, standing: Standing::RolledBack })
 }
 
+async fn recovery_is_unfinished(store: &dyn Store) -> Result<bool, KmsError> {
+    let restored = records::read::<Restored>(store, record_name::RESTORED).await?;
+    Ok(restored.is_some_and(|restored| restored.value.unfinished))
+}
+
 async fn newest_commit(store: &dyn Store) -> Result<u64, OpenError> {
     // Nothing is newer than the newest: the answer is only where the store is.
     Ok(store.changes(Revision(u64::MAX)).await?.up_to.0)
@@ -144,11 +161,9 @@ impl KeyService {
     /// Lets the witness go on from where the database is, after a crash, a restore or a rollback: what was destroyed is
     /// destroyed again, what a backup destination holds comes back, and the witness learns what it had no time to note.
     pub(super) async fn bring_witness_up(&self, known: &Known, standing: Standing) -> Result<(), KmsError> {
-        // After a mere crash a destination holds at most what nobody was told of. A recovery whose process ended in the middle is
-        // begun again, whatever the witness has learned of it.
-        let older = matches!(standing, Standing::RolledBack | Standing::NoWitness);
+        // After a mere crash a destination holds at most what nobody was told of.
         let mut recovered = Vec::new();
-        if older || self.recovery_is_unfinished().await? {
+        if standing.is_older() {
             let kept = self.kept_versions().await?;
             self.note_restored(true).await?;
             for (id, name) in known.destroyed() {
@@ -163,7 +178,7 @@ impl KeyService {
             return self.ledger.witness().advance(self.ledger.point(newest), events).await;
         }
         for (id, name) in known.made() {
-            let back = recovered.iter().any(|kept| kept.id() == id);
+            let back = recovered.contains(&id);
             if !back && !is_there(self.store.as_ref(), id, name).await? {
                 events.push(VersionEvent { kind: VersionEventKind::Lost, id, name: name.clone() });
             }

@@ -64,12 +64,6 @@ impl KeyService {
         Ok(())
     }
 
-    /// Whether a process ended before all that backup destinations hold had come back.
-    pub(crate) async fn recovery_is_unfinished(&self) -> Result<bool, KmsError> {
-        let restored = self.read::<Restored>(record_name::RESTORED).await?;
-        Ok(restored.is_some_and(|restored| restored.value.unfinished))
-    }
-
     async fn uses_unknown_before(&self, name: &CryptoKeyVersionName) -> Result<Option<Timestamp>, KmsError> {
         let Some(restored) = self.read::<Restored>(record_name::RESTORED).await? else { return Ok(None) };
         let made = self.read_version(&name.key, name.version).await?.value.create_time;

@@ -4,11 +4,13 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use tokio::sync::OwnedMutexGuard;
 
+use super::on_disk;
 use crate::root::private_file;
 
 /// Its file: the identity of the server, 32 hexadecimal digits and a line feed. More is not this server's.
@@ -26,6 +28,9 @@ pub(crate) struct Place {
     /// As the marker has it.
     identity: String,
     standing: Mutex<Standing>,
+    /// Whose turn it is to change files: a slow note of a state must not bring back a version that was forgotten meanwhile, or a
+    /// state that another has followed. Kept until the disk is done, whoever waits for it.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Standing {
@@ -39,8 +44,14 @@ struct Standing {
 
 impl Place {
     /// A place that is used for the first time must be there, and is marked. One that was used before may be away: nothing is
-    /// made in the directory that stands there now.
-    pub(super) fn open(directory: &Path, identity: &str, used_before: bool) -> io::Result<Self> {
+    /// made in the directory that stands there now. Where the database is an older one, it may not know that a place was used: an
+    /// empty directory is refused then, until somebody says with the marker that it is a new one.
+    pub(super) fn open(
+        directory: &Path,
+        identity: &str,
+        used_before: bool,
+        restored: bool,
+    ) -> io::Result<Self> {
         let standing = Standing {
             problem: Some(format!("{} is not compared with the database yet", directory.display())),
             failures: 0,
@@ -51,12 +62,13 @@ impl Place {
             versions: directory.join("versions"),
             identity: identity.to_owned(),
             standing: Mutex::new(standing),
+            turn: Arc::default(),
         };
         if used_before {
             return Ok(place);
         }
         match place.check() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !(restored && place.is_empty()) => {
                 private_file::replace(&directory.join(MARKER), format!("{identity}\n").as_bytes())
                     .map_err(at(directory))?;
             }
@@ -64,6 +76,11 @@ impl Place {
         }
         make(&place.versions).map_err(at(directory))?;
         Ok(place)
+    }
+
+    /// Whether it holds no version, for all that can be seen.
+    fn is_empty(&self) -> bool {
+        fs::read_dir(&self.versions).map_or(true, |mut versions| versions.next().is_none())
     }
 
     /// Refuses a directory that is not the one that was marked.
@@ -91,15 +108,17 @@ impl Place {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
     }
 
-    /// Refuses what is no longer the same place; makes its folder `versions` when somebody has begun it anew, and answers whether
-    /// it did.
-    pub(crate) fn ready(&self) -> io::Result<bool> {
+    /// Refuses what is no longer the same place. One whose folder `versions` is gone, because somebody has begun it anew, gets it
+    /// back, and may lack every version.
+    pub(crate) fn ready(&self) -> io::Result<()> {
         self.check()?;
-        if self.versions.is_dir() {
-            return Ok(false);
+        if !self.versions.is_dir() {
+            make(&self.versions).map_err(at(&self.directory))?;
+            let text = format!("{} was emptied", self.directory.display());
+            tracing::warn!(text, "a backup destination is filled again");
+            self.failed(text);
         }
-        make(&self.versions).map_err(at(&self.directory))?;
-        Ok(true)
+        Ok(())
     }
 
     /// Does something with its folder `versions`, if it is still the same place. A failure shows until a comparison has seen that
@@ -107,6 +126,42 @@ impl Place {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         let work = || work(&self.versions).map_err(at(&self.directory));
         self.check().and_then(|()| work()).inspect_err(|error| self.failed(error.to_string()))
+    }
+
+    /// The same in its turn and on a thread of its own. A place that does not answer in time is told as one that may lack
+    /// something; one that has not answered for long is not asked again, because each question keeps a thread.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: Arc<Self>,
+        limit: Duration,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let place = Arc::clone(&self);
+        let asked = async {
+            let turn = place.turn().await;
+            on_disk(move || {
+                let _until_the_disk_is_done = turn;
+                place.with(work)
+            })
+            .await
+        };
+        let answered = match self.is_silent() {
+            true => None,
+            false => tokio::time::timeout(limit, asked).await.ok(),
+        };
+        answered.unwrap_or_else(|| {
+            let text = format!("{} did not answer within {} s", self.directory.display(), limit.as_secs());
+            self.failed(text.clone());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
+
+    /// Whose turn it is ends when this is dropped.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    fn is_silent(&self) -> bool {
+        self.standing().asked.is_some_and(|asked| asked.elapsed() >= SILENCE_LIMIT)
     }
 
     pub(crate) fn failed(&self, problem: String) {
@@ -117,10 +172,10 @@ impl Place {
 
     /// Why it may lack a version, in one sentence.
     pub(crate) fn problem(&self) -> Option<String> {
-        let standing = self.standing();
-        let silent = standing.asked.is_some_and(|asked| asked.elapsed() >= SILENCE_LIMIT);
-        let silence = || format!("{} does not answer", self.directory.display());
-        if silent { Some(silence()) } else { standing.problem.clone() }
+        if self.is_silent() {
+            return Some(format!("{} does not answer", self.directory.display()));
+        }
+        self.standing().problem.clone()
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -173,4 +228,35 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
 
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_that_does_not_answer_holds_nobody_up_and_is_compared_when_it_does() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Arc::new(Place::open(directory.path(), "identity", false, false).expect("opens"));
+        assert!(place.complete(0));
+        let (answer, hangs) = mpsc::channel::<()>();
+        let hang = move |_: &Path| hangs.recv().map_err(io::Error::other);
+        let limit = Duration::from_millis(50);
+        let late = Arc::clone(&place).ask(limit, hang).await.expect_err("it hangs");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(place.problem().expect("told").contains("did not answer"));
+        // The disk is still at it, so that the next one waits for its turn.
+        let next = Arc::clone(&place).ask(limit, |_| Ok(())).await;
+        assert_eq!(next.expect_err("not before").kind(), io::ErrorKind::TimedOut);
+        answer.send(()).expect("somebody waits");
+        Arc::clone(&place).ask(Duration::from_secs(60), |_| Ok(())).await.expect("it answers");
+        assert!(place.problem().is_some(), "until it was compared");
+
+        // One that is known to be silent is not asked at all.
+        place.standing().asked = Some(Instant::now().checked_sub(SILENCE_LIMIT).expect("a time"));
+        let asked = Arc::clone(&place).ask(Duration::from_secs(60), |_| -> io::Result<()> { unreachable!() });
+        assert_eq!(asked.await.expect_err("silent").kind(), io::ErrorKind::TimedOut);
+    }
 }
