@@ -131,6 +131,7 @@ const SERVER: Modules = Modules {
         // What the APIs, the port and the metrics share.
         "methods",
         "metrics",
+        "blocking_work",
         // The port.
         "pki",
         "tls",

@@ -1,5 +1,5 @@
 //! Every API of the server on one service: each request goes to the gRPC services, through REST to them, or to the exchange of
-//! tokens. Every answer to a caller who is known names its call.
+//! tokens. What a method answers to a caller who is known names the call.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{Request, Response};
 use keystead_keyservice::KeyService;
 use keystead_keyservice::operations::BackupStore;
@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::grpc::{Adapter, CallId, Credentials};
+use crate::methods::is_grpc;
 use crate::pki::Pki;
 use crate::rest::{Gateway, RouteError, token};
 
@@ -74,11 +75,7 @@ impl Api {
     }
 
     async fn transport(self, request: Request<Body>) -> Response<Body> {
-        let is_grpc = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        if is_grpc {
+        if is_grpc(request.headers()) {
             return self.adapter.answer(request).await;
         }
         let adapter = self.adapter;

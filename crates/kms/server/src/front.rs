@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use crate::listener::{Peer, Serve};
-use crate::methods::Served;
+use crate::methods::{Served, is_grpc};
 use crate::metrics::Metrics;
 
 /// A proxy on this host forwards for somebody else.
@@ -76,7 +76,7 @@ impl<S: Serve> Front<S> {
 
     async fn call(self, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
-        let grpc = is_grpc(&request);
+        let grpc = is_grpc(request.headers());
         let called = AssertUnwindSafe(self.api.oneshot(request)).catch_unwind().await;
         let response = match called {
             Ok(Ok(response)) => response,
@@ -106,10 +106,6 @@ impl<S: Serve> Service<Request<Body>> for Front<S> {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(self.clone().answer(request).map(Ok))
     }
-}
-
-fn is_grpc(request: &Request<Body>) -> bool {
-    request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Nothing of the bug itself: it may hold what the caller must not see.

@@ -13,10 +13,10 @@ use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
 use keystead_store::{Pending, Store, StoreError};
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking_work::BlockingWork;
 use crate::metrics::Metrics;
 
 /// Probes come every few seconds; what they see is as new as that.
@@ -58,8 +58,7 @@ pub(crate) struct Health {
     metrics: Arc<Metrics>,
     protection: AskProtection,
     seen: ArcSwap<Seen>,
-    /// A look at the root key that has not ended: there is never a second one beside it.
-    looking: tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>,
+    looking: BlockingWork<Result<(), String>>,
 }
 
 /// The root key, as it is looked at.
@@ -85,7 +84,7 @@ impl Health {
         let Parts { store, audit, root_key: provider, refused_root_key, refused, metrics, protection } =
             parts;
         let root_key = Arc::new(RootKey { provider, refused: refused_root_key, seen: Mutex::default() });
-        let (seen, looking) = (ArcSwap::default(), tokio::sync::Mutex::default());
+        let (seen, looking) = (ArcSwap::default(), BlockingWork::default());
         Self { store, audit, root_key, refused, metrics, protection, seen, looking }
     }
 
@@ -170,18 +169,12 @@ impl Health {
         in_time(self.store.writable()).await.map_err(changes)
     }
 
-    /// Looks on a thread of its own: the file may be on a file system that does not answer.
     async fn root_key(&self) -> Result<(), String> {
-        let mut looking = self.looking.lock().await;
-        let look = looking.get_or_insert_with(|| {
-            let root_key = Arc::clone(&self.root_key);
-            spawn_blocking(move || Handle::current().block_on(root_key.look()))
-        });
-        let looked = tokio::time::timeout(ROOT_KEY_DEADLINE, look).await;
-        let late = |_| format!("no answer within {} s", ROOT_KEY_DEADLINE.as_secs());
-        let looked = looked.map_err(late)?;
-        *looking = None;
-        looked.unwrap_or_else(|_| Err("looking at it ended in a bug".to_owned()))
+        let root_key = Arc::clone(&self.root_key);
+        // Its file may be on a file system that does not answer.
+        let look = move || Handle::current().block_on(root_key.look());
+        let looked = self.looking.ask(ROOT_KEY_DEADLINE, look).await;
+        looked.unwrap_or_else(|| Err(format!("no answer within {} s", ROOT_KEY_DEADLINE.as_secs())))
     }
 }
 
@@ -242,6 +235,7 @@ impl Report for Health {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use keystead_audit::AuditSettings;
@@ -293,26 +287,31 @@ mod tests {
         }
     }
 
+    fn root_key(dir: &Path) -> Switchable {
+        let path = dir.join("key");
+        let file = KeyFile::generate("2026-01-01T00:00:00Z", &SystemRandom).expect("a key");
+        create(&path, &file).expect("written");
+        Switchable::new(LocalProvider::open(&path, Arc::new(SystemRandom)).expect("opened"))
+    }
+
+    fn health(dir: &Path, store: &Arc<Broken>, root_key: Switchable, refused: Refused) -> Health {
+        let settings = AuditSettings { reserve_bytes: 0, ..AuditSettings::default() };
+        Health::new(Parts {
+            store: Arc::clone(store) as _,
+            audit: Arc::new(AuditLog::open(&dir.join("audit"), settings).expect("opened")),
+            root_key: Arc::new(root_key),
+            refused_root_key: refused,
+            refused: Vec::new(),
+            metrics: Arc::new(Metrics::default()),
+            protection: Box::new(Protection::default),
+        })
+    }
+
     #[tokio::test]
     async fn readiness_says_what_fails_and_what_will() {
         let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("key");
-        let file = KeyFile::generate("2026-01-01T00:00:00Z", &SystemRandom).expect("a key");
-        create(&path, &file).expect("written");
-        let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let root_key = Switchable::new(LocalProvider::open(&path, random).expect("opened"));
-        let settings = AuditSettings { reserve_bytes: 0, ..AuditSettings::default() };
-        let audit = Arc::new(AuditLog::open(&dir.path().join("audit"), settings).expect("opened"));
-        let (store, metrics) = (Arc::new(Broken::default()), Arc::new(Metrics::default()));
-        let health = Health::new(Parts {
-            store: Arc::clone(&store) as _,
-            audit,
-            root_key: Arc::new(root_key.clone()),
-            refused_root_key: Box::new(|| None),
-            refused: Vec::new(),
-            metrics,
-            protection: Box::new(Protection::default),
-        });
+        let (store, root_key) = (Arc::new(Broken::default()), root_key(dir.path()));
+        let health = health(dir.path(), &store, root_key.clone(), Box::new(|| None));
 
         let Readiness { ready, text } = health.readiness();
         assert!(!ready && text == "starting\n", "not before the first look: {text}");
@@ -344,5 +343,32 @@ mod tests {
         let wraps = root_key.wraps();
         health.look().await;
         assert_eq!(root_key.wraps(), wraps);
+    }
+
+    /// A mount that does not answer.
+    #[tokio::test(start_paused = true)]
+    async fn a_root_key_that_hangs_is_told_and_holds_nothing_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (answer, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = Mutex::new(hangs);
+        let refused = Box::new(move || hangs.lock().expect("free").recv().ok().map(|()| String::new()));
+        let health = health(dir.path(), &Arc::default(), root_key(dir.path()), refused);
+        for _ in 0..2 {
+            let looked = health.look();
+            let mut looked = std::pin::pin!(looked);
+            // Time stands still while a thread works.
+            while futures_util::poll!(looked.as_mut()).is_pending() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            let Readiness { ready, text } = health.readiness();
+            assert!(
+                ready && text.contains("root key: no answer within 10 s; a restart would fail"),
+                "{text}"
+            );
+        }
+        drop(answer);
+        health.look().await;
+        let Readiness { text, .. } = health.readiness();
+        assert!(!text.contains("root key"), "{text}");
     }
 }

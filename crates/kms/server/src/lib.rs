@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod backup_folder;
+mod blocking_work;
 mod check;
 mod data_dir;
 mod front;

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use keystead_model::ErrorClass;
 use keystead_proto::descriptor_pool;
 use prost_reflect::{MethodDescriptor, Value};
@@ -41,6 +43,11 @@ impl Known {
     pub(crate) fn name(&self) -> &str {
         self.method.name()
     }
+}
+
+/// Whether a request is gRPC, as its content type says.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// An extension of an answer, by which the adapters say what was asked and what came of it.

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::blocking_work::BlockingWork;
 use crate::metrics::Metrics;
 use crate::pki::{Pki, PkiError};
 
@@ -169,39 +170,33 @@ impl Tls {
     ) {
         let mut last_error = String::new();
         let mut watch = ClockWatch::new(last_alive, Instant::now());
+        // Files may be on a file system that does not answer.
+        let refreshing = BlockingWork::default();
         loop {
             let now = clock.now();
             let trusted = watch.look(now, Instant::now()).trusted;
             let tls = Arc::clone(&self);
-            // Files may be on a file system that does not answer.
-            let mut refreshing = tokio::task::spawn_blocking(move || tls.refresh(now, trusted));
-            let refreshed = match tokio::time::timeout(SILENCE_LIMIT, &mut refreshing).await {
-                Ok(refreshed) => refreshed,
-                Err(_) => {
+            let refreshed = tokio::select! {
+                refreshed = refreshing.ask(SILENCE_LIMIT, move || tls.refresh(now, trusted)) => refreshed,
+                () = stopping.cancelled() => return,
+            };
+            let text = match refreshed {
+                Some(Ok(true)) => {
+                    tracing::info!(until = %self.not_after(), "certificates are new");
+                    String::new()
+                }
+                Some(Ok(false)) => String::new(),
+                Some(Err(error)) => ErrorChain(&error).to_string(),
+                None => {
                     let text = format!("the files were not read within {} s", SILENCE_LIMIT.as_secs());
-                    tracing::warn!("{text}");
-                    self.set_refused(Some(text));
-                    tokio::select! {
-                        refreshed = refreshing => refreshed,
-                        () = stopping.cancelled() => return,
-                    }
+                    self.set_refused(Some(text.clone()));
+                    text
                 }
             };
-            let Ok(refreshed) = refreshed else {
-                tracing::error!("reading certificates ended in a bug; they stay as they are");
-                return;
-            };
-            match refreshed {
-                Ok(true) => tracing::info!(until = %self.not_after(), "certificates are new"),
-                Ok(false) => last_error.clear(),
-                Err(error) => {
-                    let text = ErrorChain(&error).to_string();
-                    if text != last_error {
-                        tracing::warn!(error = text, "certificates stay as they are");
-                        last_error = text;
-                    }
-                }
+            if !text.is_empty() && text != last_error {
+                tracing::warn!(error = text, "certificates stay as they are");
             }
+            last_error = text;
             metrics.certificate("server", self.not_after());
             metrics.certificate("authority", self.pki.authority_not_after());
             tokio::select! {

@@ -13,7 +13,7 @@ use crate::listener::Peer;
 
 /// Longest `User-Agent` that is recorded, in characters; gcloud's has 300.
 const MAX_USER_AGENT: usize = 512;
-/// The header of every answer to a caller who is known. The audit log has it as `insertId`.
+/// The header of what a method answers to a caller who is known. The audit log has it as `insertId`.
 const HEADER: HeaderName = HeaderName::from_static("x-keystead-request-id");
 
 /// A call of one method, by a caller who is known. What it asks for is not read yet.

@@ -25,6 +25,7 @@ use super::connect::{self, Wanted};
 use super::observed::Observed;
 use super::watch::{Close, Watch};
 use super::{ClientCertificate, MAX_BODY_LEN, Peer, Serve, Shared};
+use crate::methods::is_grpc;
 use crate::tls::{AuthoritiesSeen, ClientChain, Tls};
 
 /// A handshake is two round trips; nobody is that far away.
@@ -295,9 +296,7 @@ async fn call<S: Serve>(
 
 fn too_long(request: &Request<Incoming>) -> Response<Body> {
     let text = format!("the request is longer than {MAX_BODY_LEN} bytes");
-    let grpc =
-        request.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
+    if is_grpc(request.headers()) {
         return tonic::Status::resource_exhausted(text).into_http();
     }
     let json = format!(r#"{{"error":{{"code":413,"message":"{text}","status":"INVALID_ARGUMENT"}}}}"#);

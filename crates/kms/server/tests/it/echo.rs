@@ -80,24 +80,27 @@ impl Echo {
     }
 }
 
-/// `/bytes/N` answers N bytes, `/panic` panics, `/hang` waits for 3 s, `/unread` answers without reading, anything else
-/// says what came.
+/// `/bytes/N` answers N bytes, `/panic` panics, `/hang` waits for 3 s, and so does `/known/hang`, which knows who calls; `/unread`
+/// answers without reading, anything else says what came.
 async fn answer(request: Request<Body>, hanging: Arc<AtomicUsize>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     if let Some(count) = path.strip_prefix("/bytes/") {
         let count = count.parse().expect("a number");
         return Ok(Response::new(Body::new(Full::new(Bytes::from(vec![b'x'; count])))));
     }
+    let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().expect("a peer"));
+    if path.starts_with("/known/") {
+        peer.identified();
+    }
     match path.as_str() {
         "/panic" => panic!("on purpose"),
         "/unread" => return Ok(Response::new(Body::empty())),
-        "/hang" => {
+        "/hang" | "/known/hang" => {
             hanging.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
         _ => {}
     }
-    let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().expect("a peer"));
     let version = format!("{:?}", request.version());
     let uris = peer.certificate.as_ref().map(|certificate| certificate.uris.clone()).unwrap_or_default();
     let (status, body) = match request.into_body().collect().await {

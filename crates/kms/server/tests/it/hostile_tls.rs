@@ -1,5 +1,6 @@
 //! Clients that never get as far as HTTP, or hold their connection for nothing.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keystead_server::{ConnectionLimits, TlsSettings};
@@ -74,6 +75,28 @@ async fn one_source_cannot_take_all_places() {
     }
     drop(greedy);
     until(|| echo.metrics.text().contains("keystead_server_connections 1\n")).await;
+}
+
+/// Who calls is known long before a first call that is long has its answer.
+#[tokio::test]
+async fn a_long_first_call_of_a_known_caller_does_not_give_way() {
+    let limits = ConnectionLimits { total: 60, per_source: 50, unknown_per_source: 4 };
+    let echo = Echo::start_with(limits, TlsSettings::default());
+    let call = |path: &str| {
+        let (client, url) = (echo.client().build().expect("a client"), echo.url(path));
+        async move { client.get(url).send().await }
+    };
+    let crowd = async {
+        until(|| echo.hanging.load(Ordering::SeqCst) == 2).await;
+        let mut silent = Vec::new();
+        for _ in 0..10 {
+            silent.push(raw::tcp(echo.address).await);
+        }
+        silent
+    };
+    let (known, unknown, _silent) = tokio::join!(call("/known/hang"), call("/hang"), crowd);
+    assert_eq!(known.expect("answered").status(), 200);
+    unknown.expect_err("nobody knows who that is");
 }
 
 /// Connections of one address that say nothing, every other one after TLS, so many that they would take every place.
