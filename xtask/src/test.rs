@@ -11,8 +11,8 @@ use crate::libtest::{self, Outcome};
 use crate::parts::{self, Parts};
 use crate::{date, process};
 
-/// Tests that need more than Rust start servers and wait for them: more at a time than there are cores.
-const WAITING_THREADS: &str = "4";
+/// Most tests wait for servers, disks and deadlines: more at a time than there are cores.
+const THREADS: &str = "4";
 
 /// Runs unit and integration tests, and without `--fast` those marked as ignored too.
 #[derive(clap::Args)]
@@ -95,8 +95,7 @@ impl Report {
             outcome.ignored.drain(..).partition(|it| excused(&it.reason));
         if !wanted.is_empty() {
             let mut command = self.command(program);
-            command.args(["--ignored", "--exact"]).env("RUST_TEST_THREADS", WAITING_THREADS);
-            command.args(filter.iter().filter(|it| it.starts_with("--")));
+            command.args(["--ignored", "--exact"]).args(filter.iter().filter(|it| it.starts_with("--")));
             outcome.add(libtest::stream(command.args(wanted.iter().map(|it| &it.name)), &mut stdout())?);
         }
         outcome.ignored.extend(skipped);
@@ -107,6 +106,7 @@ impl Report {
     fn command(&self, program: &Program) -> Command {
         let mut command = Command::new(&program.path);
         command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
+        command.env("RUST_TEST_THREADS", THREADS);
         command.envs(self.parts.variables.iter().map(|(name, path)| (name, path)));
         command
     }
