@@ -157,7 +157,7 @@ impl Ledger {
             self.destinations.withdraw(&kept).await;
             return Err(error.into());
         }
-        let changed = self.destinations.changed_versions(self.store.as_ref(), &batch).await?;
+        let written = kept_versions::written_versions(&batch)?;
         let deleted = self.outbox.take_delivered(DELETED_WITH_A_COMMIT);
         let deletions = deleted.names().iter();
         batch.writes.extend(deletions.map(|name| Write {
@@ -201,7 +201,6 @@ impl Ledger {
         };
         deleted.forget();
         self.feed.reach(revision).await;
-        let destroyed = kept_versions::destroyed(&versions);
         let witnessed = self.witness.advance(self.point(revision), versions).await;
         let recorded = match owed {
             Some((owed, record)) => match self.audit.append_record(record).await {
@@ -214,7 +213,7 @@ impl Ledger {
             None => Ok(()),
         };
         // Last of all: a place that does not answer holds up no record, and is told the rest when it does.
-        self.destinations.follow(kept, changed, destroyed).await;
+        self.tell_destinations(&written).await;
         Ok(Committed { revision, witnessed, recorded })
     }
 

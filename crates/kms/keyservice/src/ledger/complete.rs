@@ -1,11 +1,13 @@
-//! What a backup destination lacks: versions that are older than it, and what it has missed while it was away.
+//! What the backup destinations should hold: what has become of a version, versions that are older than a destination, and what
+//! one has missed while it was away.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use keystead_model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState};
 
-use super::destinations::{Place, Wanted, on_disk};
+use super::destinations::{FOLLOW_LIMIT, Place, Wanted, on_disk};
 use super::{KeptVersion, Ledger};
 use crate::KmsError;
 use crate::records::{self, Stored, decode, record_name};
@@ -15,6 +17,30 @@ use crate::root::VersionId;
 const PAGE: usize = 250;
 
 impl Ledger {
+    /// After a commit: what was made is pending no longer, and what slower calls have left of the same versions goes; a version that
+    /// is disabled or scheduled for destruction is noted to be, so that it comes back as it is; and a destroyed one is removed. A
+    /// place that cannot be reached, or not soon, does not hold up the emergency brake; it is logged, and compared when it answers.
+    pub(super) async fn tell_destinations(&self, versions: &[CryptoKeyVersionName]) {
+        if versions.is_empty() {
+            return;
+        }
+        // Read in its turn: of two commits the one that is told last tells the newest, whichever it is.
+        let wanted = || async {
+            let mut wanted = Vec::new();
+            for name in versions {
+                wanted.extend(self.wanted(name).await.map_err(io::Error::other)?);
+            }
+            Ok(move |folder: &Path| wanted.iter().try_for_each(|it: &Wanted| it.put_into(folder)))
+        };
+        if let Err(error) = self.destinations.in_each(FOLLOW_LIMIT, wanted).await {
+            tracing::error!(
+                %error,
+                "a backup destination does not know the new state of a key version, or still holds one that it should not; it is \
+                 told when it answers"
+            );
+        }
+    }
+
     /// Looks whether a destination is still there, and if it may lack anything compares all versions with it and writes what it
     /// should hold. One version at a time, so that a commit that needs its turn waits for one file at most.
     pub(crate) async fn complete_destination(&self, place: &Arc<Place>) {

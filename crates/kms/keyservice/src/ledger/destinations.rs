@@ -2,15 +2,16 @@ mod place;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::future::{Future, ready};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use keystead_crypto::{Secret32, hkdf_sha256, sha256};
 use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, VersionState};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 pub(crate) use place::Place;
 
@@ -25,7 +26,7 @@ const IDENTITY_LEN: usize = 16;
 /// The end of the name of a version's file that is not committed, or not known to be.
 const PENDING: &str = ".pending";
 /// How long a place may take to follow a change: a file system that hangs must not hold up the emergency brake.
-const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
 /// And a new version: it is not made then.
 const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -100,43 +101,15 @@ impl Destinations {
         if versions.is_empty() {
             return Ok(());
         }
-        let versions = versions.to_vec();
-        let write = move |directory: &Path| {
-            versions.iter().try_for_each(|version| write(directory, version, &version.pending_name()))
+        let pending = |versions: Vec<KeptVersion>| {
+            move |folder: &Path| versions.iter().try_for_each(|it| write(folder, it, &it.pending_name()))
         };
-        self.in_each(KEEP_LIMIT, write).await.map_err(|error| {
+        self.in_each(KEEP_LIMIT, || ready(Ok(pending(versions.to_vec())))).await.map_err(|error| {
             tracing::error!(%error, "a new key version cannot be kept in every backup destination");
             let text = "the new key version cannot be written to every backup destination, so it is not made; the server's \
                         log says why";
             KmsError::new(ErrorClass::Unavailable, text)
         })
-    }
-
-    /// After the commit: what was made is pending no longer, and what slower calls have left of the same versions goes; versions
-    /// that are disabled, scheduled for destruction, or as they were before, are noted to be, so that they come back as they are;
-    /// and destroyed ones are removed. A place that cannot be reached, or not soon, does not hold up the emergency brake; it is
-    /// logged, and compared when it answers.
-    pub(crate) async fn follow(
-        &self,
-        made: Vec<KeptVersion>,
-        changed: Vec<(VersionId, CryptoKeyVersion)>,
-        destroyed: Vec<VersionId>,
-    ) {
-        if made.is_empty() && changed.is_empty() && destroyed.is_empty() {
-            return;
-        }
-        let follow = move |versions: &Path| {
-            made.iter().try_for_each(|version| settle(versions, version))?;
-            changed.iter().try_for_each(|(id, version)| note_state(versions, *id, version))?;
-            destroyed.iter().try_for_each(|id| remove_others(versions, *id, None))
-        };
-        if let Err(error) = self.in_each(FOLLOW_LIMIT, follow).await {
-            tracing::error!(
-                %error,
-                "a backup destination does not know the new state of a key version, or still holds one that it should not; it is \
-                 told when it answers"
-            );
-        }
     }
 
     /// Every place may lack something, and is compared.
@@ -149,14 +122,16 @@ impl Destinations {
         if versions.is_empty() {
             return;
         }
-        let versions = versions.to_vec();
-        let remove = move |directory: &Path| {
-            versions.iter().try_for_each(|version| {
-                let path = folder(directory, version.id()).join(version.pending_name());
-                ignore_missing(fs::remove_file(path))
-            })
+        let remove = |versions: Vec<KeptVersion>| {
+            move |directory: &Path| {
+                versions.iter().try_for_each(|version| {
+                    let path = folder(directory, version.id()).join(version.pending_name());
+                    ignore_missing(fs::remove_file(path))
+                })
+            }
         };
-        if let Err(error) = self.in_each(FOLLOW_LIMIT, remove).await {
+        let removed = self.in_each(FOLLOW_LIMIT, || ready(Ok(remove(versions.to_vec())))).await;
+        if let Err(error) = removed {
             tracing::warn!(%error, "a backup destination holds a key version as pending that was not made");
         }
     }
@@ -184,19 +159,14 @@ impl Destinations {
     }
 
     /// Does something in every place at once, each in its own turn, and answers with a failure if there was one: the more places
-    /// hold or forget a version the better.
-    async fn in_each(
-        &self,
-        limit: Duration,
-        work: impl Fn(&Path) -> io::Result<()> + Send + Sync + 'static,
-    ) -> io::Result<()> {
-        let work = Arc::new(work);
-        let mut asked = JoinSet::new();
-        for place in &self.places {
-            let (place, work) = (Arc::clone(place), Arc::clone(&work));
-            asked.spawn(async move { place.ask(limit, move |versions| work(versions)).await });
-        }
-        asked.join_all().await.into_iter().fold(Ok(()), Result::and)
+    /// hold or forget a version the better. `work` says in a place's turn what to do there.
+    pub(super) async fn in_each<W, F>(&self, limit: Duration, work: impl Fn() -> F) -> io::Result<()>
+    where
+        W: FnOnce(&Path) -> io::Result<()> + Send + 'static,
+        F: Future<Output = io::Result<W>>,
+    {
+        let asked = self.places.iter().map(|place| place.ask(limit, work()));
+        join_all(asked).await.into_iter().fold(Ok(()), Result::and)
     }
 }
 
@@ -307,26 +277,6 @@ fn write(versions: &Path, kept: &KeptVersion, name: &str) -> io::Result<()> {
     let folder = folder(versions, kept.id());
     make(&folder)?;
     private_file::replace(&folder.join(name), &serde_json::to_vec_pretty(kept)?)
-}
-
-/// A version that was pending is committed.
-fn settle(versions: &Path, kept: &KeptVersion) -> io::Result<()> {
-    let folder = folder(versions, kept.id());
-    let path = folder.join(kept.file_name());
-    fs::rename(folder.join(kept.pending_name()), &path).map_err(at(&path))?;
-    private_file::sync_directory_of(&path)?;
-    remove_others(versions, kept.id(), Some(&kept.file_name()))
-}
-
-/// Notes what has become of a version. One that is not there is written when the place is compared.
-fn note_state(versions: &Path, id: VersionId, version: &CryptoKeyVersion) -> io::Result<()> {
-    for path in files_of(versions, id)? {
-        if name_of(&path).is_some_and(|name| private_file::unfinished(name).is_none()) {
-            let kept = KeptVersion { version: version.clone(), ..read_version(&path)? };
-            private_file::replace(&path, &serde_json::to_vec_pretty(&kept)?)?;
-        }
-    }
-    Ok(())
 }
 
 /// Removes all files of a version but one.

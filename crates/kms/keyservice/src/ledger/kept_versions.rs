@@ -1,11 +1,11 @@
 //! What the backup destinations get of a commit.
 
-use keystead_model::{CryptoKey, CryptoKeyVersion};
-use keystead_store::{Batch, Expect, Store};
+use keystead_model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName};
+use keystead_store::{Batch, Store};
 
-use super::{Destinations, KeptVersion, version_events};
+use super::{Destinations, KeptVersion};
 use crate::records::{decode, record_name};
-use crate::root::{VersionEvent, VersionEventKind, VersionId};
+use crate::root::{VersionEvent, VersionEventKind};
 use crate::{KmsError, records};
 
 impl Destinations {
@@ -46,32 +46,11 @@ impl Destinations {
         }
         Ok(kept)
     }
-
-    /// The versions whose records a batch replaces: their states may be others.
-    pub(crate) async fn changed_versions(
-        &self,
-        store: &dyn Store,
-        batch: &Batch,
-    ) -> Result<Vec<(VersionId, CryptoKeyVersion)>, KmsError> {
-        let mut changed = Vec::new();
-        if self.is_empty() {
-            return Ok(changed);
-        }
-        for write in batch.writes.iter().filter(|write| matches!(write.expect, Expect::At(_))) {
-            let (true, Some(value)) = (write.name.starts_with(record_name::ALL_VERSIONS), &write.value)
-            else {
-                continue;
-            };
-            let version: CryptoKeyVersion = decode(&write.name, value)?;
-            let uid = version_events::uid_in(store, batch, &version.name.key).await?;
-            changed.push((VersionId { uid, number: version.name.version }, version));
-        }
-        Ok(changed)
-    }
 }
 
-/// The versions that a commit has destroyed.
-pub(crate) fn destroyed(events: &[VersionEvent]) -> Vec<VersionId> {
-    let destroyed = events.iter().filter(|event| event.kind == VersionEventKind::Destroyed);
-    destroyed.map(|event| event.id).collect()
+/// The versions whose records a batch writes: each destination is told what has become of them.
+pub(crate) fn written_versions(batch: &Batch) -> Result<Vec<CryptoKeyVersionName>, KmsError> {
+    let records = batch.writes.iter().filter(|write| write.name.starts_with(record_name::ALL_VERSIONS));
+    let written = records.filter_map(|write| Some((&write.name, write.value.as_ref()?)));
+    written.map(|(name, value)| Ok(decode::<CryptoKeyVersion>(name, value)?.name)).collect()
 }

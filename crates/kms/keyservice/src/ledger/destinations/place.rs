@@ -1,6 +1,7 @@
 //! One backup destination: whether it is still the directory that it was, and whether it holds every version.
 
 use std::fs::{self, DirBuilder, OpenOptions};
+use std::future::Future;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -128,16 +129,20 @@ impl Place {
         self.check().and_then(|()| work()).inspect_err(|error| self.failed(error.to_string()))
     }
 
-    /// The same in its turn and on a thread of its own. A place that does not answer in time is told as one that may lack
-    /// something; one that has not answered for long is not asked again, because each question keeps a thread.
-    pub(super) async fn ask<T: Send + 'static>(
-        self: Arc<Self>,
+    /// The same in its turn and on a thread of its own; in its turn `work` says what. A place that does not answer in time is told
+    /// as one that may lack something; one that has not answered for long is not asked again, because each question keeps a
+    /// thread.
+    pub(super) async fn ask<T: Send + 'static, W>(
+        self: &Arc<Self>,
         limit: Duration,
-        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let place = Arc::clone(&self);
+        work: impl Future<Output = io::Result<W>>,
+    ) -> io::Result<T>
+    where
+        W: FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    {
         let asked = async {
-            let turn = place.turn().await;
+            let turn = self.turn().await;
+            let (place, work) = (Arc::clone(self), work.await?);
             on_disk(move || {
                 let _until_the_disk_is_done = turn;
                 place.with(work)
@@ -148,11 +153,13 @@ impl Place {
             true => None,
             false => tokio::time::timeout(limit, asked).await.ok(),
         };
-        answered.unwrap_or_else(|| {
-            let text = format!("{} did not answer within {} s", self.directory.display(), limit.as_secs());
-            self.failed(text.clone());
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        })
+        answered
+            .unwrap_or_else(|| {
+                let text =
+                    format!("{} did not answer within {} s", self.directory.display(), limit.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            })
+            .inspect_err(|error| self.failed(error.to_string()))
     }
 
     /// Whose turn it is ends when this is dropped.
@@ -232,6 +239,7 @@ pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::mpsc;
 
     use super::*;
@@ -244,19 +252,20 @@ mod tests {
         let (answer, hangs) = mpsc::channel::<()>();
         let hang = move |_: &Path| hangs.recv().map_err(io::Error::other);
         let limit = Duration::from_millis(50);
-        let late = Arc::clone(&place).ask(limit, hang).await.expect_err("it hangs");
+        let late = place.ask(limit, ready(Ok(hang))).await.expect_err("it hangs");
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         assert!(place.problem().expect("told").contains("did not answer"));
         // The disk is still at it, so that the next one waits for its turn.
-        let next = Arc::clone(&place).ask(limit, |_| Ok(())).await;
+        let next = place.ask(limit, ready(Ok(|_: &Path| Ok(())))).await;
         assert_eq!(next.expect_err("not before").kind(), io::ErrorKind::TimedOut);
         answer.send(()).expect("somebody waits");
-        Arc::clone(&place).ask(Duration::from_secs(60), |_| Ok(())).await.expect("it answers");
+        place.ask(Duration::from_secs(60), ready(Ok(|_: &Path| Ok(())))).await.expect("it answers");
         assert!(place.problem().is_some(), "until it was compared");
 
         // One that is known to be silent is not asked at all.
         place.standing().asked = Some(Instant::now().checked_sub(SILENCE_LIMIT).expect("a time"));
-        let asked = Arc::clone(&place).ask(Duration::from_secs(60), |_| -> io::Result<()> { unreachable!() });
+        let never = |_: &Path| -> io::Result<()> { unreachable!() };
+        let asked = place.ask(Duration::from_secs(60), ready(Ok(never)));
         assert_eq!(asked.await.expect_err("silent").kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -82,6 +82,36 @@ async fn a_destroyed_version_leaves_the_destinations_and_the_backups_that_hold_i
     assert!(record.contains(&holds.name) && !record.contains(&before.name), "{record}");
 }
 
+/// Two calls may be told to a place in another order than they were committed in.
+#[tokio::test]
+async fn a_destination_is_told_in_its_turn_what_a_version_is_then() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let server = server_with(destination.path()).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let (store, record) = (&server.service.store, record_name::version(&version_name(&key, 1)));
+    let stored = || async { store.get(&record).await.expect("read").expect("a version").value };
+    let enabled = stored().await;
+    let (admin, place) = (server.admin().await, &server.service.ledger.destinations().places()[0]);
+    let turn = place.turn().await;
+    let disable = UpdateCryptoKeyVersion { name: version_name(&key, 1), enabled: false };
+    let enable = async {
+        while !server.audit_text().contains("UpdateCryptoKeyVersion") {
+            tokio::task::yield_now().await;
+        }
+        // The place comes after the record, and reads what it needs in the order of these.
+        for _ in 0..20 {
+            assert_ne!(stored().await, enabled);
+        }
+        store.commit(Batch::default().put(record.clone(), enabled.clone())).await.expect("committed");
+        drop(turn);
+    };
+    let (disabled, ()) = tokio::join!(server.run_as(&admin, disable), enable);
+    disabled.expect("disabled");
+    let file = kept_files(destination.path()).pop().expect("kept");
+    assert!(fs::read_to_string(file).expect("read").contains("\"ENABLED\""));
+}
+
 /// The server anew, with these destinations.
 async fn reopen_with(server: FreshServer, destinations: &[&Path]) -> FreshServer {
     let admin_token = server.admin_token.clone();
