@@ -68,18 +68,26 @@ impl Ledger {
         }
     }
 
-    /// Answers how many versions were written or removed.
+    /// Answers how many versions were written or removed. A record that cannot be read keeps none of the others away, and fails
+    /// the comparison in the end.
     async fn compare(&self, place: &Arc<Place>) -> Result<usize, KmsError> {
-        let (mut written, mut after) = (0, String::new());
+        let (mut written, mut after, mut unreadable) = (0, String::new(), None);
         loop {
             let page = self.store.list(record_name::ALL_VERSIONS, &after, PAGE).await?;
             for entry in &page {
-                let version: CryptoKeyVersion = decode(&entry.name, &entry.value)?;
-                written += usize::from(self.complete_version(place, &version.name).await?);
+                let completed = match decode::<CryptoKeyVersion>(&entry.name, &entry.value) {
+                    Ok(version) => self.complete_version(place, &version.name).await,
+                    Err(error) => Err(error),
+                };
+                match completed {
+                    Ok(changed) => written += usize::from(changed),
+                    Err(error) if error.class() == ErrorClass::Corrupt => unreadable = Some(error),
+                    Err(error) => return Err(error),
+                }
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after.clone_from(&last.name),
-                _ => return Ok(written),
+                _ => return unreadable.map_or(Ok(written), Err),
             }
         }
     }
@@ -116,9 +124,12 @@ impl Ledger {
         if version.state == VersionState::Destroyed {
             return Ok(Some(Wanted::Nothing(VersionId { uid: key.uid, number: name.version })));
         }
-        let material = store.get(&record_name::material(name)).await?;
-        let kept = |material: Vec<u8>| KeptVersion { key, version, material: hex::encode(material) };
-        Ok(material.map(|entry| Wanted::Kept(Box::new(kept(entry.value)))))
+        let Some(material) = store.get(&record_name::material(name)).await? else {
+            let text = format!("the material of {name} is missing");
+            return Err(KmsError::new(ErrorClass::Corrupt, text));
+        };
+        let material = hex::encode(material.value);
+        Ok(Some(Wanted::Kept(Box::new(KeptVersion { key, version, material }))))
     }
 }
 

@@ -373,6 +373,27 @@ async fn a_destination_that_is_emptied_under_the_server_is_told_and_filled() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_is_told_and_keeps_no_other_version_from_a_destination() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let server = server_with(destination.path()).await;
+    server.ring("key-project").await;
+    let damaged = [create_key(&server, "key-1").await, create_key(&server, "key-2").await];
+    create_key(&server, "key-3").await;
+    let records = damaged.map(|key| record_name::version(&version_name(&key, 1)));
+    let [unreadable, material] = [&records[0], &records[1].replace("version/", "material/")];
+    let store = &server.service.store;
+    let read_at = store.get(material).await.expect("read").expect("a material").revision;
+    let batch = Batch::default().put(unreadable, b"{".to_vec()).delete(material, read_at);
+    store.commit(batch).await.expect("damaged");
+    fs::remove_dir_all(destination.path().join("versions")).expect("removed");
+    for _ in 0..2 {
+        let told = wrong(&server).await.expect("told");
+        assert!(told.contains("is damaged") || told.contains("is missing"), "{told}");
+        assert_eq!(kept_files(destination.path()).len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_was_told_of_does_not_win_over_a_key_that_counts() {
     let (destination, backups) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
