@@ -41,6 +41,7 @@ pub(crate) struct Files {
     store: Mutex<Weak<SqliteStore>>,
     pub(crate) settings: Settings,
     pub(crate) confirm_rollback: Option<u64>,
+    pub(crate) new_admin_token: bool,
 }
 
 impl FreshServer {
@@ -62,6 +63,7 @@ impl FreshServer {
                 ..settings
             },
             confirm_rollback: None,
+            new_admin_token: false,
         };
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let (service, first_token) = files.open(&clock).await.expect("opens");
@@ -240,10 +242,11 @@ impl Files {
             clock,
             random: Arc::new(SystemRandom),
             settings: self.settings.clone(),
-            keep_first_token: Box::new(move |token| {
+            keep_admin_token: Box::new(move |token| {
                 let text = String::from_utf8(token.expose().to_vec()).expect("text");
                 sender.send(text).map_err(std::io::Error::other)
             }),
+            new_admin_token: self.new_admin_token,
             confirm_rollback: self.confirm_rollback,
         })
         .await?;
@@ -267,7 +270,7 @@ impl Files {
     /// Files as of a machine on which nothing was yet.
     pub(crate) fn empty(settings: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self { dir, store: Mutex::default(), settings, confirm_rollback: None }
+        Self { dir, store: Mutex::default(), settings, confirm_rollback: None, new_admin_token: false }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

@@ -46,7 +46,7 @@ pub use error::{Detail, KmsError};
 #[cfg(feature = "filling")]
 pub use filling::Filling;
 pub use identity::{ClientIdentity, GroupsError, InvalidCertificate, check_groups};
-pub use open::{KeepFirstToken, OpenError, Parts, Rollback};
+pub use open::{KeepToken, OpenError, Parts, Rollback};
 pub use records::certificate::CertificateState;
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;

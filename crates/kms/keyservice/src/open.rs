@@ -1,3 +1,4 @@
+mod admin_token;
 mod first_start;
 mod recover;
 mod rollback;
@@ -42,15 +43,18 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// What the configuration says.
     pub settings: Settings,
-    /// On the first start: writes down the administrator's token, which nobody can ask for again. It is called before the
-    /// token counts, so that a crash in between leaves a file to be overwritten and not a server without a way in.
-    pub keep_first_token: KeepFirstToken,
+    /// On the first start, and with `new_admin_token`: writes down the administrator's token, which nobody can ask for again. It is
+    /// called before the token counts, so that a crash in between leaves a file to be overwritten and not a server without a way
+    /// in.
+    pub keep_admin_token: KeepToken,
+    /// Make another token of the administrator: nobody has one that works.
+    pub new_admin_token: bool,
     /// The commit of a database that is older than its witness, as the error named it: go on from there all the same.
     pub confirm_rollback: Option<u64>,
 }
 
-/// See [`Parts::keep_first_token`].
-pub type KeepFirstToken = Box<dyn FnOnce(&SecretBytes) -> io::Result<()> + Send>;
+/// See [`Parts::keep_admin_token`].
+pub type KeepToken = Box<dyn Fn(&SecretBytes) -> io::Result<()> + Send + Sync>;
 
 impl KeyService {
     /// Opens the service: compares database and witness, unwraps the store key (and wraps it anew after a rotation of the root
@@ -63,7 +67,9 @@ impl KeyService {
         look_for_new(parts.store.as_ref(), &directories).await?;
         let server = parts.root.server_id(parts.random.as_ref())?;
         let mut compared = rollback::compare(&parts).await?;
-        let store_key = match store_key::read(&parts).await? {
+        let stored = store_key::read(&parts).await?;
+        let new_admin_token = parts.new_admin_token && stored.is_some();
+        let store_key = match stored {
             Some(store_key) => {
                 store_key::follow_rotation(&parts, &server, &store_key).await?;
                 store_key
@@ -77,7 +83,7 @@ impl KeyService {
                     &parts.clock,
                     &parts.random,
                     &server,
-                    parts.keep_first_token,
+                    &parts.keep_admin_token,
                 )
                 .await?
             }
@@ -112,6 +118,9 @@ impl KeyService {
             service.bring_witness_up(&compared.versions, compared.standing).await?;
         }
         service.note_destinations(used).await?;
+        if new_admin_token {
+            service.make_admin_token(&parts.keep_admin_token).await?;
+        }
         Ok(Arc::new(service))
     }
 }
@@ -192,7 +201,7 @@ pub enum OpenError {
     Groups(#[from] GroupsError),
     /// The administrator's token was not written down.
     #[error("cannot write down the administrator's token: {0}")]
-    FirstToken(#[source] io::Error),
+    AdminToken(#[source] io::Error),
     /// A record is damaged, or cannot be written.
     #[error(transparent)]
     Records(#[from] KmsError),
@@ -225,7 +234,7 @@ impl OpenError {
             Self::Audit(error) => error.class(),
             Self::AuditLog { .. } => ErrorClass::Corrupt,
             Self::Groups(_) | Self::OtherRootKey { .. } => ErrorClass::Misconfigured,
-            Self::Destination(_) | Self::FirstToken(_) => ErrorClass::Unavailable,
+            Self::Destination(_) | Self::AdminToken(_) => ErrorClass::Unavailable,
             Self::Records(error) => error.class(),
             Self::Rollback(_) => ErrorClass::FailedPrecondition,
             Self::Root(error) => error.class(),

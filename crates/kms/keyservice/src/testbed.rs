@@ -184,7 +184,8 @@ async fn open_on(
         clock,
         random,
         settings: Settings { locations: vec![location], ..Settings::default() },
-        keep_first_token: Box::new(|_| Ok(())),
+        keep_admin_token: Box::new(|_| Ok(())),
+        new_admin_token: false,
         confirm_rollback: None,
     };
     KeyService::open(parts).await.unwrap()

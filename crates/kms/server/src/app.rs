@@ -33,7 +33,7 @@ use crate::tls::{Tls, TlsError};
 /// After the last call: what is queued for the disk is written, tasks see that they are to end.
 const WRITING_DEADLINE: Duration = Duration::from_secs(10);
 /// In the data directory.
-const FIRST_TOKEN: &str = "admin-token";
+const ADMIN_TOKEN: &str = "admin-token";
 
 /// A server that has opened everything and is bound to its addresses, and does not serve yet.
 pub struct App {
@@ -129,8 +129,13 @@ impl App {
         })?;
         let audit = Arc::new(audit);
         metrics.register(|registry| audit.register_metrics(registry));
-        let token_file = dir.join(FIRST_TOKEN);
-        let first_token = token_file.clone();
+        let token_file = dir.join(ADMIN_TOKEN);
+        let new_admin_token = settings.new_admin_token && !token_file.exists();
+        if settings.new_admin_token && !new_admin_token {
+            let token_file = token_file.display();
+            tracing::warn!(%token_file, "no new token is made over this one: if it does not work, remove the file and start again");
+        }
+        let admin_token = token_file.clone();
         let own = [endpoint.endpoint.clone(), format!("{}/", endpoint.endpoint)];
         let keyservice = KeyService::open(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -147,7 +152,8 @@ impl App {
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
             },
-            keep_first_token: Box::new(move |token| keep_token(&first_token, token)),
+            keep_admin_token: Box::new(move |token| keep_token(&admin_token, token)),
+            new_admin_token,
             confirm_rollback: settings.confirm_rollback,
         });
         let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
@@ -263,13 +269,13 @@ impl Running {
         self.dir.path()
     }
 
-    /// Where the first start leaves the first administrator's token.
+    /// Where the first start leaves the first administrator's token, and a start with `--new-admin-token` another one.
     pub fn token_file(&self) -> PathBuf {
-        self.dir.join(FIRST_TOKEN)
+        self.dir.join(ADMIN_TOKEN)
     }
 
     /// Whether it was there at the start. It is not in a restored data directory, and may be deleted once there are others.
-    pub(crate) fn has_first_token(&self) -> bool {
+    pub(crate) fn has_admin_token(&self) -> bool {
         self.endpoint.token_file.is_some()
     }
 

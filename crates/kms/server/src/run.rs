@@ -32,6 +32,12 @@ pub struct RunArgs {
     /// Go on with a database that is older than its witness; the refusal names the commit
     #[arg(long, value_name = "COMMIT")]
     confirm_rollback: Option<u64>,
+    /// Make another token of admin@keystead.local and grant it roles/keystead.admin, for when nobody has a token that works
+    ///
+    /// It is in the file `admin-token` of the data directory and works for 24 hours: make others with it, and start without
+    /// this again.
+    #[arg(long)]
+    new_admin_token: bool,
     #[command(flatten)]
     given: PartialSettings,
 }
@@ -110,7 +116,8 @@ impl RunArgs {
     fn settings(self) -> Result<Settings, Failure> {
         let file = self.config.as_deref().map(PartialSettings::read).transpose()?;
         let settings = self.given.or(file.unwrap_or_default()).complete()?;
-        Ok(Settings { confirm_rollback: self.confirm_rollback, ..settings })
+        let (confirm_rollback, new_admin_token) = (self.confirm_rollback, self.new_admin_token);
+        Ok(Settings { confirm_rollback, new_admin_token, ..settings })
     }
 }
 
@@ -126,7 +133,7 @@ impl Running {
             "listening"
         );
         let data = self.data_dir().display();
-        if self.has_first_token() {
+        if self.has_admin_token() {
             let token_file = self.token_file();
             tracing::info!(token_file = %token_file.display(), r#"next: eval "$(keystead env --data-dir {data})""#);
         } else {

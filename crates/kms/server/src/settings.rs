@@ -155,6 +155,8 @@ pub struct Settings {
     pub in_use: InUseRule,
     /// The commit of a database that is older than its witness, to go on from there.
     pub confirm_rollback: Option<u64>,
+    /// Make another administrator's token, if `admin-token` is not there. A flag only: no server needs it at every start.
+    pub new_admin_token: bool,
     /// How long calls under way may take at the end.
     pub drain_deadline: Duration,
     /// How much to log.
@@ -235,6 +237,7 @@ impl PartialSettings {
             audiences: self.audiences.unwrap_or_default(),
             in_use: self.in_use.unwrap_or_default().into(),
             confirm_rollback: None,
+            new_admin_token: false,
             drain_deadline: self.drain_deadline.map_or(DEFAULT_DRAIN_DEADLINE, Span::get),
             log_level: self.log_level.unwrap_or_default(),
             log_format: self.log_format.unwrap_or_default(),

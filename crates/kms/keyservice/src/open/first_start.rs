@@ -6,14 +6,13 @@ use keystead_model::{Binding, ErrorClass, Policy, Principal};
 use keystead_provider::Provider;
 use keystead_store::{Batch, Store};
 
-use super::{KeepFirstToken, OpenError, store_key};
+use super::admin_token::ADMINISTRATOR;
+use super::{KeepToken, OpenError, store_key};
 use crate::ledger::outbox_entry;
 use crate::records::token::{TokenFor, mint};
 use crate::records::{encode, record_name};
 use crate::{Clock, KmsError};
 
-/// Who administers a new server, until it has others.
-const ADMINISTRATOR: &str = "admin@keystead.local";
 /// Administrators of the server give every right; to use keys they need a right of their own, as the first owner.
 const ROLES: [&str; 2] = ["roles/keystead.admin", "roles/owner"];
 
@@ -25,7 +24,7 @@ pub(super) async fn make(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     server: &str,
-    keep_first_token: KeepFirstToken,
+    keep_admin_token: &KeepToken,
 ) -> Result<Secret32, OpenError> {
     let no_random = |_| KmsError::new(ErrorClass::Bug, "no random bytes can be had");
     let store_key = Secret32::generate(random.as_ref()).map_err(no_random)?;
@@ -55,7 +54,7 @@ pub(super) async fn make(
         .with("neverExpires", true);
     let record = Record::of(&event);
 
-    keep_first_token(&secret).map_err(OpenError::FirstToken)?;
+    keep_admin_token(&secret).map_err(OpenError::AdminToken)?;
     let batch = Batch::default()
         .create(record_name::STORE_KEY, store_key::wrap(&store_key, root_key.as_ref()).await?)
         .create(record_name::policy(""), encode(&policy)?)

@@ -1,15 +1,18 @@
 use std::fs;
 
 use keystead_crypto::SecretBytes;
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, VersionState};
+use keystead_model::{Binding, CryptoKeyName, CryptoKeyVersionName, Policy, VersionState};
 
 use super::*;
+use crate::Resource;
 use crate::fresh_server::{FreshServer, copy_directory};
 use crate::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, Decrypt, DestroyCryptoKeyVersion, Encrypt, GetCryptoKeyVersion,
-    GetProject, Inventory, RegisterInventory,
+    GetIamPolicy, GetProject, Inventory, RegisterInventory, SetIamPolicy,
 };
 use crate::records::record_name;
+
+const ADMIN: &str = "roles/keystead.admin";
 
 async fn key(server: &FreshServer) -> CryptoKeyName {
     let ring = server.ring("key-project").await;
@@ -101,12 +104,55 @@ async fn a_token_that_cannot_be_written_down_makes_no_server() {
         clock: Arc::new(crate::SystemClock),
         random,
         settings: Settings::default(),
-        keep_first_token: Box::new(|_| Err(io::Error::other("disk full"))),
+        keep_admin_token: Box::new(|_| Err(io::Error::other("disk full"))),
+        new_admin_token: true,
         confirm_rollback: None,
     })
     .await;
-    assert!(matches!(refused.map(drop), Err(OpenError::FirstToken(_))));
+    assert!(matches!(refused.map(drop), Err(OpenError::AdminToken(_))));
     assert_eq!(store.count("").await.expect("counted"), 0, "nothing was written");
+}
+
+#[tokio::test]
+async fn whoever_has_the_files_gets_another_token_of_an_administrator() {
+    let server = FreshServer::new().await;
+    server.project("key-project").await;
+    // Somebody else administers the server, and has lost his token.
+    let lost = server.admin().await;
+    let binding = Binding {
+        role: ADMIN.to_owned(),
+        members: vec!["user:alice@example.com".to_owned()],
+        condition: None,
+    };
+    let handed_over = SetIamPolicy {
+        resource: Resource::Server,
+        policy: Policy { version: 1, bindings: vec![binding] },
+        etag: None,
+        keep_bindings: false,
+    };
+    server.run_as(&lost, handed_over).await.expect("handed over");
+    let (clock, mut files) = server.close();
+    files.new_admin_token = true;
+    let (service, token) = files.open(&clock).await.expect("opens");
+    let admin_token = token.expect("another token");
+    let server = FreshServer { clock, service, admin_token, files };
+    let read = || GetIamPolicy { resource: Resource::Server, requested_version: 3 };
+    let admin = server.admin().await;
+    let policy = server.run_as(&admin, read()).await.expect("he administers").policy;
+    let members: Vec<_> = policy.bindings.iter().flat_map(|it| &it.members).collect();
+    assert_eq!(members, ["user:alice@example.com", "user:admin@keystead.local"], "nobody lost anything");
+    let text = server.audit_text();
+    let record = text.lines().find(|line| line.contains("NewAdminToken")).expect("a record");
+    assert!(record.contains("roleGranted") && !record.contains(&server.admin_token), "{record}");
+
+    // Once more: what is granted stays as it is, and each works for a day.
+    let (clock, files) = server.close();
+    let (service, token) = files.open(&clock).await.expect("opens");
+    let server = FreshServer { clock, service, admin_token: token.expect("a third token"), files };
+    let admin = server.admin().await;
+    assert_eq!(server.run_as(&admin, read()).await.expect("he administers").policy, policy);
+    server.clock.advance(std::time::Duration::from_secs(24 * 3600 + 1));
+    server.bearer(&server.admin_token).await.map(drop).expect_err("a day is over");
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ pub(crate) async fn fill(data: &Path, filling: &Filling) -> Result<()> {
         clock: Arc::new(SystemClock),
         random,
         settings: Settings::default(),
-        keep_first_token: Box::new(|_| Err(std::io::Error::other("this is not the first start"))),
+        keep_admin_token: Box::new(|_| Err(std::io::Error::other("this is not the first start"))),
+        new_admin_token: false,
         confirm_rollback: None,
     })
     .await?;

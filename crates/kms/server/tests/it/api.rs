@@ -78,9 +78,10 @@ impl Server {
                 locations: vec![location("global"), location("us-central1")],
                 ..Default::default()
             },
-            keep_first_token: Box::new(move |token| {
+            keep_admin_token: Box::new(move |token| {
                 sender.send(token.expose().to_vec()).map_err(std::io::Error::other)
             }),
+            new_admin_token: false,
             confirm_rollback: None,
         };
         let keyservice = KeyService::open(parts).await.expect("opens");

@@ -78,6 +78,31 @@ async fn a_data_directory_is_all_that_is_needed() {
     assert_eq!(server.stop().await, 0);
 }
 
+#[tokio::test]
+async fn a_start_makes_another_administrators_token_where_there_is_none() {
+    let place = Place::new();
+    let server = place.start(&[]).await;
+    let file = server.data.join("admin-token");
+    let first = fs::read_to_string(&file).expect("a token");
+    assert_eq!(server.stop().await, 0);
+
+    // Not over one that is there.
+    let server = place.start(&["--new-admin-token"]).await;
+    assert_eq!(fs::read_to_string(&file).expect("a token"), first);
+    assert!(server.said().contains("remove the file and start again"), "{}", server.said());
+    assert_eq!(server.stop().await, 0);
+
+    fs::remove_file(&file).expect("removed");
+    let server = place.start(&["--new-admin-token"]).await;
+    let another = fs::read_to_string(&file).expect("a token");
+    assert_ne!(another, first);
+    let listed = server.client().get(server.url("/v1/projects")).bearer_auth(another.trim()).send();
+    assert_eq!(listed.await.expect("answered").status(), 200);
+    assert!(!server.said().contains(another.trim()), "the token is in the log");
+    assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(server.stop().await, 0);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_first_start_without_room_says_what_it_needs_and_leaves_nothing() {
