@@ -1,0 +1,188 @@
+//! What the facts mean for the goal: the questions that all phases ask.
+
+use std::collections::BTreeSet;
+
+use super::configuration::{Configuration, Order, Provider};
+use super::goal::Goal;
+use super::observed::{Answer, Inventory, Loaded, Observed, Pass, Server, Stored};
+use super::plan::{Fact, Obstacle, PlannedStep, Step};
+
+/// A goal and what was observed.
+pub(super) struct Situation<'a> {
+    pub(super) goal: &'a Goal,
+    pub(super) observed: &'a Observed,
+    /// Without those that are gone for good.
+    pub(super) servers: Vec<&'a Server>,
+    /// The provider that writes in the end.
+    pub(super) writer: Provider,
+}
+
+impl<'a> Situation<'a> {
+    pub(super) fn new(goal: &'a Goal, observed: &'a Observed) -> Self {
+        let servers = observed.servers.iter().filter(|it| !observed.removed.contains(&it.name)).collect();
+        Self { goal, observed, servers, writer: goal.writer() }
+    }
+
+    /// What `server` may read and write with, now or at any moment: what it uses, and what the next start loads, which a crash
+    /// or a reload can bring about any time. None if one of them is not known.
+    pub(super) fn possible(&self, server: &Server) -> Option<Vec<Order>> {
+        let mut orders = vec![server.on_disk.as_ref()?.order()];
+        match &server.loaded {
+            Loaded::Known(configuration) => orders.push(configuration.order()),
+            Loaded::NotRunning => {}
+            Loaded::Unknown => return None,
+        }
+        Some(orders)
+    }
+
+    /// As [`Self::possible`], but with what is known where something is not.
+    fn known(&self, server: &Server) -> Vec<Order> {
+        let loaded = match &server.loaded {
+            Loaded::Known(configuration) => Some(configuration),
+            Loaded::NotRunning | Loaded::Unknown => None,
+        };
+        server.on_disk.iter().chain(loaded).map(Configuration::order).collect()
+    }
+
+    /// Whether `server` reads all of `providers` whatever happens.
+    pub(super) fn reads_always<'p>(
+        &self,
+        server: &Server,
+        providers: impl IntoIterator<Item = &'p Provider>,
+    ) -> bool {
+        let Some(orders) = self.possible(server) else { return false };
+        providers.into_iter().all(|provider| orders.iter().all(|it| it.reads(provider)))
+    }
+
+    /// Whether `server` writes with the goal's provider whatever happens.
+    pub(super) fn writes_always(&self, server: &Server) -> bool {
+        self.possible(server).is_some_and(|orders| orders.iter().all(|it| it.writer == self.writer))
+    }
+
+    /// Whether any server is known to write with `provider`, now or after its next start.
+    pub(super) fn is_written(&self, provider: &Provider) -> bool {
+        self.servers.iter().flat_map(|it| self.known(it)).any(|it| it.writer == *provider)
+    }
+
+    /// What every server must read: what any server may write, what is stored, and the goal's provider.
+    ///
+    /// An inventory is old as soon as somebody writes, so while any server may write in another way, everything that any
+    /// configuration names counts as stored. Once all write with the goal's provider, what was counted is enough: otherwise a
+    /// provider that was dropped on the first server would be put back because the second still has it.
+    pub(super) fn needed(&self) -> BTreeSet<Provider> {
+        let orders: Vec<Order> = self.servers.iter().flat_map(|it| self.known(it)).collect();
+        let mut needed: BTreeSet<Provider> = orders.iter().map(|it| it.writer.clone()).collect();
+        needed.insert(self.writer.clone());
+        for stored in &self.observed.stored {
+            if let Inventory::Counted { counts, .. } = &stored.inventory {
+                needed.extend(
+                    counts.iter().filter(|it| it.objects > 0).map(|it| it.stored_as.provider.clone()),
+                );
+            }
+        }
+        if orders.iter().any(|it| it.writer != self.writer) || !self.stored_is_countable() {
+            needed.extend(orders.iter().flat_map(Order::providers).cloned());
+        }
+        needed
+    }
+
+    /// Whether etcd can be asked, or a pass for this goal found nothing left.
+    fn stored_is_countable(&self) -> bool {
+        self.observed.stored.iter().all(|it| match &it.inventory {
+            Inventory::NotTaken | Inventory::Counted { .. } => true,
+            Inventory::NoAccess { .. } => self.pass_found_nothing(it),
+        })
+    }
+
+    /// Whether the last time through all objects of a pass for this goal had nothing to rewrite.
+    pub(super) fn pass_found_nothing(&self, stored: &Stored) -> bool {
+        let Pass::Done { began_with, last_found: 0, refused: 0, .. } = &stored.pass else { return false };
+        !began_with.is_empty() && began_with.iter().all(|it| self.goal.is_written_as(&it.stored_as))
+    }
+
+    /// Why the plugin of `provider` on `server` cannot be relied on; none if it can, or if there is none behind it.
+    pub(super) fn plugin_problem(&self, server: &Server, provider: &Provider) -> Option<Obstacle> {
+        if let Some(problem) = self.plugin_unhealthy(server, provider) {
+            return Some(problem);
+        }
+        let plugin = server.plugin(provider).filter(|_| provider.is_kms())?;
+        let name = &server.name;
+        if !plugin.unwraps_others {
+            return Some(Obstacle::new(
+                format!("the plugin of {provider} on {name} does not unwrap what the other hosts' plugins wrap"),
+                "Give all of them the same key.",
+            ));
+        }
+        let foreign = self.key_ids(provider).into_iter().find(|it| !plugin.unwraps.contains(it))?;
+        Some(Obstacle::new(
+            format!(
+                "the plugin of {provider} on {name} cannot unwrap key id {foreign}, which is stored or in use"
+            ),
+            "Give it that key.",
+        ))
+    }
+
+    /// The part of [`Self::plugin_problem`] that a start or a reload depends on.
+    pub(super) fn plugin_unhealthy(&self, server: &Server, provider: &Provider) -> Option<Obstacle> {
+        if !provider.is_kms() {
+            return None;
+        }
+        let name = &server.name;
+        let (reason, action) = match server.plugin(provider).map(|it| &it.unhealthy) {
+            Some(None) => return None,
+            Some(Some(reason)) => (reason.as_str(), "Repair it."),
+            None => ("there is none", "Install it."),
+        };
+        Some(Obstacle::new(format!("the plugin of {provider} on {name} is not healthy: {reason}"), action))
+    }
+
+    /// Every key id of `provider` that is stored, reported or seen.
+    fn key_ids(&self, provider: &Provider) -> BTreeSet<String> {
+        let plugins = self.servers.iter().filter_map(|it| it.plugin(provider));
+        let mut key_ids: BTreeSet<String> =
+            plugins.flat_map(|it| it.reports.iter().chain(&it.seen)).cloned().collect();
+        for stored in &self.observed.stored {
+            if let Inventory::Counted { counts, .. } = &stored.inventory {
+                let stored_as = counts.iter().map(|it| &it.stored_as).filter(|it| it.provider == *provider);
+                key_ids.extend(stored_as.filter_map(|it| it.key_id.clone()));
+            }
+        }
+        key_ids
+    }
+
+    /// Waits for those of `among` that are not ready, and names what a person must do about them.
+    pub(super) fn not_ready(&self, among: impl Fn(&Server) -> bool) -> (Vec<PlannedStep>, Vec<Obstacle>) {
+        let (mut steps, mut obstacles) = (Vec::new(), Vec::new());
+        for server in self.servers.iter().filter(|it| among(it)) {
+            match &server.answer {
+                Answer::Ready => {}
+                Answer::Silent { .. } => obstacles.extend(self.silent(server)),
+                Answer::NotReady { reason } => {
+                    let orders = self.known(server);
+                    let providers: BTreeSet<&Provider> = orders.iter().flat_map(Order::providers).collect();
+                    let broken: Vec<Obstacle> =
+                        providers.iter().filter_map(|it| self.plugin_unhealthy(server, it)).collect();
+                    if broken.is_empty() {
+                        steps.push(wait(server, Fact::Ready).because(format!("it is not ready: {reason}")));
+                    }
+                    obstacles.extend(broken);
+                }
+            }
+        }
+        (steps, obstacles)
+    }
+
+    /// The obstacle that a silent server is.
+    pub(super) fn silent(&self, server: &Server) -> Option<Obstacle> {
+        let Answer::Silent { reason } = &server.answer else { return None };
+        let name = &server.name;
+        Some(Obstacle::new(
+            format!("{name} ({}) does not answer ({reason}), and may be writing all the same", server.address),
+            format!("Bring it back, or, if it is gone for good, say so with --removed {name}."),
+        ))
+    }
+}
+
+pub(super) fn wait(server: &Server, until: Fact) -> Step {
+    Step::Wait { server: server.name.clone(), until }
+}
