@@ -13,6 +13,7 @@ mod adopt_key;
 mod check;
 mod configuration;
 mod drop_unused;
+mod files;
 mod goal;
 mod load;
 mod observed;

@@ -2,7 +2,7 @@
 
 use super::configuration::Provider;
 use super::goal::Goal;
-use super::observed::{Answer, Count, Inventory};
+use super::observed::{Answer, Count, Inventory, Stored};
 use super::plan::{Next, Obstacle, Step};
 use super::situation::Situation;
 
@@ -15,7 +15,17 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !obstacles.is_empty() {
         return Some(Next::Blocked(obstacles));
     }
-    undo(situation)
+    count_first(situation).or_else(|| undo(situation))
+}
+
+/// Configurations say what may be stored only until somebody overwrites them.
+fn count_first(situation: &Situation<'_>) -> Option<Next> {
+    let uncounted = situation.observed.stored.iter().filter(|it| it.inventory == Inventory::NotTaken);
+    let count = |it: &Stored| {
+        Step::TakeInventory { resource: it.resource.clone() }
+            .because("what is stored decides what every API server must read")
+    };
+    Next::of(uncounted.map(count).collect(), Vec::new())
 }
 
 fn fleet(situation: &Situation<'_>) -> Vec<Obstacle> {
@@ -107,10 +117,7 @@ fn undo(situation: &Situation<'_>) -> Option<Next> {
             writer => format!("Use `keystead cluster migrate` to {writer}."),
         };
         match &stored.inventory {
-            Inventory::NotTaken => steps.push(
-                Step::TakeInventory { resource: resource.clone() }
-                    .because("an undo depends on what is stored now"),
-            ),
+            Inventory::NotTaken => {}
             Inventory::NoAccess { reason } => obstacles.push(Obstacle::new(
                 format!("an undo depends on what is stored, and etcd cannot be read: {reason}"),
                 way,

@@ -1,8 +1,8 @@
 //! What nothing needs any more goes: providers that only read, and at last the flag. Only after a count that is true for the servers
 //! as they are now.
 
-use super::configuration::Configuration;
-use super::plan::{Next, PlannedStep, Step};
+use super::files::{self, Change};
+use super::plan::Next;
 use super::reencrypt;
 use super::situation::Situation;
 
@@ -11,15 +11,10 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !reencrypt::is_clean(situation) {
         return None;
     }
-    let mut steps: Vec<PlannedStep> = Vec::new();
-    for server in situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)) {
-        let server = server.name.clone();
-        steps.push(match &end {
-            Configuration::NoEncryption => Step::RemoveFlag { server }
-                .because("everything stored is plain, and every API server writes plain values"),
-            Configuration::Providers(order) => Step::Write { server, order: order.clone() }
-                .because("nothing is stored in another way, and no API server writes in another way"),
-        });
-    }
-    Next::of(steps, Vec::new())
+    let changes = situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)).map(|server| Change {
+        server,
+        to: end.clone(),
+        reason: "nothing is stored in another way, and no API server writes in another way".into(),
+    });
+    files::write(situation, changes.collect(), Vec::new())
 }

@@ -1,7 +1,7 @@
 //! How a server comes to use its file: by a reload that can be seen, else by a restart, one server at a time.
 
 use super::configuration::Configuration;
-use super::observed::{Loaded, Server};
+use super::observed::{Inventory, Loaded, Server, Stored};
 use super::plan::{Fact, Next, Obstacle, PlannedStep, Step};
 use super::situation::{Situation, wait};
 
@@ -40,7 +40,10 @@ pub(super) fn bring_up_to_date(situation: &Situation<'_>, servers: &[&Server]) -
             let until = Fact::Loaded { configuration: on_disk.clone() };
             steps.push(wait(server, until).because("it reloads its file by itself"));
         } else {
-            to_restart.push(*server);
+            match unknown_and_uncounted(situation, server) {
+                Some(obstacle) => obstacles.push(obstacle),
+                None => to_restart.push(*server),
+            }
         }
     }
     let (restart, in_the_way) = restart_one(situation, &to_restart);
@@ -67,6 +70,21 @@ fn will_reload(server: &Server, on_disk: &Configuration) -> bool {
     let flag_stays = *on_disk != Configuration::NoEncryption
         && server.loaded != Loaded::Known(Configuration::NoEncryption);
     server.automatic_reload && server.tells_loaded_file() && flag_stays
+}
+
+/// What it uses may be the only thing that reads what is stored.
+fn unknown_and_uncounted(situation: &Situation<'_>, server: &Server) -> Option<Obstacle> {
+    let uncounted = |it: &Stored| matches!(it.inventory, Inventory::NoAccess { .. });
+    let lost = server.loaded == Loaded::Unknown && situation.observed.stored.iter().any(uncounted);
+    lost.then(|| {
+        Obstacle::new(
+            format!(
+                "somebody else changed the file of {} while it ran, and etcd cannot be asked what it must read after a restart",
+                server.name
+            ),
+            "Give access to etcd, or put back the file that it started with.",
+        )
+    })
 }
 
 fn unreadable_file(server: &Server) -> Obstacle {

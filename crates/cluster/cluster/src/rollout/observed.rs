@@ -19,6 +19,9 @@ pub struct Observed {
     pub servers: Vec<Server>,
     /// Servers that the user says are gone for good.
     pub removed: BTreeSet<String>,
+    /// Every provider that any server was seen with since the rollout began, in use or in a file: what was overwritten may still
+    /// be needed.
+    pub seen_before: BTreeSet<Provider>,
     /// The resources of the rollout. All of them have the same provider list.
     pub stored: Vec<Stored>,
     /// Canaries of this run. A failed one of an earlier run is left out, so that it is tried again.
@@ -86,11 +89,15 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loaded {
-    /// Known by the hash that it reports, or because it started after the last change of flag and file.
+    /// Known by the hash that it reports, because it started after the last change of flag and file, or because its command
+    /// line has no flag.
     Known(Configuration),
+    /// One of these: what it used before the last write of the planner's, and what was written since. It reloads by itself and
+    /// does not say what.
+    OneOf(Vec<Configuration>),
     /// Seen on its host: no such process runs. The next one loads what is on the disk.
     NotRunning,
-    /// It may be anything.
+    /// It may be anything: somebody else wrote the file since it started.
     Unknown,
 }
 
@@ -120,7 +127,7 @@ pub struct Stored {
     pub resource: String,
     /// What is stored.
     pub inventory: Inventory,
-    /// How far re-encryption is.
+    /// How far re-encryption is. A pass of an earlier run that had refusals is left out, so that it is tried again.
     pub pass: Pass,
 }
 

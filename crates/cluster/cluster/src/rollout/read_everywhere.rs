@@ -1,14 +1,17 @@
 //! Every server reads what any server may write, and what is stored.
 
+use std::collections::BTreeSet;
+
 use super::configuration::{Configuration, Order, Provider};
+use super::files::{self, Change};
 use super::load;
 use super::observed::{Loaded, Server};
-use super::plan::{Next, Obstacle, Step};
+use super::plan::{Next, Obstacle};
 use super::situation::Situation;
 
 pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     let needed = situation.needed();
-    let (mut steps, mut obstacles) = (Vec::new(), Vec::new());
+    let (mut changes, mut obstacles) = (Vec::new(), Vec::new());
     for server in &situation.servers {
         let Some(on_disk) = &server.on_disk else { continue };
         let on_disk = on_disk.order();
@@ -21,15 +24,16 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
         let problems: Vec<Obstacle> = new.filter_map(|it| situation.plugin_problem(server, it)).collect();
         if problems.is_empty() {
             let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            let order = on_disk.with_writer(&safe_writer(situation, server, &on_disk)).with_readers(&needed);
-            steps.push(Step::Write { server: server.name.clone(), order }.because(format!(
-                "values of {} are stored or may be written, and it could not read them",
-                names.join(", ")
-            )));
+            let order = on_disk.with_writer(&safe_writer(situation, server, &on_disk, &needed)).with_readers(&needed);
+            changes.push(Change {
+                server,
+                to: Configuration::Providers(order),
+                reason: format!("it must read {}, which is stored or will be written", names.join(", ")),
+            });
         }
         obstacles.extend(problems);
     }
-    if let Some(next) = Next::of(steps, obstacles) {
+    if let Some(next) = files::write(situation, changes, obstacles) {
         return Some(next);
     }
     let behind: Vec<&Server> =
@@ -38,8 +42,13 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
 }
 
 /// Who writes in a file that is written for its readers: as it does now, if all others read that. They may not when somebody
-/// overwrote the file or built the host anew; then as the others do.
-fn safe_writer(situation: &Situation<'_>, server: &Server, on_disk: &Order) -> Provider {
+/// overwrote the file or built the host anew; then in a way that all others read.
+fn safe_writer(
+    situation: &Situation<'_>,
+    server: &Server,
+    on_disk: &Order,
+    needed: &BTreeSet<Provider>,
+) -> Provider {
     let loaded = match &server.loaded {
         Loaded::Known(Configuration::Providers(order)) => Some(&order.writer),
         _ => None,
@@ -48,6 +57,7 @@ fn safe_writer(situation: &Situation<'_>, server: &Server, on_disk: &Order) -> P
         let mut others = situation.servers.iter().filter(|it| it.name != server.name);
         others.all(|it| situation.reads_always(it, [writer]))
     };
-    let mut candidates = loaded.into_iter().chain([&on_disk.writer, &situation.writer]);
+    let mut candidates = loaded.into_iter().chain([&on_disk.writer, &situation.writer]).chain(needed);
+    // As long as it is not certain what the others read, readers are added and nothing else is touched.
     candidates.find(|it| others_read(it)).unwrap_or(&on_disk.writer).clone()
 }

@@ -26,20 +26,16 @@ impl<'a> Situation<'a> {
     /// What `server` may read and write with, now or at any moment: what it uses, and what the next start loads, which a crash
     /// or a reload can bring about any time. None if one of them is not known.
     pub(super) fn possible(&self, server: &Server) -> Option<Vec<Order>> {
-        let mut orders = vec![server.on_disk.as_ref()?.order()];
-        match &server.loaded {
-            Loaded::Known(configuration) => orders.push(configuration.order()),
-            Loaded::NotRunning => {}
-            Loaded::Unknown => return None,
-        }
-        Some(orders)
+        let certain = server.on_disk.is_some() && server.loaded != Loaded::Unknown;
+        certain.then(|| self.known(server))
     }
 
     /// As [`Self::possible`], but with what is known where something is not.
     fn known(&self, server: &Server) -> Vec<Order> {
         let loaded = match &server.loaded {
-            Loaded::Known(configuration) => Some(configuration),
-            Loaded::NotRunning | Loaded::Unknown => None,
+            Loaded::Known(configuration) => std::slice::from_ref(configuration),
+            Loaded::OneOf(configurations) => configurations,
+            Loaded::NotRunning | Loaded::Unknown => &[],
         };
         server.on_disk.iter().chain(loaded).map(Configuration::order).collect()
     }
@@ -67,7 +63,7 @@ impl<'a> Situation<'a> {
     /// What every server must read: what any server may write, what is stored, and the goal's provider.
     ///
     /// An inventory is old as soon as somebody writes, so while any server may write in another way, everything that any
-    /// configuration names counts as stored. Once all write with the goal's provider, what was counted is enough: otherwise a
+    /// configuration names or named counts as stored. Once all write with the goal's provider, what was counted is enough: otherwise a
     /// provider that was dropped on the first server would be put back because the second still has it.
     pub(super) fn needed(&self) -> BTreeSet<Provider> {
         let orders: Vec<Order> = self.servers.iter().flat_map(|it| self.known(it)).collect();
@@ -82,6 +78,7 @@ impl<'a> Situation<'a> {
         }
         if orders.iter().any(|it| it.writer != self.writer) || !self.stored_is_countable() {
             needed.extend(orders.iter().flat_map(Order::providers).cloned());
+            needed.extend(self.observed.seen_before.iter().cloned());
         }
         needed
     }

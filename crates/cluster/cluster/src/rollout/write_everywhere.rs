@@ -4,9 +4,11 @@
 //! This comes only after every server has loaded what it needs to read. That holds for a single server as well: requests that
 //! began before a reload end with the old providers.
 
+use super::configuration::Configuration;
+use super::files::{self, Change};
 use super::load;
 use super::observed::Server;
-use super::plan::{Next, Obstacle, PlannedStep, Step};
+use super::plan::{Next, Obstacle};
 use super::prove;
 use super::situation::Situation;
 
@@ -38,13 +40,13 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
 
 /// Files first, and when all are written, the servers.
 fn switch(situation: &Situation<'_>, servers: &[&Server], reason: &str) -> Option<Next> {
-    let mut steps: Vec<PlannedStep> = Vec::new();
+    let mut changes = Vec::new();
     for server in servers.iter().filter(|it| !writes_on_disk(situation, it)) {
         let Some(on_disk) = &server.on_disk else { continue };
-        let order = on_disk.order().with_writer(&situation.writer);
-        steps.push(Step::Write { server: server.name.clone(), order }.because(reason));
+        let to = Configuration::Providers(on_disk.order().with_writer(&situation.writer));
+        changes.push(Change { server, to, reason: reason.to_owned() });
     }
-    Next::of(steps, Vec::new()).or_else(|| load::bring_up_to_date(situation, servers))
+    files::write(situation, changes, Vec::new()).or_else(|| load::bring_up_to_date(situation, servers))
 }
 
 fn writes_on_disk(situation: &Situation<'_>, server: &Server) -> bool {

@@ -1,0 +1,3 @@
+//! The planner against a simulated fleet.
+
+mod rollout;

@@ -1,0 +1,333 @@
+//! Who runs the plan: looks, asks the planner, does some of the steps, is killed, and looks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keystead_cluster::rollout::{
+    Answer, Canary, Configuration, Count, Goal, Inventory, Loaded, Observed, Pass, Plugin, Provider, Reading,
+    Server, Step, Stored, StoredAs, Writing,
+};
+
+use super::choices::Choices;
+use super::fleet::{Author, Fleet, kms_a};
+
+pub(crate) struct Operator {
+    pub(crate) goal: Goal,
+    pub(crate) etcd_access: bool,
+    /// Has the contents of every file that it ever saw.
+    pub(crate) keeps_files: bool,
+    /// The KMS runs inside the cluster.
+    pub(crate) kms_inside: bool,
+    pub(crate) removed: BTreeSet<String>,
+    /// In memory: gone with the process.
+    pub(crate) canaries: Vec<Canary>,
+    /// In files: these stay.
+    seen_before: BTreeSet<Provider>,
+    inventory: Option<Inventory>,
+    pass: Pass,
+    /// Where an interrupted pass stopped.
+    pass_at: usize,
+}
+
+/// Something happens while the operator is at work.
+pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(&mut Fleet, &mut Choices) -> Result<(), String>;
+
+impl Operator {
+    pub(crate) fn new(goal: Goal, choices: &mut Choices) -> Self {
+        Self {
+            goal,
+            etcd_access: !choices.one_in(4),
+            keeps_files: choices.below(2) == 0,
+            kms_inside: choices.one_in(40),
+            removed: BTreeSet::new(),
+            canaries: Vec::new(),
+            seen_before: BTreeSet::new(),
+            inventory: None,
+            pass: Pass::NotRun,
+            pass_at: 0,
+        }
+    }
+
+    /// The process is killed. The next one knows what is in files, and tries again what failed.
+    pub(crate) fn killed(&mut self) {
+        self.canaries.clear();
+        if matches!(self.pass, Pass::Done { refused: 1.., .. }) {
+            self.pass = Pass::NotRun;
+        }
+    }
+
+    /// One server after the other, and the world goes on meanwhile.
+    pub(crate) fn observe(
+        &mut self,
+        fleet: &mut Fleet,
+        choices: &mut Choices,
+        meanwhile: Meanwhile<'_>,
+    ) -> Result<(Observed, usize), String> {
+        let saw = fleet.clock;
+        let mut servers = Vec::new();
+        for at in 0..fleet.hosts.len() {
+            servers.push(self.server(fleet, at));
+            if choices.one_in(12) {
+                meanwhile(fleet, choices)?;
+            }
+        }
+        let loaded = servers.iter().filter_map(|it| match &it.loaded {
+            Loaded::Known(loaded) => Some(loaded),
+            _ => None,
+        });
+        for configuration in servers.iter().filter_map(|it| it.on_disk.as_ref()).chain(loaded) {
+            self.seen_before.extend(configuration.order().providers().cloned());
+        }
+        fleet.only_known = (!self.etcd_access).then(|| self.seen_before.clone());
+        let inventory = match &self.inventory {
+            _ if !self.etcd_access => Inventory::NoAccess { reason: "no certificate".into() },
+            Some(inventory) => inventory.clone(),
+            None => Inventory::NotTaken,
+        };
+        let stored = vec![Stored { resource: "secrets".into(), inventory, pass: self.pass.clone() }];
+        let observed = Observed {
+            servers,
+            removed: self.removed.clone(),
+            seen_before: self.seen_before.clone(),
+            stored,
+            canaries: self.canaries.clone(),
+        };
+        Ok((observed, saw))
+    }
+
+    fn server(&self, fleet: &Fleet, at: usize) -> Server {
+        let host = &fleet.hosts[at];
+        let answer = match (host.reachable, host.is_ready()) {
+            (false, _) => Answer::Silent { reason: "no route".into() },
+            (true, true) => Answer::Ready,
+            (true, false) => Answer::NotReady { reason: "readyz failed".into() },
+        };
+        let loaded = match &host.loaded {
+            _ if !host.reachable => Loaded::Unknown,
+            None => Loaded::NotRunning,
+            Some(loaded) if host.tells_loaded(self.keeps_files) => Loaded::Known(loaded.clone()),
+            Some(_) => host.files_since_start.clone().map_or(Loaded::Unknown, Loaded::OneOf),
+        };
+        Server {
+            name: host.name.clone(),
+            address: format!("https://10.0.0.{at}:6443"),
+            answer,
+            minor: host.reachable.then_some(host.minor),
+            on_disk: host.reachable.then(|| host.on_disk.clone()),
+            loaded,
+            automatic_reload: host.automatic_reload,
+            epoch: (host.reachable && host.loaded.is_some()).then(|| host.epoch.to_string()),
+            plugins: if host.reachable { self.plugins(fleet, at) } else { Vec::new() },
+        }
+    }
+
+    fn plugins(&self, fleet: &Fleet, at: usize) -> Vec<Plugin> {
+        let plugins = fleet.hosts[at].plugins.iter();
+        plugins
+            .map(|it| {
+                let v2 = matches!(it.provider, Provider::KmsV2 { .. });
+                Plugin {
+                    provider: it.provider.clone(),
+                    unhealthy: (!it.up).then(|| "connection refused".into()),
+                    reports: (v2 && it.up).then(|| it.reports.clone()),
+                    seen: it.state.clone().filter(|_| v2),
+                    unwraps: it.unwraps.iter().filter(|_| v2).cloned().collect(),
+                    unwraps_others: true,
+                    behind_cluster: self.kms_inside.then(|| "10.96.0.7 is a Service".into()),
+                }
+            })
+            .collect()
+    }
+
+    /// Does one step of a plan that was made of `observed`, seen at the time `saw`.
+    pub(crate) fn perform(
+        &mut self,
+        step: &Step,
+        (observed, saw): (&Observed, usize),
+        fleet: &mut Fleet,
+        choices: &mut Choices,
+        meanwhile: Meanwhile<'_>,
+    ) -> Result<(), String> {
+        let line = format!("operator, who saw {saw}: {step}");
+        fleet.say(|| line);
+        match step {
+            Step::Write { server, order } => {
+                write_file(fleet, Configuration::Providers(order.clone()), (seen(observed, server), saw), choices)
+            }
+            Step::RemoveFlag { server } => {
+                write_file(fleet, Configuration::NoEncryption, (seen(observed, server), saw), choices)
+            }
+            Step::Restart { server } => {
+                let at = index(fleet, server);
+                let seen = seen(observed, server);
+                let used = seen.on_disk.as_ref().ok_or("a restart into an unknown file")?.order();
+                let known_down = |it: &&Plugin| used.reads(&it.provider) && it.unhealthy.is_some();
+                let known_down = seen.plugins.iter().find(known_down);
+                if known_down.is_some_and(|it| !fleet.hosts[at].plugin(&it.provider).up) {
+                    return Err(format!("{server} is restarted although its plugin is known to be down"));
+                }
+                restart(fleet, at, seen)
+            }
+            Step::Wait { .. } => Ok(()),
+            Step::PromoteKey { key_id, .. } => {
+                fleet.primary.clone_from(key_id);
+                let lacking =
+                    fleet.hosts.iter_mut().filter(|it| it.reachable).find_map(|it| {
+                        let plugin = it.plugin(&kms_a());
+                        (!plugin.unwraps.contains(key_id) && !plugin.forgotten.contains(key_id))
+                            .then(|| it.name.clone())
+                    });
+                match lacking {
+                    Some(name) => Err(format!("{key_id} becomes primary, and {name} cannot unwrap it")),
+                    None => Ok(()),
+                }
+            }
+            Step::Canary { server } => {
+                self.canary(fleet, index(fleet, server));
+                Ok(())
+            }
+            Step::Reencrypt { resume, .. } => {
+                self.reencrypt(*resume, observed.writers(), fleet, choices, meanwhile)
+            }
+            Step::TakeInventory { .. } => {
+                self.take_inventory(observed.writers(), fleet);
+                Ok(())
+            }
+        }
+    }
+
+    fn canary(&mut self, fleet: &mut Fleet, at: usize) {
+        let host = &fleet.hosts[at];
+        let Some(stored_as) = host.writes().filter(|_| host.reachable) else { return };
+        let object = super::fleet::Object {
+            key_material: host.key_material_of(&stored_as.provider),
+            stored_as: stored_as.clone(),
+            written_at: fleet.clock,
+            by_stranger: false,
+        };
+        let writer = Writing { server: host.name.clone(), epoch: host.epoch.to_string(), stored_as };
+        let readers = fleet.hosts.iter().filter(|it| it.reachable && it.loaded.is_some());
+        let readings = readers
+            .filter(|it| it.name != writer.server)
+            .map(|it| Reading {
+                server: it.name.clone(),
+                epoch: it.epoch.to_string(),
+                failed: (!it.reads(&object)).then(|| "500".into()),
+            })
+            .collect();
+        self.canaries.push(Canary { writer, readings });
+    }
+
+    fn take_inventory(&mut self, began_with: Vec<Writing>, fleet: &Fleet) {
+        let mut counts: BTreeMap<StoredAs, u64> = BTreeMap::new();
+        for object in &fleet.objects {
+            *counts.entry(object.stored_as.clone()).or_default() += 1;
+        }
+        let counts = counts.into_iter().map(|(stored_as, objects)| Count { stored_as, objects }).collect();
+        self.inventory =
+            Some(Inventory::Counted { revision: fleet.revision, began_with, counts, malformed: 0 });
+    }
+
+    /// Twice through all objects. The first time misses some, as a list does whose token expired.
+    fn reencrypt(
+        &mut self,
+        resume: bool,
+        began_with: Vec<Writing>,
+        fleet: &mut Fleet,
+        choices: &mut Choices,
+        meanwhile: Meanwhile<'_>,
+    ) -> Result<(), String> {
+        differing_keys(fleet)?;
+        let from = if resume { self.pass_at } else { 0 };
+        let (mut last_found, mut refused) = (0, 0);
+        for second in [false, true] {
+            (last_found, refused) = (0, 0);
+            let from = if second { 0 } else { from };
+            for object in from..fleet.objects.len() {
+                if choices.one_in(25) {
+                    meanwhile(fleet, choices)?;
+                }
+                if choices.one_in(60) {
+                    self.pass = Pass::Partial { began_with };
+                    self.pass_at = object;
+                    fleet.say(|| "re-encryption is cut".into());
+                    return Ok(());
+                }
+                let missed = choices.one_in(6) && !second;
+                let through = choices.below(fleet.hosts.len());
+                let through = (through..fleet.hosts.len()).chain(0..through).find(|it| fleet.hosts[*it].is_ready());
+                match through.filter(|_| !missed).map(|it| fleet.rewrite(it, object)) {
+                    _ if missed => {}
+                    Some(Some(stale)) => last_found += u64::from(stale),
+                    Some(None) | None => refused += 1,
+                }
+            }
+        }
+        self.pass = Pass::Done { began_with, ended_revision: fleet.revision, last_found, refused };
+        Ok(())
+    }
+}
+
+fn seen<'a>(observed: &'a Observed, name: &str) -> &'a Server {
+    observed.servers.iter().find(|it| it.name == name).expect("a plan names servers that were observed")
+}
+
+fn index(fleet: &Fleet, name: &str) -> usize {
+    fleet.hosts.iter().position(|it| it.name == name).expect("servers stay")
+}
+
+/// A changed flag is a changed manifest, which the kubelet answers with a restart.
+fn write_file(
+    fleet: &mut Fleet,
+    new: Configuration,
+    (seen, saw): (&Server, usize),
+    choices: &mut Choices,
+) -> Result<(), String> {
+    let at = index(fleet, &seen.name);
+    let host = &mut fleet.hosts[at];
+    if !host.reachable {
+        return Ok(());
+    }
+    let flag = |it: &Configuration| *it != Configuration::NoEncryption;
+    let flag_changes = flag(&new) != flag(&host.on_disk);
+    host.files_since_start = host.files_since_start.take().map(|mut files| {
+        files.push(new.clone());
+        files
+    });
+    // What the operator cannot mend yet it leaves as it is.
+    host.strange_writer_on_disk &= new.order().writer == host.on_disk.order().writer;
+    host.on_disk = new;
+    host.disk_by = Author::Operator { saw };
+    if flag_changes && choices.below(2) == 1 {
+        return restart(fleet, at, seen);
+    }
+    Ok(())
+}
+
+fn restart(fleet: &mut Fleet, at: usize, seen: &Server) -> Result<(), String> {
+    // Nobody misses one that does not serve anyway.
+    let missed = seen.answer == Answer::Ready;
+    let others = fleet.hosts.iter().enumerate().filter(|(it, _)| *it != at && missed);
+    for (_, other) in others {
+        if other.stopped_by_operator && other.reachable {
+            return Err(format!("{} is restarted while {} still starts", fleet.hosts[at].name, other.name));
+        }
+    }
+    if fleet.hosts[at].reachable {
+        fleet.stop(at);
+        fleet.hosts[at].stopped_by_operator = true;
+    }
+    Ok(())
+}
+
+/// Nothing is rewritten while one server has another key under the same name.
+fn differing_keys(fleet: &Fleet) -> Result<(), String> {
+    let mut up = fleet.hosts.iter().filter(|it| it.is_ready() && it.loaded_by != Author::Stranger);
+    let Some(first) = up.next() else { return Ok(()) };
+    for other in up {
+        let (Some(a), Some(b)) = (first.writes(), other.writes()) else { continue };
+        if first.key_material_of(&a.provider) != other.key_material_of(&b.provider) {
+            return Err(format!("everything is rewritten, and {} has another key", other.name));
+        }
+    }
+    Ok(())
+}
