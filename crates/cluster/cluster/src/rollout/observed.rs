@@ -19,8 +19,8 @@ pub struct Observed {
     pub servers: Vec<Server>,
     /// Servers that the user says are gone for good.
     pub removed: BTreeSet<String>,
-    /// Every provider that any server was seen with since the rollout began, in use or in a file: what was overwritten may still
-    /// be needed.
+    /// Every provider that any server was seen with since a goal was last reached, in use or in a file: what was overwritten may
+    /// still be needed.
     pub seen_before: BTreeSet<Provider>,
     /// The resources of the rollout. All of them have the same provider list.
     pub stored: Vec<Stored>,
@@ -129,6 +129,9 @@ pub struct Stored {
     pub inventory: Inventory,
     /// How far re-encryption is. A pass of an earlier run that had refusals is left out, so that it is tried again.
     pub pass: Pass,
+    /// The writers of the newest pass that ended with nothing found and nothing refused. None as soon as a later round has to
+    /// rewrite something.
+    pub last_clean: Option<Vec<Writing>>,
 }
 
 /// What is stored of one resource.
@@ -175,15 +178,17 @@ pub enum Pass {
         /// [`Observed::writers`] before it began.
         began_with: Vec<Writing>,
     },
-    /// Went through everything at least twice.
+    /// Went through everything, once or more often.
     Done {
         /// [`Observed::writers`] before it began.
         began_with: Vec<Writing>,
-        /// Revision when it ended: an older inventory says nothing about it.
+        /// How often with these writers. A first round can miss objects, when its list expires: one is not enough.
+        rounds: u32,
+        /// Revision when the last round ended: an older inventory says nothing about it.
         ended_revision: i64,
-        /// What the last time through still had to rewrite.
+        /// How many the last round had to rewrite.
         last_found: u64,
-        /// Objects that could not be rewritten: a webhook or a validation refused.
+        /// Objects that could not be rewritten in the last round: a webhook or a validation refused.
         refused: u64,
     },
 }

@@ -121,7 +121,7 @@ pub enum Step {
         /// The server that writes.
         server: String,
     },
-    /// Rewrite everything that is stale, again and again until nothing is.
+    /// Rewrite everything that is stale, once through.
     Reencrypt {
         /// The resource.
         resource: String,

@@ -38,8 +38,8 @@ enum Verdict {
 fn verdict(situation: &Situation<'_>, stored: &Stored, writers: &[Writing]) -> Verdict {
     let resource = stored.resource.clone();
     let (finished, refused, ended_revision) = match &stored.pass {
-        Pass::Done { began_with, last_found, refused, ended_revision } if began_with == writers => {
-            (*last_found == 0, *refused, *ended_revision)
+        Pass::Done { began_with, rounds, last_found, refused, ended_revision } if began_with == writers => {
+            (*rounds >= 2 && *last_found == 0, *refused, *ended_revision)
         }
         _ => (false, 0, 0),
     };

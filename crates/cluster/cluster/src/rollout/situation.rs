@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::configuration::{Configuration, Order, Provider};
 use super::goal::Goal;
-use super::observed::{Answer, Inventory, Loaded, Observed, Pass, Server, Stored};
+use super::observed::{Answer, Inventory, Loaded, Observed, Server};
 use super::plan::{Fact, Obstacle, PlannedStep, Step};
 
 /// A goal and what was observed.
@@ -62,9 +62,10 @@ impl<'a> Situation<'a> {
 
     /// What every server must read: what any server may write, what is stored, and the goal's provider.
     ///
-    /// An inventory is old as soon as somebody writes, so while any server may write in another way, everything that any
-    /// configuration names or named counts as stored. Once all write with the goal's provider, what was counted is enough: otherwise a
-    /// provider that was dropped on the first server would be put back because the second still has it.
+    /// What is stored is only known when it was counted after every server wrote with the goal's provider. Until then, and when any
+    /// server may write in another way again, everything that a configuration names or named counts as stored. After that a count
+    /// is enough, even an old one: otherwise a provider that was dropped on the first server would be put back because the second
+    /// still has it.
     pub(super) fn needed(&self) -> BTreeSet<Provider> {
         let orders: Vec<Order> = self.servers.iter().flat_map(|it| self.known(it)).collect();
         let mut needed: BTreeSet<Provider> = orders.iter().map(|it| it.writer.clone()).collect();
@@ -76,25 +77,31 @@ impl<'a> Situation<'a> {
                 );
             }
         }
-        if orders.iter().any(|it| it.writer != self.writer) || !self.stored_is_countable() {
+        let in_another_way = orders.iter().any(|it| it.writer != self.writer);
+        if in_another_way || self.unknown_while_there() || !self.is_counted() {
             needed.extend(orders.iter().flat_map(Order::providers).cloned());
             needed.extend(self.observed.seen_before.iter().cloned());
         }
         needed
     }
 
-    /// Whether etcd can be asked, or a pass for this goal found nothing left.
-    fn stored_is_countable(&self) -> bool {
-        self.observed.stored.iter().all(|it| match &it.inventory {
-            Inventory::NotTaken | Inventory::Counted { .. } => true,
-            Inventory::NoAccess { .. } => self.pass_found_nothing(it),
-        })
+    /// Whether a server that is there may write in any way. One that is silent stops the plan before the next switch of writers, and
+    /// a network that fails for a minute should not put back what was dropped.
+    fn unknown_while_there(&self) -> bool {
+        let there = |it: &&&Server| !matches!(it.answer, Answer::Silent { .. });
+        self.servers.iter().filter(there).any(|it| self.possible(it).is_none())
     }
 
-    /// Whether the last time through all objects of a pass for this goal had nothing to rewrite.
-    pub(super) fn pass_found_nothing(&self, stored: &Stored) -> bool {
-        let Pass::Done { began_with, last_found: 0, refused: 0, .. } = &stored.pass else { return false };
-        !began_with.is_empty() && began_with.iter().all(|it| self.goal.is_written_as(&it.stored_as))
+    /// Whether everything stored was counted, or passed over with nothing found, when every server wrote as the goal asks.
+    fn is_counted(&self) -> bool {
+        self.observed.stored.iter().all(|it| {
+            let began_with = match &it.inventory {
+                Inventory::Counted { began_with, .. } => began_with,
+                Inventory::NoAccess { .. } => it.last_clean.as_deref().unwrap_or_default(),
+                Inventory::NotTaken => &[],
+            };
+            !began_with.is_empty() && began_with.iter().all(|it| self.goal.is_written_as(&it.stored_as))
+        })
     }
 
     /// Why the plugin of `provider` on `server` cannot be relied on; none if it can, or if there is none behind it.

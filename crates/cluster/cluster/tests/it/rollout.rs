@@ -8,7 +8,7 @@ mod run;
 
 use choices::{Choices, shrunk};
 use flaws::Flaw;
-use run::{Outcome, run};
+use run::{ENDLESS, Outcome, run};
 
 /// How many fleets the quick run has. `KEYSTEAD_FLEETS` asks for more, `KEYSTEAD_FIRST_FLEET` for others.
 const FLEETS: u64 = 2_000;
@@ -23,16 +23,34 @@ fn every_server_reads_what_any_writes_and_every_plan_ends() {
         match run(&mut choices, None) {
             Ok(Outcome::Done) => done += 1,
             Ok(Outcome::Blocked) => blocked += 1,
-            Err(_) => panic!("fleet {seed}:\n{}", smallest(choices.record(), None)),
+            Err(broken) => {
+                panic!("fleet {seed}:\n{}", smallest(choices.record(), broken.rule == ENDLESS))
+            }
         }
     }
     println!("{done} plans ended at their goal, {blocked} with a reason");
     assert!(done > 3 * blocked, "only {done} of {} plans reached their goal", done + blocked);
 }
 
-/// The story of the smallest run that fails.
-fn smallest(record: Vec<u32>, flaw: Option<Flaw>) -> String {
-    let failure = |numbers: &[u32]| run(&mut Choices::replayed(numbers.to_vec()), flaw).err();
-    let numbers = shrunk(record, |it| failure(it).is_some());
-    failure(&numbers).unwrap_or_default()
+/// Within so many fleets a flaw must show.
+const UNTIL_FOUND: u64 = 4_000;
+
+#[test]
+fn every_flaw_of_a_planner_is_found() {
+    for flaw in Flaw::ALL {
+        // That it never ends shows soon with any flaw. What it would do to a cluster is the point.
+        let harm = |seed| run(&mut Choices::seeded(seed), Some(flaw)).err().filter(|it| it.rule != ENDLESS);
+        let found = (0..UNTIL_FOUND).find_map(|seed| Some((seed, harm(seed)?.rule)));
+        println!("{flaw:?}: {found:?}");
+        assert!(found.is_some(), "{flaw:?} is not found in {UNTIL_FOUND} fleets");
+    }
+}
+
+/// The story of the smallest run that breaks the same rule.
+fn smallest(record: Vec<u32>, endless: bool) -> String {
+    let broken = |numbers: &[u32]| {
+        run(&mut Choices::replayed(numbers.to_vec()), None).err().filter(|it| (it.rule == ENDLESS) == endless)
+    };
+    let numbers = shrunk(record, |it| broken(it).is_some());
+    broken(&numbers).map_or_else(String::new, |it| format!("{}\n{}", it.story, it.rule))
 }

@@ -157,10 +157,10 @@ impl Fleet {
     /// All that happens by itself sooner or later.
     pub(crate) fn settle(&mut self, at: usize) {
         self.start(at);
-        self.adopt(at);
         self.poll(at);
         self.reload(at);
         self.poll(at);
+        self.adopt(at);
     }
 
     /// Somebody writes an object that may be there already. Whether it worked.

@@ -8,7 +8,7 @@ use keystead_cluster::rollout::{
 };
 
 use super::choices::Choices;
-use super::fleet::{Author, Fleet, kms_a};
+use super::fleet::{Author, Fleet, Host, Object, kms_a};
 
 pub(crate) struct Operator {
     pub(crate) goal: Goal,
@@ -24,8 +24,19 @@ pub(crate) struct Operator {
     seen_before: BTreeSet<Provider>,
     inventory: Option<Inventory>,
     pass: Pass,
+    last_clean: Option<Vec<Writing>>,
     /// Where an interrupted pass stopped.
     pass_at: usize,
+}
+
+/// What a plan was made of.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) observed: &'a Observed,
+    /// The same, except to a planner with a flaw.
+    pub(crate) believed: &'a Observed,
+    /// When that was.
+    pub(crate) saw: usize,
 }
 
 /// Something happens while the operator is at work.
@@ -43,6 +54,7 @@ impl Operator {
             seen_before: BTreeSet::new(),
             inventory: None,
             pass: Pass::NotRun,
+            last_clean: None,
             pass_at: 0,
         }
     }
@@ -83,7 +95,8 @@ impl Operator {
             Some(inventory) => inventory.clone(),
             None => Inventory::NotTaken,
         };
-        let stored = vec![Stored { resource: "secrets".into(), inventory, pass: self.pass.clone() }];
+        let (pass, last_clean) = (self.pass.clone(), self.last_clean.clone());
+        let stored = vec![Stored { resource: "secrets".into(), inventory, pass, last_clean }];
         let observed = Observed {
             servers,
             removed: self.removed.clone(),
@@ -142,7 +155,7 @@ impl Operator {
     pub(crate) fn perform(
         &mut self,
         step: &Step,
-        (observed, saw): (&Observed, usize),
+        View { observed, believed, saw }: View<'_>,
         fleet: &mut Fleet,
         choices: &mut Choices,
         meanwhile: Meanwhile<'_>,
@@ -186,19 +199,24 @@ impl Operator {
                 Ok(())
             }
             Step::Reencrypt { resume, .. } => {
-                self.reencrypt(*resume, observed.writers(), fleet, choices, meanwhile)
+                self.reencrypt(*resume, believed.writers(), fleet, choices, meanwhile)
             }
             Step::TakeInventory { .. } => {
-                self.take_inventory(observed.writers(), fleet);
+                self.take_inventory(believed.writers(), fleet);
                 Ok(())
             }
         }
     }
 
+    /// The plan is at its end.
+    pub(crate) fn reached(&mut self) {
+        self.seen_before.clear();
+    }
+
     fn canary(&mut self, fleet: &mut Fleet, at: usize) {
         let host = &fleet.hosts[at];
         let Some(stored_as) = host.writes().filter(|_| host.reachable) else { return };
-        let object = super::fleet::Object {
+        let object = Object {
             key_material: host.key_material_of(&stored_as.provider),
             stored_as: stored_as.clone(),
             written_at: fleet.clock,
@@ -227,7 +245,7 @@ impl Operator {
             Some(Inventory::Counted { revision: fleet.revision, began_with, counts, malformed: 0 });
     }
 
-    /// Twice through all objects. The first time misses some, as a list does whose token expired.
+    /// Once through all objects. The first time misses some, as a list does whose token expired.
     fn reencrypt(
         &mut self,
         resume: bool,
@@ -236,33 +254,44 @@ impl Operator {
         choices: &mut Choices,
         meanwhile: Meanwhile<'_>,
     ) -> Result<(), String> {
-        differing_keys(fleet)?;
+        all_write_alike(fleet)?;
+        let before = match &self.pass {
+            Pass::Done { began_with: before, rounds, .. } if *before == began_with => *rounds,
+            _ => 0,
+        };
         let from = if resume { self.pass_at } else { 0 };
         let (mut last_found, mut refused) = (0, 0);
-        for second in [false, true] {
-            (last_found, refused) = (0, 0);
-            let from = if second { 0 } else { from };
-            for object in from..fleet.objects.len() {
-                if choices.one_in(25) {
-                    meanwhile(fleet, choices)?;
+        for object in from..fleet.objects.len() {
+            if choices.one_in(25) {
+                meanwhile(fleet, choices)?;
+            }
+            if choices.one_in(40) {
+                if last_found > 0 {
+                    self.last_clean = None;
                 }
-                if choices.one_in(60) {
-                    self.pass = Pass::Partial { began_with };
-                    self.pass_at = object;
-                    fleet.say(|| "re-encryption is cut".into());
-                    return Ok(());
-                }
-                let missed = choices.one_in(6) && !second;
-                let through = choices.below(fleet.hosts.len());
-                let through = (through..fleet.hosts.len()).chain(0..through).find(|it| fleet.hosts[*it].is_ready());
-                match through.filter(|_| !missed).map(|it| fleet.rewrite(it, object)) {
-                    _ if missed => {}
-                    Some(Some(stale)) => last_found += u64::from(stale),
-                    Some(None) | None => refused += 1,
-                }
+                self.pass = Pass::Partial { began_with };
+                self.pass_at = object;
+                fleet.say(|| "re-encryption is cut".into());
+                return Ok(());
+            }
+            if choices.one_in(5) && before == 0 {
+                continue;
+            }
+            let through = choices.below(fleet.hosts.len());
+            let mut through = (through..fleet.hosts.len()).chain(0..through);
+            let through = through.find(|it| fleet.hosts[*it].is_ready());
+            match through.and_then(|it| fleet.rewrite(it, object)) {
+                Some(stale) => last_found += u64::from(stale),
+                None => refused += 1,
             }
         }
-        self.pass = Pass::Done { began_with, ended_revision: fleet.revision, last_found, refused };
+        if last_found > 0 {
+            self.last_clean = None;
+        } else if before > 0 && refused == 0 {
+            self.last_clean = Some(began_with.clone());
+        }
+        let (rounds, ended_revision) = (before + 1, fleet.revision);
+        self.pass = Pass::Done { began_with, rounds, ended_revision, last_found, refused };
         Ok(())
     }
 }
@@ -319,15 +348,14 @@ fn restart(fleet: &mut Fleet, at: usize, seen: &Server) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is rewritten while one server has another key under the same name.
-fn differing_keys(fleet: &Fleet) -> Result<(), String> {
-    let mut up = fleet.hosts.iter().filter(|it| it.is_ready() && it.loaded_by != Author::Stranger);
-    let Some(first) = up.next() else { return Ok(()) };
-    for other in up {
-        let (Some(a), Some(b)) = (first.writes(), other.writes()) else { continue };
-        if first.key_material_of(&a.provider) != other.key_material_of(&b.provider) {
-            return Err(format!("everything is rewritten, and {} has another key", other.name));
-        }
+/// Nothing is rewritten while two servers write in different ways, or under one name with different keys: one of them would
+/// rewrite back what the other did.
+fn all_write_alike(fleet: &Fleet) -> Result<(), String> {
+    let mut up = fleet.hosts.iter().filter(|it| it.is_ready() && !it.strange_writer);
+    let ways = |it: &Host| it.writes().map(|way| (it.key_material_of(&way.provider), way));
+    let Some((first, way)) = up.next().and_then(|it| Some((it, ways(it)?))) else { return Ok(()) };
+    match up.find(|it| ways(it).is_some_and(|it| it != way)) {
+        Some(other) => Err(format!("all is rewritten while {} and {} write differently", first.name, other.name)),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use super::flaws::Flaw;
 use super::fleet::{
     Author, Fleet, Host, Object, SimulatedPlugin, aescbc, kms_a, kms_b, kms_v1, order, secretbox,
 };
-use super::operator::Operator;
+use super::operator::{Operator, View};
 
 /// Rounds with failures.
 const TROUBLED: usize = 40;
@@ -19,20 +19,29 @@ const TRIED_AGAIN: usize = 2;
 /// Lines of the story of a failure.
 const TOLD: usize = 80;
 
+/// The rule that every plan ends.
+pub(crate) const ENDLESS: &str = "the plan does not end";
+
 /// What came of a run.
 pub(crate) enum Outcome {
     Done,
     Blocked,
 }
 
-/// Err: the rule that was broken, after the events that led there.
-pub(crate) fn run(choices: &mut Choices, flaw: Option<Flaw>) -> Result<Outcome, String> {
+/// A rule that was broken.
+pub(crate) struct Broken {
+    pub(crate) rule: String,
+    /// The first events of the run.
+    pub(crate) story: String,
+}
+
+pub(crate) fn run(choices: &mut Choices, flaw: Option<Flaw>) -> Result<Outcome, Broken> {
     let (mut fleet, goals) = setting(choices);
     let outcome = rounds(&mut fleet, &goals, choices, flaw);
     // A plan that does not end has a long tail.
-    outcome.map_err(|broken| {
-        let story: Vec<String> = fleet.trace.into_iter().take(TOLD).collect();
-        format!("{}\n{broken}", story.join("\n"))
+    outcome.map_err(|rule| {
+        fleet.trace.truncate(TOLD);
+        Broken { rule, story: fleet.trace.join("\n") }
     })
 }
 
@@ -65,14 +74,15 @@ fn rounds(
                 operator.observe(fleet, choices, &mut meanwhile)?
             }
         };
-        let plan = planned(&operator.goal, &observed, flaw);
+        let (plan, believed) = planned(&operator.goal, &observed, flaw);
         if let Next::Steps(steps) = &plan.next {
             for step in steps {
                 if choices.one_in(12) {
                     break;
                 }
                 let mut meanwhile = |fleet: &mut Fleet, choices: &mut Choices| happens(fleet, choices);
-                operator.perform(&step.step, (&observed, saw), fleet, choices, &mut meanwhile)?;
+                let view = View { observed: &observed, believed: &believed, saw };
+                operator.perform(&step.step, view, fleet, choices, &mut meanwhile)?;
                 judge(fleet)?;
                 if choices.one_in(4) {
                     trouble(fleet, &mut operator, choices)?;
@@ -80,6 +90,9 @@ fn rounds(
             }
         } else if matches!(plan.next, Next::Blocked(_)) {
             operator.killed();
+        } else {
+            is_stored_as_asked(fleet, &operator.goal, |it| !it.by_stranger)?;
+            operator.reached();
         }
         last = Some((observed, saw));
     }
@@ -88,19 +101,23 @@ fn rounds(
     operator.killed();
     for _ in 0..QUIET {
         for at in 0..fleet.hosts.len() {
-            fleet.settle(at);
-            judge(fleet)?;
+            // Not everything at once: plugins take up a new key one after the other.
+            if !choices.one_in(3) {
+                fleet.settle(at);
+                judge(fleet)?;
+            }
         }
         let at = choices.below(fleet.hosts.len());
         let object = choices.below(fleet.objects.len());
         fleet.write(at, object);
         judge(fleet)?;
         let (observed, saw) = operator.observe(fleet, choices, &mut |_, _| Ok(()))?;
-        let plan = planned(&operator.goal, &observed, flaw);
+        let (plan, believed) = planned(&operator.goal, &observed, flaw);
         match &plan.next {
             Next::Steps(steps) => {
                 for step in steps {
-                    operator.perform(&step.step, (&observed, saw), fleet, choices, &mut |_, _| Ok(()))?;
+                    let view = View { observed: &observed, believed: &believed, saw };
+                    operator.perform(&step.step, view, fleet, choices, &mut |_, _| Ok(()))?;
                     judge(fleet)?;
                 }
             }
@@ -119,12 +136,12 @@ fn rounds(
             }
         }
     }
-    Err("the plan does not end".into())
+    Err(ENDLESS.into())
 }
 
-fn planned(goal: &Goal, observed: &Observed, flaw: Option<Flaw>) -> Plan {
+fn planned(goal: &Goal, observed: &Observed, flaw: Option<Flaw>) -> (Plan, Observed) {
     match flaw {
-        None => plan(goal, observed),
+        None => (plan(goal, observed), observed.clone()),
         Some(flaw) => flaw.planned(goal, observed),
     }
 }
@@ -333,6 +350,10 @@ fn trouble(fleet: &mut Fleet, operator: &mut Operator, choices: &mut Choices) ->
             let mut host = new_host(next, minor, Configuration::NoEncryption);
             host.overwrite(Configuration::NoEncryption);
             (host.loaded_by, host.strange_writer) = (Author::Stranger, true);
+            if fleet.primary != "a1" {
+                // Whoever let it join ought to have given it the new key.
+                host.plugin(&kms_a()).forgotten.insert(fleet.primary.clone());
+            }
             fleet.hosts.push(host);
             fleet.say(|| format!("h{next} joins"));
         }
@@ -445,9 +466,13 @@ fn reached(fleet: &Fleet, operator: &Operator) -> Result<(), String> {
             }
         }
     }
-    for (at, object) in fleet.objects.iter().enumerate() {
+    is_stored_as_asked(fleet, &operator.goal, |_| true)
+}
+
+fn is_stored_as_asked(fleet: &Fleet, goal: &Goal, which: impl Fn(&Object) -> bool) -> Result<(), String> {
+    for (at, object) in fleet.objects.iter().enumerate().filter(|(_, it)| which(it)) {
         let stored_as = &object.stored_as;
-        let right = match &operator.goal {
+        let right = match goal {
             Goal::Undo { .. } => true,
             Goal::Rotate { to, .. } => stored_as.key_id.as_ref() == Some(to),
             goal => stored_as.provider == goal.writer(),
