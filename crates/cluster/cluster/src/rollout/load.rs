@@ -40,9 +40,11 @@ pub(super) fn bring_up_to_date(situation: &Situation<'_>, servers: &[&Server]) -
             let until = Fact::Loaded { configuration: on_disk.clone() };
             steps.push(wait(server, until).because("it reloads its file by itself"));
         } else {
-            match unknown_and_uncounted(situation, server) {
-                Some(obstacle) => obstacles.push(obstacle),
+            match before_a_restart(situation, server) {
                 None => to_restart.push(*server),
+                Some(Next::Steps(first)) => steps.extend(first),
+                Some(Next::Blocked(first)) => obstacles.extend(first),
+                Some(Next::Done(_)) => {}
             }
         }
     }
@@ -72,18 +74,29 @@ fn will_reload(server: &Server, on_disk: &Configuration) -> bool {
     server.automatic_reload && server.tells_loaded_file() && flag_stays
 }
 
-/// What it uses may be the only thing that reads what is stored.
-fn unknown_and_uncounted(situation: &Situation<'_>, server: &Server) -> Option<Obstacle> {
+/// What must be known of a server before it is restarted. If anything may be in use, that may be the only thing that reads what is
+/// stored, and what it wrote since the last count.
+fn before_a_restart(situation: &Situation<'_>, server: &Server) -> Option<Next> {
+    if server.loaded != Loaded::Unknown {
+        return None;
+    }
     let uncounted = |it: &Stored| matches!(it.inventory, Inventory::NoAccess { .. });
-    let lost = server.loaded == Loaded::Unknown && situation.observed.stored.iter().any(uncounted);
-    lost.then(|| {
-        Obstacle::new(
+    if situation.observed.stored.iter().any(uncounted) {
+        return Some(Next::Blocked(vec![Obstacle::new(
             format!(
                 "somebody else changed the file of {} while it ran, and etcd cannot be asked what it must read after a restart",
                 server.name
             ),
             "Give access to etcd, or put back the file that it started with.",
-        )
+        )]));
+    }
+    if situation.observed.canary(server).is_some() {
+        return None;
+    }
+    let (waits, obstacles) = situation.not_ready(|it| it.name == server.name);
+    Next::of(waits, obstacles).or_else(|| {
+        let canary = Step::Canary { server: server.name.clone() };
+        Some(Next::Steps(vec![canary.because("somebody else changed its file, and it does not say how it writes")]))
     })
 }
 

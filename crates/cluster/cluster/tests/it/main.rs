@@ -1,3 +1,4 @@
-//! The planner against a simulated fleet.
+//! The planner: examples, and a simulated fleet.
 
+mod plans;
 mod rollout;
