@@ -1,5 +1,7 @@
-//! Changes of a control plane's encryption: what to do next, and why.
+//! Changes of a control plane's encryption: planners without side effects, and executors that carry a plan out.
 //!
-//! Planners are pure: they see facts and name steps, and do nothing. Read `rollout.rs` first.
+//! It must never see the data of a Secret: it asks kube-apiserver for metadata alone. Read `rollout.rs` first, the planner; `api.rs` is
+//! how kube-apiserver is reached.
 
+pub mod api;
 pub mod rollout;

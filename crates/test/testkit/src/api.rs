@@ -4,6 +4,6 @@ mod client;
 mod error;
 mod object;
 
-pub use client::{Client, Page, Readyz};
+pub use client::{Client, Method, Page, Readyz};
 pub use error::Error;
 pub use object::{Kind, Metadata, Object};

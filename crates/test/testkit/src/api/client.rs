@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+pub use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Method, RequestBuilder};
+use reqwest::{Certificate, RequestBuilder};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Error, Kind, Metadata, Object};
 
@@ -118,6 +120,18 @@ impl Client {
         };
         let bytes = self.send(&Method::PATCH, &item(kind, namespace, name), patch).await?;
         Ok(serde_json::from_slice::<WireItem>(&bytes)?.metadata.resource_version)
+    }
+
+    /// Any other call; the answer's JSON. `body` is sent as JSON, and with PATCH as a merge patch.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let complete = |it: RequestBuilder| match body {
+            Some(body) if method == Method::PATCH => {
+                it.header(CONTENT_TYPE, "application/merge-patch+json").body(body.to_string())
+            }
+            Some(body) => it.json(body),
+            None => it,
+        };
+        Ok(serde_json::from_slice(&self.send(&method, path, complete).await?)?)
     }
 
     /// What `/readyz` says; an error only when there is no answer.

@@ -1,0 +1,187 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keystead_model::ErrorClass;
+use kube::config::{KubeConfigOptions, KubeconfigError};
+use serde::Deserialize;
+
+use super::error::CallError;
+use super::request::{Call, METADATA};
+
+/// Where kubeadm leaves the administrator's credentials.
+const KUBEADM: &str = "/etc/kubernetes/admin.conf";
+/// A connection on a local network takes milliseconds.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A read of one small object.
+const ASK: Duration = Duration::from_secs(15);
+
+/// Which kubeconfig, and what of it.
+#[derive(Clone, Debug, Default)]
+pub struct Kubeconfig {
+    /// One file, or several with `:` between them that are merged as kubectl does; none: `/etc/kubernetes/admin.conf`.
+    pub files: Option<String>,
+    /// The context; none: the current one.
+    pub context: Option<String>,
+}
+
+/// A connection to one kube-apiserver. Cheap to clone; connections are opened as calls need them.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(super) client: kube::Client,
+    url: String,
+    cluster: String,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// None was given, and the default one is not there.
+    #[error("there is no kubeconfig: KUBECONFIG is not set, and {KUBEADM} does not exist")]
+    None,
+    /// It cannot be read.
+    #[error("cannot read the kubeconfig {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is not one. What stands there is not repeated, because it may be a key or a token.
+    #[error("{} is not a kubeconfig: {reason}", path.display())]
+    Malformed {
+        /// The file or files.
+        path: PathBuf,
+        /// What is wrong, with its place.
+        reason: String,
+    },
+    /// It is one, and nobody can connect with what it says.
+    #[error("cannot connect as {} says", path.display())]
+    Unusable {
+        /// The file or files.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not say which cluster it serves.
+    #[error("the API server at {url}, which {} names, does not answer as asked", path.display())]
+    Call {
+        /// Its address.
+        url: String,
+        /// The file or files.
+        path: PathBuf,
+        /// What it said.
+        source: CallError,
+    },
+}
+
+impl ConnectError {
+    /// What kind of failure it is. A kubeconfig that is missing or wrong is configuration text.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::None | Self::Read { .. } | Self::Malformed { .. } | Self::Unusable { .. } => {
+                ErrorClass::Invalid
+            }
+            Self::Call { source, .. } => source.class(),
+        }
+    }
+}
+
+impl ApiServer {
+    /// Reads the kubeconfig and asks the API server which cluster it serves: the uid of the namespace kube-system, which a
+    /// cluster has for life.
+    ///
+    /// # Errors
+    ///
+    /// Where the kubeconfig is missing or wrong, or the API server cannot be reached or refuses.
+    pub async fn connect(kubeconfig: &Kubeconfig) -> Result<Self, ConnectError> {
+        let (path, read) = read(kubeconfig)?;
+        let options = KubeConfigOptions { context: kubeconfig.context.clone(), ..Default::default() };
+        let mut config = kube::Config::from_custom_kubeconfig(read, &options)
+            .await
+            .map_err(|error| malformed(&path, &error))?;
+        config.connect_timeout = Some(CONNECT);
+        // Calls have limits of their own, and whoever makes them decides about another attempt.
+        config.read_timeout = None;
+        config.write_timeout = None;
+        config.default_retry = false;
+        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = kube::Client::try_from(config)
+            .map_err(|source| ConnectError::Unusable { path: path.clone(), source: Box::new(source) })?;
+        let mut server = Self { client, url, cluster: String::new() };
+        server.cluster = server.cluster_uid().await.map_err(|source| ConnectError::Call {
+            url: server.url.clone(),
+            path,
+            source,
+        })?;
+        Ok(server)
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The uid of the namespace kube-system.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    async fn cluster_uid(&self) -> Result<String, CallError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            uid: String,
+        }
+        let path = "/api/v1/namespaces/kube-system";
+        let answer: Answer = self.json(&Call::get(path, METADATA, ASK)).await?;
+        Ok(answer.metadata.uid)
+    }
+}
+
+impl fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiServer").field("url", &self.url).field("cluster", &self.cluster).finish()
+    }
+}
+
+fn read(kubeconfig: &Kubeconfig) -> Result<(PathBuf, kube::config::Kubeconfig), ConnectError> {
+    let files = match kubeconfig.files.as_deref().filter(|it| !it.is_empty()) {
+        Some(files) => files,
+        None if Path::new(KUBEADM).exists() => KUBEADM,
+        None => return Err(ConnectError::None),
+    };
+    let mut merged = kube::config::Kubeconfig::default();
+    for file in files.split(':').filter(|it| !it.is_empty()) {
+        let path = PathBuf::from(file);
+        let next = kube::config::Kubeconfig::read_from(&path).map_err(|error| malformed(&path, &error))?;
+        merged = merged.merge(next).map_err(|error| malformed(&path, &error))?;
+    }
+    Ok((PathBuf::from(files), merged))
+}
+
+fn malformed(path: &Path, error: &KubeconfigError) -> ConnectError {
+    let reason = match error {
+        KubeconfigError::ReadConfig(source, path) => {
+            let source = std::io::Error::new(source.kind(), source.to_string());
+            return ConnectError::Read { path: path.clone(), source };
+        }
+        // The parser's own words show the lines around the place.
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(place) => {
+                format!("line {}, column {} is not as a kubeconfig has it", place.line(), place.column())
+            }
+            None => "it is not YAML of that kind".to_owned(),
+        },
+        KubeconfigError::CurrentContextNotSet => {
+            "it has no current context; choose one with --context".to_owned()
+        }
+        KubeconfigError::LoadContext(name) => format!("it has no context {name}"),
+        KubeconfigError::LoadClusterOfContext(name) => format!("it has no cluster {name}"),
+        other => other.to_string(),
+    };
+    ConnectError::Malformed { path: path.to_owned(), reason }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use keystead_model::ErrorClass;
+
+/// An answer that is no success, or no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The API server refused or failed.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// There was no whole answer in time.
+    #[error("{request}: no answer within {limit:?}")]
+    Timeout {
+        /// Method and path.
+        request: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The connection could not be made, or broke.
+    #[error("{request}: the API server cannot be reached")]
+    Transport {
+        /// Method and path.
+        request: String,
+        /// What the transport says.
+        source: Box<kube::Error>,
+    },
+    /// A token, a certificate or a plugin that the kubeconfig names gave no credentials. Its words are not repeated: they may
+    /// hold them.
+    #[error("{request}: what the kubeconfig names gave no credentials")]
+    Credentials {
+        /// Method and path.
+        request: String,
+    },
+    /// The answer is longer than it may be.
+    #[error("{request}: the answer has more than {longest} bytes")]
+    TooLong {
+        /// Method and path.
+        request: String,
+        /// The most that it may have.
+        longest: usize,
+    },
+    /// The answer is not what was asked for.
+    #[error("{request}: the answer is not what was asked for")]
+    Answer {
+        /// Method and path.
+        request: String,
+        /// What does not fit. It names a place, no values.
+        source: serde_json::Error,
+    },
+}
+
+/// A `Status` of the Kubernetes API.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{request}: HTTP {status} {reason}: {message}")]
+pub struct Refusal {
+    /// Method and path.
+    pub request: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Kubernetes' word for it, such as `NotFound`; empty where the answer is no `Status`.
+    pub reason: String,
+    /// Kubernetes' message, or what else the answer was; at most 1 KiB.
+    pub message: String,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// Of a list whose token has expired: where to go on, at another revision.
+    pub continue_token: Option<String>,
+}
+
+impl CallError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Timeout { .. } => ErrorClass::Timeout,
+            Self::Transport { .. } => ErrorClass::Unavailable,
+            Self::Credentials { .. } => ErrorClass::Unauthenticated,
+            Self::TooLong { .. } | Self::Answer { .. } => ErrorClass::Corrupt,
+            Self::Refused(refusal) => match refusal.status {
+                401 => ErrorClass::Unauthenticated,
+                403 => ErrorClass::Denied,
+                404 => ErrorClass::NotFound,
+                409 => ErrorClass::Aborted,
+                429 => ErrorClass::Throttled,
+                500.. => ErrorClass::Unavailable,
+                _ => ErrorClass::Invalid,
+            },
+        }
+    }
+
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
