@@ -1,4 +1,8 @@
-//! The planner: examples, and a simulated fleet.
+//! The planner against a simulated fleet, and re-encryption against a real kube-apiserver.
 
 mod plans;
+#[cfg(test)]
+mod rewriting;
 mod rollout;
+#[cfg(test)]
+mod scene;

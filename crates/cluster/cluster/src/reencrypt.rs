@@ -1,0 +1,101 @@
+//! Re-encryption: every object of chosen resources is stored anew under the key with which its API server writes now.
+//!
+//! It lists metadata alone, page by page, and sends each object an empty merge patch. kube-apiserver then judges by what is in etcd:
+//! an object that was stored under another key or provider is written again and gets a new resource version, any other one is left as
+//! it is. So the answers count exactly what was stale, and no data of a Secret leaves the API server. A second pass finds zero.
+//!
+//! [`Plan::make`] says what will be done, [`Journal::open`] where a run that was cut goes on, [`run`] does it. Read `run.rs` first,
+//! then `walk.rs`.
+
+mod concurrency;
+mod journal;
+mod objects;
+mod outcome;
+mod pace;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod skip;
+mod tally;
+mod walk;
+
+use std::time::Duration;
+
+use keystead_model::ErrorClass;
+
+use crate::api::CallError;
+
+pub use journal::{Journal, JournalError};
+pub use outcome::Outcome;
+pub use plan::{Plan, PlanError, Request, Step};
+pub use progress::{Pressure, Progress};
+pub use report::{Ending, Pass, Report};
+pub use run::{Control, Run, run};
+pub use tally::{Named, Tally};
+
+/// Why a run ended before it was through. It can go on later.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// Nothing worked for as long as it may take.
+    #[error("the API server could not be reached, or took no more requests, for {waited:?}")]
+    Unreachable {
+        /// How long.
+        waited: Duration,
+        /// The last that was heard.
+        source: Option<CallError>,
+    },
+    /// A token or certificate is not taken, or no longer.
+    #[error("the API server does not take the credentials of the kubeconfig, or no longer")]
+    Credentials(#[source] CallError),
+    /// Who runs this may not patch a single object.
+    #[error("not allowed to patch {resource}: {reason}")]
+    Denied {
+        /// Which.
+        resource: String,
+        /// In the API server's words.
+        reason: String,
+    },
+    /// A list failed in a way that another attempt does not change.
+    #[error("cannot list {resource}")]
+    List {
+        /// Which.
+        resource: String,
+        /// What the API server says.
+        source: CallError,
+    },
+    /// etcd takes no more data: the cluster can only be read.
+    #[error("etcd is out of space and takes no more writes")]
+    EtcdFull(#[source] CallError),
+    /// The state could not be saved.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Interrupted {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. } => ErrorClass::Unavailable,
+            Self::Credentials(_) => ErrorClass::Unauthenticated,
+            Self::Denied { .. } => ErrorClass::Denied,
+            Self::List { source, .. } => source.class(),
+            Self::EtcdFull(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
+        }
+    }
+
+    /// One action that helps.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => Some("run the same command again when it is back: it goes on where it stopped".to_owned()),
+            Self::Credentials(_) => Some("renew them, then run the same command again: it goes on where it stopped".to_owned()),
+            Self::Denied { .. } => Some("grant the verbs list and patch, then run the same command again".to_owned()),
+            Self::List { .. } => None,
+            Self::EtcdFull(_) => Some(
+                "compact and defragment etcd, disarm its alarm (etcdctl alarm disarm), then run the same command again: it goes on where it stopped"
+                    .to_owned(),
+            ),
+            Self::Journal(error) => error.hint(),
+        }
+    }
+}

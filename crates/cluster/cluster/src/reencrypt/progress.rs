@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::outcome::Outcome;
+
+/// Whether etcd can take more now, as somebody sees it who looks at etcd: its size and its alarms. Every rewrite makes it larger
+/// until the next compaction.
+#[derive(Clone, Debug)]
+pub struct Pressure(watch::Receiver<Option<String>>);
+
+impl Pressure {
+    /// While the channel holds a reason the run waits. Without a sender it goes on.
+    pub fn new(reason: watch::Receiver<Option<String>>) -> Self {
+        Self(reason)
+    }
+
+    pub(super) fn reason(&self) -> Option<String> {
+        // An error: the sender has gone.
+        self.0.has_changed().ok()?;
+        self.0.borrow().clone()
+    }
+
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// 1 for the first.
+    pub pass: u32,
+    /// Such as `secrets`.
+    pub resource: String,
+    /// The namespace, where one has its turn of its own.
+    pub namespace: Option<String>,
+    /// Objects of this pass that are done.
+    pub done: u64,
+    /// Objects of this pass, as counted before the run; objects come and go.
+    pub total: Option<u64>,
+    /// Objects of this pass that were stored anew.
+    pub rewritten: u64,
+    /// Objects of this pass that could not be.
+    pub unsettled: u64,
+    /// Objects a second, of the last seconds.
+    pub rate: f64,
+    /// Patches that may be under way.
+    pub concurrency: usize,
+    /// How often a list had to go on at another revision.
+    pub tokens_expired: u64,
+    /// Why nothing is sent at the moment.
+    pub waits: Option<String>,
+}
+
+impl Progress {
+    /// How long this pass will take from here.
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.total?.saturating_sub(self.done);
+        Duration::try_from_secs_f64(left as f64 / self.rate).ok()
+    }
+}
+
+/// Tells an observer, often enough for a person and not for each object.
+pub(super) struct Reporter<'a> {
+    pub(super) progress: Progress,
+    /// Objects done in all passes since the start.
+    pub(super) done: u64,
+    observer: &'a mut (dyn FnMut(&Progress) + Send),
+    next: Option<Instant>,
+    sample: Option<(Instant, u64)>,
+}
+
+impl<'a> Reporter<'a> {
+    /// How often.
+    pub(super) const EVERY: Duration = Duration::from_millis(200);
+
+    pub(super) fn new(observer: &'a mut (dyn FnMut(&Progress) + Send)) -> Self {
+        Self { progress: Progress::default(), done: 0, observer, next: None, sample: None }
+    }
+
+    pub(super) fn settled(&mut self, outcome: Outcome) {
+        self.done += 1;
+        self.progress.done += 1;
+        self.progress.rewritten += u64::from(outcome == Outcome::Rewritten);
+        self.progress.unsettled += u64::from(!outcome.is_settled());
+    }
+
+    pub(super) fn token_expired(&mut self) {
+        self.progress.tokens_expired += 1;
+    }
+
+    /// Why nothing is sent, or that something is.
+    pub(super) fn waits(&mut self, reason: Option<String>) {
+        if self.progress.waits != reason {
+            self.progress.waits = reason;
+            self.next = None;
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, concurrency: usize) {
+        if self.next.is_some_and(|next| now < next) {
+            return;
+        }
+        self.next = Some(now + Self::EVERY);
+        self.progress.concurrency = concurrency;
+        let (since, before) = *self.sample.get_or_insert((now, self.done));
+        let passed = (now - since).as_secs_f64();
+        // Long enough to hold some answers, short enough to follow.
+        if passed >= 1.0 {
+            let rate = (self.done - before) as f64 / passed;
+            let known = self.progress.rate > 0.0;
+            self.progress.rate = if known { (self.progress.rate + rate) / 2.0 } else { rate };
+            self.sample = Some((now, self.done));
+        }
+        (self.observer)(&self.progress);
+    }
+}

@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::ApiServer;
+
+use super::Interrupted;
+use super::journal::Journal;
+use super::objects::{Patch, Place};
+use super::outcome::Outcome;
+use super::pace::Pace;
+use super::plan::{Plan, Request};
+use super::progress::{Pressure, Progress, Reporter};
+use super::report::{Ending, Pass, Report};
+use super::tally::Tally;
+use super::walk::{Ended, Sending, Walk, walk};
+
+/// How a run goes about it.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Never more patches at once.
+    pub concurrency_max: usize,
+    /// Never more passes.
+    pub passes_max: u32,
+    /// How long an API server that is down or overloaded is waited for.
+    pub patience: Duration,
+    /// Ends the run at the next object; it can go on later.
+    pub stop: CancellationToken,
+    /// Whether etcd can take more.
+    pub pressure: Option<Pressure>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            // An API server has 49 seats for users that nothing is said about, and 16 saturate two cores.
+            concurrency_max: 32,
+            // The second finds zero where all API servers have the key; more than two others mean that they have not.
+            passes_max: 4,
+            // A control-plane host that restarts is back in less.
+            patience: Duration::from_secs(5 * 60),
+            stop: CancellationToken::new(),
+            pressure: None,
+        }
+    }
+}
+
+/// A run that ended in whatever way.
+#[derive(Debug)]
+pub struct Run {
+    /// What was done.
+    pub report: Report,
+    /// Why it ended before it was through, if it was not told to.
+    pub interrupted: Option<Interrupted>,
+}
+
+/// Does what the plan says, from where the journal is, until a pass over all objects finds nothing stale. Running it twice does no
+/// harm.
+pub async fn run(
+    server: &ApiServer,
+    plan: &Plan,
+    mut journal: Journal,
+    control: Control,
+    observer: &mut (dyn FnMut(&Progress) + Send),
+) -> Run {
+    let resumed = journal.resumed().is_some();
+    let start = Instant::now();
+    let mut sending = Sending {
+        server,
+        pace: Pace::new(control.concurrency_max),
+        patience: control.patience,
+        stop: control.stop.clone(),
+        pressure: control.pressure.clone(),
+        reporter: Reporter::new(observer),
+    };
+    let ended = passes(&mut sending, &plan.request, &mut journal, control.passes_max).await;
+    let (ending, interrupted) = match ended.and_then(|ending| {
+        match ending {
+            Ending::Stopped => journal.save(),
+            _ => journal.remove(),
+        }
+        .map_err(Interrupted::from)?;
+        Ok(ending)
+    }) {
+        Ok(ending) => (ending, None),
+        Err(interrupted) => {
+            // Saved as far as that goes: the interruption is what matters.
+            drop(journal.save());
+            (Ending::Interrupted, Some(interrupted))
+        }
+    };
+    let passes =
+        journal.record.passes.iter().map(|resources| Pass { resources: resources.clone() }).collect();
+    let report = Report {
+        cluster: plan.cluster.clone(),
+        server: plan.server.clone(),
+        ending,
+        resumed,
+        passes,
+        objects_sent: sending.reporter.done,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    Run { report, interrupted }
+}
+
+async fn passes(
+    sending: &mut Sending<'_>,
+    request: &Request,
+    journal: &mut Journal,
+    passes_max: u32,
+) -> Result<Ending, Interrupted> {
+    loop {
+        if pass(sending, request, journal).await? == Ended::Stopped {
+            return Ok(Ending::Stopped);
+        }
+        let tallies = journal.record.passes.last().into_iter().flat_map(|pass| pass.values());
+        let (rewritten, unsettled) = tallies.fold((0, 0), |(rewritten, unsettled), tally| {
+            (rewritten + tally.count(Outcome::Rewritten), unsettled + tally.unsettled())
+        });
+        if rewritten == 0 {
+            return Ok(if unsettled == 0 { Ending::AllCurrent } else { Ending::Refused });
+        }
+        if journal.record.pass >= passes_max {
+            return Ok(Ending::StillRewriting);
+        }
+        journal.next_pass()?;
+    }
+}
+
+async fn pass(
+    sending: &mut Sending<'_>,
+    request: &Request,
+    journal: &mut Journal,
+) -> Result<Ended, Interrupted> {
+    let pass = journal.record.pass;
+    let before = journal.record.passes.last().into_iter().flat_map(|pass| pass.values());
+    let before = before.fold(Tally::default(), |mut sum, tally| {
+        sum.merge(tally.clone());
+        sum
+    });
+    let total: u64 = journal.record.steps.iter().filter_map(|step| step.objects).sum();
+    let progress = &mut sending.reporter.progress;
+    (progress.pass, progress.total) = (pass, Some(total).filter(|it| *it > 0));
+    progress.done = before.objects();
+    progress.rewritten = before.count(Outcome::Rewritten);
+    progress.unsettled = before.unsettled();
+    while let Some(step) = journal.record.steps.get(journal.record.step).cloned() {
+        let progress = &mut sending.reporter.progress;
+        progress.resource = step.resource.full_name();
+        progress.namespace.clone_from(&step.namespace);
+        let skip = if step.namespace.is_none() { request.namespaces.as_slice() } else { &[] };
+        let list = Walk {
+            place: Place { resource: &step.resource, namespace: step.namespace.as_deref() },
+            // The first pass finds nearly everything stale, and whether others were faster does not matter. A later one must not
+            // take their writes for stale objects, or it would never find zero.
+            patch: Patch { annotate: request.annotate.as_deref(), exact: pass > 1 },
+            skip,
+        };
+        let from = journal.record.continue_token.clone();
+        let ended = walk(sending, &list, &from, &mut |tally, token| Ok(journal.page(tally, token)?)).await?;
+        if ended == Ended::Stopped {
+            return Ok(ended);
+        }
+        if !journal.next_step()? {
+            break;
+        }
+    }
+    Ok(Ended::Complete)
+}
