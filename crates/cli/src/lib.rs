@@ -4,6 +4,7 @@
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
 mod audit;
+mod cluster;
 mod connection;
 mod duration;
 mod env;
@@ -25,8 +26,8 @@ use keystead_runtime::Failure;
 
 /// Encrypts the Secrets of any Kubernetes cluster with a key that lives outside the cluster.
 ///
-/// Exit codes: 0 ok, 1 failed or refused, 2 usage or configuration text, 4 unreachable, 5 denied, 6 a verification found a
-/// problem, 70 bug.
+/// Exit codes: 0 ok, 1 failed or refused, 2 usage or configuration text, 3 partly done, 4 unreachable, 5 denied, 6 a
+/// verification found a problem, 70 bug.
 #[derive(Debug, clap::Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -47,6 +48,9 @@ enum Command {
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// What is done to a cluster from one of its hosts: re-encryption
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     Kms(Box<kms::KmsArgs>),
     Projects(Box<projects::ProjectsArgs>),
     Services(Box<services::ServicesArgs>),
@@ -64,6 +68,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Env(args) => env::run(&args),
         Command::Server(command) => server::run(command),
         Command::Plugin(command) => plugin::run(command),
+        Command::Cluster(command) => cluster::run(command),
         Command::Kms(args) => kms::run(&args),
         Command::Projects(args) => projects::run(&args),
         Command::Services(args) => services::run(&args),

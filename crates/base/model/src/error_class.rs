@@ -41,6 +41,8 @@ pub enum Exit {
     Failed = 1,
     /// Wrong usage or configuration text.
     Usage = 2,
+    /// A part of it was done; the rest is named, or the command goes on when it is run again.
+    Partly = 3,
     /// The other side cannot be reached or did not answer in time.
     Unreachable = 4,
     /// The caller is not known or may not.

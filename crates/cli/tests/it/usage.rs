@@ -11,7 +11,7 @@ fn help_lists_the_commands() {
         "projects",
         "services",
         "iam",
-        "Exit codes: 0 ok, 1 failed or refused, 2 usage",
+        "Exit codes: 0 ok, 1 failed or refused, 2 usage or configuration text, 3 partly done",
     ] {
         assert!(stdout(&output).contains(word), "{word}: {}", stdout(&output));
     }

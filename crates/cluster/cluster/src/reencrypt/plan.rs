@@ -1,5 +1,6 @@
 //! What a run will do, computed before anything is done.
 
+use std::fmt;
 use std::time::Duration;
 
 use keystead_model::ErrorClass;
@@ -37,7 +38,7 @@ pub struct Step {
 }
 
 /// What will be done, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// What was asked for.
     pub request: Request,
@@ -85,6 +86,32 @@ impl PlanError {
                 ErrorClass::Invalid
             }
         }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "re-encrypt on {} (kube-system has uid {}):", self.server, self.cluster)?;
+        for step in &self.steps {
+            let objects = step.objects.map(|it| format!(", {it} objects")).unwrap_or_default();
+            let place = match (&step.namespace, step.resource.namespaced, self.request.namespaces.is_empty()) {
+                (Some(namespace), ..) => format!(" in namespace {namespace}"),
+                (None, true, false) => " in all other namespaces (with those above)".to_owned(),
+                (None, true, true) => " in all namespaces".to_owned(),
+                (None, false, _) => String::new(),
+            };
+            writeln!(f, "  {}{place}{objects}", step.resource.full_name())?;
+        }
+        for LeftOut { resource, reason } in &self.left_out {
+            writeln!(f, "left out: {resource}: {reason}")?;
+        }
+        match &self.request.annotate {
+            None => writeln!(f, "how: an empty patch to each; the API server writes those that are not under its present key")?,
+            Some(time) => {
+                writeln!(f, "how: each is written, with the annotation encryption-key-rotation-time={time}")?;
+            }
+        }
+        write!(f, "then again, until a pass over all finds none to write")
     }
 }
 

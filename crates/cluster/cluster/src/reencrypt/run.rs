@@ -74,7 +74,11 @@ pub async fn run(
         pressure: control.pressure.clone(),
         reporter: Reporter::new(observer),
     };
-    let ended = passes(&mut sending, &plan.request, &mut journal, control.passes_max).await;
+    // A file that cannot be written is found out before anything is changed.
+    let ended = match journal.save() {
+        Ok(()) => passes(&mut sending, &plan.request, &mut journal, control.passes_max).await,
+        Err(error) => Err(error.into()),
+    };
     let (ending, interrupted) = match ended.and_then(|ending| {
         match ending {
             Ending::Stopped => journal.save(),

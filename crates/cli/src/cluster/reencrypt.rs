@@ -1,0 +1,194 @@
+//! `keystead cluster reencrypt`
+
+mod bar;
+mod state_file;
+
+use std::path::PathBuf;
+use std::pin::pin;
+
+use keystead_cluster::api::{ApiServer, ConnectError, Kubeconfig};
+use keystead_cluster::reencrypt::{
+    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Run, run as rewrite,
+};
+use keystead_model::{ErrorClass, Exit};
+use keystead_runtime::{Failure, Span, termination};
+
+use crate::output::say;
+use crate::report_format::ReportFormat;
+use bar::Bar;
+
+/// Store every object of chosen resources anew, under the key with which the API server writes now
+///
+/// It lists names only and sends each object an empty patch; kube-apiserver writes those that are under another key or provider and
+/// leaves the others alone. No data of a Secret leaves the API server. Passes are repeated until one finds nothing to write. Clients
+/// can go on reading and writing meanwhile; running it twice does no harm.
+///
+/// Run it when every API server shows the new key: one that has not seen it yet writes under the old one. It prints its plan and
+/// does nothing without --yes. Ctrl-C saves how far it is; the same command goes on there.
+///
+/// Exit codes: 0 every object is current, 1 refused, 2 usage or kubeconfig, 3 some objects could not be rewritten or it was stopped,
+/// 4 the API server cannot be reached, 5 denied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReencryptArgs {
+    /// As an EncryptionConfiguration names them: secrets, deployments.apps, *.apps, *. (the core group) or *.*
+    #[arg(value_name = "RESOURCE", default_value = "secrets")]
+    resources: Vec<String>,
+    /// This namespace first; again for more, in their order
+    #[arg(long = "namespace", short = 'n', value_name = "NAME")]
+    namespaces: Vec<String>,
+    /// Only the namespaces named, and no others after them
+    #[arg(long, requires = "namespaces")]
+    only_namespaces: bool,
+    /// Change every object by the annotation encryption-key-rotation-time=TIME. For KMS v1, where a new key alone makes nothing
+    /// stale, and wherever objects are to be written although the key is the same. Use the same TIME to go on
+    #[arg(long, value_name = "TIME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    annotate: Option<String>,
+    /// Never more patches at once; it starts with 4 and finds out how many the API server takes without being slowed down
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=500))]
+    concurrency_max: u16,
+    /// How long to wait for an API server that is down or overloaded
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    patience: Span,
+    /// Where to keep how far it is [default: reencrypt-UID.json in /var/lib/keystead for root, otherwise in keystead of
+    /// XDG_STATE_HOME; UID is the cluster's]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_state")]
+    state: Option<PathBuf>,
+    /// Keep nothing: a run that is cut starts at the beginning, which only costs time
+    #[arg(long)]
+    no_state: bool,
+    /// Print the plan and stop
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// The kubeconfig; several with `:` between them are merged [default: /etc/kubernetes/admin.conf]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<String>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Form of the plan or result
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    format: ReportFormat,
+}
+
+pub(super) fn run(args: ReencryptArgs) -> Result<(), Failure> {
+    crate::runtime()?.block_on(reencrypt(args))
+}
+
+async fn reencrypt(args: ReencryptArgs) -> Result<(), Failure> {
+    let kubeconfig = Kubeconfig { files: args.kubeconfig.clone(), context: args.context.clone() };
+    let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
+    let request = Request {
+        resources: args.resources.clone(),
+        namespaces: args.namespaces.clone(),
+        only_namespaces: args.only_namespaces,
+        annotate: args.annotate.clone(),
+    };
+    let plan = Plan::make(&server, request).await.map_err(|error| no_plan(&error))?;
+    let file = match (&args.state, args.no_state) {
+        (_, true) => None,
+        (Some(file), false) => Some(file.clone()),
+        (None, false) => Some(state_file::default(server.cluster())?),
+    };
+    let journal = Journal::open(file.as_deref(), &plan).map_err(|error| unusable(&error))?;
+    if args.dry_run {
+        return args.format.print(&plan);
+    }
+    say(&plan.to_string());
+    if let (Some((pass, done)), Some(file)) = (journal.resumed(), journal.file()) {
+        say(&format!("goes on in pass {pass} after {done} objects, as {} says", file.display()));
+    }
+    if !args.yes {
+        return Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()));
+    }
+    let run = carry_out(&args, &server, &plan, journal).await?;
+    args.format.print(&run.report)?;
+    finished(&run)
+}
+
+async fn carry_out(
+    args: &ReencryptArgs,
+    server: &ApiServer,
+    plan: &Plan,
+    journal: Journal,
+) -> Result<Run, Failure> {
+    let signal = termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
+    let control = Control {
+        concurrency_max: args.concurrency_max.into(),
+        patience: args.patience.get(),
+        ..Control::default()
+    };
+    let stop = control.stop.clone();
+    let mut bar = Bar::new();
+    let mut observer = |progress: &_| bar.show(progress);
+    let mut work = pin!(rewrite(server, plan, journal, control, &mut observer));
+    let run = tokio::select! {
+        run = &mut work => return Ok(run),
+        signal = signal => {
+            say(&format!("{signal}: stops after what is under way"));
+            stop.cancel();
+            work.await
+        }
+    };
+    Ok(run)
+}
+
+fn finished(run: &Run) -> Result<(), Failure> {
+    let Run { report, interrupted } = run;
+    if let Some(interrupted) = interrupted {
+        return Err(broken_off(interrupted));
+    }
+    let text = match report.ending {
+        Ending::AllCurrent => return Ok(()),
+        Ending::Refused => format!("{} objects could not be rewritten", report.unsettled()),
+        Ending::StillRewriting => format!("{} passes were not enough", report.passes.len()),
+        Ending::Stopped | Ending::Interrupted => stopped(report),
+    };
+    Err(Failure::new(text).hint(report.next_step()).exit(Exit::Partly))
+}
+
+fn stopped(report: &Report) -> String {
+    format!("stopped in pass {} after {} objects", report.passes.len(), report.objects_sent)
+}
+
+fn broken_off(error: &Interrupted) -> Failure {
+    Failure::from_error(error).hint(error.hint()).exit(error.class().exit())
+}
+
+fn not_connected(error: &ConnectError) -> Failure {
+    let hint = match error {
+        ConnectError::None => "name one with --kubeconfig or KUBECONFIG".to_owned(),
+        ConnectError::Call { source, .. } => match source.class() {
+            ErrorClass::Unauthenticated => "renew the credentials of the kubeconfig, or choose another context".to_owned(),
+            ErrorClass::Denied => "grant the verb get on the namespace kube-system: its uid is the cluster's".to_owned(),
+            _ => "check that the API server runs, and that the kubeconfig is that of this cluster".to_owned(),
+        },
+        _ => "check --kubeconfig, KUBECONFIG and --context".to_owned(),
+    };
+    Failure::from_error(error).hint(hint).exit(exit(error.class()))
+}
+
+fn no_plan(error: &PlanError) -> Failure {
+    let failure = Failure::from_error(error).exit(exit(error.class()));
+    match error {
+        PlanError::Nothing(left_out) => left_out
+            .iter()
+            .take(10)
+            .fold(failure, |failure, it| failure.caused_by(format!("{}: {}", it.resource, it.reason))),
+        _ => failure,
+    }
+}
+
+fn unusable(error: &JournalError) -> Failure {
+    Failure::from_error(error).hint(error.hint())
+}
+
+/// What was given is usage or configuration text.
+fn exit(class: ErrorClass) -> Exit {
+    match class {
+        ErrorClass::Invalid => Exit::Usage,
+        class => class.exit(),
+    }
+}
