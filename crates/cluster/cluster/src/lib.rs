@@ -1,8 +1,14 @@
-//! Changes of a control plane's encryption: planners without side effects, and executors that carry a plan out.
+//! Changes of a control plane's encryption: planners without side effects, executors that carry a plan out, and edits of files that a
+//! person owns.
 //!
-//! It must never see the data of a Secret: it asks kube-apiserver for metadata alone. Read `rollout.rs` first, the planner, then
-//! `reencrypt.rs`; `api.rs` is how kube-apiserver is reached.
+//! It must never see the data of a Secret: it asks kube-apiserver for metadata alone. It keeps comments, order and every field that it
+//! does not know, never prints a key, and writes nothing whose meaning it has not read back.
+//!
+//! Read `rollout.rs` first, the planner, then `reencrypt.rs` and `encryption_configuration.rs`. `api.rs` is how kube-apiserver is
+//! reached; every edit goes through `yaml.rs`.
 
 pub mod api;
+pub mod encryption_configuration;
 pub mod reencrypt;
 pub mod rollout;
+pub mod yaml;

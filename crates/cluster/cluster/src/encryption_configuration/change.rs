@@ -1,0 +1,263 @@
+//! Edits: a good file becomes a good file that means exactly what was intended, or nothing happens.
+
+use super::{
+    ApiServer, ConfigurationError, EncryptionConfiguration, Finding, GroupResource, KmsVersion, Provider,
+    ProviderAt,
+};
+use crate::yaml::{Document, EditError, Step, Value};
+
+/// A KMS entry to write. `apiVersion` is always written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKms {
+    /// v2 for everything new.
+    pub api_version: KmsVersion,
+    /// Part of each stored value: never to be changed.
+    pub name: String,
+    /// `unix://` and the absolute path of the socket.
+    pub endpoint: String,
+    /// Such as `3s`, which is Kubernetes' own where nothing is written.
+    pub timeout: Option<String>,
+}
+
+/// A provider to write. Keys are not written by this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewProvider {
+    /// A plugin.
+    Kms(NewKms),
+    /// No encryption.
+    Identity,
+}
+
+/// A place among the providers of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where it encrypts.
+    First,
+    /// Behind all others.
+    Last,
+    /// Before this one.
+    Before(ProviderAt),
+    /// Behind this one.
+    After(ProviderAt),
+}
+
+/// Why a file was not edited.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// kube-apiserver does not take the file as it is.
+    #[error("the file has an error and is not edited: {0}; correct it first")]
+    Before(Finding),
+    /// kube-apiserver would not take the result.
+    #[error("the change is refused: {0}")]
+    After(Finding),
+    /// The text cannot be edited.
+    #[error("the file was not edited")]
+    Edit(#[from] EditError),
+    /// The result cannot be read.
+    #[error("the edited file is refused")]
+    Result(#[from] ConfigurationError),
+    /// Nothing covers the resource.
+    #[error("nothing in the file encrypts {0}: add an entry for it")]
+    NotCovered(GroupResource),
+    /// An entry covers the resource already.
+    #[error(
+        "{resource} is covered by {pattern}, and values stored by that entry's providers would become unreadable: edit that entry"
+    )]
+    Covered {
+        /// The resource.
+        resource: GroupResource,
+        /// What covers it.
+        pattern: GroupResource,
+    },
+    /// Of another resource, or not there.
+    #[error("there is no such provider of {0} in the file")]
+    NoSuchProvider(GroupResource),
+    /// Another entry.
+    #[error("a provider of {0} cannot move to another entry, which encrypts other resources too")]
+    OtherEntry(GroupResource),
+    /// The only one.
+    #[error("it is the only provider of its entry: put another one beside it first")]
+    OnlyProvider,
+    /// The only one.
+    #[error("it is the only entry of the file: kube-apiserver takes no file without entries")]
+    OnlyEntry,
+}
+
+impl EncryptionConfiguration {
+    /// A new file with one entry.
+    pub fn fresh(
+        resources: &[GroupResource],
+        providers: &[NewProvider],
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        Self::changed(
+            Document::write(&Value::map([
+                ("apiVersion", Value::string("apiserver.config.k8s.io/v1")),
+                ("kind", Value::string("EncryptionConfiguration")),
+                ("resources", Value::List(vec![entry(resources, providers)])),
+            ]))?,
+            server,
+        )
+    }
+
+    /// The resources that the entry of this provider is for: a change of it changes all of them.
+    pub fn resources_of(&self, at: ProviderAt) -> Vec<GroupResource> {
+        let entry = self.entries().get(at.entry);
+        entry
+            .map(|it| it.resources.iter().map(|(name, _)| GroupResource::parse(name)).collect())
+            .unwrap_or_default()
+    }
+
+    /// Adds a KMS entry to the providers of a resource.
+    pub fn add_kms(
+        &self,
+        resource: &GroupResource,
+        kms: &NewKms,
+        place: Place,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        self.add_provider(resource, &NewProvider::Kms(kms.clone()), place, server)
+    }
+
+    /// Adds a provider to those of a resource.
+    pub fn add_provider(
+        &self,
+        resource: &GroupResource,
+        new: &NewProvider,
+        place: Place,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        self.good(server)?;
+        let at = self.place(resource, place)?;
+        let document = self.document.insert(&providers(at.entry), at.provider, &provider(new))?;
+        Self::changed(document, server)
+    }
+
+    /// Moves a provider of a resource. Its place must be in the same entry.
+    pub fn move_provider(
+        &self,
+        resource: &GroupResource,
+        from: ProviderAt,
+        place: Place,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        self.good(server)?;
+        self.must_have(resource, from)?;
+        let to = self.place(resource, place)?;
+        if to.entry != from.entry {
+            return Err(ChangeError::OtherEntry(resource.clone()));
+        }
+        // Counted without the one that moves.
+        let to = if to.provider > from.provider { to.provider - 1 } else { to.provider };
+        let document = self.document.move_item(&providers(from.entry), from.provider, to)?;
+        Self::changed(document, server)
+    }
+
+    /// Removes a provider of a resource.
+    pub fn remove_provider(
+        &self,
+        resource: &GroupResource,
+        at: ProviderAt,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        self.good(server)?;
+        self.must_have(resource, at)?;
+        if self.entries().get(at.entry).is_none_or(|entry| entry.providers.len() < 2) {
+            return Err(ChangeError::OnlyProvider);
+        }
+        Self::changed(self.document.remove(&providers(at.entry), at.provider)?, server)
+    }
+
+    /// Adds an entry for resources that nothing encrypts, before the first wildcard that covers one of them.
+    pub fn add_entry(
+        &self,
+        resources: &[GroupResource],
+        providers: &[NewProvider],
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        self.good(server)?;
+        for resource in resources {
+            let Some(effective) = self.effective(resource) else { continue };
+            let stays_readable = effective.pattern != *resource
+                && effective.providers.iter().all(|(_, it)| matches!(it, Provider::Identity))
+                && providers.contains(&NewProvider::Identity);
+            if !stays_readable {
+                return Err(ChangeError::Covered { resource: resource.clone(), pattern: effective.pattern });
+            }
+        }
+        let masks = |name: &str| resources.iter().any(|resource| GroupResource::parse(name).masks(resource));
+        let index = self
+            .entries()
+            .iter()
+            .position(|entry| entry.resources.iter().any(|(name, _)| masks(name)))
+            .unwrap_or(self.entries().len());
+        let document =
+            self.document.insert(&[Step::Key("resources")], index, &entry(resources, providers))?;
+        Self::changed(document, server)
+    }
+
+    /// Removes an entry.
+    pub fn remove_entry(&self, index: usize, server: &ApiServer) -> Result<Self, ChangeError> {
+        self.good(server)?;
+        if self.entries().len() < 2 {
+            return Err(ChangeError::OnlyEntry);
+        }
+        Self::changed(self.document.remove(&[Step::Key("resources")], index)?, server)
+    }
+
+    fn good(&self, server: &ApiServer) -> Result<(), ChangeError> {
+        self.check(server).into_iter().next().map_or(Ok(()), |finding| Err(ChangeError::Before(finding)))
+    }
+
+    fn changed(document: Document, server: &ApiServer) -> Result<Self, ChangeError> {
+        let changed = Self::of(document)?;
+        match changed.check(server).into_iter().next() {
+            Some(finding) => Err(ChangeError::After(finding)),
+            None => Ok(changed),
+        }
+    }
+
+    fn must_have(&self, resource: &GroupResource, at: ProviderAt) -> Result<(), ChangeError> {
+        let effective = self.effective(resource).ok_or_else(|| ChangeError::NotCovered(resource.clone()))?;
+        let known = effective.providers.iter().any(|(known, _)| *known == at);
+        if known { Ok(()) } else { Err(ChangeError::NoSuchProvider(resource.clone())) }
+    }
+
+    /// The index before which something comes to stand.
+    fn place(&self, resource: &GroupResource, place: Place) -> Result<ProviderAt, ChangeError> {
+        let effective = self.effective(resource).ok_or_else(|| ChangeError::NotCovered(resource.clone()))?;
+        let behind = |at: ProviderAt| ProviderAt { provider: at.provider + 1, ..at };
+        let (first, last) = (effective.providers.first(), effective.providers.last());
+        match place {
+            Place::First => first.map(|(at, _)| *at),
+            Place::Last => last.map(|(at, _)| behind(*at)),
+            Place::Before(at) => self.must_have(resource, at).map(|()| Some(at))?,
+            Place::After(at) => self.must_have(resource, at).map(|()| Some(behind(at)))?,
+        }
+        .ok_or_else(|| ChangeError::NotCovered(resource.clone()))
+    }
+}
+
+fn providers(entry: usize) -> [Step<'static>; 3] {
+    [Step::Key("resources"), Step::Index(entry), Step::Key("providers")]
+}
+
+fn entry(resources: &[GroupResource], providers: &[NewProvider]) -> Value {
+    let resources = resources.iter().map(|resource| Value::string(resource.to_string())).collect();
+    let providers = providers.iter().map(provider).collect();
+    Value::map([("resources", Value::List(resources)), ("providers", Value::List(providers))])
+}
+
+fn provider(new: &NewProvider) -> Value {
+    let kms = match new {
+        NewProvider::Identity => return Value::map([("identity", Value::Map(Vec::new()))]),
+        NewProvider::Kms(kms) => kms,
+    };
+    let mut fields = vec![
+        ("apiVersion".to_owned(), Value::string(kms.api_version.to_string())),
+        ("name".to_owned(), Value::string(&kms.name)),
+        ("endpoint".to_owned(), Value::string(&kms.endpoint)),
+    ];
+    fields.extend(kms.timeout.iter().map(|timeout| ("timeout".to_owned(), Value::string(timeout))));
+    Value::map([("kms", Value::Map(fields))])
+}

@@ -1,0 +1,125 @@
+//! Where a plugin listens, as Go's `url.Parse` and kube-apiserver read it.
+
+use std::fmt;
+
+/// An endpoint that kube-apiserver starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    text: String,
+    socket: String,
+}
+
+/// Why kube-apiserver refuses an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadEndpoint {
+    Empty,
+    Url,
+    Scheme,
+}
+
+impl Endpoint {
+    /// Takes the text of `endpoint`.
+    pub(super) fn parse(text: &str) -> Result<Self, BadEndpoint> {
+        if text.is_empty() {
+            return Err(BadEndpoint::Empty);
+        }
+        if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) || text.starts_with(':') {
+            return Err(BadEndpoint::Url);
+        }
+        let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
+        unescaped(fragment)?;
+        let Some((scheme, rest)) = url.split_once(':') else { return Err(BadEndpoint::Scheme) };
+        if !scheme.eq_ignore_ascii_case("unix") {
+            return Err(BadEndpoint::Scheme);
+        }
+        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+        // Without a slash it is an opaque URL, whose path is empty.
+        let path = match rest.strip_prefix("//") {
+            Some(after) => after.find('/').and_then(|slash| after.get(slash..)).unwrap_or_default(),
+            None if rest.starts_with('/') => rest,
+            None => "",
+        };
+        let path = unescaped(path)?;
+        let socket = if path.starts_with("/@") { path.trim_start_matches('/').to_owned() } else { path };
+        Ok(Self { text: text.to_owned(), socket })
+    }
+
+    /// The text of the file.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The path of the socket, or `@` and a name in the abstract name space. Empty if kube-apiserver takes the text and then
+    /// connects to nothing.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// Whether the socket is what the text looks like: `unix://tmp/kms.sock` is `/kms.sock` to kube-apiserver.
+    pub(super) fn is_plain(&self) -> bool {
+        let written = self.text.strip_prefix("unix://").unwrap_or_default();
+        written == self.socket || written.strip_prefix('/') == Some(&self.socket)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// `%41` is `A`.
+fn unescaped(text: &str) -> Result<String, BadEndpoint> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = hex.filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(BadEndpoint::Url)?;
+        bytes.push(byte);
+        rest = after.get(2..).unwrap_or_default();
+    }
+    String::from_utf8(bytes).map_err(|_| BadEndpoint::Url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_the_path_of_the_url() {
+        for (text, socket, plain) in [
+            ("unix:///run/kms.sock", "/run/kms.sock", true),
+            ("unix:///@kms", "@kms", true),
+            ("UNIX:///run/kms.sock", "/run/kms.sock", false),
+            ("unix:/run/kms.sock", "/run/kms.sock", false),
+            ("unix://tmp/kms.sock", "/kms.sock", false),
+            ("unix:kms.sock", "", false),
+            ("unix://", "", false),
+            ("unix:///run/a%20b", "/run/a b", false),
+            ("unix:///run/a?b#c", "/run/a", false),
+        ] {
+            let endpoint = Endpoint::parse(text).expect(text);
+            assert_eq!(
+                (endpoint.socket(), endpoint.is_plain() && !socket.is_empty()),
+                (socket, plain),
+                "{text}"
+            );
+        }
+        for (text, expected) in [
+            ("", BadEndpoint::Empty),
+            ("/run/kms.sock", BadEndpoint::Scheme),
+            ("tcp://localhost:1", BadEndpoint::Scheme),
+            (":///run", BadEndpoint::Url),
+            ("unix:///run/%zz", BadEndpoint::Url),
+            ("unix:///run/\u{7f}", BadEndpoint::Url),
+        ] {
+            assert_eq!(Endpoint::parse(text), Err(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Edits whose result a person can compare with the eye.
+
+use keystead_cluster::encryption_configuration::{
+    ApiServer, ChangeError, EncryptionConfiguration, GroupResource, KmsVersion, NewKms, NewProvider, Place,
+    Problem, Provider,
+};
+
+const SERVER: ApiServer = ApiServer { minor: 37, automatic_reload: true, kms_v1: None };
+const BY_HAND: &str = include_str!("inputs/good-by-hand.yaml");
+
+fn secrets() -> GroupResource {
+    GroupResource::parse("secrets")
+}
+
+fn kms(name: &str) -> NewKms {
+    NewKms {
+        api_version: KmsVersion::V2,
+        name: name.to_owned(),
+        endpoint: "unix:///run/keystead/kms.sock".to_owned(),
+        timeout: Some("3s".to_owned()),
+    }
+}
+
+#[test]
+fn a_kms_entry_is_written_in_the_style_of_the_file() {
+    let old = EncryptionConfiguration::read(BY_HAND.as_bytes()).expect("good");
+    let new = old.add_kms(&secrets(), &kms("keystead"), Place::First, &SERVER).expect("added");
+    let lines = "      - kms:
+          apiVersion: v2
+          name: keystead
+          endpoint: unix:///run/keystead/kms.sock
+          timeout: 3s
+";
+    assert_eq!(new.text(), BY_HAND.replace("      # new values\n", &format!("{lines}      # new values\n")));
+    let effective = new.effective(&secrets()).expect("covered");
+    assert!(matches!(effective.writer(), Some(Provider::Kms(kms)) if kms.name == "keystead"));
+    assert_eq!(new.known_names(), ["key1", "keystead"]);
+
+    // The whole way of a rollout: read, write, drop.
+    let read = old.add_kms(&secrets(), &kms("keystead"), Place::Last, &SERVER).expect("added");
+    let at = read.effective(&secrets()).and_then(|it| it.kms("keystead")).expect("there");
+    let write = read.move_provider(&secrets(), at, Place::First, &SERVER).expect("moved");
+    assert_eq!(write.text(), new.text());
+    let at = write.effective(&secrets()).and_then(|it| it.identity()).expect("there");
+    let dropped = write.remove_provider(&secrets(), at, &SERVER).expect("removed");
+    assert_eq!(dropped.text(), new.text().replace("      - identity: {}\n", ""));
+}
+
+#[test]
+fn a_new_file_says_everything_explicitly() {
+    let providers = [NewProvider::Kms(kms("keystead")), NewProvider::Identity];
+    let fresh =
+        EncryptionConfiguration::fresh(&[secrets(), GroupResource::parse("*.apps")], &providers, &SERVER);
+    assert_eq!(
+        fresh.expect("good").text(),
+        "apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+  - resources:
+      - secrets
+      - \"*.apps\"
+    providers:
+      - kms:
+          apiVersion: v2
+          name: keystead
+          endpoint: unix:///run/keystead/kms.sock
+          timeout: 3s
+      - identity: {}
+"
+    );
+    let mut bad = kms("a:b");
+    bad.endpoint = "unix://run/kms.sock".to_owned();
+    let fresh = EncryptionConfiguration::fresh(&[secrets()], &[NewProvider::Kms(bad)], &SERVER);
+    assert!(
+        matches!(fresh.err(), Some(ChangeError::After(finding)) if finding.problem == Problem::NameColon)
+    );
+}
+
+#[test]
+fn json_stays_json() {
+    let old = EncryptionConfiguration::read(include_bytes!("inputs/good-json.yaml")).expect("good");
+    let new = old.add_kms(&secrets(), &kms("b"), Place::Last, &SERVER).expect("added");
+    let value: serde_json::Value = serde_json::from_str(new.text()).expect("JSON");
+    assert_eq!(value["resources"][0]["providers"][2]["kms"]["name"], "b");
+    assert_eq!(new.text().lines().count(), old.text().lines().count());
+}
+
+#[test]
+fn what_is_not_edited_is_said_with_its_place() {
+    let change = |text: &str| {
+        let old = EncryptionConfiguration::read(text.as_bytes()).expect("good");
+        let error = old.add_kms(&secrets(), &kms("b"), Place::First, &SERVER).err().expect("refused");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    };
+    let windows = include_str!("inputs/good-windows.yaml");
+    assert!(change(windows).starts_with("line 1, column 39: edited are only files with UNIX line ends"));
+    assert!(change(include_str!("inputs/good-byte-order-mark.yaml")).contains("line 1, column 1:"));
+    // What an alias repeats would change with it.
+    let aliases = include_str!("inputs/good-aliases.yaml");
+    assert!(
+        change(aliases).starts_with("line 6, column 5: this part cannot be edited"),
+        "{}",
+        change(aliases)
+    );
+    let v1 = aliases.replace("identity: {}", "kms: {name: a, endpoint: 'unix:///a'}");
+    assert!(
+        change(&v1).starts_with("the file has an error and is not edited: line 6, column 5: KMS v1, which")
+    );
+    let name_taken =
+        aliases.replace("&p", "").replace("*p", "[kms: {apiVersion: v2, name: b, endpoint: 'unix:///b'}]");
+    assert!(change(&name_taken).contains("another KMS entry has the name \"b\""), "{}", change(&name_taken));
+    assert!(
+        change(&name_taken.replace("secrets", "events")).contains("nothing in the file encrypts secrets")
+    );
+}
