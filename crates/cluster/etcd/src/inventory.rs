@@ -40,9 +40,9 @@ pub struct Layout {
 /// What is stored, and how. Equal contents give equal text, in a stable order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoredCounts {
-    /// The revision of the first page; none for a snapshot file.
+    /// The revision of the first page, or of the snapshot.
     pub first_revision: Option<i64>,
-    /// The revision of the last page: not the first one where etcd was compacted during the scan.
+    /// The revision of the last page, or of the snapshot: not the first one where etcd was compacted during the scan.
     pub last_revision: Option<i64>,
     /// All of them.
     pub objects: u64,
@@ -123,12 +123,32 @@ pub struct Tally {
     left_out: u64,
     seeds: HashSet<[u8; 16]>,
     seeds_are_more: bool,
-    malformed: Vec<MalformedObject>,
+    /// By key and by number, because keys are cut.
+    malformed: BTreeMap<(String, u64), String>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
         Self { etcd_prefix: "/registry".to_owned(), known_names: Vec::new() }
+    }
+}
+
+impl Layout {
+    /// What the keys of these resources start with, each key once; of all resources where none is named. A resource is named
+    /// as in [`Group::resource`].
+    pub fn prefixes(&self, resources: &[String]) -> Vec<String> {
+        // kube-apiserver puts the first `/` where the flag has none.
+        let root = match self.etcd_prefix.trim_matches('/') {
+            "" => "/".to_owned(),
+            prefix => format!("/{prefix}/"),
+        };
+        let named = resources.iter().map(|resource| format!("{root}{}/", resource.trim_matches('/')));
+        let mut prefixes: Vec<String> =
+            if resources.is_empty() { vec![root.clone()] } else { named.collect() };
+        prefixes.sort();
+        // Behind the one that holds it.
+        prefixes.dedup_by(|later, kept| later.starts_with(kept.as_str()));
+        prefixes
     }
 }
 
@@ -142,7 +162,7 @@ impl Tally {
             left_out: 0,
             seeds: HashSet::new(),
             seeds_are_more: false,
-            malformed: Vec::new(),
+            malformed: BTreeMap::new(),
         }
     }
 
@@ -152,8 +172,10 @@ impl Tally {
         let encryption = match Stored::parse(value, &self.layout.known_names) {
             Ok(stored) => self.encryption_of(stored),
             Err(reason) => {
-                if self.malformed.len() < MALFORMED_MAX {
-                    self.malformed.push(MalformedObject { key: readable(key), reason: reason.to_string() });
+                // Those with the smallest keys, in whatever order they come.
+                self.malformed.insert((readable(key), self.objects), reason.to_string());
+                if self.malformed.len() > MALFORMED_MAX {
+                    self.malformed.pop_last();
                 }
                 Encryption::Malformed
             }
@@ -178,6 +200,7 @@ impl Tally {
             objects,
             bytes,
         });
+        let malformed = self.malformed.into_iter().map(|((key, _), reason)| MalformedObject { key, reason });
         StoredCounts {
             first_revision: None,
             last_revision: None,
@@ -186,7 +209,7 @@ impl Tally {
             objects_left_out: self.left_out,
             wrapped_seeds: u64::try_from(self.seeds.len()).unwrap_or(u64::MAX),
             wrapped_seeds_are_more: self.seeds_are_more,
-            malformed: self.malformed,
+            malformed: malformed.collect(),
         }
     }
 

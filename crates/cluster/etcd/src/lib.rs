@@ -1,4 +1,4 @@
-//! A read-only view of a cluster's etcd: what kube-apiserver stored, under which key, and, with the seed that the
+//! A read-only view of a cluster's etcd, running or as a snapshot file: what kube-apiserver stored, under which key, and, with the seed that the
 //! plugin's Decrypt gave, what is inside.
 //!
 //! It never writes to etcd (only tests can, behind `test-util`), never calls a plugin, never prints plaintext, and
@@ -6,11 +6,19 @@
 //! its reason and never a panic or wrong bytes. The rules of the stored format are kube-apiserver's own
 //! (`k8s.io/apiserver`, `pkg/storage/value/encrypt`). Read `stored.rs` first.
 
+mod bbolt;
 mod connection;
 mod inventory;
 mod scan;
+mod snapshot;
+mod snapshot_inventory;
 pub mod stored;
 
+pub use bbolt::{DatabaseError, PageProblem};
 pub use connection::{ConnectError, Connection, Entry, Etcd, ReadError, TlsFiles};
 pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
 pub use scan::{Page, Scanner};
+pub use snapshot::{
+    Age, EntryProblem, HashCheck, NotASnapshot, Snapshot, SnapshotError, SnapshotRevisions, StoredRevision,
+};
+pub use snapshot_inventory::{SnapshotCounts, snapshot_inventory};

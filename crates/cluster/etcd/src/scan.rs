@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 use crate::connection::{ANSWER_MAX, Entry, Etcd, ReadError};
 
-/// Reads all keys with one prefix in ascending order. All pages are of one revision, as long as etcd keeps it:
+/// Reads all keys with one of some prefixes, those of each in ascending order. All pages are of one revision, as long as etcd keeps it:
 /// kube-apiserver compacts every 5 minutes, and then the scan goes on after the last key at the newest revision
 /// and counts it ([`Self::repins`]).
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Scanner {
     /// `None` when all is read.
     next_key: Option<Vec<u8>>,
     end: Vec<u8>,
+    /// What follows when the range is read.
+    ranges: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
     /// `None` before the first page and after a compaction.
     pinned: Option<i64>,
     first_revision: Option<i64>,
@@ -35,7 +37,12 @@ pub struct Page {
 impl Etcd {
     /// All keys that start with `prefix`, for example `/registry/secrets/`, page by page.
     pub fn scan(&self, prefix: &str) -> Scanner {
-        Scanner::new(self.clone(), prefix)
+        self.scan_all(&[prefix])
+    }
+
+    /// All keys that start with one of these prefixes, in the order of the prefixes, at one revision.
+    pub fn scan_all(&self, prefixes: &[impl AsRef<str>]) -> Scanner {
+        Scanner::new(self.clone(), prefixes.iter().map(AsRef::as_ref))
     }
 }
 
@@ -67,19 +74,27 @@ impl Scanner {
         self.repins
     }
 
-    pub(crate) fn new(etcd: Etcd, prefix: &str) -> Self {
-        // In etcd a lone zero byte is the smallest key, and as an end it is behind the largest.
-        let first = if prefix.is_empty() { vec![0] } else { prefix.as_bytes().to_vec() };
-        Self {
+    fn new<'a>(etcd: Etcd, prefixes: impl Iterator<Item = &'a str>) -> Self {
+        let ranges: Vec<_> = prefixes.map(|prefix| (start_of(prefix), end_of(prefix.as_bytes()))).collect();
+        let mut scanner = Self {
             etcd,
-            next_key: Some(first),
-            end: end_of(prefix.as_bytes()),
+            next_key: None,
+            end: Vec::new(),
+            ranges: ranges.into_iter(),
             pinned: None,
             first_revision: None,
             last_revision: None,
             repins: 0,
             limit: FIRST_LIMIT,
-        }
+        };
+        scanner.start_range();
+        scanner
+    }
+
+    fn start_range(&mut self) {
+        let range = self.ranges.next();
+        let (start, end) = range.map_or_else(Default::default, |(start, end)| (Some(start), end));
+        (self.next_key, self.end) = (start, end);
     }
 
     fn request(&self, key: &[u8]) -> RangeRequest {
@@ -122,12 +137,12 @@ impl Scanner {
         if !ascending || entries.first().is_some_and(|entry| entry.key.as_slice() < key) {
             return Err(ReadError::Disorder);
         }
-        self.next_key = match entries.last() {
-            _ if !answer.more => None,
+        match entries.last() {
+            _ if !answer.more => self.start_range(),
             // The next possible key.
-            Some(last) => Some([last.key.as_slice(), &[0]].concat()),
+            Some(last) => self.next_key = Some([last.key.as_slice(), &[0]].concat()),
             None => return Err(ReadError::Disorder),
-        };
+        }
         self.pinned = Some(revision);
         self.first_revision.get_or_insert(revision);
         self.last_revision = Some(revision);
@@ -142,6 +157,11 @@ impl Scanner {
 fn next_limit(limit: usize, count: usize, bytes: usize) -> usize {
     let fitting = PAGE_BYTES.saturating_mul(count) / bytes.max(1);
     fitting.min(limit.saturating_mul(2)).clamp(1, LIMIT_MAX)
+}
+
+/// In etcd a lone zero byte is the smallest key, and as an end it is behind the largest.
+fn start_of(prefix: &str) -> Vec<u8> {
+    if prefix.is_empty() { vec![0] } else { prefix.as_bytes().to_vec() }
 }
 
 /// The first key after all that start with `prefix`.

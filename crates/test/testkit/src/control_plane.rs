@@ -108,6 +108,11 @@ impl ControlPlane {
         &self.etcd
     }
 
+    /// The same, to stop it.
+    pub fn etcd_mut(&mut self) -> &mut EtcdServer {
+        &mut self.etcd
+    }
+
     /// Where data, logs, certificates and configuration are; also a place for a plugin's socket.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -1,6 +1,8 @@
 //! The stored-value decoder against Kubernetes' own records and against damage; scans against an etcd in memory and,
-//! where the control plane is built, against the real one.
+//! where the control plane is built, against the real one; snapshots that it wrote, that we wrote, and that are damaged.
 
+#[cfg(test)]
+mod bbolt_file;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
@@ -19,5 +21,7 @@ mod reversing_plugin;
 mod round_trip;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod snapshot;
 #[cfg(test)]
 mod tls;

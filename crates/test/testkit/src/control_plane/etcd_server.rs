@@ -10,12 +10,16 @@ use super::port::Port;
 use crate::process::Process;
 use crate::ready;
 
+/// It only has to close its files; test machines are busy.
+const STOP: Duration = Duration::from_secs(30);
+
 /// A running etcd.
 #[derive(Debug)]
 pub struct EtcdServer {
     process: Process,
     url: String,
     log: PathBuf,
+    database: PathBuf,
     _ports: [Port; 2],
 }
 
@@ -51,12 +55,24 @@ impl EtcdServer {
             Ok(answer.text().await.map(|_| ())?)
         })
         .await?;
-        Ok(Self { process, url, log, _ports: ports })
+        let database = directory.join("data/member/snap/db");
+        Ok(Self { process, url, log, database, _ports: ports })
     }
 
     /// URL for clients; plain HTTP, no credentials.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Ends it, so that all it took is in [`Self::database`].
+    pub async fn stop(&mut self) -> Result<()> {
+        self.process.stop(STOP).await?;
+        Ok(())
+    }
+
+    /// Its database file. While it runs the newest writes are only in its log.
+    pub fn database(&self) -> &Path {
+        &self.database
     }
 
     /// Its process id.
