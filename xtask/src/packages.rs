@@ -79,30 +79,46 @@ pub fn promtool() -> Result<PathBuf> {
     if let Some(program) = on_path("promtool") {
         return Ok(program);
     }
-    let folder = go::cache()?.join("promtool");
-    let program = folder.join("usr/bin/promtool");
-    if folder.join(COMPLETE).exists() {
-        return Ok(program);
+    Ok(taken_out("promtool", &["prometheus"], "usr/bin/promtool")?.join("usr/bin/promtool"))
+}
+
+/// The folder with `containerd`, its shim and `ctr`, out of Debian's packages, which are not installed: that would start a
+/// server. `runc` is in `../sbin` of it, or on PATH.
+pub fn containerd() -> Result<PathBuf> {
+    if on_path("runc").is_some()
+        && let Some(folder) = on_path("containerd").as_deref().and_then(Path::parent)
+    {
+        return Ok(folder.to_owned());
     }
-    let advice = "promtool is not on PATH; the package prometheus has it (name as in Debian)";
-    eprintln!("taking promtool out of the package prometheus (usually under a minute)");
+    Ok(taken_out("containerd", &["containerd", "runc"], "usr/bin/containerd")?.join("usr/bin"))
+}
+
+/// A folder of the cache with the files of Debian's `packages`, among them `program`.
+fn taken_out(name: &str, packages: &[&str], program: &str) -> Result<PathBuf> {
+    let folder = go::cache()?.join(name);
+    if folder.join(COMPLETE).exists() {
+        return Ok(folder);
+    }
+    let advice =
+        || format!("{name} is not on PATH; packages that have it: {} (as in Debian)", packages.join(", "));
+    eprintln!("taking {name} out of its package (usually under a minute)");
     fs::create_dir_all(&folder)?;
     let download =
-        || run(Command::new("apt-get").args(["--quiet", "download", "prometheus"]).current_dir(&folder));
+        || run(Command::new("apt-get").args(["--quiet", "download"]).args(packages).current_dir(&folder));
     if download().is_err() {
-        run(Command::new("apt-get").args(["--quiet", "update"])).context(advice)?;
-        download().context(advice)?;
+        run(Command::new("apt-get").args(["--quiet", "update"])).with_context(advice)?;
+        download().with_context(advice)?;
     }
     for entry in fs::read_dir(&folder)? {
         let package = entry?.path();
         if package.extension().is_some_and(|it| it == "deb") {
-            run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder])).context(advice)?;
+            run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder])).with_context(advice)?;
             fs::remove_file(package)?;
         }
     }
-    ensure!(program.is_file(), "the package prometheus holds no promtool");
+    ensure!(folder.join(program).is_file(), "{} holds no {program}", packages.join(", "));
     complete(&folder)?;
-    Ok(program)
+    Ok(folder)
 }
 
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.

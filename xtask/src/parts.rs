@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str, Provide)] = &[
     ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
     ("libfaketime", "KEYSTEAD_FAKETIME", packages::faketime),
     ("promtool", "KEYSTEAD_PROMTOOL", packages::promtool),
+    ("containerd", "KEYSTEAD_CONTAINERD", packages::containerd),
 ];
 
 /// The list of parts that may be absent.

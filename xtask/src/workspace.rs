@@ -32,6 +32,14 @@ pub fn root() -> &'static Path {
     &ROOT
 }
 
+/// Of every crate of ours.
+pub fn version() -> Result<String> {
+    let text = std::fs::read_to_string(root().join("Cargo.toml"))?;
+    let manifest: toml::Table = text.parse().context("cannot read Cargo.toml")?;
+    let version = manifest["workspace"]["package"]["version"].as_str();
+    Ok(version.context("the workspace has no version")?.to_owned())
+}
+
 pub fn packages() -> Result<Vec<Package>> {
     let text = process::output(process::cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
     parse(&serde_json::from_str(&text)?).context("cargo metadata has another form than we know")

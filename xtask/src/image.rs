@@ -1,0 +1,159 @@
+//! The plugin's image, made without a daemon, a registry or a base image: one layer with the static program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::static_build::{self, Architecture, PLUGIN};
+use crate::{process, workspace};
+
+mod archive;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+pub use layout::sha256;
+
+use archive::{File, Files};
+use layout::{Description, Image};
+
+/// Makes the OCI image of keystead-plugin: an OCI image layout as folder and tar, and for each architecture a tar that
+/// `docker load` and `ctr image import` read. The same commit gives the same bytes on every machine.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The architecture that the program is for.
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    arch: Choice,
+    /// Cargo profile of the program. `dist` is what is released; `dev` builds quickly.
+    #[arg(long, default_value = "dist")]
+    profile: String,
+    /// Where to write. What an earlier run wrote there is replaced.
+    #[arg(long, default_value = "target/image")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Choice {
+    Amd64,
+    Arm64,
+    All,
+}
+
+/// Where the program is in the image: where the README installs it on a host, so that a command reads the same in both.
+const FOLDER: &str = "usr/local/bin";
+
+/// Runs `cargo xtask image`.
+pub fn run(args: &Args) -> Result<()> {
+    let architectures = match args.arch {
+        Choice::Amd64 => &[Architecture::Amd64][..],
+        Choice::Arm64 => &[Architecture::Arm64],
+        Choice::All => &Architecture::ALL,
+    };
+    let mut programs = Vec::new();
+    for &architecture in architectures {
+        programs.push((architecture, static_build::build(PLUGIN, architecture, &args.profile)?));
+    }
+    write(&programs, &args.output)?;
+    Ok(())
+}
+
+/// Writes the image of `programs` below `output`, says digests, and returns the paths of the tar files.
+pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<PathBuf>> {
+    let commit = Commit::current()?;
+    let description = describe(&commit)?;
+    let mut images = Vec::new();
+    for (architecture, program) in programs {
+        images.push((architecture.name(), Image::new(&description, architecture.name(), &files(program)?)?));
+    }
+    fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+    let mut written = Vec::new();
+    let mut tar = |name: String, files: &Files| -> Result<()> {
+        let path = output.join(name);
+        let bytes = archive::tar(files, commit.time)?;
+        println!("{}  sha256:{}", path.display(), sha256(&bytes));
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        written.push(path);
+        Ok(())
+    };
+    println!("image {}", description.name);
+    for (architecture, image) in &images {
+        println!("{architecture}: {}", image.digest());
+        let name = format!("keystead-plugin-{}-image-{architecture}.tar", description.version);
+        tar(name, &layout::docker_archive(&description, image)?)?;
+    }
+    let images: Vec<Image> = images.into_iter().map(|(_, image)| image).collect();
+    let (files, digest) = layout::layout(&description, &images)?;
+    println!("index: {digest}");
+    tar(format!("keystead-plugin-{}-image.tar", description.version), &files)?;
+    let folder = output.join("oci");
+    if folder.exists() {
+        // Only what a run has made is removed.
+        ensure!(
+            folder.join("oci-layout").is_file(),
+            "{} is no OCI image layout: move it away",
+            folder.display()
+        );
+        fs::remove_dir_all(&folder)?;
+    }
+    archive::unpacked(&files, &folder)?;
+    println!("{}", folder.display());
+    Ok(written)
+}
+
+/// What is in the layer. No CA certificates: they would age with the image. A server with a private CA is reached with the
+/// file that its settings name; for Google's, the host's `/etc/ssl/certs` is mounted, as kubeadm does for kube-apiserver.
+fn files(program: &Path) -> Result<Files> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(Files::from([
+        (format!("{FOLDER}/{}", PLUGIN.name), File { mode: 0o755, content: read(program)? }),
+        (
+            format!("usr/share/doc/{}/LICENSE", PLUGIN.name),
+            File { mode: 0o644, content: read(&workspace::root().join("LICENSE"))? },
+        ),
+    ]))
+}
+
+fn describe(commit: &Commit) -> Result<Description> {
+    let version = workspace::version()?;
+    Ok(Description {
+        name: format!("keystead.io/{}:{version}", PLUGIN.name),
+        version,
+        revision: commit.revision.clone(),
+        time: commit.time,
+        created: commit.date.clone(),
+        entrypoint: format!("/{FOLDER}/{}", PLUGIN.name),
+        search_path: format!("/{FOLDER}"),
+    })
+}
+
+/// The commit that is built. Its time takes the place of the current time in whatever is made.
+pub struct Commit {
+    /// With `-modified` where the checkout differs from it.
+    pub revision: String,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// The same in RFC 3339.
+    pub date: String,
+}
+
+impl Commit {
+    pub fn current() -> Result<Self> {
+        let git = |arguments: &[&str]| {
+            process::output(
+                Command::new("git").args(arguments).env("TZ", "UTC0").current_dir(workspace::root()),
+            )
+        };
+        let log =
+            git(&["log", "--max-count=1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%H %ct %cd"])?;
+        let fields: Vec<&str> = log.split_whitespace().collect();
+        let [hash, time, date] = fields[..] else { anyhow::bail!("git log prints another form: {log}") };
+        let changes = git(&["status", "--porcelain"])?;
+        if !changes.is_empty() {
+            println!("the checkout differs from its commit: nobody else can build the same");
+        }
+        let suffix = if changes.is_empty() { "" } else { "-modified" };
+        Ok(Self { revision: format!("{hash}{suffix}"), time: time.parse()?, date: date.to_owned() })
+    }
+}

@@ -1,0 +1,186 @@
+//! Programs without shared libraries, for the image and the release: musl targets of Rust, and Zig as C compiler and linker.
+//!
+//! Why Zig: AWS-LC and SQLite are C. Zig brings musl for both architectures in one pinned download that needs no root, so that
+//! everybody's builds use the same compiler and the same libc; distributions' cross compilers are those of the day.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{go, process, wheels, workspace};
+
+mod elf;
+
+/// Zig and cargo-zigbuild, which hands it to cargo: versions with digests.
+const REQUIREMENTS: &str = include_str!("static_build/requirements.txt");
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Architecture {
+    Amd64,
+    Arm64,
+}
+
+impl Architecture {
+    pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
+    /// As images and Debian call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// As Rust calls it.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-unknown-linux-musl",
+            Self::Arm64 => "aarch64-unknown-linux-musl",
+        }
+    }
+}
+
+/// What is built: a package, whose program has the same name.
+#[derive(Clone, Copy)]
+pub struct Program {
+    pub name: &'static str,
+    pub default_features: bool,
+}
+
+pub const PLUGIN: Program = Program { name: "keystead-plugin", default_features: true };
+
+/// Builds `program` alone, so that what else is built does not change its features, and returns its path. No path of this
+/// machine is in it: the same sources give the same bytes in any folder.
+pub fn build(program: Program, architecture: Architecture, profile: &str) -> Result<PathBuf> {
+    let zig = zig()?;
+    let places = Places::find()?;
+    let target = architecture.target();
+    add_target(&places.sysroot, target)?;
+    println!("building {} for {target}, profile {profile} (fat LTO takes minutes)", program.name);
+    let caches = go::cache()?.join("zig-cache");
+    // Not `cargo zigbuild`: that would look for it on PATH.
+    let mut build = Command::new(zig.join("bin/cargo-zigbuild"));
+    build
+        .current_dir(workspace::root())
+        .args(["zigbuild", "--locked", "--message-format=json-render-diagnostics", "--target", target])
+        .args(["--profile", profile, "--package", program.name, "--bin", program.name])
+        .env("CARGO", process::cargo().get_program())
+        .env("CARGO_ZIGBUILD_ZIG_PATH", zig.join("ziglang/zig"))
+        .env("CARGO_ZIGBUILD_CACHE_DIR", caches.join("zigbuild"))
+        .env("ZIG_GLOBAL_CACHE_DIR", &caches)
+        .env("ZIG_LOCAL_CACHE_DIR", &caches)
+        .env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags())
+        .env(format!("CFLAGS_{}", target.replace('-', "_")), places.c_flags())
+        // Units of incremental compilation depend on what was compiled before. The caller's flags would change what is built.
+        .env("CARGO_INCREMENTAL", "0")
+        .env_remove("RUSTFLAGS")
+        .env_remove("CFLAGS");
+    if !program.default_features {
+        build.arg("--no-default-features");
+    }
+    let path = executable(&process::output(&mut build)?, program.name)?;
+    check(&fs::read(&path)?, architecture, &places).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// The folder with Zig and cargo-zigbuild.
+fn zig() -> Result<PathBuf> {
+    let digest = crate::image::sha256(REQUIREMENTS.as_bytes());
+    let folder = go::cache()?.join(format!("zig-{}", digest.get(..16).unwrap_or(&digest)));
+    wheels::install(&folder, "Zig, for static programs", "100 MB", REQUIREMENTS, "install pip")?;
+    Ok(folder)
+}
+
+fn add_target(sysroot: &Path, target: &str) -> Result<()> {
+    if sysroot.join("lib/rustlib").join(target).is_dir() {
+        return Ok(());
+    }
+    println!("installing Rust's standard library for {target} (30 MB)");
+    process::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace::root()))
+        .with_context(|| format!("this Rust has no {target}; rustup could not add it"))
+}
+
+/// The executable in the messages of a build.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        if message["reason"] == "compiler-artifact" && message["target"]["name"] == name {
+            if let Some(path) = message["executable"].as_str() {
+                return Ok(path.into());
+            }
+        }
+    }
+    anyhow::bail!("cargo has built no program {name}")
+}
+
+/// Folders of this machine that a compiler would write into a program, and what it writes instead.
+struct Places {
+    sysroot: PathBuf,
+    renamed: Vec<(PathBuf, String)>,
+}
+
+impl Places {
+    fn find() -> Result<Self> {
+        let rustc = |arguments: &[&str]| {
+            process::output(Command::new("rustc").args(arguments).current_dir(workspace::root()))
+        };
+        let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
+        let version = rustc(&["--version", "--verbose"])?;
+        let commit = version.lines().find_map(|it| it.strip_prefix("commit-hash: ")).unwrap_or("unknown");
+        let metadata =
+            process::output(process::cargo().args(["metadata", "--no-deps", "--format-version=1"]))?;
+        let metadata: Value = serde_json::from_str(&metadata)?;
+        let target =
+            metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| std::env::home_dir().map(|it| it.join(".cargo")));
+        let renamed = vec![
+            (workspace::root().to_owned(), "/keystead".to_owned()),
+            (home.context("no home directory: set CARGO_HOME")?, "/cargo".to_owned()),
+            // What of the standard library is compiled here, as in the rest of it.
+            (sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{commit}")),
+            // The last that fits is used: this one may be inside the checkout.
+            (target.into(), "/keystead/target".to_owned()),
+        ];
+        Ok(Self { sysroot, renamed })
+    }
+
+    fn rust_flags(&self) -> String {
+        let flags: Vec<String> = self
+            .renamed
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+            .collect();
+        // Cargo's separator, which no path has.
+        flags.join("\u{1f}")
+    }
+
+    fn c_flags(&self) -> String {
+        let flags: Vec<String> = self
+            .renamed
+            .iter()
+            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+            .collect();
+        flags.join(" ")
+    }
+}
+
+/// What the build promises, looked up in its result.
+fn check(program: &[u8], architecture: Architecture, places: &Places) -> Result<()> {
+    let facts = elf::facts(program).context("no ELF program of 64 bits")?;
+    ensure!(!facts.interpreted, "it is linked dynamically");
+    let machine = match architecture {
+        Architecture::Amd64 => elf::X86_64,
+        Architecture::Arm64 => elf::AARCH64,
+    };
+    ensure!(facts.machine == machine, "it is for another architecture than {}", architecture.name());
+    for (place, _) in &places.renamed {
+        let bytes = place.as_os_str().as_encoded_bytes();
+        let found = program.windows(bytes.len()).any(|it| it == bytes);
+        ensure!(!found, "the path {} of this machine is in it", place.display());
+    }
+    Ok(())
+}
