@@ -7,6 +7,8 @@
 //! observes and plans again. The phases below are asked in their order, and the first that is not finished says what comes next. A
 //! phase that was finished can come again: an installer that overwrites a file in the middle is repaired before anything goes on.
 //!
+//! [`refusal()`] asks the rule itself of a single step, for whoever applies what somebody else planned.
+//!
 //! Read `situation.rs` next, then the phases in their order, each a file.
 
 mod adopt_key;
@@ -15,6 +17,7 @@ mod configuration;
 mod drop_unused;
 mod files;
 mod goal;
+mod guard;
 mod load;
 mod observed;
 mod plan;
@@ -26,6 +29,7 @@ mod write_everywhere;
 
 pub use configuration::{Configuration, Order, Provider, StoredAs};
 pub use goal::Goal;
+pub use guard::refusal;
 pub use observed::{
     Answer, Canary, Count, Inventory, Loaded, Observed, Pass, Plugin, Reading, Server, Stored, Writing,
 };
@@ -84,7 +88,10 @@ fn remarks(situation: &Situation<'_>) -> Vec<String> {
         remarks.push(format!("Nothing in etcd needs a key id other than {to}."));
     }
     if !matches!(situation.goal, Goal::Undo { .. }) {
-        remarks.push("Backups and etcd's older revisions still hold values of before: keep what reads them.".to_owned());
+        remarks.push(
+            "Backups and etcd's older revisions still hold values of before: keep what reads them."
+                .to_owned(),
+        );
     }
     remarks
 }

@@ -73,19 +73,19 @@ fn goal(situation: &Situation<'_>) -> Vec<Obstacle> {
                 "Use `cluster disable`.",
             ));
         }
-        Goal::Rotate { provider: provider @ Provider::KmsV2 { .. }, .. } => {
-            if !situation.is_written(provider) {
-                obstacles.push(Obstacle::new(
-                    format!("no API server writes with {provider}"),
-                    "Use `cluster migrate` first.",
-                ));
-            }
-        }
         // A value of another kind does not say which key it needs, so that nothing would be stale (k8s-contract 1.9).
-        Goal::Rotate { provider, .. } => obstacles.push(Obstacle::new(
-            format!("values of {provider} do not say under which key they are"),
-            "Give the new key a name of its own and use `cluster migrate`.",
-        )),
+        Goal::Rotate { provider, .. } if !matches!(provider, Provider::KmsV2 { .. }) => {
+            obstacles.push(Obstacle::new(
+                format!("values of {provider} do not say under which key they are"),
+                "Give the new key a name of its own and use `cluster migrate`.",
+            ));
+        }
+        Goal::Rotate { provider, .. } if !situation.is_written(provider) => {
+            obstacles.push(Obstacle::new(
+                format!("no API server writes with {provider}"),
+                "Use `cluster migrate` first.",
+            ));
+        }
         _ => {}
     }
     if matches!(situation.goal, Goal::Enable { .. } | Goal::Migrate { .. }) {

@@ -11,10 +11,11 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !reencrypt::is_clean(situation) {
         return None;
     }
-    let changes = situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)).map(|server| Change {
-        server,
-        to: end.clone(),
-        reason: "nothing is stored in another way, and no API server writes in another way".into(),
-    });
+    let changes =
+        situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)).map(|server| Change {
+            server,
+            to: end.clone(),
+            reason: "nothing is stored in another way, and no API server writes in another way".into(),
+        });
     files::write(situation, changes.collect(), Vec::new())
 }

@@ -24,7 +24,17 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !obstacles.is_empty() {
         return Some(Next::Blocked(obstacles));
     }
-    Next::of(steps, obstacles)
+    Next::of(steps, obstacles).or_else(|| differing_key_ids(situation))
+}
+
+/// Plugins take up a new key one after the other. Until then one server would rewrite back what another did.
+fn differing_key_ids(situation: &Situation<'_>) -> Option<Next> {
+    let writers = situation.observed.writers();
+    let (a, b) = writers.iter().zip(writers.iter().skip(1)).find(|(a, b)| a.stored_as != b.stored_as)?;
+    Some(Next::Blocked(vec![Obstacle::new(
+        format!("{} writes with {}, and {} with {}", a.server, a.stored_as, b.server, b.stored_as),
+        "Wait until both plugins have the same key id, and go on.",
+    )]))
 }
 
 /// The same for one server, whatever its key id. None: it is proven.
@@ -69,10 +79,9 @@ fn verdict<'a>(situation: &Situation<'a>, server: &Server) -> Verdict<'a> {
         .find(|reader| reader.name != server.name && reading_failed(canary, reader).is_none());
     match unread {
         None => Verdict::Proven(stored_as),
-        Some(reader) => Verdict::Unknown(step.because(format!(
-            "{} did not read what it writes since it started or reloaded",
-            reader.name
-        ))),
+        Some(reader) => Verdict::Unknown(
+            step.because(format!("{} did not read what it writes since it started or reloaded", reader.name)),
+        ),
     }
 }
 

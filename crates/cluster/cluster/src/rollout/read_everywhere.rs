@@ -24,7 +24,8 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
         let problems: Vec<Obstacle> = new.filter_map(|it| situation.plugin_problem(server, it)).collect();
         if problems.is_empty() {
             let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            let order = on_disk.with_writer(&safe_writer(situation, server, &on_disk, &needed)).with_readers(&needed);
+            let order =
+                on_disk.with_writer(&safe_writer(situation, server, &on_disk, &needed)).with_readers(&needed);
             changes.push(Change {
                 server,
                 to: Configuration::Providers(order),

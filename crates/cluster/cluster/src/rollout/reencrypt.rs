@@ -22,11 +22,7 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
 /// Whether everything is proven to be as the goal asks for, with the servers as they are now.
 pub(super) fn is_clean(situation: &Situation<'_>) -> bool {
     let writers = situation.observed.writers();
-    situation
-        .observed
-        .stored
-        .iter()
-        .all(|it| matches!(verdict(situation, it, &writers), Verdict::Clean))
+    situation.observed.stored.iter().all(|it| matches!(verdict(situation, it, &writers), Verdict::Clean))
 }
 
 enum Verdict {
@@ -49,9 +45,14 @@ fn verdict(situation: &Situation<'_>, stored: &Stored, writers: &[Writing]) -> V
         }
         Inventory::NoAccess { .. } if finished && refused == 0 => return Verdict::Clean,
         Inventory::NoAccess { .. } if finished => return stuck(&resource, refused),
-        Inventory::NoAccess { .. } => return pass(stored, writers, "etcd cannot be asked what is left".into()),
+        Inventory::NoAccess { .. } => {
+            return pass(stored, writers, "etcd cannot be asked what is left".into());
+        }
         Inventory::Counted { began_with, .. } if began_with != writers => {
-            return count(resource, "API servers started or reloaded, or write in another way, since the last count");
+            return count(
+                resource,
+                "API servers started or reloaded, or write in another way, since the last count",
+            );
         }
         Inventory::Counted { revision, .. } if finished && *revision < ended_revision => {
             return count(resource, "re-encryption ended after the last count");

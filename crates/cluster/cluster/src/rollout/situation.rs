@@ -31,7 +31,7 @@ impl<'a> Situation<'a> {
     }
 
     /// As [`Self::possible`], but with what is known where something is not.
-    fn known(&self, server: &Server) -> Vec<Order> {
+    pub(super) fn known(&self, server: &Server) -> Vec<Order> {
         let loaded = match &server.loaded {
             Loaded::Known(configuration) => std::slice::from_ref(configuration),
             Loaded::OneOf(configurations) => configurations,
@@ -115,7 +115,9 @@ impl<'a> Situation<'a> {
         let name = &server.name;
         if !plugin.unwraps_others {
             return Some(Obstacle::new(
-                format!("the plugin of {provider} on {name} does not unwrap what the other hosts' plugins wrap"),
+                format!(
+                    "the plugin of {provider} on {name} does not unwrap what the other hosts' plugins wrap"
+                ),
                 "Give all of them the same key.",
             ));
         }
@@ -183,7 +185,10 @@ impl<'a> Situation<'a> {
         let Answer::Silent { reason } = &server.answer else { return None };
         let name = &server.name;
         Some(Obstacle::new(
-            format!("{name} ({}) does not answer ({reason}), and may be writing all the same", server.address),
+            format!(
+                "{name} ({}) does not answer ({reason}), and may be writing all the same",
+                server.address
+            ),
             format!("Bring it back, or, if it is gone for good, say so with --removed {name}."),
         ))
     }

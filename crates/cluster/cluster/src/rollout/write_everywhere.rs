@@ -29,11 +29,16 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     let Some(pilot) = situation.servers.iter().find(|it| arrived(it)) else {
         let begun = situation.servers.iter().find(|it| writes_on_disk(situation, it));
         let first = begun.or(situation.servers.first())?;
-        return switch(situation, &[first], "it goes first, and every API server can read what it will write");
+        return switch(
+            situation,
+            &[first],
+            "it goes first, and every API server can read what it will write",
+        );
     };
     prove::one(situation, pilot).or_else(|| {
         let rest: Vec<&Server> = situation.servers.iter().copied().filter(|it| !arrived(it)).collect();
-        let reason = format!("every API server can read what it will write, as they read it from {}", pilot.name);
+        let reason =
+            format!("every API server can read what it will write, as they read it from {}", pilot.name);
         switch(situation, &rest, &reason)
     })
 }

@@ -142,7 +142,10 @@ fn what_is_reached_is_done_and_says_what_may_go() {
     let done = plan(&enable(), &proven(&configured(kms(), &[]), &kms()));
     assert!(matches!(done.next, Next::Done(_)), "{done}");
     let done = plan(&Goal::Disable, &proven(&Configuration::NoEncryption, &Provider::Identity)).to_string();
-    assert!(done.contains("No API server uses kms:v2:keystead any more: its plugin may be stopped."), "{done}");
+    assert!(
+        done.contains("No API server uses kms:v2:keystead any more: its plugin may be stopped."),
+        "{done}"
+    );
 }
 
 #[test]

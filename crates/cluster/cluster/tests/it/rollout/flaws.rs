@@ -2,8 +2,8 @@
 //! it then believes; the others are what it says. The planner itself has no switch.
 
 use keystead_cluster::rollout::{
-    Answer, Canary, Configuration, Goal, Inventory, Loaded, Next, Observed, Pass, Plan, PlannedStep, Provider,
-    Reading, Server, Step, StoredAs, Writing, plan,
+    Answer, Canary, Configuration, Goal, Inventory, Loaded, Next, Observed, Pass, Plan, PlannedStep,
+    Provider, Reading, Server, Step, StoredAs, Writing, plan,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,9 @@ impl Flaw {
             }
             Self::TakesUnknownForLoaded => {
                 for server in &mut observed.servers {
-                    if let (Loaded::Unknown | Loaded::OneOf(_), Some(file)) = (&server.loaded, &server.on_disk) {
+                    if let (Loaded::Unknown | Loaded::OneOf(_), Some(file)) =
+                        (&server.loaded, &server.on_disk)
+                    {
                         server.loaded = Loaded::Known(file.clone());
                     }
                 }
@@ -85,7 +87,9 @@ impl Flaw {
                     server.plugins.iter_mut().for_each(|it| it.unhealthy = None);
                 }
             }
-            Self::SkipsCanaries => observed.canaries = observed.servers.iter().filter_map(|it| believed(it, observed)).collect(),
+            Self::SkipsCanaries => {
+                observed.canaries = observed.servers.iter().filter_map(|it| believed(it, observed)).collect()
+            }
             Self::PromotesBeforeAllUnwrap => {
                 if let Goal::Rotate { provider, to } = goal {
                     let plugins = observed.servers.iter_mut().flat_map(|it| &mut it.plugins);
@@ -120,7 +124,8 @@ impl Flaw {
                         let began_with = began_with.clone();
                         let (rounds, last_found, refused) = (2, 0, 0);
                         stored.last_clean = Some(began_with.clone());
-                        stored.pass = Pass::Done { began_with, rounds, ended_revision: 0, last_found, refused };
+                        stored.pass =
+                            Pass::Done { began_with, rounds, ended_revision: 0, last_found, refused };
                     }
                 }
             }

@@ -34,8 +34,9 @@ pub(crate) struct Host {
     pub(crate) loaded: Option<Configuration>,
     pub(crate) loaded_by: Author,
     pub(crate) strange_writer: bool,
-    /// What was in its file since it started. None: a stranger wrote there as well.
-    pub(crate) files_since_start: Option<Vec<Configuration>>,
+    /// What it may use as far as the operator knows: what it was last known to use, and what the operator wrote since. None: a
+    /// stranger wrote there as well.
+    pub(crate) maybe_loaded: Option<Vec<Configuration>>,
     pub(crate) epoch: u64,
     pub(crate) stopped_by_operator: bool,
     pub(crate) plugins: Vec<SimulatedPlugin>,
@@ -114,7 +115,7 @@ impl Fleet {
         if host.loaded.is_some() || !host.reachable {
             return;
         }
-        host.files_since_start = Some(vec![host.on_disk.clone()]);
+        host.maybe_loaded = Some(vec![host.on_disk.clone()]);
         host.load();
         host.stopped_by_operator = false;
         self.say(|| format!("h{at} starts"));
@@ -201,7 +202,7 @@ impl Fleet {
 impl Host {
     /// Somebody else than the operator writes the file.
     pub(crate) fn overwrite(&mut self, file: Configuration) {
-        self.files_since_start = None;
+        self.maybe_loaded = None;
         self.on_disk = file;
         self.disk_by = Author::Stranger;
         self.strange_writer_on_disk = true;
@@ -223,12 +224,19 @@ impl Host {
         }
     }
 
+    /// The operator sees for certain what it uses.
+    pub(crate) fn remember_loaded(&mut self, old_files_are_kept: bool) {
+        if self.reachable && self.tells_loaded(old_files_are_kept) {
+            self.maybe_loaded = Some(self.loaded.iter().chain([&self.on_disk]).cloned().collect());
+        }
+    }
+
     /// Whether it can be known for certain what it uses.
     pub(crate) fn tells_loaded(&self, old_files_are_kept: bool) -> bool {
         let Some(loaded) = &self.loaded else { return false };
         // Without the flag its command line says so.
         let no_flag = *loaded == Configuration::NoEncryption;
-        let unchanged = self.files_since_start.as_ref().is_some_and(|it| it.iter().all(|it| it == loaded));
+        let unchanged = self.maybe_loaded.as_ref().is_some_and(|it| it.iter().all(|it| it == loaded));
         // From 1.34 on it gives a hash, which says something to whoever has such a file.
         let by_hash = self.minor >= 34 && (*loaded == self.on_disk || old_files_are_kept);
         no_flag || unchanged || by_hash || (!self.automatic_reload && old_files_are_kept)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keystead_cluster::rollout::{
     Answer, Canary, Configuration, Count, Goal, Inventory, Loaded, Observed, Pass, Plugin, Provider, Reading,
-    Server, Step, Stored, StoredAs, Writing,
+    Server, Step, Stored, StoredAs, Writing, refusal,
 };
 
 use super::choices::Choices;
@@ -35,6 +35,7 @@ pub(crate) struct View<'a> {
     pub(crate) observed: &'a Observed,
     /// The same, except to a planner with a flaw.
     pub(crate) believed: &'a Observed,
+    pub(crate) flawed: bool,
     /// When that was.
     pub(crate) saw: usize,
 }
@@ -107,7 +108,8 @@ impl Operator {
         Ok((observed, saw))
     }
 
-    fn server(&self, fleet: &Fleet, at: usize) -> Server {
+    fn server(&self, fleet: &mut Fleet, at: usize) -> Server {
+        fleet.hosts[at].remember_loaded(self.keeps_files);
         let host = &fleet.hosts[at];
         let answer = match (host.reachable, host.is_ready()) {
             (false, _) => Answer::Silent { reason: "no route".into() },
@@ -118,7 +120,7 @@ impl Operator {
             _ if !host.reachable => Loaded::Unknown,
             None => Loaded::NotRunning,
             Some(loaded) if host.tells_loaded(self.keeps_files) => Loaded::Known(loaded.clone()),
-            Some(_) => host.files_since_start.clone().map_or(Loaded::Unknown, Loaded::OneOf),
+            Some(_) => host.maybe_loaded.clone().map_or(Loaded::Unknown, Loaded::OneOf),
         };
         Server {
             name: host.name.clone(),
@@ -155,17 +157,24 @@ impl Operator {
     pub(crate) fn perform(
         &mut self,
         step: &Step,
-        View { observed, believed, saw }: View<'_>,
+        View { observed, believed, saw, flawed }: View<'_>,
         fleet: &mut Fleet,
         choices: &mut Choices,
         meanwhile: Meanwhile<'_>,
     ) -> Result<(), String> {
         let line = format!("operator, who saw {saw}: {step}");
         fleet.say(|| line);
+        // A planner with a flaw has to be found without it.
+        if let Some(why) = refusal(step, observed).filter(|_| !flawed) {
+            return Err(format!("an agent would refuse: {why}"));
+        }
         match step {
-            Step::Write { server, order } => {
-                write_file(fleet, Configuration::Providers(order.clone()), (seen(observed, server), saw), choices)
-            }
+            Step::Write { server, order } => write_file(
+                fleet,
+                Configuration::Providers(order.clone()),
+                (seen(observed, server), saw),
+                choices,
+            ),
             Step::RemoveFlag { server } => {
                 write_file(fleet, Configuration::NoEncryption, (seen(observed, server), saw), choices)
             }
@@ -183,12 +192,11 @@ impl Operator {
             Step::Wait { .. } => Ok(()),
             Step::PromoteKey { key_id, .. } => {
                 fleet.primary.clone_from(key_id);
-                let lacking =
-                    fleet.hosts.iter_mut().filter(|it| it.reachable).find_map(|it| {
-                        let plugin = it.plugin(&kms_a());
-                        (!plugin.unwraps.contains(key_id) && !plugin.forgotten.contains(key_id))
-                            .then(|| it.name.clone())
-                    });
+                let lacking = fleet.hosts.iter_mut().filter(|it| it.reachable).find_map(|it| {
+                    let plugin = it.plugin(&kms_a());
+                    (!plugin.unwraps.contains(key_id) && !plugin.forgotten.contains(key_id))
+                        .then(|| it.name.clone())
+                });
                 match lacking {
                     Some(name) => Err(format!("{key_id} becomes primary, and {name} cannot unwrap it")),
                     None => Ok(()),
@@ -318,7 +326,7 @@ fn write_file(
     }
     let flag = |it: &Configuration| *it != Configuration::NoEncryption;
     let flag_changes = flag(&new) != flag(&host.on_disk);
-    host.files_since_start = host.files_since_start.take().map(|mut files| {
+    host.maybe_loaded = host.maybe_loaded.take().map(|mut files| {
         files.push(new.clone());
         files
     });
@@ -355,7 +363,9 @@ fn all_write_alike(fleet: &Fleet) -> Result<(), String> {
     let ways = |it: &Host| it.writes().map(|way| (it.key_material_of(&way.provider), way));
     let Some((first, way)) = up.next().and_then(|it| Some((it, ways(it)?))) else { return Ok(()) };
     match up.find(|it| ways(it).is_some_and(|it| it != way)) {
-        Some(other) => Err(format!("all is rewritten while {} and {} write differently", first.name, other.name)),
+        Some(other) => {
+            Err(format!("all is rewritten while {} and {} write differently", first.name, other.name))
+        }
         None => Ok(()),
     }
 }

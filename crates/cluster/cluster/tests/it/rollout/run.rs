@@ -81,7 +81,7 @@ fn rounds(
                     break;
                 }
                 let mut meanwhile = |fleet: &mut Fleet, choices: &mut Choices| happens(fleet, choices);
-                let view = View { observed: &observed, believed: &believed, saw };
+                let view = View { observed: &observed, believed: &believed, saw, flawed: flaw.is_some() };
                 operator.perform(&step.step, view, fleet, choices, &mut meanwhile)?;
                 judge(fleet)?;
                 if choices.one_in(4) {
@@ -116,7 +116,7 @@ fn rounds(
         match &plan.next {
             Next::Steps(steps) => {
                 for step in steps {
-                    let view = View { observed: &observed, believed: &believed, saw };
+                    let view = View { observed: &observed, believed: &believed, saw, flawed: flaw.is_some() };
                     operator.perform(&step.step, view, fleet, choices, &mut |_, _| Ok(()))?;
                     judge(fleet)?;
                 }
@@ -236,7 +236,7 @@ fn new_host(at: usize, minor: u32, start: Configuration) -> Host {
         loaded: Some(start.clone()),
         loaded_by: Author::Operator { saw: 0 },
         strange_writer: false,
-        files_since_start: Some(vec![start.clone()]),
+        maybe_loaded: Some(vec![start.clone()]),
         epoch: 0,
         stopped_by_operator: false,
         plugins: vec![plugin(kms_a(), "a1"), plugin(kms_b(), "b1"), plugin(kms_v1(), "")],
@@ -405,7 +405,8 @@ fn judge(fleet: &mut Fleet) -> Result<(), String> {
         let Author::Operator { saw } = reader.loaded_by else { continue };
         for (at, object) in fleet.objects.iter().enumerate() {
             // What a stranger's file brought in after the operator looked could not be known.
-            let unheard_of = fleet.only_known.as_ref().is_some_and(|it| !it.contains(&object.stored_as.provider));
+            let unheard_of =
+                fleet.only_known.as_ref().is_some_and(|it| !it.contains(&object.stored_as.provider));
             let unforeseen = object.by_stranger && object.written_at > saw || unheard_of;
             if !unforeseen && !reader.should_read(&object.stored_as) {
                 return Err(format!("{} cannot read object {at}, {}", reader.name, object.stored_as));
@@ -503,6 +504,14 @@ fn has_a_cause(fleet: &Fleet, operator: &Operator) -> bool {
         .iter()
         .any(|object| fleet.hosts.iter().filter(|it| it.is_ready()).all(|it| !it.reads(object)));
     // What a stranger replaced may be all that reads what nobody can count.
-    let overwritten = !operator.etcd_access && fleet.hosts.iter().any(|it| it.files_since_start.is_none());
-    mixed() || overwritten || undeclared || nobody_left || odd_key || undo || writerless || unreadable || operator.kms_inside
+    let overwritten = !operator.etcd_access && fleet.hosts.iter().any(|it| it.maybe_loaded.is_none());
+    mixed()
+        || overwritten
+        || undeclared
+        || nobody_left
+        || odd_key
+        || undo
+        || writerless
+        || unreadable
+        || operator.kms_inside
 }
