@@ -22,17 +22,20 @@ pub(super) fn write(
 ) -> Option<Next> {
     let (flags, files): (Vec<Change<'_>>, Vec<Change<'_>>) = changes.into_iter().partition(changes_flag);
     if !files.is_empty() {
-        return Some(Next::Steps(files.into_iter().map(Change::step).collect()));
+        return Some(Next::Steps(files.iter().map(Change::step).collect()));
     }
     // One that does not serve goes first, because nobody misses it.
-    let ready = |it: &Change<'_>| it.server.is_ready();
-    let (ready, not_ready): (Vec<Change<'_>>, Vec<Change<'_>>) = flags.into_iter().partition(ready);
-    if let Some(change) = not_ready.into_iter().next() {
+    let first = flags.iter().position(|it| !it.server.is_ready());
+    let Some(change) = first.and_then(|it| flags.get(it)).or(flags.first()) else {
+        return Next::of(Vec::new(), obstacles);
+    };
+    if !change.server.is_ready() {
         return Some(Next::Steps(vec![change.step()]));
     }
-    let Some(change) = ready.into_iter().next() else { return Next::of(Vec::new(), obstacles) };
-    let others = || situation.servers.iter().copied().filter(|it| it.name != change.server.name);
-    let restarting: Vec<&Server> = others().filter(|it| flag_is_pending(it)).collect();
+    // Those whose file is right already.
+    let written = |it: &Server| flags.iter().all(|change| change.server.name != it.name);
+    let restarting: Vec<&Server> =
+        situation.servers.iter().copied().filter(|it| written(it) && flag_is_pending(it)).collect();
     if let Some(next) = load::bring_up_to_date(situation, &restarting) {
         return Some(next);
     }
@@ -41,13 +44,13 @@ pub(super) fn write(
 }
 
 impl Change<'_> {
-    fn step(self) -> PlannedStep {
+    fn step(&self) -> PlannedStep {
         let server = self.server.name.clone();
-        match self.to {
+        match &self.to {
             Configuration::NoEncryption => Step::RemoveFlag { server },
-            Configuration::Providers(order) => Step::Write { server, order },
+            Configuration::Providers(order) => Step::Write { server, order: order.clone() },
         }
-        .because(self.reason)
+        .because(&self.reason)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keystead_cluster::rollout::{
     Answer, Canary, Configuration, Count, Goal, Inventory, Loaded, Next, Observed, Order, Pass, Plan, Plugin,
-    Provider, Reading, Server, Step, Stored, StoredAs, Writing, plan,
+    Provider, Reading, Server, Step, Stored, StoredAs, Writing, plan, refusal,
 };
 
 fn kms() -> Provider {
@@ -229,4 +229,47 @@ fn what_a_count_or_a_canary_finds_stops_before_anything_is_dropped() {
     unread.canaries[0].readings[2].failed = Some("no matching prefix found".into());
     let why = blocked(&enable(), &unread);
     assert!(why.contains("c cannot read what a writes with kms:v2:keystead (key id k1)"), "{why}");
+}
+
+#[test]
+fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
+    let plain = || fleet(&configured(Provider::Identity, &[]), Provider::Identity);
+    let both = configured(kms(), &[Provider::Identity]);
+    let write = |order: Configuration| Step::Write { server: "a".into(), order: order.order() };
+    let mut starting = plain();
+    starting.servers[1].answer = Answer::NotReady { reason: "it starts".into() };
+    let mut overwritten = proven(&both, &kms());
+    overwritten.servers[0].on_disk = Some(Configuration::NoEncryption);
+    let mut restarted = proven(&both, &kms());
+    restarted.servers[2].epoch = Some("2".into());
+    let restart = || Step::Restart { server: "a".into() };
+    let reencrypt = || Step::Reencrypt { resource: "secrets".into(), resume: false };
+    let promote = |key_id: &str| Step::PromoteKey { provider: kms(), key_id: key_id.into() };
+    for (step, observed, reason) in [
+        (write(both.clone()), plain(), "b may not read kms:v2:keystead"),
+        (
+            write(configured(kms(), &[])),
+            fleet(&both, kms()),
+            "it is not certain that nothing is stored as identity",
+        ),
+        (write(configured(kms(), &[])), restarted, "it is not certain that nothing is stored as identity"),
+        (write(configured(Provider::Identity, &[])), fleet(&both, kms()), "a could not read kms:v2:keystead"),
+        (Step::RemoveFlag { server: "a".into() }, fleet(&both, kms()), "a could not read kms:v2:keystead"),
+        (restart(), starting, "b is not ready, and two would be away at once"),
+        (restart(), overwritten, "a could not read kms:v2:keystead after it"),
+        (promote("k2"), plain(), "a cannot unwrap what k2 wraps"),
+        (reencrypt(), plain(), "nobody saw how a writes"),
+    ] {
+        let why = refusal(&step, &observed).unwrap_or_default();
+        assert!(why.contains(reason), "{step}: {why:?}");
+    }
+    for (step, observed) in [
+        (write(configured(Provider::Identity, &[kms()])), plain()),
+        (write(configured(kms(), &[])), proven(&both, &kms())),
+        (restart(), plain()),
+        (promote("k1"), plain()),
+        (reencrypt(), proven(&both, &kms())),
+    ] {
+        assert_eq!(refusal(&step, &observed), None, "{step}");
+    }
 }

@@ -151,14 +151,14 @@ impl Flaw {
         let Next::Steps(steps) = &mut plan.next else { return };
         let said = |step| PlannedStep { step, reason: "a flaw".into() };
         match (self, goal) {
-            (Self::RestartsAllAtOnce, _) => {
-                if steps.iter().any(|it| matches!(it.step, Step::Restart { .. })) {
-                    let behind = observed.servers.iter().filter(|it| match (&it.loaded, &it.on_disk) {
-                        (Loaded::Known(loaded), Some(file)) => loaded != file,
-                        _ => false,
-                    });
-                    steps.extend(behind.map(|it| said(Step::Restart { server: it.name.clone() })));
-                }
+            (Self::RestartsAllAtOnce, _)
+                if steps.iter().any(|it| matches!(it.step, Step::Restart { .. })) =>
+            {
+                let behind = observed.servers.iter().filter(|it| match (&it.loaded, &it.on_disk) {
+                    (Loaded::Known(loaded), Some(file)) => loaded != file,
+                    _ => false,
+                });
+                steps.extend(behind.map(|it| said(Step::Restart { server: it.name.clone() })));
             }
             (Self::UndoesByFileCopy, Goal::Undo { to }) => {
                 *steps = copies(observed, to).map(said).collect();
