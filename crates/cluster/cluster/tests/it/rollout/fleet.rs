@@ -14,7 +14,7 @@ pub(crate) struct Fleet {
     /// The key id that the KMS behind `kms_a` encrypts with.
     pub(crate) primary: String,
     pub(crate) trace: Vec<String>,
-    /// Where nobody can count in etcd: the providers that the operator ever saw in a file.
+    /// The providers that the operator can have heard of. A stranger may have replaced a file before it first looked.
     pub(crate) only_known: Option<BTreeSet<Provider>>,
 }
 

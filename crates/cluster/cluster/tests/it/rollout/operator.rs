@@ -90,7 +90,7 @@ impl Operator {
         for configuration in servers.iter().filter_map(|it| it.on_disk.as_ref()).chain(loaded) {
             self.seen_before.extend(configuration.order().providers().cloned());
         }
-        fleet.only_known = (!self.etcd_access).then(|| self.seen_before.clone());
+        fleet.only_known = self.known_providers();
         let inventory = match &self.inventory {
             _ if !self.etcd_access => Inventory::NoAccess { reason: "no certificate".into() },
             Some(inventory) => inventory.clone(),
@@ -106,6 +106,19 @@ impl Operator {
             canaries: self.canaries.clone(),
         };
         Ok((observed, saw))
+    }
+
+    /// All that it can have heard of; none as long as a count would say more.
+    fn known_providers(&self) -> Option<BTreeSet<Provider>> {
+        let mut known = self.seen_before.clone();
+        match &self.inventory {
+            Some(Inventory::Counted { counts, .. }) => {
+                known.extend(counts.iter().map(|it| it.stored_as.provider.clone()));
+            }
+            _ if self.etcd_access => return None,
+            _ => {}
+        }
+        Some(known)
     }
 
     fn server(&self, fleet: &mut Fleet, at: usize) -> Server {
