@@ -1,5 +1,9 @@
 //! EncryptionConfigurations, and what kube-apiserver says to each.
 
+use keystead_cluster::encryption_configuration::{
+    ApiServer, EncryptionConfiguration, GroupResource, KmsVersion, NewKms, NewProvider, Place,
+};
+
 /// What is expected of one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -343,6 +347,31 @@ pub(crate) fn cases() -> Vec<Case> {
     add("cache size beyond 32 bits", cached("2147483648"), bad);
     add("null cache size", cached("null"), good_up_to_1_28);
     add("cache size of v2", one(kms(&format!("apiVersion: v2, name: a, cachesize: 10, {SOCKET}"))), bad);
+
+    // What our own edits write.
+    let server = ApiServer::new(36);
+    let secrets = GroupResource::parse("secrets");
+    let new = |name: &str| NewKms {
+        api_version: KmsVersion::V2,
+        name: name.to_owned(),
+        endpoint: "unix:///nobody/listens.sock".to_owned(),
+        timeout: Some("10ms".to_owned()),
+    };
+    let by_hand = EncryptionConfiguration::read(include_bytes!("inputs/good-by-hand.yaml")).expect("good");
+    let added = by_hand.add_kms(&secrets, &new("a name: with 'quotes'"), Place::First, &server).err();
+    assert!(added.is_some(), "a colon");
+    let added = by_hand.add_kms(&secrets, &new("yes \"#' \u{e9}"), Place::First, &server).expect("added");
+    add("a file that was edited", added.text().to_owned(), good);
+    let added = added
+        .add_entry(
+            &[GroupResource::parse("*.apps"), GroupResource::parse("pods")],
+            &[NewProvider::Kms(new("1")), NewProvider::Identity],
+            &server,
+        )
+        .expect("added");
+    add("a file that was edited twice", added.text().to_owned(), good);
+    let fresh = EncryptionConfiguration::fresh(&[secrets], &[NewProvider::Kms(new("keystead"))], &server);
+    add("a file that was made", fresh.expect("made").text().to_owned(), good);
 
     // Flags.
     let mut flagged = |name, text: String, automatic_reload, kms_v1, verdict| {

@@ -1,0 +1,126 @@
+//! What a manifest says about kube-apiserver.
+
+use std::collections::BTreeMap;
+
+use super::{ApiServerManifest, ManifestError, Mount};
+use crate::yaml::Node;
+
+/// Flags, image and mounts. Paths are those inside the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The image, as it is written.
+    pub image: Option<String>,
+    /// Major, minor and patch version, from the image's tag.
+    pub version: Option<(u32, u32, u32)>,
+    /// `--encryption-provider-config`.
+    pub encryption_provider_config: Option<String>,
+    /// `--encryption-provider-config-automatic-reload`.
+    pub automatic_reload: bool,
+    /// `--feature-gates`.
+    pub feature_gates: BTreeMap<String, bool>,
+    /// How it reaches etcd.
+    pub etcd: EtcdFlags,
+    /// `--advertise-address`.
+    pub advertise_address: Option<String>,
+    /// `--secure-port`, 6443 where nothing is written.
+    pub secure_port: u16,
+    /// Where the container sees directories of the host.
+    pub mounts: Vec<Mount>,
+}
+
+/// Flags about etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdFlags {
+    /// `--etcd-servers`.
+    pub servers: Vec<String>,
+    /// `--etcd-cafile`.
+    pub ca_file: Option<String>,
+    /// `--etcd-certfile`.
+    pub certificate_file: Option<String>,
+    /// `--etcd-keyfile`.
+    pub key_file: Option<String>,
+    /// `--etcd-prefix`, `/registry` where nothing is written.
+    pub prefix: String,
+}
+
+/// kube-apiserver's own default.
+const SECURE_PORT: u16 = 6443;
+
+impl ApiServerManifest {
+    /// Everything at once.
+    pub fn facts(&self) -> Result<Facts, ManifestError> {
+        let image = self.container().get("image").and_then(Node::as_str).map(str::to_owned);
+        let servers = self
+            .flags()?
+            .into_iter()
+            .filter(|flag| flag.name == "etcd-servers")
+            .filter_map(|flag| flag.value);
+        let servers =
+            servers.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
+        let truth = |text: String| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+        Ok(Facts {
+            version: image.as_deref().and_then(version),
+            image,
+            encryption_provider_config: self.flag(CONFIG)?.filter(|file| !file.is_empty()),
+            automatic_reload: self.flag(RELOAD)?.is_some_and(truth),
+            feature_gates: self.feature_gates()?,
+            etcd: EtcdFlags {
+                servers,
+                ca_file: self.flag("etcd-cafile")?,
+                certificate_file: self.flag("etcd-certfile")?,
+                key_file: self.flag("etcd-keyfile")?,
+                prefix: self.flag("etcd-prefix")?.unwrap_or_else(|| "/registry".to_owned()),
+            },
+            advertise_address: self.flag("advertise-address")?,
+            secure_port: self.flag("secure-port")?.and_then(|port| port.parse().ok()).unwrap_or(SECURE_PORT),
+            mounts: self.mounts()?,
+        })
+    }
+}
+
+/// The file.
+pub(super) const CONFIG: &str = "encryption-provider-config";
+/// Whether changes of the file are followed.
+pub(super) const RELOAD: &str = "encryption-provider-config-automatic-reload";
+
+impl Facts {
+    /// The path on the host of a path in the container: the deepest mount that holds it. None: it is inside the image.
+    pub fn host_path(&self, path: &str) -> Option<String> {
+        let holds = |mount: &&Mount| below(path, &mount.mount_path).is_some();
+        let mount = self.mounts.iter().filter(holds).max_by_key(|mount| mount.mount_path.len())?;
+        let rest = below(path, &mount.mount_path)?;
+        let host = mount.host_path.trim_end_matches('/');
+        Some(if rest.is_empty() { mount.host_path.clone() } else { format!("{host}/{rest}") })
+    }
+}
+
+/// The rest of a path below a directory; empty for the directory itself.
+fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(directory.trim_end_matches('/'))?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+}
+
+/// `registry.k8s.io/kube-apiserver:v1.36.3`, also with more behind it.
+fn version(image: &str) -> Option<(u32, u32, u32)> {
+    let image = image.split('@').next()?;
+    let (_, tag) = image.rsplit('/').next()?.split_once(':')?;
+    let mut numbers = tag.strip_prefix('v').unwrap_or(tag).splitn(3, '.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    let patch = numbers.next()?;
+    let end = patch.find(|it: char| !it.is_ascii_digit()).unwrap_or(patch.len());
+    Some((major, minor, patch.get(..end)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn the_version_is_that_of_the_tag() {
+        assert_eq!(version("registry.k8s.io/kube-apiserver:v1.36.3"), Some((1, 36, 3)));
+        assert_eq!(version("localhost:5000/kube-apiserver-amd64:v1.31.0-rke2r1@sha256:00"), Some((1, 31, 0)));
+        assert_eq!(version("localhost:5000/kube-apiserver"), None);
+        assert_eq!(version("kube-apiserver:latest"), None);
+    }
+}

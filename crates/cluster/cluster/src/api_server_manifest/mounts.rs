@@ -1,0 +1,153 @@
+//! Directories of the host inside the container.
+
+use super::{ApiServerManifest, ManifestError};
+use crate::yaml::{Content, Document, Node, Step, Value};
+
+/// A directory or file of the host that the container sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the volume.
+    pub volume: String,
+    /// On the host.
+    pub host_path: String,
+    /// `type` of the host path, such as `Directory`, `DirectoryOrCreate` or `File`; empty: anything.
+    pub host_type: String,
+    /// In the container.
+    pub mount_path: String,
+    /// Whether the container cannot write there.
+    pub read_only: bool,
+}
+
+/// A directory that kube-apiserver is to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryMount {
+    /// Name of the volume, such as `kms-plugin-socket`.
+    pub volume: String,
+    /// On the host and, because the configuration is the same for both, in the container.
+    pub path: String,
+    /// Whether kube-apiserver cannot write there. Connecting to a socket is no writing.
+    pub read_only: bool,
+}
+
+impl ApiServerManifest {
+    /// The mounts of directories and files of the host.
+    pub(super) fn mounts(&self) -> Result<Vec<Mount>, ManifestError> {
+        let volumes = self.list(self.spec(), "volumes")?;
+        let mounts = self.list(self.container(), "volumeMounts")?.iter().filter_map(|mount| {
+            let word = |node: &Node, key| node.get(key).and_then(Node::as_str).map(str::to_owned);
+            let volume = word(mount, "name")?;
+            let host =
+                volumes.iter().find(|it| word(it, "name").as_ref() == Some(&volume))?.get("hostPath")?;
+            let host_path = word(host, "path")?;
+            let below = word(mount, "subPath").map(|below| format!("/{below}")).unwrap_or_default();
+            Some(Mount {
+                host_path: format!("{host_path}{below}"),
+                host_type: word(host, "type").unwrap_or_default(),
+                mount_path: word(mount, "mountPath")?,
+                read_only: matches!(mount.get("readOnly"), Some(Node { content: Content::Bool(true), .. })),
+                volume,
+            })
+        });
+        Ok(mounts.collect())
+    }
+
+    /// Whether the directory is mounted as asked for. Refuses if its name or path stand for something else.
+    pub(super) fn is_mounted(&self, wanted: &DirectoryMount) -> Result<bool, ManifestError> {
+        let path = wanted.path.trim_end_matches('/');
+        let mounts = self.mounts()?;
+        let same = |mount: &&Mount| mount.mount_path.trim_end_matches('/') == path;
+        if let Some(mount) = mounts.iter().find(same) {
+            // Somebody's own mount of the same directory serves as well.
+            let fits = mount.host_path.trim_end_matches('/') == path && !mount.host_type.starts_with("File");
+            return if fits { Ok(true) } else { Err(self.taken(wanted, true)) };
+        }
+        let volume = self.volume(&wanted.volume)?;
+        let path_of = volume.and_then(|volume| volume.get("hostPath")).and_then(|host| host.get("path"));
+        match (volume, path_of.and_then(Node::as_str)) {
+            (None, _) => Ok(false),
+            (Some(_), Some(host)) if host.trim_end_matches('/') == path => Ok(false),
+            _ => Err(self.taken(wanted, false)),
+        }
+    }
+
+    /// The same manifest with a directory mounted.
+    pub(super) fn with_mount(&self, wanted: &DirectoryMount) -> Result<Document, ManifestError> {
+        let mut document = Document::parse(self.text().as_bytes())?;
+        if self.is_mounted(wanted)? {
+            return Ok(document);
+        }
+        if self.volume(&wanted.volume)?.is_none() {
+            let host = [("path", Value::string(&wanted.path)), ("type", Value::string("DirectoryOrCreate"))];
+            let volume =
+                Value::map([("hostPath", Value::map(host)), ("name", Value::string(&wanted.volume))]);
+            let end = self.list(self.spec(), "volumes")?.len();
+            document = document.insert(&VOLUMES, end, &volume)?;
+        }
+        let mut mount = vec![
+            ("mountPath".to_owned(), Value::string(&wanted.path)),
+            ("name".to_owned(), Value::string(&wanted.volume)),
+        ];
+        if wanted.read_only {
+            mount.push(("readOnly".to_owned(), Value::Bool(true)));
+        }
+        let end = self.list(self.container(), "volumeMounts")?.len();
+        Ok(document.insert(&self.container_list("volumeMounts"), end, &Value::Map(mount))?)
+    }
+
+    /// The same manifest without the mounts of a volume, and without the volume if nothing else mounts it.
+    pub(super) fn without_volume(&self, name: &str) -> Result<Document, ManifestError> {
+        let named = |node: &Node| node.get("name").and_then(Node::as_str) == Some(name);
+        let mut document = Document::parse(self.text().as_bytes())?;
+        let mounts = self.list(self.container(), "volumeMounts")?;
+        for index in (0..mounts.len()).rev().filter(|index| mounts.get(*index).is_some_and(named)) {
+            document = if document_len(&document, &self.container_list("volumeMounts")) > 1 {
+                document.remove(&self.container_list("volumeMounts"), index)?
+            } else {
+                document.unset(&self.container_path(), "volumeMounts")?
+            };
+        }
+        let mut others = Vec::new();
+        for list in ["containers", "initContainers"] {
+            for container in self.list(self.spec(), list)? {
+                let is_ours = std::ptr::eq(container, self.container());
+                let mounts = self.list(container, "volumeMounts")?;
+                others.extend(mounts.iter().filter(|mount| !is_ours && named(mount)));
+            }
+        }
+        let volumes = self.list(self.spec(), "volumes")?;
+        match volumes.iter().position(named) {
+            Some(index) if others.is_empty() && volumes.len() > 1 => {
+                document = document.remove(&VOLUMES, index)?
+            }
+            Some(_) if others.is_empty() => document = document.unset(&[Step::Key("spec")], "volumes")?,
+            _ => (),
+        }
+        Ok(document)
+    }
+
+    fn volume(&self, name: &str) -> Result<Option<&Node>, ManifestError> {
+        let volumes = self.list(self.spec(), "volumes")?;
+        Ok(volumes.iter().find(|volume| volume.get("name").and_then(Node::as_str) == Some(name)))
+    }
+
+    fn taken(&self, wanted: &DirectoryMount, path: bool) -> ManifestError {
+        let (node, key) = if path { (self.container(), "volumeMounts") } else { (self.spec(), "volumes") };
+        let (word, value) = if path { ("mountPath", &wanted.path) } else { ("name", &wanted.volume) };
+        let same = |item: &&Node| {
+            let text = item.get(word).and_then(Node::as_str);
+            text.is_some_and(|text| text.trim_end_matches('/') == value.trim_end_matches('/'))
+        };
+        let items = node.get(key).map(Node::items).unwrap_or_default();
+        let position = self.document.position(items.iter().find(same).unwrap_or(node));
+        match path {
+            true => ManifestError::MountTaken { position, path: wanted.path.clone() },
+            false => ManifestError::VolumeTaken { position, name: wanted.volume.clone() },
+        }
+    }
+}
+
+const VOLUMES: [Step<'static>; 2] = [Step::Key("spec"), Step::Key("volumes")];
+
+fn document_len(document: &Document, list: &[Step<'_>]) -> usize {
+    document.at(list).map_or(0, |node| node.items().len())
+}

@@ -1,0 +1,147 @@
+//! Each guard against a real directory.
+
+use std::os::unix::fs::{chown, symlink};
+
+use super::*;
+
+struct Host {
+    directory: tempfile::TempDir,
+    places: Places,
+    path: PathBuf,
+}
+
+impl Host {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["manifests", "staging"] {
+            fs::create_dir(directory.path().join(name)).expect("made");
+        }
+        let path = directory.path().join("manifests/kube-apiserver.yaml");
+        fs::write(&path, "old").expect("written");
+        let previous = directory.path().join("state/previous");
+        Self { places: Places { staging: directory.path().join("staging"), previous }, path, directory }
+    }
+
+    fn read(&self) -> OwnedFile {
+        OwnedFile::read(&self.path, 100).expect("read")
+    }
+
+    fn replace(&self) -> Result<Option<PathBuf>, OwnedFileError> {
+        self.read().replace(b"new", &self.places)
+    }
+
+    /// The old text is there and nothing else was made beside it or on the way.
+    fn is_untouched(&self) -> bool {
+        let names = |name: &str| fs::read_dir(self.directory.path().join(name)).expect("listed").count();
+        fs::read(&self.path).is_ok_and(|text| text == b"old")
+            && names("manifests") == 1
+            && names("staging") == 0
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("metadata").mode() & 0o7777
+}
+
+#[test]
+fn the_new_text_keeps_the_mode_and_the_old_text_is_kept() {
+    let host = Host::new();
+    for bits in [0o600, 0o644, 0o640] {
+        fs::write(&host.path, "old").expect("written");
+        fs::set_permissions(&host.path, Permissions::from_mode(bits)).expect("set");
+        let previous = host.replace().expect("replaced").expect("it was another text");
+        assert_eq!((mode(&host.path), fs::read(&host.path).expect("read")), (bits, b"new".to_vec()));
+        assert_eq!((mode(&previous), fs::read(&previous).expect("read")), (0o600, b"old".to_vec()));
+        assert_eq!(mode(&host.places.previous), 0o700);
+    }
+    assert_eq!(host.read().replace(b"new", &host.places).expect("the same"), None);
+    assert_eq!(fs::read_dir(&host.places.previous).expect("listed").count(), 1);
+    assert_eq!(fs::read_dir(&host.places.staging).expect("listed").count(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_owner_stays() {
+    let host = Host::new();
+    chown(&host.path, Some(65534), Some(65533)).expect("changed");
+    host.replace().expect("replaced");
+    let metadata = fs::metadata(&host.path).expect("metadata");
+    assert_eq!((metadata.uid(), metadata.gid()), (65534, 65533));
+}
+
+#[test]
+fn what_somebody_else_changed_stays() {
+    type Change = fn(&Path);
+    let changes: [Change; 5] = [
+        |path| fs::write(path, "another").expect("written"),
+        |path| fs::write(path, "olD").expect("written"),
+        |path| fs::set_permissions(path, Permissions::from_mode(0o666)).expect("set"),
+        |path| fs::remove_file(path).expect("removed"),
+        |path| {
+            let other = path.with_extension("other");
+            fs::rename(path, &other).expect("renamed");
+            symlink(other, path).expect("linked");
+        },
+    ];
+    for change in changes {
+        let host = Host::new();
+        let file = host.read();
+        change(&host.path);
+        let before = fs::read(&host.path).ok();
+        let error = file.replace(b"new", &host.places).expect_err("refused");
+        assert!(matches!(error, OwnedFileError::Changed(_)), "{error}");
+        assert_eq!(fs::read(&host.path).ok(), before);
+        assert_eq!(fs::read_dir(&host.places.staging).expect("listed").count(), 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_replaced_is_refused_before_anything_is_made() {
+    let host = Host::new();
+    fs::set_permissions(&host.path, Permissions::from_mode(0o444)).expect("set");
+    assert!(matches!(host.replace(), Err(OwnedFileError::ReadOnly(_))));
+    fs::set_permissions(&host.path, Permissions::from_mode(0o644)).expect("set");
+
+    let link = host.path.with_file_name("link");
+    symlink(&host.path, &link).expect("linked");
+    assert!(matches!(OwnedFile::read(&link, 100), Err(OwnedFileError::Link { .. })));
+    fs::remove_file(&link).expect("removed");
+
+    let inside =
+        Places { staging: host.directory.path().join("staging/../manifests"), ..host.places.clone() };
+    assert!(matches!(host.read().replace(b"new", &inside), Err(OwnedFileError::StagingInside(_))));
+    // Of another file system, on every Linux.
+    let elsewhere = Places { staging: PathBuf::from("/proc"), ..host.places.clone() };
+    assert!(matches!(host.read().replace(b"new", &elsewhere), Err(OwnedFileError::OtherFileSystem { .. })));
+    let absent = Places { staging: host.directory.path().join("absent"), ..host.places.clone() };
+    assert!(matches!(host.read().replace(b"new", &absent), Err(OwnedFileError::Io { .. })));
+    let occupied = Places { previous: host.path.clone(), ..host.places.clone() };
+    assert!(matches!(host.read().replace(b"new", &occupied), Err(OwnedFileError::Io { .. })));
+    assert!(matches!(OwnedFile::read(&host.path, 2), Err(OwnedFileError::File(FileError::TooLong { .. }))));
+    assert!(host.is_untouched());
+}
+
+#[test]
+fn a_new_file_is_for_its_owner_and_replaces_nothing() {
+    let host = Host::new();
+    assert!(matches!(create(&host.path, b"new", &host.places), Err(OwnedFileError::Exists(_))));
+    assert!(host.is_untouched());
+    let path = host.path.with_file_name("encryption.yaml");
+    create(&path, b"new", &host.places).expect("made");
+    assert_eq!((mode(&path), fs::read(&path).expect("read")), (0o600, b"new".to_vec()));
+    let link = host.path.with_file_name("dangling");
+    symlink("nowhere", &link).expect("linked");
+    assert!(matches!(create(&link, b"new", &host.places), Err(OwnedFileError::Exists(_))));
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let host = Host::new();
+    let error =
+        crate::encryption_configuration::EncryptionConfiguration::read(b"a: [\n").err().expect("refused");
+    let said = host.read().located(error).to_string();
+    assert!(
+        said.starts_with(&format!("{}: line 1, column 4: not valid YAML", host.path.display())),
+        "{said}"
+    );
+}
