@@ -8,6 +8,7 @@ mod command;
 mod facts;
 mod mounts;
 
+use crate::feature_gates::BadGate;
 use crate::yaml::{Content, Document, EditError, Node, Position, Step, YamlError};
 
 pub use change::{EncryptionSettings, ManifestEdit};
@@ -48,8 +49,8 @@ pub enum ManifestError {
         name: String,
     },
     /// Neither true nor false.
-    #[error("--feature-gates: {0:?} is not NAME=true or NAME=false")]
-    FeatureGates(String),
+    #[error(transparent)]
+    FeatureGates(#[from] BadGate),
     /// The flag leads to another file.
     #[error(
         "--encryption-provider-config is {given} already, not {wanted}: edit that file, or remove the flag first"

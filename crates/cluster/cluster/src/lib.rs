@@ -10,6 +10,8 @@
 pub mod api;
 pub mod api_server_manifest;
 pub mod encryption_configuration;
+pub mod feature_gates;
+pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod reencrypt;
 pub mod rollout;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::command::FEATURE_GATES;
 use super::facts::{CONFIG, RELOAD};
 use super::{ApiServerManifest, DirectoryMount, ManifestError};
+use crate::feature_gates::KMS_V1;
 
 /// What a manifest must say for kube-apiserver to encrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +51,11 @@ pub enum ManifestEdit {
     },
 }
 
-/// The gate of KMS v1.
-const KMS_V1: &str = "KMSv1";
-
 impl ApiServerManifest {
     /// What is missing; nothing if the manifest says everything already. Refuses if it says something else.
     pub fn plan_encryption(&self, wanted: &EncryptionSettings) -> Result<Vec<ManifestEdit>, ManifestError> {
         let facts = self.facts()?;
+        self.once(&[CONFIG, RELOAD])?;
         let mut edits = Vec::new();
         match facts.encryption_provider_config {
             Some(given) if given == wanted.configuration => (),
@@ -72,6 +71,7 @@ impl ApiServerManifest {
             edits.push(ManifestEdit::SetFlag { name: RELOAD, value: on.to_string() });
         }
         if wanted.kms_v1 && facts.feature_gates.get(KMS_V1) != Some(&true) {
+            self.once(&[FEATURE_GATES])?;
             edits.push(ManifestEdit::SetFeatureGate { name: KMS_V1, on: Some(true) });
         }
         for directory in &wanted.directories {
@@ -86,6 +86,7 @@ impl ApiServerManifest {
     /// stays, and so does a configuration that is another file.
     pub fn plan_removal(&self, settings: &EncryptionSettings) -> Result<Vec<ManifestEdit>, ManifestError> {
         let facts = self.facts()?;
+        self.once(&[CONFIG, RELOAD])?;
         let mut edits = Vec::new();
         match facts.encryption_provider_config {
             Some(given) if given != settings.configuration => {
@@ -102,6 +103,7 @@ impl ApiServerManifest {
             edits.push(ManifestEdit::RemoveFlag { name: RELOAD });
         }
         if settings.kms_v1 && facts.feature_gates.contains_key(KMS_V1) {
+            self.once(&[FEATURE_GATES])?;
             edits.push(ManifestEdit::SetFeatureGate { name: KMS_V1, on: None });
         }
         for directory in &settings.directories {
@@ -110,6 +112,11 @@ impl ApiServerManifest {
             }
         }
         Ok(edits)
+    }
+
+    /// Refuses a flag that is to be edited and stands twice, at its place in the text that was given.
+    fn once(&self, names: &[&str]) -> Result<(), ManifestError> {
+        names.iter().try_for_each(|name| self.only(name).map(drop))
     }
 
     /// The manifest after these edits. Each edit is proven by reading its result.

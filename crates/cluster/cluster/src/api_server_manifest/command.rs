@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ApiServerManifest, ManifestError};
+use crate::feature_gates;
 use crate::yaml::{Document, Node};
 
 /// The program.
@@ -84,7 +85,7 @@ impl ApiServerManifest {
         let mut gates = BTreeMap::new();
         for flag in self.flags()?.iter().filter(|flag| flag.name == FEATURE_GATES) {
             for gate in flag.value.iter().flat_map(|value| value.split(',')).filter(|gate| !gate.is_empty()) {
-                let (name, on) = parse_gate(gate)?;
+                let (name, on) = feature_gates::parse(gate)?;
                 gates.insert(name.to_owned(), on);
             }
         }
@@ -133,18 +134,11 @@ impl ApiServerManifest {
     /// The text of `--feature-gates` with one gate changed or, with none, removed; the others stay as they are.
     pub(super) fn merged_gates(&self, name: &str, on: Option<bool>) -> Result<String, ManifestError> {
         let given = self.only(FEATURE_GATES)?.and_then(|flag| flag.value).unwrap_or_default();
-        let mut gates = Vec::new();
-        for gate in given.split(',').filter(|gate| !gate.is_empty()) {
-            if parse_gate(gate)?.0 != name {
-                gates.push(gate.to_owned());
-            }
-        }
-        gates.extend(on.map(|on| format!("{name}={on}")));
-        Ok(gates.join(","))
+        Ok(feature_gates::merged(&given, name, on)?)
     }
 
     /// The only flag with this name.
-    fn only(&self, name: &str) -> Result<Option<Flag>, ManifestError> {
+    pub(super) fn only(&self, name: &str) -> Result<Option<Flag>, ManifestError> {
         let mut flags = self.flags()?.into_iter().filter(|flag| flag.name == name);
         let first = flags.next();
         match flags.next() {
@@ -163,17 +157,3 @@ impl ApiServerManifest {
 
 /// A flag whose value has several settings.
 pub(super) const FEATURE_GATES: &str = "feature-gates";
-
-/// Name and value. From 1.31 a gate may have `kube:` before its name, which is what no prefix means too.
-fn parse_gate(gate: &str) -> Result<(&str, bool), ManifestError> {
-    let bad = || ManifestError::FeatureGates(gate.to_owned());
-    let (name, value) = gate.split_once('=').ok_or_else(bad)?;
-    let name = name.trim();
-    // Go's `strconv.ParseBool`.
-    let on = match value.trim() {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-        _ => return Err(bad()),
-    };
-    Ok((name.strip_prefix("kube:").unwrap_or(name), on))
-}

@@ -203,15 +203,31 @@ impl Document {
             if !simple {
                 return Err(no_such(map));
             }
+            let nests = match new {
+                Value::List(items) => !items.is_empty(),
+                Value::Map(entries) => !entries.is_empty(),
+                _ => false,
+            };
+            if nests && !node.flow {
+                let style = self.style();
+                let deeper = if matches!(new, Value::List(_)) { style.list } else { style.map };
+                let column = lines::column(&self.text, entry.key_span.start) + deeper;
+                let block = value::block(new, column, style);
+                let from = self.after_colon(entry);
+                text.replace_range(
+                    from..old.span.end.max(from),
+                    &format!("\n{}{}", " ".repeat(column), *block),
+                );
+                return self.proven(text, &meaning, node);
+            }
             let written = match new {
-                Value::String(text) if !node.flow => scalar::text(text),
+                // Quotes stay where there were some.
+                Value::String(text) if !node.flow && !old.flow => scalar::text(text),
                 new => value::json(new),
             };
             if matches!(old.content, Content::Null) && old.span.is_empty() {
                 // Nothing is written there; behind the colon, then.
-                let colon = self.text.get(entry.key_span.end..).and_then(|rest| rest.find(':'));
-                let at = colon.map_or(self.text.len(), |colon| entry.key_span.end + colon + 1);
-                text.insert_str(at, &format!(" {}", *written));
+                text.insert_str(self.after_colon(entry), &format!(" {}", *written));
             } else {
                 text.replace_range(old.span.clone(), &written);
             }
@@ -296,6 +312,11 @@ impl Document {
         let end = entry.value.span.end.max(entry.key_span.end);
         lines::lines(&self.text, lines::line_end(&self.text, above), entry.key_span.start, end)
             .map_err(|SharedLine { offset }| EditError::SharedLine(Position::of(&self.text, offset)))
+    }
+
+    fn after_colon(&self, entry: &Entry) -> usize {
+        let colon = self.text.get(entry.key_span.end..).and_then(|rest| rest.find(':'));
+        colon.map_or(self.text.len(), |colon| entry.key_span.end + colon + 1)
     }
 
     /// What stands between two items in brackets.

@@ -8,6 +8,7 @@ mod edits;
 mod fake;
 mod inputs;
 mod interference;
+mod kubeadm;
 mod live;
 mod manifests;
 mod plans;

@@ -157,8 +157,7 @@ fn what_is_set_already_is_kept_or_refused() {
     assert!(enabled(&gate_off).text().contains("--feature-gates=X=true,KMSv1=true"));
 
     let twice = gate_off.replace("--etcd-servers", "--feature-gates=Y=true\n    - --etcd-servers");
-    let manifest = read(&twice);
-    let error = manifest.edited(&plan(&twice).expect("planned")).err().expect("refused");
+    let error = plan(&twice).err().expect("refused");
     assert_eq!(
         error.to_string(),
         "line 25, column 7: --feature-gates stands here for the second time: keep one of the two"

@@ -1,0 +1,96 @@
+//! kubeadm's ClusterConfiguration of both versions.
+
+use keystead_cluster::kubeadm_configuration::{ClusterConfiguration, KubeadmError};
+
+use crate::manifests::settings;
+
+const V1BETA4: &str = "apiServer: {}
+apiVersion: kubeadm.k8s.io/v1beta4
+# renewed by hand
+certificatesDir: /etc/kubernetes/pki
+kind: ClusterConfiguration
+networking:
+  dnsDomain: cluster.local
+";
+const V1BETA3: &str = "apiServer:
+    certSANs: [api.example.com]
+    extraArgs:
+        authorization-mode: Node,RBAC   # as ever
+        feature-gates: \"A=true\"
+    timeoutForControlPlane: 4m0s
+apiVersion: kubeadm.k8s.io/v1beta3
+kind: ClusterConfiguration
+";
+
+fn read(text: &str) -> ClusterConfiguration {
+    ClusterConfiguration::read(text.as_bytes()).expect("good")
+}
+
+#[test]
+fn v1beta4_has_lists() {
+    let enabled = read(V1BETA4).with_encryption(&settings()).expect("edited");
+    let lines = "apiServer:
+  extraArgs:
+    - name: encryption-provider-config
+      value: /etc/kubernetes/encryption/config.yaml
+    - name: encryption-provider-config-automatic-reload
+      value: \"true\"
+    - name: feature-gates
+      value: KMSv1=true
+  extraVolumes:
+    - name: encryption-config
+      hostPath: /etc/kubernetes/encryption
+      mountPath: /etc/kubernetes/encryption
+      readOnly: true
+      pathType: DirectoryOrCreate
+    - name: kms-plugin-socket
+      hostPath: /run/keystead
+      mountPath: /run/keystead
+      pathType: DirectoryOrCreate
+";
+    assert_eq!(enabled.text(), V1BETA4.replace("apiServer: {}\n", lines));
+    assert_eq!(enabled.with_encryption(&settings()).expect("again").text(), enabled.text());
+    let disabled = enabled.without_encryption(&settings()).expect("removed");
+    assert_eq!(disabled.text(), V1BETA4.replace("apiServer: {}\n", ""));
+}
+
+#[test]
+fn v1beta3_has_a_mapping() {
+    let enabled = read(V1BETA3).with_encryption(&settings()).expect("edited");
+    let flags = "        feature-gates: \"A=true,KMSv1=true\"
+        encryption-provider-config: /etc/kubernetes/encryption/config.yaml
+        encryption-provider-config-automatic-reload: \"true\"\n";
+    assert!(enabled.text().contains(flags), "{}", enabled.text());
+    let volume = "    extraVolumes:
+        - name: encryption-config
+          hostPath: /etc/kubernetes/encryption
+";
+    assert!(enabled.text().contains(volume), "{}", enabled.text());
+    assert_eq!(enabled.flag("feature-gates"), Some("A=true,KMSv1=true"));
+    assert_eq!(enabled.with_encryption(&settings()).expect("again").text(), enabled.text());
+    assert_eq!(enabled.without_encryption(&settings()).expect("removed").text(), V1BETA3);
+}
+
+#[test]
+fn what_is_not_ours_is_refused_with_its_place() {
+    let error = |text: &str| match ClusterConfiguration::read(text.as_bytes()) {
+        Ok(configuration) => configuration.with_encryption(&settings()).err().expect("refused"),
+        Err(error) => error,
+    };
+    assert!(matches!(error("kind: ClusterConfiguration\n"), KubeadmError::Kind(_)));
+    assert!(
+        matches!(error(&V1BETA3.replace("v1beta3", "v1beta4")), KubeadmError::Shape(place) if place.line == 4)
+    );
+    assert!(matches!(error(&V1BETA3.replace("Node,RBAC", "1")), KubeadmError::Shape(_)));
+    let other =
+        V1BETA3.replace("authorization-mode: Node,RBAC", "encryption-provider-config: /etc/other.yaml");
+    assert!(matches!(error(&other), KubeadmError::OtherConfiguration { .. }));
+    let taken =
+        "    extraVolumes:\n    - {name: kms-plugin-socket, hostPath: /x, mountPath: /x}\n    timeout";
+    let taken = V1BETA3.replace("    timeout", taken);
+    assert!(matches!(error(&taken), KubeadmError::VolumeTaken(place) if place.line == 7));
+    let gates = V1BETA3.replace("A=true", "A");
+    assert!(matches!(error(&gates), KubeadmError::FeatureGates(_)));
+    let two = format!("{V1BETA3}---\nkind: InitConfiguration\n");
+    assert!(error(&two).to_string().starts_with("line 9, column 1: a second document"));
+}
