@@ -39,7 +39,7 @@ pub mod stored {
     include!("generated/keystead.stored.rs");
 }
 
-/// etcd's key-value service.
+/// etcd's key-value service, and its login.
 pub mod etcd {
     include!("generated/etcdserverpb.rs");
 }

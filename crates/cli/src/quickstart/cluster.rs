@@ -56,7 +56,7 @@ impl RealCluster {
 
     async fn etcd(&self) -> Result<Etcd> {
         let running = self.running.as_ref().context("the control plane is not running")?;
-        Ok(Etcd::connect(&Connection { endpoint: running.etcd().url().to_owned(), tls: None }).await?)
+        Ok(Etcd::connect(&Connection::plain(running.etcd().url())).await?)
     }
 }
 

@@ -1,29 +1,46 @@
 //! One connection to one member of etcd.
 
+mod error;
+mod login;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keystead_model::ErrorClass;
 use keystead_proto::etcd::kv_client::KvClient;
 use keystead_proto::etcd::{KeyValue, RangeRequest, RangeResponse};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
-/// Where etcd is. One member and not all of them: the pages of a scan must come from the same one.
+pub use error::{ConnectError, NoAnswer, ReadError};
+pub use login::Login;
+use login::{LoginError, Session};
+
+/// Where etcd is, and who reads from it.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// `https://127.0.0.1:2379`, or `http://...` without TLS.
-    pub endpoint: String,
+    /// Members of one etcd: `https://127.0.0.1:2379`, or `http://...` without TLS. The first that answers is read from, and
+    /// only that one: the pages of a scan must come from the same member.
+    pub endpoints: Vec<String>,
     /// For `https`.
     pub tls: Option<TlsFiles>,
+    /// For an etcd with users, unless the client certificate names one.
+    pub login: Option<Login>,
 }
 
-/// PEM files, as in kube-apiserver's `--etcd-cafile`, `--etcd-certfile` and `--etcd-keyfile`.
+/// PEM files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// Whom to trust.
+    /// Whom to trust, as in kube-apiserver's `--etcd-cafile`.
     pub ca: PathBuf,
+    /// Who we are. The etcd of a real cluster wants to know.
+    pub client: Option<ClientFiles>,
+}
+
+/// PEM files, as in kube-apiserver's `--etcd-certfile` and `--etcd-keyfile`.
+#[derive(Clone, Debug)]
+pub struct ClientFiles {
     /// Who we are.
     pub certificate: PathBuf,
     /// The key of `certificate`.
@@ -34,6 +51,7 @@ pub struct TlsFiles {
 #[derive(Clone, Debug)]
 pub struct Etcd {
     client: KvClient<Channel>,
+    session: Session,
 }
 
 /// One key with its value, which wipes itself and is not printed: it may be a Secret that is not encrypted.
@@ -47,92 +65,69 @@ pub struct Entry {
     pub mod_revision: i64,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Not a URL.
-    #[error("`{0}` is not an address of etcd such as https://127.0.0.1:2379")]
-    Endpoint(String),
-    /// A file of [`TlsFiles`].
-    #[error("cannot read {}", path.display())]
-    File {
-        /// The file that cannot be read.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// What the files hold does not make a TLS client.
-    #[error("the TLS files for etcd do not fit together")]
-    Tls(#[source] tonic::transport::Error),
-    /// Nobody answers, or one of the two sides refuses the other's certificate.
-    #[error("cannot connect to etcd at {endpoint}")]
-    Connect {
-        /// The address that was tried.
-        endpoint: String,
-        /// What the transport says.
-        source: tonic::transport::Error,
-    },
-}
-
-impl ConnectError {
-    /// What kind of failure it is.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::Endpoint(_) | Self::File { .. } | Self::Tls(_) => ErrorClass::Misconfigured,
-            Self::Connect { .. } => ErrorClass::Unavailable,
-        }
-    }
-}
-
-/// Why etcd did not give what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// etcd's own error, or none of its answers arrived.
-    #[error("cannot read from etcd")]
-    Call(#[source] Box<tonic::Status>),
-    /// The answer has no header, so it does not say which revision it is of.
-    #[error("etcd's answer does not name its revision")]
-    NoRevision,
-    /// A page that does not follow the one before, or that has no keys although more follow.
-    #[error("etcd's answer is not the next keys in their order")]
-    Disorder,
-}
-
-impl ReadError {
-    /// What kind of failure it is.
-    pub fn class(&self) -> ErrorClass {
-        let Self::Call(status) = self else { return ErrorClass::Corrupt };
-        match status.code() {
-            tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => ErrorClass::Timeout,
-            tonic::Code::ResourceExhausted => ErrorClass::Throttled,
-            tonic::Code::Unauthenticated => ErrorClass::Unauthenticated,
-            tonic::Code::PermissionDenied => ErrorClass::Denied,
-            tonic::Code::InvalidArgument | tonic::Code::OutOfRange => ErrorClass::Invalid,
-            tonic::Code::Unimplemented => ErrorClass::Unimplemented,
-            _ => ErrorClass::Unavailable,
-        }
+impl Connection {
+    /// One member, without TLS or password.
+    pub fn plain(endpoint: impl Into<String>) -> Self {
+        Self { endpoints: vec![endpoint.into()], tls: None, login: None }
     }
 }
 
 impl Etcd {
-    /// Connects, in 5 s at most. Each later call has 30 s, and reconnects by itself.
+    /// Connects to the first member that answers, each within 10 s. Each later call has 30 s, and reconnects by itself.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read or nobody answers.
+    /// Where a file cannot be read, nobody answers, or etcd does not know us.
     pub async fn connect(connection: &Connection) -> Result<Self, ConnectError> {
-        let mut endpoint = Endpoint::from_shared(connection.endpoint.clone())
-            .map_err(|_| ConnectError::Endpoint(connection.endpoint.clone()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT);
-        if let Some(files) = &connection.tls {
-            endpoint = endpoint.tls_config(tls(files)?).map_err(ConnectError::Tls)?;
+        let tls = connection.tls.as_ref().map(tls).transpose()?;
+        let mut no_answers = Vec::new();
+        let endpoints: Result<Vec<_>, _> = connection
+            .endpoints
+            .iter()
+            .map(|it| endpoint(it, tls.as_ref(), connection.login.is_some()))
+            .collect();
+        for (text, endpoint) in connection.endpoints.iter().zip(endpoints?) {
+            let channel = match endpoint.connect().await {
+                Ok(channel) => channel,
+                Err(error) => {
+                    no_answers.push(NoAnswer::new(text, &error));
+                    continue;
+                }
+            };
+            let etcd = Self {
+                client: KvClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
+                session: Session::new(connection.login.clone(), channel),
+            };
+            let refused = |status| ReadError::Call(Box::new(status));
+            match etcd.greet().await {
+                Ok(()) => return Ok(etcd),
+                Err(LoginError::File(error)) => return Err(error),
+                Err(LoginError::Call(status)) if is_no_answer(&status) => {
+                    no_answers.push(NoAnswer::new(text, &*status));
+                }
+                Err(LoginError::Call(status)) => {
+                    return Err(ConnectError::Refused { endpoint: text.clone(), source: refused(*status) });
+                }
+            }
         }
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|source| ConnectError::Connect { endpoint: connection.endpoint.clone(), source })?;
-        Ok(Self { client: KvClient::new(channel).max_decoding_message_size(ANSWER_MAX) })
+        if no_answers.is_empty() {
+            Err(ConnectError::NoEndpoint)
+        } else {
+            Err(ConnectError::Connect(no_answers))
+        }
+    }
+
+    /// Logs in, and asks for a key that nobody has. With TLS 1.3 a member that refuses our certificate says so only now, and one
+    /// that has lost the others does not answer.
+    async fn greet(&self) -> Result<(), LoginError> {
+        self.session.renew().await?;
+        let mut request = self.session.sign(RangeRequest { key: NO_KEY.to_vec(), ..Default::default() });
+        request.set_timeout(CONNECT_TIMEOUT);
+        match self.client.clone().range(request).await {
+            Err(status) if status.code() != Code::PermissionDenied => Err(status.into()),
+            // Who may read the cluster's keys only is refused this one.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// The newest value of one key.
@@ -146,8 +141,15 @@ impl Etcd {
         Ok(answer.kvs.into_iter().next().map(Entry::from))
     }
 
-    pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, tonic::Status> {
-        Ok(self.client.clone().range(request).await?.into_inner())
+    pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        let answer = match self.client.clone().range(self.session.sign(request.clone())).await {
+            Err(status) if self.session.has_ended(&status) => {
+                self.session.renew().await?;
+                self.client.clone().range(self.session.sign(request)).await
+            }
+            answer => answer,
+        };
+        Ok(answer?.into_inner())
     }
 
     /// Writes one key. For tests only.
@@ -158,7 +160,11 @@ impl Etcd {
     #[cfg(feature = "test-util")]
     pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         let request = keystead_proto::etcd::PutRequest { key: key.to_vec(), value: value.to_vec() };
-        self.client.clone().put(request).await.map_err(|status| ReadError::Call(Box::new(status)))?;
+        self.client
+            .clone()
+            .put(self.session.sign(request))
+            .await
+            .map_err(|status| ReadError::Call(Box::new(status)))?;
         Ok(())
     }
 }
@@ -179,13 +185,42 @@ impl fmt::Debug for Entry {
     }
 }
 
+fn endpoint(text: &str, tls: Option<&ClientTlsConfig>, password: bool) -> Result<Endpoint, ConnectError> {
+    let endpoint = Endpoint::from_shared(text.to_owned()).ok();
+    let endpoint = endpoint.filter(|it| it.uri().host().is_some() && it.uri().path() == "/");
+    let endpoint = endpoint.ok_or_else(|| ConnectError::Endpoint(text.to_owned()))?;
+    let uri = endpoint.uri().clone();
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
+    match (uri.scheme_str(), tls) {
+        (Some("https"), Some(tls)) => endpoint.tls_config(tls.clone()).map_err(ConnectError::Tls),
+        (Some("https"), None) => Err(ConnectError::NoAuthority(text.to_owned())),
+        (Some("http"), _) if password && !is_loopback(uri.host().unwrap_or_default()) => {
+            Err(ConnectError::PasswordInClear(text.to_owned()))
+        }
+        (Some("http"), _) => Ok(endpoint),
+        _ => Err(ConnectError::Endpoint(text.to_owned())),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse();
+    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+fn is_no_answer(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+    )
+}
+
 fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, ConnectError> {
     let ca = read(&files.ca)?;
-    let certificate = read(&files.certificate)?;
-    let key = read(&files.key)?;
-    Ok(ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(ca.as_slice()))
-        .identity(Identity::from_pem(certificate.as_slice(), key.as_slice())))
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.as_slice()));
+    let Some(client) = &files.client else { return Ok(config) };
+    let certificate = read(&client.certificate)?;
+    let key = read(&client.key)?;
+    Ok(config.identity(Identity::from_pem(certificate.as_slice(), key.as_slice())))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ConnectError> {
@@ -193,6 +228,10 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ConnectError> {
     Ok(Zeroizing::new(bytes))
 }
 
+/// The smallest key there is. Nothing of Kubernetes has it.
+const NO_KEY: &[u8] = b"\0";
+
+/// For a connection, and once more for its first answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// etcd counts all keys of the range for each page, a second for some millions of them.

@@ -15,7 +15,9 @@ mod snapshot_inventory;
 pub mod stored;
 
 pub use bbolt::{DatabaseError, PageProblem};
-pub use connection::{ConnectError, Connection, Entry, Etcd, ReadError, TlsFiles};
+pub use connection::{
+    ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, TlsFiles,
+};
 pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
 pub use scan::{Page, Scanner};
 pub use snapshot::{

@@ -29,7 +29,7 @@ const SERVER: [&str; 11] = [
 const OPTIONS: [&str; 2] = ["google/api/annotations.proto", "keystead/unserved.proto"];
 
 /// Messages that carry seeds, keys or tokens, or what etcd stores unencrypted, must not be printable.
-const SECRET_BEARING: [&str; 14] = [
+const SECRET_BEARING: [&str; 16] = [
     ".v1beta1.EncryptRequest",
     ".v1beta1.DecryptResponse",
     ".v2.EncryptRequest",
@@ -37,6 +37,8 @@ const SECRET_BEARING: [&str; 14] = [
     ".etcdserverpb.KeyValue",
     ".etcdserverpb.RangeResponse",
     ".etcdserverpb.PutRequest",
+    ".etcdserverpb.AuthenticateRequest",
+    ".etcdserverpb.AuthenticateResponse",
     ".keystead.stored.EncryptedObject",
     ".keystead.v1.CreateTokenResponse",
     ".google.cloud.kms.v1.EncryptRequest",

@@ -59,7 +59,7 @@ impl FakeEtcd {
     }
 
     pub(crate) async fn client(&self) -> Etcd {
-        Etcd::connect(&Connection { endpoint: self.endpoint(), tls: None }).await.expect("connects")
+        Etcd::connect(&Connection::plain(self.endpoint())).await.expect("connects")
     }
 
     pub(crate) fn put(&self, key: &str, value: impl Into<Vec<u8>>) {
@@ -80,7 +80,10 @@ impl Kv for Service {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         let request = request.into_inner();
         let mut state = self.0.lock().expect("not poisoned");
-        state.requests.push(request.clone());
+        // A client that has connected asks for it.
+        if request.key != b"\0" || !request.range_end.is_empty() {
+            state.requests.push(request.clone());
+        }
         if request.revision != 0 && request.revision < state.compacted {
             return Err(Status::out_of_range("etcdserver: mvcc: required revision has been compacted"));
         }

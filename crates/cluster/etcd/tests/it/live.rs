@@ -7,11 +7,10 @@ use keystead_etcd::stored::{KmsV2, PlainFormat, SealRandomness, SeedKind, Stored
 use keystead_etcd::{Connection, Encryption, Etcd, Group, Layout, inventory};
 use keystead_testkit::api::{Kind, Object};
 use keystead_testkit::control_plane::{ControlPlane, EncryptionProvider, Options, encryption_config};
-use tonic::client::Grpc;
-use tonic::transport::Endpoint;
 
 use crate::reversing_plugin;
 use crate::round_trip::sample;
+use crate::snapshot::maintenance::compact;
 
 #[tokio::test]
 #[ignore = "needs the control plane: cargo xtask test"]
@@ -147,27 +146,8 @@ fn sealed_as(key_id: &str) -> Result<Vec<u8>> {
 }
 
 async fn connect(control_plane: &ControlPlane) -> Result<Etcd> {
-    let connection = Connection { endpoint: control_plane.etcd().url().to_owned(), tls: None };
+    let connection = Connection::plain(control_plane.etcd().url());
     Ok(Etcd::connect(&connection).await?)
-}
-
-/// etcd's `KV.Compact`, which the product never calls.
-async fn compact(url: &str, revision: i64) -> Result<()> {
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct CompactionRequest {
-        #[prost(int64, tag = "1")]
-        revision: i64,
-        #[prost(bool, tag = "2")]
-        physical: bool,
-    }
-    let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
-    let mut client = Grpc::new(channel);
-    client.ready().await?;
-    let request = tonic::Request::new(CompactionRequest { revision, physical: true });
-    let path = "/etcdserverpb.KV/Compact".parse()?;
-    let codec = tonic_prost::ProstCodec::<CompactionRequest, ()>::default();
-    client.unary(request, path, codec).await?;
-    Ok(())
 }
 
 /// 2,500 of them are 49 MiB: more than one answer may hold.

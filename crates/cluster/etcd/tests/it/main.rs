@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bbolt_file;
 #[cfg(test)]
+mod connection;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod fake_etcd;

@@ -94,12 +94,12 @@ async fn one_key_is_read_or_missing() {
 #[tokio::test]
 async fn nobody_there_is_unavailable() {
     use keystead_etcd::{Connection, Etcd, TlsFiles};
-    let at = |endpoint: &str, tls| Connection { endpoint: endpoint.to_owned(), tls };
+    let at = |endpoint: &str, tls| Connection { tls, ..Connection::plain(endpoint) };
     let class = async |connection| Etcd::connect(&connection).await.expect_err("no etcd").class();
     // Port 1 needs root to listen on, and no test does.
     assert_eq!(class(at("http://127.0.0.1:1", None)).await, ErrorClass::Unavailable);
     assert_eq!(class(at("not a url", None)).await, ErrorClass::Misconfigured);
-    let files = TlsFiles { ca: "no/ca".into(), certificate: "no/crt".into(), key: "no/key".into() };
+    let files = TlsFiles { ca: "no/ca".into(), client: None };
     assert_eq!(class(at("https://127.0.0.1:1", Some(files))).await, ErrorClass::Misconfigured);
 }
 

@@ -3,7 +3,7 @@
 mod files;
 mod hostile;
 mod live;
-mod maintenance;
+pub(crate) mod maintenance;
 
 use keystead_etcd::StoredCounts;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keystead_etcd::{Connection, Etcd, TlsFiles};
+use keystead_etcd::{ClientFiles, Connection, Etcd, TlsFiles};
 use keystead_model::ErrorClass;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -22,10 +22,9 @@ async fn client_with_its_certificate_reads_and_others_do_not() {
 
     let class = async |trusted: &Authority, issuer: &Authority| {
         let files = write(directory.path(), trusted, issuer);
-        let connection = Connection { endpoint: etcd.endpoint(), tls: Some(files) };
+        let connection = Connection { tls: Some(files), ..Connection::plain(etcd.endpoint()) };
         match Etcd::connect(&connection).await {
             Err(error) => Err(error.class()),
-            // With TLS 1.3 the server refuses a client only after the client has connected.
             Ok(client) => {
                 client.get(b"/registry/a").await.map(|found| found.is_some()).map_err(|e| e.class())
             }
@@ -45,8 +44,10 @@ fn write(directory: &Path, trusted: &Authority, issuer: &Authority) -> TlsFiles 
     };
     TlsFiles {
         ca: put("ca.crt", &trusted.pem),
-        certificate: put("client.crt", &certificate),
-        key: put("client.key", &key),
+        client: Some(ClientFiles {
+            certificate: put("client.crt", &certificate),
+            key: put("client.key", &key),
+        }),
     }
 }
 

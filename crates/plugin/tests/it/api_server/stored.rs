@@ -20,7 +20,7 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn of(control_plane: &ControlPlane) -> Result<Self> {
-        let connection = Connection { endpoint: control_plane.etcd().url().to_owned(), tls: None };
+        let connection = Connection::plain(control_plane.etcd().url());
         Ok(Self { etcd: Etcd::connect(&connection).await? })
     }
 

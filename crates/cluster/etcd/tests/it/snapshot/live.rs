@@ -36,7 +36,7 @@ async fn snapshot_shows_what_the_api_shows_and_the_plaintext_before_it() -> Resu
     control_plane.api_servers[0].stop().await?;
 
     let url = control_plane.etcd().url().to_owned();
-    let etcd = Etcd::connect(&Connection { endpoint: url.clone(), tls: None }).await?;
+    let etcd = Etcd::connect(&Connection::plain(&url)).await?;
     // kube-apiserver's own, after its first five minutes.
     etcd.put(b"compact_rev_key", b"1").await?;
     let layout = Layout::default();
