@@ -8,7 +8,8 @@ use std::pin::pin;
 
 use keystead_cluster::api::{ApiServer, ConnectError, Kubeconfig};
 use keystead_cluster::reencrypt::{
-    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Run, run as rewrite,
+    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Run,
+    run as rewrite,
 };
 use keystead_model::{ErrorClass, Exit};
 use keystead_runtime::{Failure, Span, termination};
@@ -161,8 +162,12 @@ fn not_connected(error: &ConnectError) -> Failure {
     let hint = match error {
         ConnectError::None => "name one with --kubeconfig or KUBECONFIG".to_owned(),
         ConnectError::Call { source, .. } => match source.class() {
-            ErrorClass::Unauthenticated => "renew the credentials of the kubeconfig, or choose another context".to_owned(),
-            ErrorClass::Denied => "grant the verb get on the namespace kube-system: its uid is the cluster's".to_owned(),
+            ErrorClass::Unauthenticated => {
+                "renew the credentials of the kubeconfig, or choose another context".to_owned()
+            }
+            ErrorClass::Denied => {
+                "grant the verb get on the namespace kube-system: its uid is the cluster's".to_owned()
+            }
             _ => "check that the API server runs, and that the kubeconfig is that of this cluster".to_owned(),
         },
         _ => "check --kubeconfig, KUBECONFIG and --context".to_owned(),

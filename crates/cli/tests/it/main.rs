@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod check;
+mod cluster;
 mod env;
 mod files;
 mod gcloud;

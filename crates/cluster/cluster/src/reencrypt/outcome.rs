@@ -147,7 +147,7 @@ pub(super) fn judge(error: &CallError) -> Verdict {
         403 if says(&["being terminated"]) => Verdict::Final(Outcome::TerminatingNamespace),
         // Whatever else is forbidden was forbidden by an admission plugin.
         403 => Verdict::Final(Outcome::AdmissionDenied),
-        404 | 410 => Verdict::Final(Outcome::Deleted),
+        404 => Verdict::Final(Outcome::Deleted),
         409 => Verdict::Conflict,
         422 if says(&["immutable"]) => Verdict::Final(Outcome::Immutable),
         429 => Verdict::Throttled(refusal.retry_after),
@@ -176,7 +176,8 @@ const ADMISSION: &[&str] = &[
 ];
 
 /// `storage/value` and `etcd3` in k8s.io/apiserver.
-const UNDECRYPTABLE: &[&str] = &["unable to transform", "failed to decrypt", "no matching prefix found"];
+const UNDECRYPTABLE: &[&str] =
+    &["unable to transform", "failed to decrypt", "no matching prefix found", "StorageError: corrupt object"];
 
 #[cfg(test)]
 mod tests {

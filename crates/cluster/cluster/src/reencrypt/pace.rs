@@ -93,6 +93,12 @@ impl Pace {
         self.back_off(self.failures, now);
     }
 
+    /// Something that everybody needs has failed: nobody sends before `pause` is over.
+    pub(super) fn pause(&mut self, pause: Duration, now: Instant) {
+        self.failing_since.get_or_insert(now);
+        self.hold(pause, now);
+    }
+
     fn back_off(&mut self, times: u32, now: Instant) {
         if self.held(now).is_none() {
             self.concurrency.pushed_back();

@@ -94,7 +94,8 @@ impl fmt::Display for Plan {
         writeln!(f, "re-encrypt on {} (kube-system has uid {}):", self.server, self.cluster)?;
         for step in &self.steps {
             let objects = step.objects.map(|it| format!(", {it} objects")).unwrap_or_default();
-            let place = match (&step.namespace, step.resource.namespaced, self.request.namespaces.is_empty()) {
+            let place = match (&step.namespace, step.resource.namespaced, self.request.namespaces.is_empty())
+            {
                 (Some(namespace), ..) => format!(" in namespace {namespace}"),
                 (None, true, false) => " in all other namespaces (with those above)".to_owned(),
                 (None, true, true) => " in all namespaces".to_owned(),
@@ -106,7 +107,10 @@ impl fmt::Display for Plan {
             writeln!(f, "left out: {resource}: {reason}")?;
         }
         match &self.request.annotate {
-            None => writeln!(f, "how: an empty patch to each; the API server writes those that are not under its present key")?,
+            None => writeln!(
+                f,
+                "how: an empty patch to each; the API server writes those that are not under its present key"
+            )?,
             Some(time) => {
                 writeln!(f, "how: each is written, with the annotation encryption-key-rotation-time={time}")?;
             }

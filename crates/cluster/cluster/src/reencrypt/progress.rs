@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::outcome::Outcome;
+use super::tally::Tally;
 
 /// Whether etcd can take more now, as somebody sees it who looks at etcd: its size and its alarms. Every rewrite makes it larger
 /// until the next compaction.
@@ -80,6 +81,16 @@ impl<'a> Reporter<'a> {
 
     pub(super) fn new(observer: &'a mut (dyn FnMut(&Progress) + Send)) -> Self {
         Self { progress: Progress::default(), done: 0, observer, next: None, sample: None }
+    }
+
+    /// A new pass, of which a part may have been done before. It is told at once.
+    pub(super) fn begin(&mut self, pass: u32, total: Option<u64>, before: &Tally) {
+        self.progress.pass = pass;
+        self.progress.total = total;
+        self.progress.done = before.objects();
+        self.progress.rewritten = before.count(Outcome::Rewritten);
+        self.progress.unsettled = before.unsettled();
+        self.next = None;
     }
 
     pub(super) fn settled(&mut self, outcome: Outcome) {

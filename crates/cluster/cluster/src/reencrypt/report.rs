@@ -74,7 +74,7 @@ impl Report {
                     .to_owned()
             }
             Ending::Refused => format!(
-                "{} objects are still stored as before: see below why, and do not destroy the key that they are under",
+                "{} objects are still stored as before, for the reasons in this report: do not destroy the key that they are under",
                 self.unsettled()
             ),
             Ending::StillRewriting => {

@@ -144,11 +144,7 @@ async fn pass(
         sum
     });
     let total: u64 = journal.record.steps.iter().filter_map(|step| step.objects).sum();
-    let progress = &mut sending.reporter.progress;
-    (progress.pass, progress.total) = (pass, Some(total).filter(|it| *it > 0));
-    progress.done = before.objects();
-    progress.rewritten = before.count(Outcome::Rewritten);
-    progress.unsettled = before.unsettled();
+    sending.reporter.begin(pass, Some(total).filter(|it| *it > 0), &before);
     while let Some(step) = journal.record.steps.get(journal.record.step).cloned() {
         let progress = &mut sending.reporter.progress;
         progress.resource = step.resource.full_name();

@@ -18,11 +18,13 @@ pub(super) struct Behind {
     pub(super) token: String,
 }
 
-/// Reads the object's etcd key from the API server's message, which begins `unable to transform key "/registry/secrets/...`. None
+/// Reads the object's etcd key from the API server's message: `unable to transform key "/registry/secrets/...": ...`, or, since 1.32,
+/// `StorageError: corrupt object, Code: 7, Key: /registry/secrets/..., ResourceVersion: ...`. None
 /// where it has another form, or where the key does not lie behind `token`: the list would go in circles.
 pub(super) fn behind(message: &str, place: Place<'_>, token: &str) -> Option<Behind> {
-    let key = message.split_once("key \"").or_else(|| message.split_once("key \\\""))?.1;
-    let key = key.split(['"', '\\']).next()?;
+    let key = message.split_once("key \"").or_else(|| message.split_once("Key: "))?.1;
+    // Neither stands in a name.
+    let key = key.split(['"', ',']).next()?;
     let mut parts = key.rsplit('/');
     let name = parts.next().filter(|it| !it.is_empty())?;
     let namespace = if place.resource.namespaced { parts.next()? } else { "" };
@@ -66,6 +68,9 @@ mod tests {
         let found = behind(message, all, "").expect("found");
         assert_eq!((found.namespace.as_str(), found.name.as_str()), ("n", "bad"));
         assert_eq!(start_of(&found.token).as_deref(), Some("n/bad\0"));
+        let message = "failed to read one or more secrets from the storage: StorageError: corrupt object, Code: 7, Key: \
+                       /registry/secrets/n/bad, ResourceVersion: 0, AdditionalErrorMsg: no (and 2 more)";
+        assert_eq!(behind(message, all, ""), Some(found));
         let one = Place { namespace: Some("n"), ..all };
         assert_eq!(start_of(&behind(message, one, "").expect("found").token).as_deref(), Some("bad\0"));
         assert_eq!(behind(message, Place { namespace: Some("m"), ..all }, ""), None);

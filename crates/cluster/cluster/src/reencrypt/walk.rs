@@ -29,6 +29,8 @@ const READ_AHEAD: usize = 250;
 const PAGES_MAX: usize = 8;
 /// Attempts at an object whose patch fails with a server error. With the pauses between them 8 s.
 const ATTEMPTS: u32 = 6;
+/// Attempts at a list of one object that cannot be read. The next pass tries it again.
+const UNREADABLE: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Conflicts of one object after which it is clear that others write it all the time.
 const CONFLICTS_MAX: u32 = 10;
@@ -170,6 +172,9 @@ struct State<'a> {
     /// Number of the first of `pages`.
     first: u64,
     list_failures: u32,
+    /// How often the list had to begin again.
+    restarts: u32,
+    /// Refusals for want of permission, as long as there was nothing else.
     forbidden: Option<u64>,
     fatal: Option<Interrupted>,
 }
@@ -186,6 +191,7 @@ impl<'a> State<'a> {
             pages: VecDeque::new(),
             first: 0,
             list_failures: 0,
+            restarts: 0,
             forbidden: Some(0),
             fatal: None,
         }
@@ -274,9 +280,18 @@ impl<'a> State<'a> {
             && refusal.status == 410
         {
             sending.reporter.token_expired();
-            self.token = refusal.continue_token.clone().unwrap_or_default();
-            self.list_failures += 1;
-            if self.list_failures < ATTEMPTS {
+            match &refusal.continue_token {
+                Some(token) => {
+                    self.token.clone_from(token);
+                    self.list_failures += 1;
+                }
+                // From its start again, which costs time only.
+                None => {
+                    self.token.clear();
+                    self.restarts += 1;
+                }
+            }
+            if self.list_failures < ATTEMPTS && self.restarts < ATTEMPTS {
                 return;
             }
         }
@@ -290,12 +305,12 @@ impl<'a> State<'a> {
             Verdict::Retry(Outcome::Undecryptable) if self.page_size > 1 => {
                 self.page_size = self.page_size.div_ceil(4);
             }
-            Verdict::Retry(Outcome::Undecryptable) if self.list_failures >= ATTEMPTS => {
+            Verdict::Retry(Outcome::Undecryptable) if self.list_failures >= UNREADABLE => {
                 self.skip_unreadable(error);
             }
             Verdict::Retry(_) if self.list_failures < ATTEMPTS => {
+                sending.pace.pause(FIRST_PAUSE * (1 << self.list_failures), now);
                 self.list_failures += 1;
-                sending.pace.throttled(Some(FIRST_PAUSE * (1 << self.list_failures)), now);
             }
             _ => {
                 let resource = self.walk.place.resource.full_name();

@@ -44,7 +44,8 @@ async fn a_token_that_expires_without_another_starts_the_list_again() -> Result<
     let (run, _) = reencrypt(&fake, Control::default()).await?;
     assert_eq!((run.report.ending, fake.rewritten()), (Ending::AllCurrent, 700), "{run:?}");
     // And one that always does is not asked for for ever.
-    let instead: Instead = Box::new(|_, path, _| path.contains("continue=i500").then(|| Answer::new(410, "too old")));
+    let instead: Instead =
+        Box::new(|_, path, _| path.contains("continue=i500").then(|| Answer::new(410, "too old")));
     let fake = Fake::start(700, Some(instead)).await?;
     let (run, _) = reencrypt(&fake, Control::default()).await?;
     assert!(matches!(run.interrupted, Some(Interrupted::List { .. })), "{run:?}");
@@ -111,7 +112,8 @@ async fn what_fails_is_tried_again_and_then_named() -> Result<()> {
 #[tokio::test]
 async fn a_full_etcd_stops_the_run_at_once() -> Result<()> {
     let instead: Instead = Box::new(|method, _, patches| {
-        (method == "PATCH" && patches >= 40).then(|| Answer::new(500, "etcdserver: mvcc: database space exceeded"))
+        (method == "PATCH" && patches >= 40)
+            .then(|| Answer::new(500, "etcdserver: mvcc: database space exceeded"))
     });
     let fake = Fake::start(5000, Some(instead)).await?;
     let (run, _) = reencrypt(&fake, Control::default()).await?;
@@ -165,16 +167,16 @@ async fn passes_end_where_the_api_server_never_agrees_with_itself() -> Result<()
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_objects_take_no_more_requests_than_they_must() -> Result<()> {
-    let fake = Fake::start(100_000, None).await?;
+async fn many_objects_take_no_more_requests_than_they_must() -> Result<()> {
+    let fake = Fake::start(20_000, None).await?;
     let start = Instant::now();
     let control = Control { passes_max: 1, ..Control::default() };
     let (run, seen) = reencrypt(&fake, control).await?;
     println!("{} objects a second, {:?}", run.report.rate() as u64, start.elapsed());
-    assert_eq!((run.report.rewritten(), seen.total), (100_000, Some(100_000)));
+    assert_eq!((run.report.rewritten(), seen.total), (20_000, Some(20_000)));
     let state = fake.state.lock().expect("not poisoned");
     // One for the plan's count.
-    assert_eq!((state.patches.len(), state.lists.len()), (100_000, 201));
+    assert_eq!((state.patches.len(), state.lists.len()), (20_000, 41));
     Ok(())
 }
 

@@ -67,7 +67,8 @@ impl Fake {
     ) -> Result<Self> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let state = State { uid, versions: vec![2; objects], patches: Vec::new(), lists: Vec::new(), instead };
+        let state =
+            State { uid, versions: vec![2; objects], patches: Vec::new(), lists: Vec::new(), instead };
         let state = Arc::new(Mutex::new(state));
         let mut tasks = JoinSet::new();
         let shared = Arc::clone(&state);
@@ -103,8 +104,7 @@ impl State {
         if request.method() == "PATCH" {
             self.patches.push(Instant::now());
         }
-        if let Some(answer) =
-            self.instead.as_mut().and_then(|it| it(request.method().as_str(), &path, count))
+        if let Some(answer) = self.instead.as_mut().and_then(|it| it(request.method().as_str(), &path, count))
         {
             let metadata = json!({"continue": answer.continue_token});
             let body = json!({"kind": "Status", "message": answer.message, "metadata": metadata});
@@ -120,14 +120,16 @@ impl State {
             ]}),
             ("GET", "/api/v1/secrets") => self.list(request.uri().query().unwrap_or_default()),
             ("GET", "/api/v1/configmaps") => json!({"metadata": {}, "items": null}),
-            (method, path) => match path.rsplit_once("/o-").and_then(|(_, index)| index.parse::<usize>().ok()) {
-                Some(index) => {
-                    let version = &mut self.versions[index];
-                    *version |= u64::from(method == "PATCH");
-                    object(index, *version)
+            (method, path) => {
+                match path.rsplit_once("/o-").and_then(|(_, index)| index.parse::<usize>().ok()) {
+                    Some(index) => {
+                        let version = &mut self.versions[index];
+                        *version |= u64::from(method == "PATCH");
+                        object(index, *version)
+                    }
+                    None => return response(404, None, &json!({"message": "not found"})),
                 }
-                None => return response(404, None, &json!({"message": "not found"})),
-            },
+            }
         };
         response(200, None, &body)
     }
@@ -143,7 +145,9 @@ impl State {
         let left = self.versions.len() - end;
         match left {
             0 => json!({"metadata": {}, "items": items}),
-            _ => json!({"metadata": {"continue": format!("i{end}"), "remainingItemCount": left}, "items": items}),
+            _ => {
+                json!({"metadata": {"continue": format!("i{end}"), "remainingItemCount": left}, "items": items})
+            }
         }
     }
 }

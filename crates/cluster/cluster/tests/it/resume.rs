@@ -113,7 +113,8 @@ async fn a_state_of_another_cluster_or_request_or_none_at_all_is_refused() -> Re
     }
     // A place where nothing can be written is found out before anything is changed.
     let nowhere = Path::new("/proc/nowhere/state.json");
-    let run = run(&fake.server, &plan, Journal::open(Some(nowhere), &plan)?, Control::default(), &mut |_| ()).await;
+    let run =
+        run(&fake.server, &plan, Journal::open(Some(nowhere), &plan)?, Control::default(), &mut |_| ()).await;
     assert!(run.interrupted.is_some_and(|it| it.to_string().contains("cannot write the state file")));
     assert_eq!(fake.rewritten(), 0);
     Ok(())

@@ -28,7 +28,8 @@ async fn ten_thousand_secrets_beside_bare_empty_patches() -> Result<()> {
     let control = Control { concurrency_max: CONCURRENCY, passes_max: 1, ..Control::default() };
     let start = Instant::now();
     let mut seen = 0;
-    let run = scene.reencrypt_with(secrets(), control, None, &mut |it| seen = seen.max(it.concurrency)).await?;
+    let run =
+        scene.reencrypt_with(secrets(), control, None, &mut |it| seen = seen.max(it.concurrency)).await?;
     let ours = start.elapsed();
     // One pass is compared, and that one rewrote all.
     assert_eq!((run.report.ending, run.report.rewritten()), (Ending::StillRewriting, SECRETS as u64));
@@ -50,7 +51,8 @@ async fn ten_thousand_secrets_beside_bare_empty_patches() -> Result<()> {
 async fn bare(scene: &Scene) -> Result<Duration> {
     let client = scene.client();
     let start = Instant::now();
-    let patch = |index: usize| async move { client.touch(Kind::Secret, "default", &format!("s-{index:05}")).await };
+    let patch =
+        |index: usize| async move { client.touch(Kind::Secret, "default", &format!("s-{index:05}")).await };
     stream::iter(0..SECRETS).map(patch).buffer_unordered(CONCURRENCY).try_collect::<Vec<_>>().await?;
     Ok(start.elapsed())
 }
