@@ -6,17 +6,18 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{date, process, test, tidy, workspace};
+use crate::test::{self, Reach};
+use crate::{date, process, tidy, workspace};
 
 /// Runs `cargo xtask ci`: its last line is the tests' summary.
 pub fn run() -> ExitCode {
     let mut steps = Steps::default();
     steps.run("tidy", || tidy::run(&tidy::Args { fix: false }));
     let started = Instant::now();
-    let (summary, tested) = test::run_all(false, None, &[]);
+    let (summary, tested) = test::run_all(Reach::Full, None, &[]);
     steps.note("test", tested == ExitCode::SUCCESS, started);
     let started = Instant::now();
-    let tested = date::next_leap_day().map(|date| test::run_all(true, Some(&date), &[]).1);
+    let tested = date::next_leap_day().map(|date| test::run_all(Reach::Fast, Some(&date), &[]).1);
     let passed =
         tested.inspect_err(|error| eprintln!("error: {error:#}")).is_ok_and(|it| it == ExitCode::SUCCESS);
     steps.note("quick tests on 29 February", passed, started);

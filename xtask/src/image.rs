@@ -34,11 +34,22 @@ pub struct Args {
     output: PathBuf,
 }
 
+/// What `--arch` takes.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Choice {
+pub enum Choice {
     Amd64,
     Arm64,
     All,
+}
+
+impl Choice {
+    pub fn architectures(self) -> &'static [Architecture] {
+        match self {
+            Self::Amd64 => &[Architecture::Amd64],
+            Self::Arm64 => &[Architecture::Arm64],
+            Self::All => &Architecture::ALL,
+        }
+    }
 }
 
 /// Where the program is in the image: where the README installs it on a host, so that a command reads the same in both.
@@ -46,21 +57,31 @@ const FOLDER: &str = "usr/local/bin";
 
 /// Runs `cargo xtask image`.
 pub fn run(args: &Args) -> Result<()> {
-    let architectures = match args.arch {
-        Choice::Amd64 => &[Architecture::Amd64][..],
-        Choice::Arm64 => &[Architecture::Arm64],
-        Choice::All => &Architecture::ALL,
-    };
     let mut programs = Vec::new();
-    for &architecture in architectures {
+    for &architecture in args.arch.architectures() {
         programs.push((architecture, static_build::build(PLUGIN, architecture, &args.profile)?));
     }
     write(&programs, &args.output)?;
     Ok(())
 }
 
-/// Writes the image of `programs` below `output`, says digests, and returns the paths of the tar files.
-pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<PathBuf>> {
+/// The image of this machine's architecture for the tests, with a plugin that builds quickly.
+pub fn for_tests() -> Result<PathBuf> {
+    let architecture = Architecture::of_this_machine()?;
+    let program = static_build::build(PLUGIN, architecture, "dev")?;
+    let tars = write(&[(architecture, program)], &workspace::root().join("target/image-for-tests"))?;
+    Ok(tars.into_iter().next().context("no tar was written")?.path)
+}
+
+/// A file that `write` has made.
+pub struct Tar {
+    pub path: PathBuf,
+    /// Digest by which a runtime knows what is in it.
+    pub image: String,
+}
+
+/// Writes the image of `programs` below `output` and says digests.
+pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<Tar>> {
     let commit = Commit::current()?;
     let description = describe(&commit)?;
     let mut images = Vec::new();
@@ -69,24 +90,24 @@ pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<
     }
     fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
     let mut written = Vec::new();
-    let mut tar = |name: String, files: &Files| -> Result<()> {
+    let mut tar = |name: String, image: &str, files: &Files| -> Result<()> {
         let path = output.join(name);
         let bytes = archive::tar(files, commit.time)?;
         println!("{}  sha256:{}", path.display(), sha256(&bytes));
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        written.push(path);
+        written.push(Tar { path, image: image.to_owned() });
         Ok(())
     };
     println!("image {}", description.name);
     for (architecture, image) in &images {
         println!("{architecture}: {}", image.digest());
         let name = format!("keystead-plugin-{}-image-{architecture}.tar", description.version);
-        tar(name, &layout::docker_archive(&description, image)?)?;
+        tar(name, image.digest(), &layout::docker_archive(&description, image)?)?;
     }
     let images: Vec<Image> = images.into_iter().map(|(_, image)| image).collect();
     let (files, digest) = layout::layout(&description, &images)?;
     println!("index: {digest}");
-    tar(format!("keystead-plugin-{}-image.tar", description.version), &files)?;
+    tar(format!("keystead-plugin-{}-image.tar", description.version), &digest, &files)?;
     let folder = output.join("oci");
     if folder.exists() {
         // Only what a run has made is removed.
@@ -132,6 +153,7 @@ fn describe(commit: &Commit) -> Result<Description> {
 pub struct Commit {
     /// With `-modified` where the checkout differs from it.
     pub revision: String,
+    pub modified: bool,
     /// Seconds since 1970.
     pub time: u64,
     /// The same in RFC 3339.
@@ -150,10 +172,11 @@ impl Commit {
         let fields: Vec<&str> = log.split_whitespace().collect();
         let [hash, time, date] = fields[..] else { anyhow::bail!("git log prints another form: {log}") };
         let changes = git(&["status", "--porcelain"])?;
-        if !changes.is_empty() {
+        let modified = !changes.is_empty();
+        if modified {
             println!("the checkout differs from its commit: nobody else can build the same");
         }
-        let suffix = if changes.is_empty() { "" } else { "-modified" };
-        Ok(Self { revision: format!("{hash}{suffix}"), time: time.parse()?, date: date.to_owned() })
+        let suffix = if modified { "-modified" } else { "" };
+        Ok(Self { revision: format!("{hash}{suffix}"), modified, time: time.parse()?, date: date.to_owned() })
     }
 }

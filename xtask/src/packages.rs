@@ -121,6 +121,14 @@ fn taken_out(name: &str, packages: &[&str], program: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// OpenSSH's program for keys and signatures.
+pub fn ssh_keygen() -> Result<PathBuf> {
+    if on_path("ssh-keygen").is_none() {
+        install(&["openssh-client"])?;
+    }
+    on_path("ssh-keygen").context("openssh-client is installed, and ssh-keygen is not on PATH")
+}
+
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
 pub fn gcloud() -> Result<PathBuf> {
     on_path("gcloud").context("gcloud is not on PATH; https://cloud.google.com/sdk has it")

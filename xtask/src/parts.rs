@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::{control_plane, go, packages, workspace};
+use crate::{control_plane, go, image, packages, workspace};
 
 /// kube-apiserver and etcd of every version in `tests/control-plane`.
 const CONTROL_PLANE: &str = "control plane";
@@ -32,8 +32,12 @@ const PACKAGES: &[(&str, &str, Provide)] = &[
     ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
     ("libfaketime", "KEYSTEAD_FAKETIME", packages::faketime),
     ("promtool", "KEYSTEAD_PROMTOOL", packages::promtool),
+    ("ssh-keygen", "KEYSTEAD_SSH_KEYGEN", packages::ssh_keygen),
     ("containerd", "KEYSTEAD_CONTAINERD", packages::containerd),
 ];
+
+/// What `cargo xtask image` makes, and the variable in which the tests find it.
+const PLUGIN_IMAGE: (&str, &str) = ("plugin image", "KEYSTEAD_PLUGIN_IMAGE");
 
 /// The list of parts that may be absent.
 const MAY_BE_MISSING: &str = "tests/may-be-missing.toml";
@@ -53,8 +57,9 @@ pub struct Missing {
     pub excuse: Option<String>,
 }
 
-/// Builds every part, saying what takes long. A part that cannot be built does not keep the others from it.
-pub fn provide() -> Result<Parts> {
+/// Builds every part, saying what takes long, and with `tools` also what the commands for releases make. A part that cannot be
+/// built does not keep the others from it.
+pub fn provide(tools: bool) -> Result<Parts> {
     let excuses = excuses(&std::fs::read_to_string(workspace::root().join(MAY_BE_MISSING))?)?;
     let mut parts = Parts::default();
     let mut missing = |name: &str, cause: anyhow::Error| {
@@ -81,6 +86,17 @@ pub fn provide() -> Result<Parts> {
             Ok(path) => parts.variables.push((variable, path)),
             Err(cause) => missing(name, cause),
         }
+    }
+    let (name, variable) = PLUGIN_IMAGE;
+    if tools {
+        match image::for_tests() {
+            Ok(path) => parts.variables.push((variable, path)),
+            Err(cause) => missing(name, cause),
+        }
+    } else {
+        let cause = "it takes another build of the plugin".to_owned();
+        let excuse = Some("`cargo xtask test --tools` makes it".to_owned());
+        parts.missing.push(Missing { name: name.to_owned(), cause, excuse });
     }
     Ok(parts)
 }

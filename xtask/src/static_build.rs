@@ -26,6 +26,14 @@ pub enum Architecture {
 impl Architecture {
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
+    pub fn of_this_machine() -> Result<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::Amd64),
+            "aarch64" => Ok(Self::Arm64),
+            other => anyhow::bail!("there is no image for {other}"),
+        }
+    }
+
     /// As images and Debian call it.
     pub fn name(self) -> &'static str {
         match self {

@@ -20,6 +20,9 @@ pub struct Args {
     /// Only the tests that need nothing but Rust: no real control plane, no Go.
     #[arg(long)]
     fast: bool,
+    /// Also the tests of what `image` and `release` make. They build the plugin once more, with another C compiler.
+    #[arg(long, conflicts_with = "fast")]
+    tools: bool,
     /// Run them at another date, such as 2028-02-29: with libfaketime, which is installed if it is missing.
     #[arg(long, requires = "fast")]
     date: Option<String>,
@@ -28,21 +31,42 @@ pub struct Args {
     filter: Vec<String>,
 }
 
+/// How far a run goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// What needs nothing but Rust.
+    Fast,
+    /// Also what needs real parts.
+    Full,
+    /// Also what `image` and `release` make.
+    Tools,
+}
+
+impl Args {
+    fn reach(&self) -> Reach {
+        match (self.fast, self.tools) {
+            (true, _) => Reach::Fast,
+            (false, false) => Reach::Full,
+            (false, true) => Reach::Tools,
+        }
+    }
+}
+
 /// Runs `cargo xtask test`: its last line is the summary.
 pub fn run(args: &Args) -> ExitCode {
-    let (summary, code) = run_all(args.fast, args.date.as_deref(), &args.filter);
+    let (summary, code) = run_all(args.reach(), args.date.as_deref(), &args.filter);
     println!("{summary}");
     code
 }
 
 /// Runs everything and returns the last line, for whoever has more to print before it.
-pub fn run_all(fast: bool, date: Option<&str>, filter: &[String]) -> (String, ExitCode) {
+pub fn run_all(reach: Reach, date: Option<&str>, filter: &[String]) -> (String, ExitCode) {
     let mut report = Report::default();
-    if let Err(error) = report.fill(fast, date, filter) {
+    if let Err(error) = report.fill(reach, date, filter) {
         eprintln!("error: {error:#}");
         report.total.failed += 1;
     }
-    report.print(fast);
+    report.print(reach);
     let code = if report.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let total = report.total;
     (format!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored.len()), code)
@@ -56,20 +80,20 @@ struct Report {
 }
 
 impl Report {
-    fn fill(&mut self, fast: bool, date: Option<&str>, filter: &[String]) -> Result<()> {
+    fn fill(&mut self, reach: Reach, date: Option<&str>, filter: &[String]) -> Result<()> {
         let programs = build()?;
         if let Some(date) = date {
             self.parts.variables = date::environment(date)?;
         }
-        if !fast {
-            self.parts = parts::provide()?;
+        if reach != Reach::Fast {
+            self.parts = parts::provide(reach == Reach::Tools)?;
             // Each counts as a failure of its own, also when no test noticed.
             self.total.failed += self.parts.missing.iter().filter(|it| it.excuse.is_none()).count();
         }
         for program in programs {
             println!("\n== {}", program.name);
             let mut outcome = libtest::stream(self.command(&program).args(filter), &mut stdout())?;
-            if !fast {
+            if reach != Reach::Fast {
                 self.run_ignored(&program, filter, &mut outcome)?;
             }
             self.count(program.name, outcome);
@@ -122,7 +146,7 @@ impl Report {
         self.total.add(outcome);
     }
 
-    fn print(&self, fast: bool) {
+    fn print(&self, reach: Reach) {
         println!();
         for line in &self.lines {
             println!("{line}");
@@ -134,7 +158,7 @@ impl Report {
         for test in &self.total.ignored {
             println!("skipped: {} ({})", test.name, test.reason);
         }
-        if fast && !self.total.ignored.is_empty() {
+        if reach == Reach::Fast && !self.total.ignored.is_empty() {
             println!("skipped tests run without --fast");
         }
     }

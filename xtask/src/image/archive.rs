@@ -40,7 +40,7 @@ pub fn tar(files: &Files, time: u64) -> Result<Vec<u8>> {
     Ok(builder.into_inner()?)
 }
 
-/// Writes `files` below `folder`, where nothing of that name may be.
+/// Writes the contents of `files` below `folder`, with the modes of the day.
 pub fn unpacked(files: &Files, folder: &Path) -> Result<()> {
     for (name, file) in files {
         let path = folder.join(name);

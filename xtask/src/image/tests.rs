@@ -1,5 +1,4 @@
-//! A real containerd takes the archives in and runs the image. The program is one of the Go clients: static like ours, and there
-//! in every full test run.
+//! A real containerd takes the archives in and runs the image.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,13 +11,15 @@ const READY: Duration = Duration::from_secs(60);
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
+/// The program is one of the Go clients: static like ours, and there in every full test run.
 #[test]
 #[ignore = "needs containerd, kms-client and root"]
-fn containerd_imports_the_image_under_our_digest_and_runs_it() {
+fn k11_containerd_imports_the_image_under_our_digest_and_runs_it() {
     let containerd = Containerd::start();
     let program =
         PathBuf::from(std::env::var_os("KEYSTEAD_GO_KMS_CLIENT").expect("the full test run sets it"));
-    let commit = Commit { revision: "0".repeat(40), time: 0, date: "1970-01-01T00:00:00Z".to_owned() };
+    let date = "1970-01-01T00:00:00Z".to_owned();
+    let commit = Commit { revision: "0".repeat(40), modified: false, time: 0, date };
     let description = describe(&commit).expect("a description");
     let files = files(&program).expect("files");
     let image = |architecture| Image::new(&description, architecture, &files).expect("an image");
@@ -42,6 +43,57 @@ fn containerd_imports_the_image_under_our_digest_and_runs_it() {
         String::from_utf8_lossy(&alone.stderr).into_owned() + &String::from_utf8_lossy(&alone.stdout);
     let words = expected.split_whitespace().last().expect("it says something");
     assert!(said.contains(words), "in the container: {said}\nhere: {expected}");
+}
+
+#[test]
+#[ignore = "needs plugin image, containerd, kms-client and root"]
+fn k11_the_plugin_serves_kubernetes_from_its_image() {
+    let containerd = Containerd::start();
+    let image = PathBuf::from(std::env::var_os("KEYSTEAD_PLUGIN_IMAGE").expect("`test --tools` sets it"));
+    let client = std::env::var_os("KEYSTEAD_GO_KMS_CLIENT").expect("the full test run sets it");
+    let imported =
+        containerd.ctr(&["image", "import", "--snapshotter", "native", &image.display().to_string()]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+
+    let name = format!("keystead.io/{}:{}", PLUGIN.name, workspace::version().expect("a version"));
+    let host = containerd.folder.path().join("host");
+    fs::create_dir(&host).expect("a folder");
+    let mount = format!("type=bind,src={},dst=/host,options=rbind:rw", host.display());
+    // As a careful manifest has it: nothing of the image can be written, and no privilege can be gained.
+    let run = |id: &str, arguments: &[&str]| {
+        let common = ["run", "--rm", "--snapshotter", "native", "--read-only", "--mount", &mount];
+        let mut command = containerd.command(&common);
+        command.args([&name, id, "keystead-plugin"]).args(arguments);
+        command
+    };
+    let made = run("key", &["key", "create", "--key-file", "/host/key"]).output().expect("ctr starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let serve = ["--socket", "/host/kms.sock", "--key-file", "/host/key", "--admin", "off"];
+    let log = host.join("log");
+    let file = fs::File::create(&log).expect("a log");
+    let mut plugin = run("serve", &serve)
+        .stdout(file.try_clone().expect("a log"))
+        .stderr(file)
+        .spawn()
+        .expect("ctr starts");
+    let socket = host.join("kms.sock");
+    let started = Instant::now();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        assert!(plugin.try_wait().expect("a child").is_none(), "it has ended: {}", said());
+        assert!(started.elapsed() < READY, "no socket: {}", said());
+        std::thread::yield_now();
+    }
+    // Every way in which kube-apiserver has asked since 1.27; the answers are compared with those of a plugin in Go.
+    let asked = Command::new(client).arg("-socket").arg(&socket).output().expect("it runs here");
+    let killed = containerd.ctr(&["task", "kill", "--signal", "SIGTERM", "serve"]);
+    let ended = plugin.wait().expect("a child");
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let scenarios: serde_json::Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    let status = scenarios[1]["ours"][0].as_str().unwrap_or_default();
+    assert!(status.starts_with("v2 ok "), "{status}");
+    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+    assert!(ended.success(), "{ended}: {}", fs::read_to_string(&log).unwrap_or_default());
 }
 
 /// A containerd of this test's own; ended, with its files, when dropped.
@@ -101,14 +153,18 @@ impl Containerd {
     }
 
     fn ctr(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(self.programs.join("ctr"))
+        self.command(arguments).output().expect("ctr starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("ctr"));
+        command
             .arg("--address")
             .arg(self.folder.path().join("socket"))
             .args(["--namespace", "k8s.io"])
             .args(arguments)
-            .env("PATH", search_path(&self.programs))
-            .output()
-            .expect("ctr starts")
+            .env("PATH", search_path(&self.programs));
+        command
     }
 
     fn log(&self) -> String {
@@ -118,6 +174,8 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
+        // What a test that failed has left running.
+        self.ctr(&["task", "remove", "--force", "serve"]);
         // SIGTERM, so that it unmounts what it mounted; then it is gone before its folder is.
         let stopped = Command::new("kill").arg(self.process.id().to_string()).status();
         if !stopped.is_ok_and(|it| it.success()) {
