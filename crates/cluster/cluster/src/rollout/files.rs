@@ -32,6 +32,10 @@ pub(super) fn write(
     if !change.server.is_ready() {
         return Some(Next::Steps(vec![change.step()]));
     }
+    if !obstacles.is_empty() {
+        // The file of some server cannot be mended yet, and it must not be restarted for the sake of this one.
+        return Some(Next::Blocked(obstacles));
+    }
     // Those whose file is right already.
     let written = |it: &Server| flags.iter().all(|change| change.server.name != it.name);
     let restarting: Vec<&Server> =
