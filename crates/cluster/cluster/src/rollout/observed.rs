@@ -22,6 +22,9 @@ pub struct Observed {
     /// Every provider that any server was seen with since a goal was last reached, in use or in a file: what was overwritten may
     /// still be needed.
     pub seen_before: BTreeSet<Provider>,
+    /// Every first provider that was seen in use or in a file since the last count, or where nobody can count since the last pass
+    /// that found nothing: a server that wrote in another way for a while left values behind.
+    pub written_since: BTreeSet<Provider>,
     /// The resources of the rollout. All of them have the same provider list.
     pub stored: Vec<Stored>,
     /// Canaries of this run. A failed one of an earlier run is left out, so that it is tried again.

@@ -70,6 +70,7 @@ impl<'a> Situation<'a> {
         let orders: Vec<Order> = self.servers.iter().flat_map(|it| self.known(it)).collect();
         let mut needed: BTreeSet<Provider> = orders.iter().map(|it| it.writer.clone()).collect();
         needed.insert(self.writer.clone());
+        needed.extend(self.observed.written_since.iter().cloned());
         let canaries = self.servers.iter().filter_map(|it| self.observed.canary(it));
         needed.extend(canaries.map(|it| it.writer.stored_as.provider.clone()));
         for stored in &self.observed.stored {

@@ -22,6 +22,7 @@ pub(crate) struct Operator {
     pub(crate) canaries: Vec<Canary>,
     /// In files: these stay.
     seen_before: BTreeSet<Provider>,
+    written_since: BTreeSet<Provider>,
     inventory: Option<Inventory>,
     pass: Pass,
     last_clean: Option<Vec<Writing>>,
@@ -53,6 +54,7 @@ impl Operator {
             removed: BTreeSet::new(),
             canaries: Vec::new(),
             seen_before: BTreeSet::new(),
+            written_since: BTreeSet::new(),
             inventory: None,
             pass: Pass::NotRun,
             last_clean: None,
@@ -89,6 +91,7 @@ impl Operator {
         });
         for configuration in servers.iter().filter_map(|it| it.on_disk.as_ref()).chain(loaded) {
             self.seen_before.extend(configuration.order().providers().cloned());
+            self.written_since.insert(configuration.order().writer);
         }
         fleet.only_known = self.known_providers();
         let inventory = match &self.inventory {
@@ -102,6 +105,7 @@ impl Operator {
             servers,
             removed: self.removed.clone(),
             seen_before: self.seen_before.clone(),
+            written_since: self.written_since.clone(),
             stored,
             canaries: self.canaries.clone(),
         };
@@ -257,6 +261,7 @@ impl Operator {
     }
 
     fn take_inventory(&mut self, began_with: Vec<Writing>, fleet: &Fleet) {
+        self.written_since.clear();
         let mut counts: BTreeMap<StoredAs, u64> = BTreeMap::new();
         for object in &fleet.objects {
             *counts.entry(object.stored_as.clone()).or_default() += 1;
@@ -310,6 +315,9 @@ impl Operator {
             self.last_clean = None;
         } else if before > 0 && refused == 0 {
             self.last_clean = Some(began_with.clone());
+            if !self.etcd_access {
+                self.written_since.clear();
+            }
         }
         let (rounds, ended_revision) = (before + 1, fleet.revision);
         self.pass = Pass::Done { began_with, rounds, ended_revision, last_found, refused };
