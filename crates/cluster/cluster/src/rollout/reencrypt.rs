@@ -39,16 +39,18 @@ fn verdict(situation: &Situation<'_>, stored: &Stored, writers: &[Writing]) -> V
         }
         _ => (false, 0, 0),
     };
+    // Seen after the last count, even if every server writes as it should by now.
+    let strayed = situation.observed.written_since.iter().any(|it| *it != situation.writer);
     let (counts, malformed) = match &stored.inventory {
         Inventory::NotTaken => {
             return count(resource, "what is stored is not known");
         }
-        Inventory::NoAccess { .. } if finished && refused == 0 => return Verdict::Clean,
-        Inventory::NoAccess { .. } if finished => return stuck(&resource, refused),
+        Inventory::NoAccess { .. } if finished && refused == 0 && !strayed => return Verdict::Clean,
+        Inventory::NoAccess { .. } if finished && refused > 0 => return stuck(&resource, refused),
         Inventory::NoAccess { .. } => {
             return pass(stored, writers, "etcd cannot be asked what is left".into());
         }
-        Inventory::Counted { began_with, .. } if began_with != writers => {
+        Inventory::Counted { began_with, .. } if began_with != writers || strayed => {
             return count(
                 resource,
                 "API servers started or reloaded, or write in another way, since the last count",
