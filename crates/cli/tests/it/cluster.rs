@@ -131,7 +131,7 @@ fn started(command: &mut Command) -> Child {
 }
 
 fn kubeconfig(cluster: &ControlPlane) -> PathBuf {
-    let server = &cluster.api_servers[0];
+    let server = cluster.api_servers.first().expect("an API server");
     let (path, ca) = (cluster.directory().join("admin.conf"), cluster.directory().join("ca.pem"));
     fs::write(&ca, server.ca()).expect("writes");
     let text = format!(

@@ -110,7 +110,8 @@ pub(super) async fn walk(
             }
         }
         let wake = [farewell, held, state.next_recall(), Some(now + Reporter::EVERY)];
-        let wake = wake.into_iter().flatten().min().unwrap_or(now + Reporter::EVERY);
+        // What is due already waits for something else.
+        let wake = wake.into_iter().flatten().filter(|it| *it > now).min().unwrap_or(now + Reporter::EVERY);
         tokio::select! {
             Some(sent) = under_way.next(), if !under_way.is_empty() => {
                 state.sent(sending, sent, under_way.len() + 1);
