@@ -240,7 +240,7 @@ proptest! {
         prop_assert_eq!(comments(new.text()), comments(&text));
         prop_assert!(is_one_insertion(&text, new.text()), "{}\n{}", text, new.text());
 
-        let undone = new.remove_provider(&resource, at(index), &SERVER).expect(new.text());
+        let undone = new.remove_provider(&resource, at(index), &SERVER).expect("a way back");
         prop_assert_eq!(undone.text(), text);
     }
 
@@ -266,7 +266,7 @@ proptest! {
         prop_assert_eq!(meaning(&new), expected, "{}\n{}", text, new.text());
         prop_assert_eq!(comments(new.text()), comments(&text), "{}\n{}", text, new.text());
 
-        let back = new.move_provider(&resource, at(to), place(to, from), &SERVER).expect(new.text());
+        let back = new.move_provider(&resource, at(to), place(to, from), &SERVER).expect("a way back");
         prop_assert_eq!(meaning(&back), before);
         prop_assert_eq!(comments(back.text()), comments(&text));
     }
@@ -317,7 +317,7 @@ proptest! {
         prop_assert_eq!(meaning(&new), expected, "{}\n{}", text, new.text());
         prop_assert_eq!(comments(new.text()), comments(&text));
         prop_assert!(is_one_insertion(&text, new.text()), "{}\n{}", text, new.text());
-        let undone = new.remove_entry(index, &SERVER).expect(new.text());
+        let undone = new.remove_entry(index, &SERVER).expect("a way back");
         prop_assert_eq!(undone.text(), text);
     }
 
