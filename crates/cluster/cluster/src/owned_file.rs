@@ -66,7 +66,6 @@ impl OwnedFile {
             self.unchanged()?;
             return Ok(None);
         }
-        self.unchanged()?;
         if self.metadata.mode() & 0o200 == 0 {
             return Err(OwnedFileError::ReadOnly(self.path.clone()));
         }

@@ -77,6 +77,21 @@ resources:
 }
 
 #[test]
+fn comments_go_with_what_they_are_about() {
+    let fields = "        # cachesize: 10\n        # no more\n";
+    let text = BY_HAND.replace("      # what was there", &format!("{fields}      # what was there"));
+    let old = EncryptionConfiguration::read(text.as_bytes()).expect("good");
+    let at = old.effective(&secrets()).expect("covered").providers[0].0;
+    let new = old.add_kms(&secrets(), &kms("keystead"), Place::After(at), &SERVER).expect("added");
+    assert!(new.text().contains(&format!("{fields}      - kms:")), "{}", new.text());
+    let moved = old.move_provider(&secrets(), at, Place::Last, &SERVER).expect("moved");
+    assert!(moved.text().ends_with(fields), "{}", moved.text());
+    assert!(moved.text().contains(
+        "    providers:\n      # what was there before\n      - identity: {}\n      # new values\n"
+    ));
+}
+
+#[test]
 fn json_stays_json() {
     let old = EncryptionConfiguration::read(include_bytes!("inputs/good-json.yaml")).expect("good");
     let new = old.add_kms(&secrets(), &kms("b"), Place::Last, &SERVER).expect("added");
