@@ -30,6 +30,8 @@ pub const MAX_LEN: usize = 1 << 20;
 pub struct Document {
     text: Zeroizing<String>,
     root: Node,
+    /// Where each line begins: places are asked for often, and the text may be long.
+    line_starts: Vec<usize>,
 }
 
 impl Document {
@@ -41,7 +43,9 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Self, YamlError> {
         let text = reader::text(bytes)?;
         let root = reader::read(&text)?;
-        Ok(Self { text, root })
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset + 1);
+        let line_starts = std::iter::once(0).chain(ends).collect();
+        Ok(Self { text, root, line_starts })
     }
 
     /// The text, byte by byte as it was read or edited.
@@ -61,11 +65,19 @@ impl Document {
 
     /// Where a node begins.
     pub fn position(&self, node: &Node) -> Position {
-        Position::of(&self.text, node.span.start)
+        self.place(node.span.start)
     }
 
     /// Where the key of an entry stands.
     pub fn key_position(&self, entry: &Entry) -> Position {
-        Position::of(&self.text, entry.key_span.start)
+        self.place(entry.key_span.start)
+    }
+
+    fn place(&self, offset: usize) -> Position {
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let start =
+            line.checked_sub(1).and_then(|index| self.line_starts.get(index)).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Position { line, column: before.chars().count() + 1 }
     }
 }

@@ -102,12 +102,12 @@ fn name(resource: &GroupResource, text: &str) -> Option<Problem> {
 /// Among the resources of one entry.
 fn overlaps(resources: &[(GroupResource, &str, Position)], position: Position, findings: &mut Vec<Finding>) {
     let (mut twice, mut overlap) = (false, false);
+    let everything = GroupResource::everything();
     for (index, (one, ..)) in resources.iter().enumerate() {
         for (other, ..) in resources.iter().skip(index + 1) {
             if one == other {
                 twice = true;
             } else {
-                let everything = GroupResource::everything();
                 let wildcard = one.resource == "*" || other.resource == "*";
                 overlap |=
                     *one == everything || *other == everything || (one.group == other.group && wildcard);

@@ -13,9 +13,9 @@ use super::{MAX_LEN, scalar};
 /// Deepest nesting. kube-apiserver's manifest has 12 levels.
 const MAX_DEPTH: usize = 64;
 
-/// Most values with aliases written out: the longest text without aliases has about 500,000 of two bytes each, and no file of this
-/// kind has a hundredth of that.
-pub(super) const MAX_NODES: usize = 50_000;
+/// Most values, with aliases written out. A manifest has about 300, and the work on a file grows with the square of this: 10,000 take
+/// seconds at most.
+pub(super) const MAX_NODES: usize = 10_000;
 
 /// Checks bytes before anything interprets them.
 pub(super) fn text(bytes: &[u8]) -> Result<Zeroizing<String>, YamlError> {

@@ -18,19 +18,21 @@ pub(super) fn resolve(word: &str) -> Content {
         }
         _ => (),
     }
-    let digits = word.replace('_', "");
+    // A key may begin with a digit.
+    let digits = Zeroizing::new(word.replace('_', ""));
     if word.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-')) {
         if let Some(value) = integer(&digits) {
-            return i64::try_from(value).map_or_else(|_| Content::Number(digits), Content::Integer);
+            return i64::try_from(value)
+                .map_or_else(|_| Content::Number(digits.to_string()), Content::Integer);
         }
         if is_float(&digits) {
-            return Content::Number(digits);
+            return Content::Number(digits.to_string());
         }
     }
     let infinite =
         matches!(word.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN");
     if infinite || (word.starts_with('.') && is_float(word)) {
-        return Content::Number(digits);
+        return Content::Number(digits.to_string());
     }
     Content::String(Zeroizing::new(word.to_owned()))
 }
@@ -41,7 +43,7 @@ fn integer(digits: &str) -> Option<i128> {
         Some(rest) => (true, rest),
         None => (false, digits.strip_prefix('+').unwrap_or(digits)),
     };
-    let lower = rest.to_ascii_lowercase();
+    let lower = Zeroizing::new(rest.to_ascii_lowercase());
     let (radix, rest) = match lower.as_bytes() {
         [b'0', b'x', ..] => (16, lower.get(2..)?),
         [b'0', b'o', ..] => (8, lower.get(2..)?),
