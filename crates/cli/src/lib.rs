@@ -48,7 +48,7 @@ enum Command {
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// What is done to a cluster from one of its hosts: re-encryption
+    /// A cluster and its etcd: what is stored under which key, in a backup too; re-encryption
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     Kms(Box<kms::KmsArgs>),

@@ -4,13 +4,14 @@
 mod audit;
 mod backup;
 mod check;
-mod cluster;
 mod env;
 mod files;
 mod gcloud;
 mod gcloud_elsewhere;
+mod inventory;
 mod quickstart;
 mod recording;
+mod reencrypt;
 mod refusals;
 mod requests;
 mod scene;

@@ -43,7 +43,7 @@ async fn kube_apiserver_follows_an_edited_manifest_and_an_edited_configuration()
         args.push(format!("--{name}={}", manifest.flag(name)?.context(name)?));
     }
     let mut control_plane = ControlPlane::start(Options { args, ..Options::default() }).await?;
-    let connection = Connection::plain(control_plane.etcd().url().to_owned());
+    let connection = Connection::plain(control_plane.etcd().url());
     let etcd = Etcd::connect(&connection).await?;
     let client = control_plane.api_servers[0].client();
     client.create(&Object::new(Kind::Secret, "default", "first", "key", b"value")).await?;

@@ -113,7 +113,7 @@ async fn what_the_api_server_cannot_read_is_named_and_the_list_goes_on_behind_it
     scene.fill("default", 700).await?;
     // Before, because an API server does not become ready with such an object.
     scene.encrypt_with(&["one"]).await?;
-    let connection = Connection::plain(scene.control_plane.etcd().url().to_owned());
+    let connection = Connection::plain(scene.control_plane.etcd().url());
     let etcd = Etcd::connect(&connection).await?;
     let lost = [b"k8s:enc:secretbox:v1:lost:".as_slice(), &[7; 200]].concat();
     for name in ["s-00037", "s-00038", "s-00699"] {

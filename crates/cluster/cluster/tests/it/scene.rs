@@ -92,7 +92,7 @@ impl Scene {
 
     /// How many values of Secrets are stored under each key; `-` is none.
     pub(crate) async fn stored(&self) -> Result<Vec<(String, u64)>> {
-        let connection = Connection::plain(self.control_plane.etcd().url().to_owned());
+        let connection = Connection::plain(self.control_plane.etcd().url());
         let etcd = Etcd::connect(&connection).await?;
         let counts = inventory(&mut etcd.scan("/registry/secrets/"), &Layout::default()).await?;
         let key = |encryption: Encryption| match encryption {

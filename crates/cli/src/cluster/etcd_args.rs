@@ -1,0 +1,112 @@
+//! Where a cluster's etcd is, and where in it the cluster is.
+
+use std::path::{Path, PathBuf};
+
+use keystead_etcd::{ClientFiles, ConnectError, Connection, Etcd, Layout, Login, TlsFiles};
+use keystead_runtime::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection to etcd")]
+pub(crate) struct EtcdArgs {
+    /// Addresses of etcd's members; the first that answers is read
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', default_value = "https://127.0.0.1:2379")]
+    endpoints: Vec<String>,
+    /// Certificate authority of etcd, in PEM. Without it that of a kubeadm host, if this is one: /etc/kubernetes/pki/etcd/ca.crt
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Our client certificate, in PEM. Without it and --cacert that of kube-apiserver on a kubeadm host:
+    /// /etc/kubernetes/pki/apiserver-etcd-client.crt
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The key of --cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// A user of etcd's own, where etcd has users
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    user: Option<String>,
+    /// File with the user's password in one line
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+}
+
+/// What of etcd belongs to the cluster, and what of that is wanted.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Contents")]
+pub(crate) struct LayoutArgs {
+    /// kube-apiserver's --etcd-prefix
+    #[arg(long, value_name = "PREFIX", default_value = "/registry")]
+    etcd_prefix: String,
+    /// Only this resource, named as in the table: secrets, configmaps, cert-manager.io/certificates. Again for more
+    #[arg(long = "resource", value_name = "NAME")]
+    resources: Vec<String>,
+}
+
+impl EtcdArgs {
+    pub(super) async fn connect(&self) -> Result<Etcd, Failure> {
+        Etcd::connect(&self.connection()).await.map_err(|error| failure(&error))
+    }
+
+    /// For the head of the report.
+    pub(super) fn source(&self) -> String {
+        format!("etcd at {}", self.endpoints.join(", "))
+    }
+
+    fn connection(&self) -> Connection {
+        let tls = self.endpoints.iter().any(|it| it.starts_with("https:")).then(|| self.tls()).flatten();
+        let login = self.user.clone().zip(self.password_file.clone());
+        let login = login.map(|(user, password_file)| Login { user, password_file });
+        Connection { endpoints: self.endpoints.clone(), tls, login }
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        let kubeadm = Path::new(KUBEADM);
+        let (ca, client) = (kubeadm.join("etcd/ca.crt"), kubeadm.join("apiserver-etcd-client.crt"));
+        let given = self.cert.clone().zip(self.key.clone());
+        let given = given.map(|(certificate, key)| ClientFiles { certificate, key });
+        match &self.cacert {
+            Some(ca) => Some(TlsFiles { ca: ca.clone(), client: given }),
+            None if ca.is_file() => {
+                let found = client.is_file().then(|| {
+                    let key = client.with_extension("key");
+                    ClientFiles { certificate: client, key }
+                });
+                Some(TlsFiles { ca, client: given.or(found) })
+            }
+            None => None,
+        }
+    }
+}
+
+impl LayoutArgs {
+    pub(super) fn layout(&self) -> Layout {
+        Layout { etcd_prefix: self.etcd_prefix.clone(), ..Layout::default() }
+    }
+
+    pub(super) fn resources(&self) -> &[String] {
+        &self.resources
+    }
+}
+
+fn failure(error: &ConnectError) -> Failure {
+    let hint = match error {
+        ConnectError::NoAuthority(_) => {
+            "give --cacert, and --cert with --key if etcd wants a client certificate"
+        }
+        ConnectError::PasswordInClear(_) => "use https, with --cacert",
+        ConnectError::Refused { .. } => {
+            "log in with --user and --password-file, or with the certificate of a user (--cert, --key)"
+        }
+        ConnectError::Connect(_) => {
+            "name the members with --endpoints; a member that wants a client certificate (--cert, --key) ends the connection without one"
+        }
+        _ => "",
+    };
+    let failure = Failure::from_error(error).hint(Some(hint.to_owned()).filter(|it| !it.is_empty()));
+    match error {
+        ConnectError::Connect(_) | ConnectError::Refused { .. } => failure.exit(error.class().exit()),
+        // What the flags say, or the files that they name.
+        _ => failure.usage(),
+    }
+}
+
+const KUBEADM: &str = "/etc/kubernetes/pki";
