@@ -1,7 +1,7 @@
 //! The two meta pages.
 
 use super::error::DatabaseError;
-use super::fields::{u32_at, u64_at};
+use super::fields::{number_u32, number_u64};
 use super::source::Source;
 
 /// What the meta page of the last transaction says.
@@ -60,20 +60,20 @@ fn at(source: &dyn Source, offset: u64) -> Result<Result<Meta, DatabaseError>, D
 }
 
 fn parse(bytes: &[u8], offset: u64) -> Result<Meta, DatabaseError> {
-    match u32_at(bytes, 0) {
+    match number_u32(bytes, 0) {
         Some(MAGIC) => (),
         Some(other) if other == MAGIC.swap_bytes() => return Err(DatabaseError::BigEndian),
         _ => return Err(DatabaseError::Foreign),
     }
     let fields = || {
-        let sum = fnv_1a(bytes.get(..LENGTH)?) == u64_at(bytes, LENGTH)?;
+        let sum = fnv_1a(bytes.get(..LENGTH)?) == number_u64(bytes, LENGTH)?;
         let meta = Meta {
-            page_size: u32_at(bytes, 8)?.into(),
-            root: u64_at(bytes, 16)?,
-            pages: u64_at(bytes, 40)?,
-            transaction: u64_at(bytes, 48)?,
+            page_size: number_u32(bytes, 8)?.into(),
+            root: number_u64(bytes, 16)?,
+            pages: number_u64(bytes, 40)?,
+            transaction: number_u64(bytes, 48)?,
         };
-        Some((u32_at(bytes, 4)?, sum, meta))
+        Some((number_u32(bytes, 4)?, sum, meta))
     };
     let (version, sum, meta) = fields().ok_or(DatabaseError::Foreign)?;
     if version != VERSION {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use super::error::{DatabaseError, PageProblem};
-use super::fields::{u16_at, u32_at, u64_at};
+use super::fields::{number_u16, number_u32, number_u64};
 use super::meta::HEADER;
 use super::source::Source;
 use super::{Database, KEY_MAX, Root};
@@ -100,7 +100,12 @@ impl Node {
         }
         let header = || {
             let bytes = self.filled_bytes();
-            Some((u64_at(bytes, 0)?, u16_at(bytes, 8)?, u16_at(bytes, 10)?, u32_at(bytes, 12)?))
+            Some((
+                number_u64(bytes, 0)?,
+                number_u16(bytes, 8)?,
+                number_u16(bytes, 10)?,
+                number_u32(bytes, 12)?,
+            ))
         };
         let (number, kind, count, overflow) =
             header().ok_or_else(|| self.damaged(PageProblem::Crowded(0)))?;
@@ -167,11 +172,11 @@ impl Node {
             let (start, position, key, value) = match self.kind {
                 Kind::Branch => {
                     let at = HEADER + index * BRANCH_ENTRY;
-                    (at, u32_at(bytes, at)?, u32_at(bytes, at + 4)?, 0)
+                    (at, number_u32(bytes, at)?, number_u32(bytes, at + 4)?, 0)
                 }
                 Kind::Leaf => {
                     let at = HEADER + index * LEAF_ENTRY;
-                    (at, u32_at(bytes, at + 4)?, u32_at(bytes, at + 8)?, u32_at(bytes, at + 12)?)
+                    (at, number_u32(bytes, at + 4)?, number_u32(bytes, at + 8)?, number_u32(bytes, at + 12)?)
                 }
             };
             // Four numbers of 32 bits: no sum of them overflows.
@@ -188,7 +193,7 @@ impl Node {
     /// One entry of a leaf.
     pub(crate) fn entry(&self, index: usize) -> Result<Entry, DatabaseError> {
         let (key, value) = self.place(index)?;
-        let flags = u32_at(self.filled_bytes(), HEADER + index * LEAF_ENTRY).unwrap_or_default();
+        let flags = number_u32(self.filled_bytes(), HEADER + index * LEAF_ENTRY).unwrap_or_default();
         Ok(Entry { key, value, is_bucket: flags & BUCKET != 0 })
     }
 
@@ -215,7 +220,7 @@ impl Node {
         }
         // Root page (8) and a sequence (8).
         let header = entry.value.start..entry.value.start + BUCKET_HEADER;
-        match u64_at(self.bytes(source, &header, BUCKET_HEADER)?.as_slice(), 0) {
+        match number_u64(self.bytes(source, &header, BUCKET_HEADER)?.as_slice(), 0) {
             Some(0) => {
                 let offset = entry.value.start + BUCKET_HEADER;
                 Ok(Root::Inline { page: self.page, offset, length: length - BUCKET_HEADER })
@@ -227,7 +232,7 @@ impl Node {
 
     /// The page that an entry of a branch leads to.
     pub(super) fn child(&self, index: usize) -> Result<u64, DatabaseError> {
-        let child = u64_at(self.filled_bytes(), HEADER + index * BRANCH_ENTRY + 8);
+        let child = number_u64(self.filled_bytes(), HEADER + index * BRANCH_ENTRY + 8);
         child.ok_or_else(|| self.damaged(PageProblem::Entry(index)))
     }
 
