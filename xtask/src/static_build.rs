@@ -115,10 +115,11 @@ fn add_target(sysroot: &Path, target: &str) -> Result<()> {
 fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line)?;
-        if message["reason"] == "compiler-artifact" && message["target"]["name"] == name {
-            if let Some(path) = message["executable"].as_str() {
-                return Ok(path.into());
-            }
+        if message["reason"] == "compiler-artifact"
+            && message["target"]["name"] == name
+            && let Some(path) = message["executable"].as_str()
+        {
+            return Ok(path.into());
         }
     }
     anyhow::bail!("cargo has built no program {name}")

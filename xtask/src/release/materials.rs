@@ -27,7 +27,7 @@ pub fn list(program: Program, target: &str, commit: &Commit, path: &Path) -> Res
     let mut command = Command::new(CYCLONEDX.program()?);
     command
         .args(["cyclonedx", "--quiet", "--format", "json", "--spec-version", "1.5", "--target", target])
-        .args(["--no-build-deps", "--override-filename", FILE, "--manifest-path"])
+        .args(["--all", "--no-build-deps", "--override-filename", FILE, "--manifest-path"])
         .arg(folder.join("Cargo.toml"))
         .env("SOURCE_DATE_EPOCH", commit.time.to_string())
         .current_dir(copy.path());
