@@ -20,7 +20,7 @@ use archive::{File, Files};
 use layout::{Description, Image};
 
 /// Makes the OCI image of keystead-plugin: an OCI image layout as folder and tar, and for each architecture a tar that
-/// `docker load` and `ctr image import` read. The same commit gives the same bytes on every machine.
+/// `docker load` and `ctr image import` read. The same commit gives the same bytes in any folder.
 #[derive(clap::Args)]
 pub struct Args {
     /// The architecture that the program is for.

@@ -149,6 +149,8 @@ impl Places {
         let renamed = vec![
             (workspace::root().to_owned(), "/keystead".to_owned()),
             (home.context("no home directory: set CARGO_HOME")?, "/cargo".to_owned()),
+            // Zig and the musl that it compiles.
+            (go::cache()?, "/cache".to_owned()),
             // What of the standard library is compiled here, as in the rest of it.
             (sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{commit}")),
             // The last that fits is used: this one may be inside the checkout.
@@ -158,11 +160,11 @@ impl Places {
     }
 
     fn rust_flags(&self) -> String {
-        let flags: Vec<String> = self
-            .renamed
-            .iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-            .collect();
+        let renamed = self.renamed.iter();
+        let mut flags: Vec<String> =
+            renamed.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
+        // Whatever the profile says: debug information of musl, which Zig compiles when it links, names Zig's folders.
+        flags.push("-Cstrip=symbols".to_owned());
         // Cargo's separator, which no path has.
         flags.join("\u{1f}")
     }

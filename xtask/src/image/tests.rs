@@ -91,7 +91,7 @@ fn k11_the_plugin_serves_kubernetes_from_its_image() {
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let scenarios: serde_json::Value = serde_json::from_slice(&asked.stdout).expect("JSON");
     let status = scenarios[1]["ours"][0].as_str().unwrap_or_default();
-    assert!(status.starts_with("v2 ok "), "{status}");
+    assert!(status.starts_with("ok v2 ok "), "{status}");
     assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
     assert!(ended.success(), "{ended}: {}", fs::read_to_string(&log).unwrap_or_default());
 }
