@@ -20,8 +20,8 @@ use bar::Bar;
 
 /// Store every object of chosen resources anew, under the key with which the API server writes now
 ///
-/// It lists names only and sends each object an empty patch; kube-apiserver writes those that are under another key or provider and
-/// leaves the others alone. No data of a Secret leaves the API server. Passes are repeated until one finds nothing to write. Clients
+/// It lists metadata only and sends each object an empty patch; kube-apiserver writes those that are under another key or provider and
+/// leaves the others alone. Passes are repeated until one finds nothing to write. Clients
 /// can go on reading and writing meanwhile; running it twice does no harm.
 ///
 /// Run it when every API server shows the new key: one that has not seen it yet writes under the old one. It prints its plan and

@@ -1,7 +1,7 @@
 //! Changes of a control plane's encryption: planners without side effects, executors that carry a plan out, and edits of files that a
 //! person owns.
 //!
-//! It must never see the data of a Secret: it asks kube-apiserver for metadata alone. It keeps comments, order and every field that it
+//! It must never ask for the data of a Secret: metadata is enough. It keeps comments, order and every field that it
 //! does not know, never prints a key, and writes nothing whose meaning it has not read back.
 //!
 //! Read `rollout.rs` first, the planner, then `reencrypt.rs` and `encryption_configuration.rs`. `api.rs` is how kube-apiserver is

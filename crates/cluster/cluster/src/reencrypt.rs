@@ -2,7 +2,7 @@
 //!
 //! It lists metadata alone, page by page, and sends each object an empty merge patch. kube-apiserver then judges by what is in etcd:
 //! an object that was stored under another key or provider is written again and gets a new resource version, any other one is left as
-//! it is. So the answers count exactly what was stale, and no data of a Secret leaves the API server. A second pass finds zero.
+//! it is. So the answers count exactly what was stale, and no `data` of a Secret is asked for. A second pass finds zero.
 //!
 //! [`Plan::make`] says what will be done, [`Journal::open`] where a run that was cut goes on, [`run`] does it. Read `run.rs` first,
 //! then `walk.rs`.
