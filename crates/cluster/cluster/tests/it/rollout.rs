@@ -17,7 +17,7 @@ const FLEETS: u64 = 2_000;
 fn every_server_reads_what_any_writes_and_every_plan_ends() {
     let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |it| it.parse().expect(name));
     let first = number("KEYSTEAD_FIRST_FLEET", 0);
-    let (mut done, mut blocked) = (0, 0);
+    let (mut done, mut blocked): (u64, u64) = (0, 0);
     for seed in first..first + number("KEYSTEAD_FLEETS", FLEETS) {
         let mut choices = Choices::seeded(seed);
         match run(&mut choices, None) {
@@ -29,7 +29,9 @@ fn every_server_reads_what_any_writes_and_every_plan_ends() {
         }
     }
     println!("{done} plans ended at their goal, {blocked} with a reason");
-    assert!(done > 3 * blocked, "only {done} of {} plans reached their goal", done + blocked);
+    // Of a few fleets all may have a cause.
+    let few = done + blocked < FLEETS;
+    assert!(few || done > 3 * blocked, "only {done} of {} plans reached their goal", done + blocked);
 }
 
 /// Within so many fleets a flaw must show.

@@ -136,6 +136,7 @@ impl Flaw {
                 }
             }
             Self::TrustsAnOldCount => {
+                observed.written_since.clear();
                 let writers = observed.writers();
                 for stored in &mut observed.stored {
                     if let Inventory::Counted { began_with, .. } = &mut stored.inventory {
