@@ -28,8 +28,8 @@ pub(crate) struct Host {
     pub(crate) gone: bool,
     pub(crate) on_disk: Configuration,
     pub(crate) disk_by: Author,
-    /// The file's first provider is a stranger's choice, which the operator could not mend yet.
-    pub(crate) strange_writer_on_disk: bool,
+    /// The first providers that strangers chose for the file since the operator last chose one; none: it is the operator's choice.
+    pub(crate) strange_writers_on_disk: BTreeSet<Provider>,
     /// None: no process runs.
     pub(crate) loaded: Option<Configuration>,
     pub(crate) loaded_by: Author,
@@ -203,9 +203,9 @@ impl Host {
     /// Somebody else than the operator writes the file.
     pub(crate) fn overwrite(&mut self, file: Configuration) {
         self.maybe_loaded = None;
+        self.strange_writers_on_disk.insert(file.order().writer);
         self.on_disk = file;
         self.disk_by = Author::Stranger;
-        self.strange_writer_on_disk = true;
     }
 
     pub(crate) fn plugin(&mut self, provider: &Provider) -> &mut SimulatedPlugin {
@@ -215,7 +215,7 @@ impl Host {
     fn load(&mut self) {
         self.loaded = Some(self.on_disk.clone());
         self.loaded_by = self.disk_by;
-        self.strange_writer = self.strange_writer_on_disk;
+        self.strange_writer = !self.strange_writers_on_disk.is_empty();
         self.epoch += 1;
         let order = self.on_disk.order();
         for plugin in &mut self.plugins {

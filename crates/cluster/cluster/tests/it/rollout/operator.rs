@@ -351,8 +351,12 @@ fn write_file(
         files.push(new.clone());
         files
     });
-    // What the operator cannot mend yet it leaves as it is.
-    host.strange_writer_on_disk &= new.order().writer == host.on_disk.order().writer;
+    // What the operator cannot mend yet it leaves as it saw it, even if a stranger was there again since.
+    let writer = new.order().writer;
+    let left = seen.on_disk.as_ref().is_some_and(|it| it.order().writer == writer);
+    if !(left && host.strange_writers_on_disk.contains(&writer)) {
+        host.strange_writers_on_disk.clear();
+    }
     host.on_disk = new;
     host.disk_by = Author::Operator { saw };
     if flag_changes && choices.below(2) == 1 {

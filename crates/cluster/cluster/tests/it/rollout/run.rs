@@ -232,7 +232,7 @@ fn new_host(at: usize, minor: u32, start: Configuration) -> Host {
         gone: false,
         on_disk: start.clone(),
         disk_by: Author::Operator { saw: 0 },
-        strange_writer_on_disk: false,
+        strange_writers_on_disk: [].into(),
         loaded: Some(start.clone()),
         loaded_by: Author::Operator { saw: 0 },
         strange_writer: false,
