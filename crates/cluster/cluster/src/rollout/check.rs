@@ -80,7 +80,7 @@ fn goal(situation: &Situation<'_>) -> Vec<Obstacle> {
                 "Give the new key a name of its own and use `cluster migrate`.",
             ));
         }
-        Goal::Rotate { provider, .. } if !situation.is_written(provider) => {
+        Goal::Rotate { provider, .. } if !situation.written().contains(provider) => {
             obstacles.push(Obstacle::new(
                 format!("no API server writes with {provider}"),
                 "Use `cluster migrate` first.",

@@ -1,7 +1,7 @@
 //! The rule itself, asked of one step without its goal. An agent that is told what to do asks this before it does it, and so does not
 //! depend on who planned.
 
-use super::configuration::{Configuration, Order, Provider};
+use super::configuration::{Configuration, Provider};
 use super::goal::Goal;
 use super::observed::{Inventory, Loaded, Observed, Server};
 use super::plan::Step;
@@ -57,7 +57,7 @@ fn file(
             return Some(format!("{} may not read {}", other.name, new_order.writer));
         }
     }
-    if let Some(unread) = writers(situation).into_iter().find(|it| !new_order.reads(it)) {
+    if let Some(unread) = situation.written().into_iter().find(|it| !new_order.reads(it)) {
         return Some(format!("{name} could not read {unread}, which an API server writes"));
     }
     for lost in old_order.providers().filter(|it| !new_order.reads(it)) {
@@ -79,7 +79,7 @@ fn restart(situation: &Situation<'_>, server: Option<&Server>, name: &str) -> Op
         _ => None,
     });
     let stored = counted.flatten().filter(|it| it.objects > 0).map(|it| it.stored_as.provider.clone());
-    if let Some(unread) = writers(situation).into_iter().chain(stored).find(|it| !order.reads(it)) {
+    if let Some(unread) = situation.written().into_iter().chain(stored).find(|it| !order.reads(it)) {
         return Some(format!("{name} could not read {unread} after it"));
     }
     if let Some(broken) = order.providers().find_map(|it| situation.plugin_unhealthy(server, it)) {
@@ -93,12 +93,6 @@ fn alone(situation: &Situation<'_>, server: &Server) -> Option<String> {
     let mut others = situation.servers.iter().filter(|it| it.name != server.name);
     let other = others.find(|it| !it.is_ready()).filter(|_| server.is_ready())?;
     Some(format!("{} is not ready, and two would be away at once", other.name))
-}
-
-/// Everything that some server is known to write with, now or after its next start.
-fn writers(situation: &Situation<'_>) -> Vec<Provider> {
-    let orders = situation.servers.iter().flat_map(|it| situation.known(it));
-    orders.map(|it: Order| it.writer).collect()
 }
 
 /// Whether nothing can be stored with `provider`: what is stored was counted when every server wrote as it still does.

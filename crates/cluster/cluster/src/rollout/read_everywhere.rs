@@ -10,7 +10,7 @@ use super::plan::{Next, Obstacle};
 use super::situation::Situation;
 
 pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
-    let needed = situation.needed();
+    let (needed, written) = (situation.needed(), situation.written());
     let (mut changes, mut obstacles) = (Vec::new(), Vec::new());
     for server in &situation.servers {
         let Some(on_disk) = &server.on_disk else { continue };
@@ -20,7 +20,7 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
             continue;
         }
         // One that is written already is put back, or the values are unreadable here whatever its plugin does.
-        let new = missing.iter().copied().filter(|it| !situation.is_written(it));
+        let new = missing.iter().copied().filter(|it| !written.contains(*it));
         let problems: Vec<Obstacle> = new.filter_map(|it| situation.plugin_problem(server, it)).collect();
         if problems.is_empty() {
             let names: Vec<String> = missing.iter().map(ToString::to_string).collect();

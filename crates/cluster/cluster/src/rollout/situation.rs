@@ -55,9 +55,11 @@ impl<'a> Situation<'a> {
         self.possible(server).is_some_and(|orders| orders.iter().all(|it| it.writer == self.writer))
     }
 
-    /// Whether any server is known to write with `provider`, now or after its next start.
-    pub(super) fn is_written(&self, provider: &Provider) -> bool {
-        self.servers.iter().flat_map(|it| self.known(it)).any(|it| it.writer == *provider)
+    /// Everything that any server is known to write with, now or after its next start: by its configurations, or by a canary.
+    pub(super) fn written(&self) -> BTreeSet<Provider> {
+        let orders = self.servers.iter().flat_map(|it| self.known(it)).map(|it| it.writer);
+        let canaries = self.servers.iter().filter_map(|it| self.observed.canary(it));
+        orders.chain(canaries.map(|it| it.writer.stored_as.provider.clone())).collect()
     }
 
     /// What every server must read: what any server may write, what is stored, and the goal's provider.
@@ -68,11 +70,9 @@ impl<'a> Situation<'a> {
     /// still has it.
     pub(super) fn needed(&self) -> BTreeSet<Provider> {
         let orders: Vec<Order> = self.servers.iter().flat_map(|it| self.known(it)).collect();
-        let mut needed: BTreeSet<Provider> = orders.iter().map(|it| it.writer.clone()).collect();
+        let mut needed = self.written();
         needed.insert(self.writer.clone());
         needed.extend(self.observed.written_since.iter().cloned());
-        let canaries = self.servers.iter().filter_map(|it| self.observed.canary(it));
-        needed.extend(canaries.map(|it| it.writer.stored_as.provider.clone()));
         for stored in &self.observed.stored {
             if let Inventory::Counted { counts, .. } = &stored.inventory {
                 needed.extend(
