@@ -2,7 +2,7 @@
 
 use super::configuration::Provider;
 use super::goal::Goal;
-use super::observed::{Answer, Count, Inventory, Stored};
+use super::observed::{Answer, Count, Inventory, Loaded, Server, Stored, Writing};
 use super::plan::{Next, Obstacle, Step};
 use super::situation::Situation;
 
@@ -15,17 +15,39 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !obstacles.is_empty() {
         return Some(Next::Blocked(obstacles));
     }
-    count_first(situation).or_else(|| undo(situation))
+    ask_first(situation).or_else(|| count_first(situation)).or_else(|| undo(situation))
 }
 
-/// Configurations say what may be stored only until somebody overwrites them.
+/// How a server writes whose file somebody else changed is asked of the server itself before anything else is done: another one
+/// could start without what this one writes.
+fn ask_first(situation: &Situation<'_>) -> Option<Next> {
+    let unasked = |it: &&Server| it.is_ready() && situation.observed.canary(it).is_none();
+    let canary = |it: &Server| {
+        Step::Canary { server: it.name.clone() }
+            .because("somebody else changed its file, and it does not say how it writes")
+    };
+    Next::of(unknown(situation).filter(unasked).map(canary).collect(), Vec::new())
+}
+
+/// Configurations say what may be stored only until somebody overwrites them. A server that uses what nobody knows may have written
+/// in another way before it came to write in this one.
 fn count_first(situation: &Situation<'_>) -> Option<Next> {
-    let uncounted = situation.observed.stored.iter().filter(|it| it.inventory == Inventory::NotTaken);
+    let asked: Vec<&Writing> =
+        unknown(situation).filter_map(|it| situation.observed.canary(it)).map(|it| &it.writer).collect();
+    let is_late = |it: &&Stored| match &it.inventory {
+        Inventory::NotTaken => true,
+        Inventory::NoAccess { .. } => false,
+        Inventory::Counted { began_with, .. } => asked.iter().any(|it| !began_with.contains(it)),
+    };
     let count = |it: &Stored| {
         Step::TakeInventory { resource: it.resource.clone() }
             .because("what is stored decides what every API server must read")
     };
-    Next::of(uncounted.map(count).collect(), Vec::new())
+    Next::of(situation.observed.stored.iter().filter(is_late).map(count).collect(), Vec::new())
+}
+
+fn unknown<'a>(situation: &Situation<'a>) -> impl Iterator<Item = &'a Server> {
+    situation.servers.iter().copied().filter(|it| it.loaded == Loaded::Unknown)
 }
 
 fn fleet(situation: &Situation<'_>) -> Vec<Obstacle> {

@@ -75,7 +75,7 @@ fn will_reload(server: &Server, on_disk: &Configuration) -> bool {
 }
 
 /// What must be known of a server before it is restarted. If anything may be in use, that may be the only thing that reads what is
-/// stored, and what it wrote since the last count.
+/// stored, and what it wrote since the last count. One that is ready was asked, and then all was counted, before anything else.
 fn before_a_restart(situation: &Situation<'_>, server: &Server) -> Option<Next> {
     if server.loaded != Loaded::Unknown {
         return None;
@@ -90,21 +90,11 @@ fn before_a_restart(situation: &Situation<'_>, server: &Server) -> Option<Next> 
             "Give access to etcd, or put back the file that it started with.",
         )]));
     }
-    let Some(canary) = situation.observed.canary(server) else {
-        let (waits, obstacles) = situation.not_ready(|it| it.name == server.name);
-        let reason = "somebody else changed its file, and it does not say how it writes";
-        let canary = Step::Canary { server: server.name.clone() }.because(reason);
-        return Next::of(waits, obstacles).or(Some(Next::Steps(vec![canary])));
-    };
-    // It may have written in another way before it came to write in this one.
-    let uncounted = situation.observed.stored.iter().filter(
-        |it| !matches!(&it.inventory, Inventory::Counted { began_with, .. } if began_with.contains(&canary.writer)),
-    );
-    let count = |it: &Stored| {
-        Step::TakeInventory { resource: it.resource.clone() }
-            .because(format!("{} may have written in any way since the last count", server.name))
-    };
-    Next::of(uncounted.map(count).collect(), Vec::new())
+    if situation.observed.canary(server).is_some() {
+        return None;
+    }
+    let (waits, obstacles) = situation.not_ready(|it| it.name == server.name);
+    Next::of(waits, obstacles)
 }
 
 fn unreadable_file(server: &Server) -> Obstacle {

@@ -210,6 +210,33 @@ fn a_silent_server_stops_every_switch_until_the_user_says_that_it_is_gone() {
 }
 
 #[test]
+fn a_server_that_uses_what_nobody_knows_is_asked_before_anything_is_written() {
+    // Somebody replaced a file before anybody looked, and a host joins that reads none of what the first one still writes.
+    let secretbox = Provider::Secretbox { key: "k".into() };
+    let mut observed = fleet(&configured(Provider::Identity, &[]), Provider::Identity);
+    observed.servers[0].loaded = Loaded::Unknown;
+    observed.servers[1] = server("b", Configuration::NoEncryption);
+    assert_eq!(steps(&enable(), &observed), [Step::Canary { server: "a".into() }]);
+
+    let stored_as = StoredAs { provider: secretbox.clone(), key_id: None };
+    let writer = Writing { server: "a".into(), epoch: "1".into(), stored_as };
+    observed.canaries.push(Canary { writer, readings: Vec::new() });
+    assert_eq!(steps(&enable(), &observed), [Step::TakeInventory { resource: "secrets".into() }]);
+
+    let writers = observed.writers();
+    if let Inventory::Counted { began_with, .. } = &mut observed.stored[0].inventory {
+        *began_with = writers;
+    }
+    let written = steps(&enable(), &observed);
+    let reads = |it: &Step| matches!(it, Step::Write { order, .. } if order.reads(&secretbox));
+    assert!(written.len() == 2 && written.iter().all(reads), "{written:?}");
+    // Nor does an agent restart the one that joined.
+    let restart = Step::Restart { server: "b".into() };
+    let why = refusal(&restart, &observed).unwrap_or_default();
+    assert!(why.contains("b could not read secretbox:k after it"), "{why}");
+}
+
+#[test]
 fn what_a_count_or_a_canary_finds_stops_before_anything_is_dropped() {
     let both = configured(kms(), &[Provider::Identity]);
     let mut malformed = proven(&both, &kms());
