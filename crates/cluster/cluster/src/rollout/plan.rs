@@ -125,7 +125,7 @@ pub enum Step {
     Reencrypt {
         /// The resource.
         resource: String,
-        /// Whether an interrupted pass may go on where it was; otherwise it starts over.
+        /// Whether an interrupted pass may go on where it was; otherwise, and when none is interrupted any more, it starts over.
         resume: bool,
     },
     /// Count in etcd.

@@ -319,6 +319,8 @@ impl Operator {
                 self.written_since.clear();
             }
         }
+        // There is nothing to resume any more, whatever an older plan says.
+        self.pass_at = 0;
         let (rounds, ended_revision) = (before + 1, fleet.revision);
         self.pass = Pass::Done { began_with, rounds, ended_revision, last_found, refused };
         Ok(())
