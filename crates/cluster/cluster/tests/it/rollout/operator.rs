@@ -349,6 +349,7 @@ fn write_file(
     }
     let flag = |it: &Configuration| *it != Configuration::NoEncryption;
     let flag_changes = flag(&new) != flag(&host.on_disk);
+    let foreseen = seen.on_disk.as_ref().is_none_or(|it| flag(&new) != flag(it));
     host.maybe_loaded = host.maybe_loaded.take().map(|mut files| {
         files.push(new.clone());
         files
@@ -362,7 +363,11 @@ fn write_file(
     host.on_disk = new;
     host.disk_by = Author::Operator { saw };
     if flag_changes && choices.below(2) == 1 {
-        return restart(fleet, at, seen);
+        if foreseen {
+            return restart(fleet, at, seen);
+        }
+        // A stranger changed the flag after the operator looked: that could not be known, and is as a crash.
+        fleet.stop(at);
     }
     Ok(())
 }
