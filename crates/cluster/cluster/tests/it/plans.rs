@@ -237,6 +237,34 @@ fn a_server_that_uses_what_nobody_knows_is_asked_before_anything_is_written() {
 }
 
 #[test]
+fn what_a_removed_server_wrote_is_read_before_anything_is_dropped() {
+    let mut observed = proven(&configured(kms(), &[Provider::Identity]), &kms());
+    let gone = &mut observed.servers[1];
+    gone.answer = Answer::Silent { reason: "no route to host".into() };
+    (gone.on_disk, gone.loaded, gone.epoch) = (None, Loaded::Unknown, None);
+    observed.removed.insert("b".into());
+    let writers = observed.writers();
+    if let Inventory::Counted { began_with, .. } = &mut observed.stored[0].inventory {
+        began_with.clone_from(&writers);
+    }
+    let reencrypt = Step::Reencrypt { resource: "secrets".into(), resume: false };
+    assert_eq!(steps(&enable(), &observed), [reencrypt]);
+
+    let passed = |refused| Pass::Done {
+        began_with: writers.clone(),
+        rounds: 2,
+        ended_revision: 5,
+        last_found: 0,
+        refused,
+    };
+    observed.stored[0].pass = passed(1);
+    assert!(blocked(&enable(), &observed).contains("1 secrets could not be rewritten"));
+    observed.stored[0].pass = passed(0);
+    let next = steps(&enable(), &observed);
+    assert!(next.len() == 2 && next.iter().all(|it| matches!(it, Step::Write { .. })), "{next:?}");
+}
+
+#[test]
 fn what_a_count_or_a_canary_finds_stops_before_anything_is_dropped() {
     let both = configured(kms(), &[Provider::Identity]);
     let mut malformed = proven(&both, &kms());
