@@ -1,6 +1,6 @@
 //! API servers, plugins and etcd as Kubernetes has them (k8s-contract.md 1 and 2), and everything that happens to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keystead_cluster::rollout::{Configuration, Order, Provider, StoredAs};
 
@@ -14,8 +14,8 @@ pub(crate) struct Fleet {
     /// The key id that the KMS behind `kms_a` encrypts with.
     pub(crate) primary: String,
     pub(crate) trace: Vec<String>,
-    /// The providers that the operator can have heard of. A stranger may have replaced a file before it first looked.
-    pub(crate) only_known: Option<BTreeSet<Provider>>,
+    /// The providers that the operator can have heard of, and since when. A stranger may have replaced a file before it first looked.
+    pub(crate) only_known: Option<BTreeMap<Provider, usize>>,
 }
 
 pub(crate) struct Host {
@@ -26,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) reachable: bool,
     /// It will never come back.
     pub(crate) gone: bool,
+    /// Since when the operator knows more of it than its name.
+    pub(crate) heard_at: Option<usize>,
     pub(crate) on_disk: Configuration,
     pub(crate) disk_by: Author,
     /// The first providers that strangers chose for the file since the operator last chose one; none: it is the operator's choice.
@@ -71,6 +73,8 @@ pub(crate) struct Object {
     pub(crate) written_at: usize,
     /// By a server that used a stranger's file.
     pub(crate) by_stranger: bool,
+    /// By a server that had not answered the operator yet.
+    pub(crate) by_unheard: bool,
 }
 
 pub(crate) fn kms_a() -> Provider {
@@ -172,12 +176,12 @@ impl Fleet {
         if self.objects.get(object).is_some_and(|it| !host.reads(it)) {
             return false;
         }
-        let by_stranger = host.strange_writer;
+        let (by_stranger, by_unheard) = (host.strange_writer, host.heard_at.is_none());
         let key_material = host.key_material_of(&stored_as.provider);
         self.revision += 1;
         let line = format!("h{at} writes object {object} as {stored_as}");
         self.say(|| line);
-        let object_now = Object { stored_as, key_material, written_at: self.clock, by_stranger };
+        let object_now = Object { stored_as, key_material, written_at: self.clock, by_stranger, by_unheard };
         match self.objects.get_mut(object) {
             Some(it) => *it = object_now,
             None => self.objects.push(object_now),

@@ -80,6 +80,8 @@ impl Operator {
         let saw = fleet.clock;
         let mut servers = Vec::new();
         for at in 0..fleet.hosts.len() {
+            let host = &mut fleet.hosts[at];
+            host.heard_at = host.heard_at.or(host.reachable.then_some(saw));
             servers.push(self.server(fleet, at));
             if choices.one_in(12) {
                 meanwhile(fleet, choices)?;
@@ -93,7 +95,11 @@ impl Operator {
             self.seen_before.extend(configuration.order().providers().cloned());
             self.written_since.insert(configuration.order().writer);
         }
-        fleet.only_known = self.known_providers();
+        let before = fleet.only_known.take().unwrap_or_default();
+        fleet.only_known = self.known_providers().map(|it| {
+            let since = |it: &Provider| before.get(it).copied().unwrap_or(saw);
+            it.into_iter().map(|it| (it.clone(), since(&it))).collect()
+        });
         let inventory = match &self.inventory {
             _ if !self.etcd_access => Inventory::NoAccess { reason: "no certificate".into() },
             Some(inventory) => inventory.clone(),
@@ -246,6 +252,7 @@ impl Operator {
             stored_as: stored_as.clone(),
             written_at: fleet.clock,
             by_stranger: false,
+            by_unheard: false,
         };
         let writer = Writing { server: host.name.clone(), epoch: host.epoch.to_string(), stored_as };
         let readers = fleet.hosts.iter().filter(|it| it.reachable && it.loaded.is_some());

@@ -204,7 +204,13 @@ fn setting(choices: &mut Choices) -> (Fleet, Vec<Goal>) {
         let key_id = matches!(provider, Provider::KmsV2 { .. }).then(|| "a1".into());
         let key_material = 0;
         let stored_as = StoredAs { provider, key_id };
-        fleet.objects.push(Object { stored_as, key_material, written_at: 0, by_stranger: false });
+        fleet.objects.push(Object {
+            stored_as,
+            key_material,
+            written_at: 0,
+            by_stranger: false,
+            by_unheard: true,
+        });
     }
     let (hosts, objects) = (fleet.hosts.len(), fleet.objects.len());
     let line = format!(
@@ -230,6 +236,7 @@ fn new_host(at: usize, minor: u32, start: Configuration) -> Host {
         automatic_reload: false,
         reachable: true,
         gone: false,
+        heard_at: None,
         on_disk: start.clone(),
         disk_by: Author::Operator { saw: 0 },
         strange_writers_on_disk: [].into(),
@@ -404,9 +411,12 @@ fn judge(fleet: &mut Fleet) -> Result<(), String> {
     for reader in fleet.hosts.iter().filter(|it| it.loaded.is_some()) {
         let Author::Operator { saw } = reader.loaded_by else { continue };
         for (at, object) in fleet.objects.iter().enumerate() {
-            // What a stranger's file brought in after the operator looked could not be known.
-            let unheard_of =
-                fleet.only_known.as_ref().is_some_and(|it| !it.contains(&object.stored_as.provider));
+            // What a stranger's file brought in could not be known before the operator looked. Nor could such values before it heard
+            // of their provider, which may be at a count long after the file is gone, or from a server that answers at last.
+            let heard_at = fleet.only_known.as_ref().map(|it| it.get(&object.stored_as.provider));
+            let unheard_of = heard_at == Some(None)
+                || (object.by_stranger || object.by_unheard)
+                    && heard_at.flatten().is_some_and(|it| *it > saw);
             let unforeseen = object.by_stranger && object.written_at > saw || unheard_of;
             if !unforeseen && !reader.should_read(&object.stored_as) {
                 return Err(format!("{} cannot read object {at}, {}", reader.name, object.stored_as));
@@ -416,7 +426,10 @@ fn judge(fleet: &mut Fleet) -> Result<(), String> {
             let Some(stored_as) = writer.writes().filter(|_| !writer.strange_writer) else {
                 continue;
             };
-            if !reader.should_read(&stored_as) {
+            // Of a server that never answered nobody knows with what it began, and only the next switch of writers waits for it.
+            let unheard_of =
+                writer.loaded_by == Author::Operator { saw: 0 } && writer.heard_at.is_none_or(|it| it > saw);
+            if !unheard_of && !reader.should_read(&stored_as) {
                 return Err(format!(
                     "{} cannot read what {} would write, {stored_as}",
                     reader.name, writer.name
