@@ -66,7 +66,7 @@ async fn kube_apiserver_says_the_same() -> Result<()> {
     // The older ones only where they differ: a run takes a third of a second.
     for (version, minor) in [("1.28.15", 28), ("1.31.0", 31), ("1.36.3", 36), ("1.37.2", 37)] {
         for case in
-            cases().into_iter().filter(|case| minor > 31 || (case.verdict)(minor) != (case.verdict)(36))
+            cases().into_iter().filter(|case| minor == 37 || (case.verdict)(minor) != (case.verdict)(37))
         {
             let (places, keys) = (places.clone(), keys.clone());
             runs.spawn(async move {
