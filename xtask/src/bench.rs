@@ -23,6 +23,8 @@ pub enum Command {
     Growth,
     /// Commits beside the destruction of 10,000 key versions in a database of 2 GB.
     Erasure,
+    /// Re-encryption of 10,000 Secrets beside bare empty patches, on a real kube-apiserver.
+    Reencrypt,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -43,6 +45,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Erasure => {
             cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk")
         }
+        Command::Reencrypt => cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "a minute"),
     }
 }
 

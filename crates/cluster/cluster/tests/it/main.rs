@@ -17,6 +17,5 @@ mod refusals;
 mod resume;
 mod rewriting;
 mod rollout;
-mod scale;
 mod scene;
 mod verdicts;
