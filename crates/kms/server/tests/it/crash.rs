@@ -23,7 +23,7 @@ const RING: &str = "/v1/projects/crash-project/locations/us-central1/keyRings/ri
 /// One client owns each: it alone changes states, primary and policy. All use all of them and make versions.
 const KEYS: usize = 4;
 /// After so many a new server on empty files takes over, so that checking everything does not take ever longer.
-const RUNS_OF_A_SERVER: usize = 50;
+const RUNS_OF_A_SERVER: usize = 25;
 /// A call takes a few milliseconds, so this cuts into calls of every kind.
 const LONGEST_LIFE: u64 = 400_000;
 
