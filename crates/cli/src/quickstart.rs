@@ -88,15 +88,16 @@ async fn finish(
     if args.check {
         return Ok(());
     }
-    if let Some(line) = cluster.and_then(RealCluster::try_it) {
-        narration.say(&line);
-    }
     let program = std::env::current_exe().context("cannot find this program")?;
+    let program = quote(&program.to_string_lossy());
+    if let Some(lines) = cluster.and_then(|it| it.try_it(&program)) {
+        narration.say(&lines);
+    }
     narration.say(&format!(
         "\nThe key management service is at {}. In another shell, as its administrator:\n   \
          eval \"$({} env --data-dir {})\"\n   gcloud kms keys versions list {}\n",
         running.service.endpoint(),
-        quote(&program.to_string_lossy()),
+        program,
         quote(&running.service.data_dir().to_string_lossy()),
         key_service::KEY_FLAGS.join(" "),
     ));

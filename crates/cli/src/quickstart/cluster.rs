@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use keystead_cluster::api::Kubeconfig;
+use keystead_cluster::reencrypt::{self, Control, Ending, Journal, Plan, Request};
 use keystead_crypto::sha256;
 use keystead_etcd::{Connection, Etcd, Layout, StoredCounts, inventory};
 use keystead_testkit::api::{Kind, Object};
@@ -13,6 +15,7 @@ use keystead_testkit::control_plane::{
 
 use super::plugin_process::PluginProcess;
 use super::story::Cluster;
+use crate::env::quote;
 
 const NAMESPACE: &str = "default";
 const FIELD: &str = "password";
@@ -20,7 +23,6 @@ const SECRETS_PREFIX: &str = "/registry/secrets/";
 /// kube-apiserver looks at Status with every request for /readyz, but keeps a good result for 20 s, and every minute.
 const ADOPTION: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-const PAGE: u32 = 500;
 
 pub(super) struct RealCluster {
     directory: PathBuf,
@@ -33,20 +35,26 @@ impl RealCluster {
         Self { directory: directory.join("cluster"), binaries, running: None }
     }
 
-    /// A command that reads a Secret from the cluster that is up. The token is in a file in a directory that only we may
-    /// enter: it must not stand in a list of processes.
-    pub(super) fn try_it(&self) -> Option<String> {
-        let server = self.running.as_ref()?.api_servers.first()?;
-        let (ca, token) = (self.directory.join("ca.pem"), self.directory.join("authorization"));
-        std::fs::write(&ca, server.ca()).ok()?;
-        std::fs::write(&token, format!("Authorization: Bearer {}\n", server.token())).ok()?;
+    /// What can be done with the cluster that is up.
+    pub(super) fn try_it(&self, program: &str) -> Option<String> {
+        let kubeconfig = self.kubeconfig().ok()?;
+        let kubeconfig = quote(&kubeconfig.to_string_lossy());
+        let etcd = self.running.as_ref()?.etcd().url();
         Some(format!(
-            "\nkube-apiserver is at {}; for example:\n   curl --cacert {} -H @{} {}/api/v1/namespaces/{NAMESPACE}/secrets/before",
-            server.url(),
-            ca.display(),
-            token.display(),
-            server.url()
+            "\nkube-apiserver and etcd are up; for example:\n   \
+             kubectl --kubeconfig {kubeconfig} get secrets --namespace {NAMESPACE}\n   \
+             {program} cluster inventory --endpoints {etcd} --resource secrets\n   \
+             {program} cluster reencrypt --kubeconfig {kubeconfig} --no-state"
         ))
+    }
+
+    /// Its token is in a file in a directory that only we may enter: it must not stand in a list of processes.
+    fn kubeconfig(&self) -> Result<PathBuf> {
+        let running = self.running.as_ref().context("the control plane is not running")?;
+        let server = running.api_servers.first().context("there is one API server")?;
+        let path = self.directory.join("admin.conf");
+        std::fs::write(&path, server.kubeconfig(server.token()))?;
+        Ok(path)
     }
 
     fn server(&mut self) -> Result<&mut ApiServer> {
@@ -116,21 +124,18 @@ impl Cluster for RealCluster {
     }
 
     async fn re_encrypt(&mut self) -> Result<usize> {
-        let client = self.server()?.client().clone();
-        let mut rewritten = 0;
-        let mut page_token = String::new();
-        loop {
-            let page = client.list(Kind::Secret, "", PAGE, &page_token).await?;
-            for secret in page.items {
-                // An empty patch: kube-apiserver writes only what is not on the current key.
-                let version = client.touch(Kind::Secret, &secret.namespace, &secret.name).await?;
-                rewritten += usize::from(version != secret.resource_version);
-            }
-            if page.continue_token.is_empty() {
-                return Ok(rewritten);
-            }
-            page_token = page.continue_token;
+        let kubeconfig = Kubeconfig { files: Some(self.kubeconfig()?.display().to_string()), context: None };
+        let server = keystead_cluster::api::ApiServer::connect(&kubeconfig).await?;
+        let request = Request { resources: vec!["secrets".to_owned()], ..Request::default() };
+        let plan = Plan::make(&server, request).await?;
+        // So short that it begins anew when it is cut.
+        let journal = Journal::open(None, &plan)?;
+        let run = reencrypt::run(&server, &plan, journal, Control::default(), &mut |_| ()).await;
+        if let Some(interrupted) = run.interrupted {
+            return Err(interrupted.into());
         }
+        ensure!(run.report.ending == Ending::AllCurrent, "{}", run.report);
+        Ok(usize::try_from(run.report.rewritten())?)
     }
 
     async fn stored(&mut self, name: &str) -> Result<Vec<u8>> {

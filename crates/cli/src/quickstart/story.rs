@@ -98,7 +98,7 @@ pub(super) async fn tell(
     narration.step("Re-encryption, with proof");
     let rewritten = narration.during("rewriting", cluster.re_encrypt()).await?;
     let again = cluster.re_encrypt().await?;
-    narration.say(&format!("   first pass rewrote {rewritten}, second pass {again}"));
+    narration.say(&format!("   rewrote {rewritten}, and {again} when it ran again"));
     let after = cluster.inventory().await?;
     counts(narration, &after);
     ensure!(rewritten == SECRETS && again == 0, "every Secret must be rewritten exactly once");

@@ -18,7 +18,7 @@ fn proves(story: &str) {
         "k8s:enc:kms:v2:k",
         "25 Secrets under key_id cloudkms-v1-a1-",
         "$ keystead kms keys versions create --primary --key secrets",
-        "first pass rewrote 25, second pass 0",
+        "rewrote 25, and 0 when it ran again",
         "25 Secrets under key_id cloudkms-v2-a2-",
         "proved in ",
     ] {

@@ -132,14 +132,7 @@ fn started(command: &mut Command) -> Child {
 
 fn kubeconfig(cluster: &ControlPlane) -> PathBuf {
     let server = cluster.api_servers.first().expect("an API server");
-    let (path, ca) = (cluster.directory().join("admin.conf"), cluster.directory().join("ca.pem"));
-    fs::write(&ca, server.ca()).expect("writes");
-    let text = format!(
-        "current-context: c\nclusters: [{{name: c, cluster: {{server: \"{}\", certificate-authority: {}}}}}]\nusers: [{{name: u, user: {{token: {}}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
-        server.url(),
-        ca.display(),
-        server.token()
-    );
-    fs::write(&path, text).expect("writes");
+    let path = cluster.directory().join("admin.conf");
+    fs::write(&path, server.kubeconfig(server.token())).expect("writes");
     path
 }

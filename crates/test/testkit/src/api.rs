@@ -2,8 +2,10 @@
 
 mod client;
 mod error;
+mod kubeconfig;
 mod object;
 
 pub use client::{Client, Method, Page, Readyz};
 pub use error::Error;
+pub use kubeconfig::kubeconfig;
 pub use object::{Kind, Metadata, Object};

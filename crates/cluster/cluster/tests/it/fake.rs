@@ -18,8 +18,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use keystead_cluster::api::ApiServer;
+use keystead_testkit::api;
 
-use crate::scene::{connect, write_kubeconfig};
+use crate::scene::connect;
 
 /// Answers instead: gets method, path with query, and how many patches came before.
 pub(crate) type Instead = Box<dyn FnMut(&str, &str, usize) -> Option<Answer> + Send>;
@@ -87,7 +88,7 @@ impl Fake {
         });
         let directory = tempfile::tempdir()?;
         let kubeconfig = directory.path().join("fake.conf");
-        write_kubeconfig(&kubeconfig, &url, None, "token")?;
+        std::fs::write(&kubeconfig, api::kubeconfig(&url, None, "token"))?;
         Ok(Self { server: connect(&kubeconfig).await?, state, _directory: directory, _tasks: tasks })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use keystead_cluster::api::{ApiServer, Kubeconfig};
 use keystead_cluster::reencrypt::{Control, Journal, Plan, Progress, Request, Run, run};
@@ -77,11 +77,8 @@ impl Scene {
 
     /// A kubeconfig with this token, as a file.
     pub(crate) fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf> {
-        let server = &self.control_plane.api_servers[0];
         let path = self.control_plane.directory().join(format!("{name}.conf"));
-        let ca = self.control_plane.directory().join("ca.pem");
-        std::fs::write(&ca, server.ca())?;
-        write_kubeconfig(&path, server.url(), Some(&ca), token)?;
+        std::fs::write(&path, self.control_plane.api_servers[0].kubeconfig(token))?;
         Ok(path)
     }
 
@@ -129,14 +126,4 @@ pub(crate) async fn connect(kubeconfig: &Path) -> Result<ApiServer> {
 
 pub(crate) fn secrets() -> Request {
     Request { resources: vec!["secrets".to_owned()], ..Request::default() }
-}
-
-pub(crate) fn write_kubeconfig(path: &Path, url: &str, ca: Option<&Path>, token: &str) -> Result<()> {
-    ensure!(!token.contains('"'), "a token has no quotes");
-    let ca = ca.map(|it| format!(", certificate-authority: {}", it.display())).unwrap_or_default();
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {{server: \"{url}\"{ca}}}\nusers:\n- name: u\n  user: {{token: \"{token}\"}}\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n"
-    );
-    std::fs::write(path, text)?;
-    Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::pki::Pki;
 use super::port::Port;
 use super::{Options, files};
-use crate::api::{Client, Readyz};
+use crate::api::{Client, Readyz, kubeconfig};
 use crate::process::Process;
 use crate::ready;
 
@@ -161,6 +161,11 @@ impl ApiServer {
     /// Bearer token of an administrator. All API servers of one control plane take the same.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The text of a kubeconfig for whoever has this token.
+    pub fn kubeconfig(&self, token: &str) -> String {
+        kubeconfig(self.url(), Some(self.ca()), token)
     }
 
     /// A client with that authority and token.
