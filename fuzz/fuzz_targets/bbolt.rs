@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let size = bytes.len() as u64;
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else { return };
     if let Ok(counted) = snapshot_inventory(&snapshot, &Layout::default(), &[]) {
-        let groups = counted.current.groups.iter().chain(&counted.old.groups);
+        let groups = counted.current.groups.iter().chain(&counted.history.old.groups);
         assert!(groups.map(|group| group.bytes).sum::<u64>() <= size);
     }
 });

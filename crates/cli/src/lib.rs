@@ -21,6 +21,7 @@ mod report_format;
 mod server;
 mod services;
 mod session;
+mod xdg;
 
 use keystead_runtime::Failure;
 

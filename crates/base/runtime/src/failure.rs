@@ -22,7 +22,13 @@ impl Failure {
 
     /// Takes an error and what caused it, each sentence once.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
-        causes_of(error).into_iter().fold(Self::new(error.to_string()), Self::caused_by)
+        Self::new(error.to_string()).because(error)
+    }
+
+    /// What caused an error led to this too.
+    #[must_use]
+    pub fn because(self, error: &dyn std::error::Error) -> Self {
+        causes_of(error).into_iter().fold(self, Self::caused_by)
     }
 
     /// One more thing that led to it.

@@ -5,7 +5,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use keystead_etcd::{Encryption, Group, HashCheck, SnapshotCounts, StoredCounts};
+use keystead_etcd::{Encryption, Group, HashCheck, History, SnapshotCounts, StoredCounts};
 use serde::Serialize;
 
 use crate::output::visible;
@@ -19,31 +19,20 @@ pub(super) struct CountsReport {
     prefixes: Vec<String>,
     current: StoredCounts,
     #[serde(flatten)]
-    snapshot: Option<SnapshotPart>,
+    snapshot: Option<History>,
     #[serde(skip)]
     bars: Bars,
 }
 
-/// What only a file shows.
-#[derive(Debug, Serialize)]
-struct SnapshotPart {
-    old: StoredCounts,
-    elsewhere: u64,
-    compacted_revision: Option<i64>,
-    compaction_unfinished: bool,
-    hash: HashCheck,
-}
-
 impl CountsReport {
-    pub(super) fn of_etcd(source: String, prefixes: Vec<String>, current: StoredCounts) -> Self {
+    pub(super) fn of_etcd(endpoint: &str, prefixes: Vec<String>, current: StoredCounts) -> Self {
+        let source = format!("etcd at {endpoint}");
         Self { source, prefixes, current, snapshot: None, bars: Bars::of_standard_output() }
     }
 
     pub(super) fn of_snapshot(source: String, prefixes: Vec<String>, counts: SnapshotCounts) -> Self {
-        let SnapshotCounts { current, old, elsewhere, compacted_revision, compaction_unfinished, hash } =
-            counts;
-        let part = SnapshotPart { old, elsewhere, compacted_revision, compaction_unfinished, hash };
-        Self { source, prefixes, current, snapshot: Some(part), bars: Bars::of_standard_output() }
+        let SnapshotCounts { current, history } = counts;
+        Self { source, prefixes, current, snapshot: Some(history), bars: Bars::of_standard_output() }
     }
 }
 
@@ -61,8 +50,8 @@ impl fmt::Display for CountsReport {
             write!(f, "\n{}\n", rows(&self.current, self.bars))?;
             summary(f, &self.current)?;
         }
-        if let Some(part) = &self.snapshot {
-            part.fmt_old(f, self.bars)?;
+        if let Some(history) = &self.snapshot {
+            old_revisions(f, history, self.bars)?;
         }
         Ok(())
     }
@@ -80,7 +69,7 @@ impl CountsReport {
                 "etcd was compacted meanwhile: what was written while it was read may be counted as it was before, or not at all"
             )?;
         }
-        match self.snapshot.as_ref().map(|part| part.hash) {
+        match self.snapshot.as_ref().map(|it| it.hash) {
             Some(HashCheck::Matches) => writeln!(f, "hash at the end: matches"),
             Some(HashCheck::Differs) => {
                 writeln!(f, "hash at the end: DIFFERS, this is not the file that was saved")
@@ -91,34 +80,33 @@ impl CountsReport {
     }
 }
 
-impl SnapshotPart {
-    fn fmt_old(&self, f: &mut fmt::Formatter<'_>, bars: Bars) -> fmt::Result {
-        let compacted = self.compacted_revision.map_or_else(
-            || "etcd had never compacted it".to_owned(),
-            |revision| format!("compacted up to revision {revision}"),
-        );
-        if self.old.objects == 0 {
-            writeln!(f, "\nOld revisions: none; {compacted}.")?;
-        } else {
-            writeln!(f, "\nOld revisions, which no API shows: {}; {compacted}.", count(self.old.objects))?;
-            write!(f, "\n{}\n", rows(&self.old, bars))?;
-            for (resource, totals) in totals(&self.old) {
-                if totals.plain > 0 && (resource == SECRETS || totals.encrypted > 0) {
-                    writeln!(
-                        f,
-                        "{}: {} old revisions are not encrypted. Compaction and then `etcdctl defrag` end them in etcd; this file keeps them.",
-                        visible(resource),
-                        count(totals.plain)
-                    )?;
-                }
+fn old_revisions(f: &mut fmt::Formatter<'_>, history: &History, bars: Bars) -> fmt::Result {
+    let History { old, compacted_revision, compaction_unfinished, .. } = history;
+    let compacted = compacted_revision.map_or_else(
+        || "etcd had never compacted it".to_owned(),
+        |revision| format!("compacted up to revision {revision}"),
+    );
+    if old.objects == 0 {
+        writeln!(f, "\nOld revisions: none; {compacted}.")?;
+    } else {
+        writeln!(f, "\nOld revisions, which no API shows: {}; {compacted}.", count(old.objects))?;
+        write!(f, "\n{}\n", rows(old, bars))?;
+        for (resource, totals) in totals(old) {
+            if totals.plain > 0 && (resource == SECRETS || totals.encrypted > 0) {
+                writeln!(
+                    f,
+                    "{}: {} old revisions are not encrypted. Compaction and then `etcdctl defrag` end them in etcd; this file keeps them.",
+                    visible(resource),
+                    count(totals.plain)
+                )?;
             }
-            unreadable(f, &self.old)?;
         }
-        if self.compaction_unfinished {
-            writeln!(f, "That compaction had not ended: it goes on when an etcd starts on this file.")?;
-        }
-        Ok(())
+        exceptions(f, old)?;
     }
+    if *compaction_unfinished {
+        writeln!(f, "That compaction had not ended: it goes on when an etcd starts on this file.")?;
+    }
+    Ok(())
 }
 
 /// How much of a resource is encrypted.
@@ -157,19 +145,27 @@ fn summary(f: &mut fmt::Formatter<'_>, counts: &StoredCounts) -> fmt::Result {
         }
         let resource = visible(resource);
         match plain {
+            // Whoever can write to etcd can have any value left out.
+            0 if counts.objects_left_out > 0 => {
+                writeln!(f, "{resource}: none of the {} in the table is stored in plain.", count(all))?;
+            }
             0 if malformed == 0 => writeln!(f, "{resource}: all {} are encrypted.", count(all))?,
             0 => writeln!(f, "{resource}: none of {} is stored in plain.", count(all))?,
             _ => writeln!(f, "{resource}: {} of {} are NOT encrypted.", count(plain), count(all))?,
         }
     }
-    unreadable(f, counts)?;
-    if counts.objects_left_out > 0 {
-        writeln!(f, "{} objects are in no row: there are too many kinds.", count(counts.objects_left_out))?;
-    }
-    Ok(())
+    exceptions(f, counts)
 }
 
-fn unreadable(f: &mut fmt::Formatter<'_>, counts: &StoredCounts) -> fmt::Result {
+/// What the table does not show, and what cannot be read.
+fn exceptions(f: &mut fmt::Formatter<'_>, counts: &StoredCounts) -> fmt::Result {
+    if counts.objects_left_out > 0 {
+        let left_out = count(counts.objects_left_out);
+        writeln!(
+            f,
+            "{left_out} values are in no row, and nothing is said of them: there are more than 10,000 kinds, which no cluster has by itself."
+        )?;
+    }
     let all: u64 = totals(counts).values().map(|totals| totals.malformed).sum();
     if all == 0 {
         return Ok(());
@@ -186,3 +182,28 @@ fn unreadable(f: &mut fmt::Formatter<'_>, counts: &StoredCounts) -> fmt::Result 
 
 /// What encryption is switched on for first.
 const SECRETS: &str = "secrets";
+
+#[cfg(test)]
+mod tests {
+    use keystead_etcd::{Layout, Tally};
+
+    use super::*;
+
+    /// Whoever can write to etcd can store values under more key ids than there is room for.
+    #[test]
+    fn nothing_is_promised_of_values_that_are_in_no_row() {
+        let mut tally = Tally::new(Layout::default());
+        let mut add = |name: String, value: Vec<u8>| {
+            tally.add(format!("/registry/secrets/ns/{name}").as_bytes(), &value);
+        };
+        for kind in 0..10_000 {
+            // Each key of an EncryptionConfiguration is a kind.
+            let value = [format!("k8s:enc:aescbc:v1:key-{kind}:").as_bytes(), &[0; 48]].concat();
+            add(format!("a-{kind}"), value);
+        }
+        add("plain".to_owned(), b"k8s\0".to_vec());
+        let text = CountsReport::of_etcd("http://etcd", Vec::new(), tally.finish()).to_string();
+        assert!(!text.contains("all 10,000 are encrypted"), "{}", &text[text.len() - 400..]);
+        assert!(text.contains("1 values are in no row, and nothing is said of them"));
+    }
+}

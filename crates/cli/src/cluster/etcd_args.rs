@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use keystead_cluster::encryption_configuration::EncryptionConfiguration;
+use keystead_cluster::owned_file::OwnedFile;
+use keystead_cluster::yaml::MAX_LEN;
 use keystead_etcd::{ClientFiles, ConnectError, Connection, Etcd, Layout, Login, TlsFiles};
 use keystead_runtime::Failure;
 
@@ -39,16 +42,15 @@ pub(crate) struct LayoutArgs {
     /// Only this resource, named as in the table: secrets, configmaps, cert-manager.io/certificates. Again for more
     #[arg(long = "resource", value_name = "NAME")]
     resources: Vec<String>,
+    /// kube-apiserver's file of that flag. Only needed where a key or KMS v1 provider has a name with `:` in it, which a stored value
+    /// does not tell from what follows: such values are shown under a wrong name, or as ones that cannot be read
+    #[arg(long, value_name = "FILE")]
+    encryption_provider_config: Option<PathBuf>,
 }
 
 impl EtcdArgs {
     pub(super) async fn connect(&self) -> Result<Etcd, Failure> {
         Etcd::connect(&self.connection()).await.map_err(|error| failure(&error))
-    }
-
-    /// For the head of the report.
-    pub(super) fn source(&self) -> String {
-        format!("etcd at {}", self.endpoints.join(", "))
     }
 
     fn connection(&self) -> Connection {
@@ -78,13 +80,24 @@ impl EtcdArgs {
 }
 
 impl LayoutArgs {
-    pub(super) fn layout(&self) -> Layout {
-        Layout { etcd_prefix: self.etcd_prefix.clone(), ..Layout::default() }
+    pub(super) fn layout(&self) -> Result<Layout, Failure> {
+        let known_names = match &self.encryption_provider_config {
+            Some(file) => names_in(file)?,
+            None => Vec::new(),
+        };
+        Ok(Layout { etcd_prefix: self.etcd_prefix.clone(), known_names })
     }
 
     pub(super) fn resources(&self) -> &[String] {
         &self.resources
     }
+}
+
+fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
+    let file = OwnedFile::read(path, MAX_LEN).map_err(|error| Failure::from_error(&error).usage())?;
+    let configuration = EncryptionConfiguration::read(file.bytes());
+    let configuration = configuration.map_err(|error| Failure::from_error(&file.located(error)).usage())?;
+    Ok(configuration.known_names())
 }
 
 fn failure(error: &ConnectError) -> Failure {

@@ -25,12 +25,13 @@ pub(crate) struct InventoryArgs {
 }
 
 pub(super) fn run(args: &InventoryArgs) -> Result<(), Failure> {
-    let layout = args.layout.layout();
+    let layout = args.layout.layout()?;
     let prefixes = layout.prefixes(args.layout.resources());
-    let counts = crate::runtime()?.block_on(async {
+    let (etcd, counts) = crate::runtime()?.block_on(async {
         let etcd = args.etcd.connect().await?;
         let counted = inventory(&mut etcd.scan_all(&prefixes), &layout).await;
-        counted.map_err(|error| Failure::from_error(&error).exit(error.class().exit()))
+        let counts = counted.map_err(|error| Failure::from_error(&error).exit(error.class().exit()))?;
+        Ok::<_, Failure>((etcd, counts))
     })?;
-    args.format.print(&CountsReport::of_etcd(args.etcd.source(), prefixes, counts))
+    args.format.print(&CountsReport::of_etcd(etcd.endpoint(), prefixes, counts))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use keystead_etcd::{HashCheck, Snapshot, SnapshotError, snapshot_inventory};
-use keystead_model::{Exit, causes_of};
+use keystead_model::Exit;
 use keystead_runtime::Failure;
 
 use super::counts_report::CountsReport;
@@ -46,14 +46,14 @@ fn inventory(args: &SnapshotInventoryArgs) -> Result<(), Failure> {
     let file = args.file.display().to_string();
     let failure = |error: SnapshotError| {
         let failure = Failure::new(format!("cannot read {file}")).caused_by(error.to_string());
-        causes_of(&error).into_iter().fold(failure, Failure::caused_by).exit(error.class().exit())
+        failure.because(&error).exit(error.class().exit())
     };
-    let layout = args.layout.layout();
+    let layout = args.layout.layout()?;
     let resources = args.layout.resources();
     let counts = Snapshot::open(&args.file)
         .and_then(|snapshot| snapshot_inventory(&snapshot, &layout, resources))
         .map_err(failure)?;
-    let hash = counts.hash;
+    let hash = counts.history.hash;
     args.format.print(&CountsReport::of_snapshot(file.clone(), layout.prefixes(resources), counts))?;
     match hash {
         HashCheck::Matches | HashCheck::Absent => Ok(()),

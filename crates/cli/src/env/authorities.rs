@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use keystead_runtime::Failure;
 
 use crate::connection::env;
-use crate::output_file;
+use crate::{output_file, xdg};
 
 /// Of programs that call this server and nothing else.
 const SERVER_ONLY: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "KEYSTEAD_CA_FILE"];
@@ -93,10 +93,7 @@ fn add(text: &str, certificates: &mut Vec<String>) {
 }
 
 fn cache() -> Result<PathBuf, Failure> {
-    let home = || env("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = env("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     let hint = "a bundle of your authorities and the server's has to be written there";
-    cache
-        .map(|cache| cache.join("keystead"))
+    xdg::directory("XDG_CACHE_HOME", ".cache")
         .ok_or_else(|| Failure::new("neither XDG_CACHE_HOME nor HOME is set").hint(hint.to_owned()))
 }

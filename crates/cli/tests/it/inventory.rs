@@ -102,4 +102,26 @@ async fn real_etcd_is_counted() {
         .expect("runs");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("namespaces"), "{}", stdout(&output));
+    let read = format!("etcd at {}, revision", control_plane.etcd().url());
+    assert!(stdout(&output).starts_with(&read), "the member that was read: {}", stdout(&output));
+}
+
+#[test]
+fn names_of_the_encryption_configuration_are_taken() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let file = directory.path().join("encryption.yaml");
+    let config = |name: &str| {
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  - aescbc: {{keys: [{{name: {name}, secret: {key}}}]}}\n"
+        )
+    };
+    let snapshot = snapshot("good-snapshot-with-hash");
+    for (text, code, says) in [(config("\"2025:1\""), 0, ""), (config("["), 2, "encryption.yaml: line 6")] {
+        std::fs::write(&file, text).expect("written");
+        let flag = ["--encryption-provider-config", file.to_str().expect("text")];
+        let (status, _, err) = run(&[&INVENTORY[..], &flag].concat(), &snapshot);
+        assert_eq!(status, Some(code), "{err}");
+        assert!(err.contains(says) && !err.contains("AAAA"), "{err}");
+    }
 }

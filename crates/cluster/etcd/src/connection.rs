@@ -50,6 +50,7 @@ pub struct ClientFiles {
 /// A member of etcd, to read from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Etcd {
+    endpoint: String,
     client: KvClient<Channel>,
     session: Session,
 }
@@ -73,7 +74,8 @@ impl Connection {
 }
 
 impl Etcd {
-    /// Connects to the first member that answers, each within 10 s. Each later call has 30 s, and reconnects by itself.
+    /// Connects to the first member that answers: each has 5 s for the connection, for TLS, for the login and for an answer. Each
+    /// later call has 30 s, and reconnects by itself.
     ///
     /// # Errors
     ///
@@ -95,6 +97,7 @@ impl Etcd {
                 }
             };
             let etcd = Self {
+                endpoint: text.clone(),
                 client: KvClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
                 session: Session::new(connection.login.clone(), channel),
             };
@@ -115,6 +118,11 @@ impl Etcd {
         } else {
             Err(ConnectError::Connect(no_answers))
         }
+    }
+
+    /// The member that is read from, as it was named.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Logs in, and asks for a key that nobody has. With TLS 1.3 a member that refuses our certificate says so only now, and one
@@ -216,7 +224,9 @@ fn is_no_answer(status: &Status) -> bool {
 
 fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, ConnectError> {
     let ca = read(&files.ca)?;
-    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.as_slice()));
+    // Its own limit: that of the connection ends with TCP, and a member that is frozen still takes connections.
+    let config =
+        ClientTlsConfig::new().timeout(CONNECT_TIMEOUT).ca_certificate(Certificate::from_pem(ca.as_slice()));
     let Some(client) = &files.client else { return Ok(config) };
     let certificate = read(&client.certificate)?;
     let key = read(&client.key)?;
@@ -231,7 +241,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ConnectError> {
 /// The smallest key there is. Nothing of Kubernetes has it.
 const NO_KEY: &[u8] = b"\0";
 
-/// For a connection, and once more for its first answer.
+/// For a connection, and once more for TLS, a login and the first answer each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// etcd counts all keys of the range for each page, a second for some millions of them.

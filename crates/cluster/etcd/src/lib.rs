@@ -23,4 +23,4 @@ pub use scan::{Page, Scanner};
 pub use snapshot::{
     Age, EntryProblem, HashCheck, NotASnapshot, Snapshot, SnapshotError, SnapshotRevisions, StoredRevision,
 };
-pub use snapshot_inventory::{SnapshotCounts, snapshot_inventory};
+pub use snapshot_inventory::{History, SnapshotCounts, snapshot_inventory};

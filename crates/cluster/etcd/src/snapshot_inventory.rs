@@ -32,19 +32,28 @@ pub fn snapshot_inventory(
     let last = Some(revisions.last);
     Ok(SnapshotCounts {
         current: StoredCounts { first_revision: last, last_revision: last, ..current.finish() },
-        old: old.finish(),
-        elsewhere,
-        compacted_revision: revisions.compacted,
-        compaction_unfinished: revisions.compaction_unfinished,
-        hash,
+        history: History {
+            old: old.finish(),
+            elsewhere,
+            compacted_revision: revisions.compacted,
+            compaction_unfinished: revisions.compaction_unfinished,
+            hash,
+        },
     })
 }
 
 /// What a snapshot holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotCounts {
     /// The objects, as an API server that starts on this snapshot reads them.
     pub current: StoredCounts,
+    /// What only a file shows.
+    pub history: History,
+}
+
+/// What a file shows and a running etcd does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
     /// Values that were replaced, or whose key was deleted, and that are still in the file: etcd's history since the last
     /// compaction. Each counts as an object here.
     pub old: StoredCounts,

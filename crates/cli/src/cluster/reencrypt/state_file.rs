@@ -1,7 +1,9 @@
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use keystead_runtime::Failure;
+use rustix::process::geteuid;
+
+use crate::xdg;
 
 /// Where the state of a run over this cluster is kept when nobody says: one file for each cluster, so that two never meet.
 pub(super) fn default(cluster: &str) -> Result<PathBuf, Failure> {
@@ -11,13 +13,10 @@ pub(super) fn default(cluster: &str) -> Result<PathBuf, Failure> {
 }
 
 fn directory() -> Result<PathBuf, Failure> {
-    // The owner of our own entry in /proc is who we are.
-    if std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0) {
+    if geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/keystead"));
     }
-    let set = |name| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|it| it.join(".local/state")));
-    state.map(|it| it.join("keystead")).ok_or_else(|| {
+    xdg::directory("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
         Failure::new("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
             .usage()
             .hint("name a file with --state, or use --no-state".to_owned())

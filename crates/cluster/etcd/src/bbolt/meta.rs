@@ -30,10 +30,14 @@ impl Meta {
                 .unwrap_or(Ok(Err(DatabaseError::Meta)))?,
         };
         let meta = match (first, second) {
-            (Ok(one), Ok(other)) if one.page_size == other.page_size => {
-                if one.transaction > other.transaction { one } else { other }
+            (Ok(one), Ok(other)) => {
+                if one.transaction > other.transaction {
+                    one
+                } else {
+                    other
+                }
             }
-            (Ok(one), _) | (Err(_), Ok(one)) => one,
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => one,
             (Err(error), Err(_)) => return Err(error),
         };
         if size < meta.size() {
@@ -116,7 +120,7 @@ const VERSION: u32 = 2;
 /// Powers of two: bbolt takes the memory page of the machine and looks for damaged files' sizes in this range.
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 10..=24;
 
-/// Two meta pages, the free list and the root.
+/// Two meta pages and the root. A database that keeps its free list in memory alone (`NoFreelistSync`) has no page of it.
 const FIRST_PAGES: u64 = 3;
 
 #[cfg(test)]

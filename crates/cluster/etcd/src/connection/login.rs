@@ -11,7 +11,7 @@ use tonic::{Code, Request, Status};
 use zeroize::Zeroizing;
 
 use super::error::ConnectError;
-use super::read;
+use super::{CONNECT_TIMEOUT, read};
 
 /// Who reads. The password is read from its file when it is needed and kept nowhere.
 #[derive(Clone, Debug)]
@@ -40,7 +40,9 @@ impl Session {
     pub(super) async fn renew(&self) -> Result<(), LoginError> {
         let Some(login) = &self.login else { return Ok(()) };
         let password = password(&login.password_file)?;
-        let request = AuthenticateRequest { name: login.user.clone(), password: password.to_string() };
+        let mut request =
+            Request::new(AuthenticateRequest { name: login.user.clone(), password: password.to_string() });
+        request.set_timeout(CONNECT_TIMEOUT);
         let token = match self.client.clone().authenticate(request).await {
             Ok(answer) => {
                 let token = MetadataValue::try_from(answer.into_inner().token);

@@ -223,7 +223,13 @@ const PART: u64 = SeenKeys::MAX / 16 * 15;
 const PARTS_MAX: u64 = 32;
 
 #[cfg(test)]
+#[path = "../../tests/it/bbolt_file.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod bbolt_file;
+
+#[cfg(test)]
 mod tests {
+    use super::bbolt_file::{Written, database};
     use super::*;
 
     #[test]
@@ -242,6 +248,40 @@ mod tests {
         ] {
             assert_eq!(name(bad), None, "{bad:?}");
         }
+    }
+
+    /// A file with more revisions than have place in memory is read in parts, which no file of a test is large enough for.
+    #[test]
+    fn parts_together_are_the_whole() {
+        let keys: Vec<String> = (0..100).map(|index| format!("/registry/secrets/ns/{index}")).collect();
+        let written: Vec<Written<'_>> = (0..1000)
+            .map(|index| Written {
+                revision: index + 2,
+                key: &keys[(index % 100) as usize],
+                value: (index % 7 != 0).then_some(b"{}"),
+            })
+            .collect();
+        let snapshot = Snapshot::from_bytes(database(4096, &written)).expect("opens");
+        let read = |parts| {
+            let (mut seen, mut found) = (SeenKeys::new(snapshot.most_entries()), Vec::new());
+            for part in 0..parts {
+                let mut visit = |it: StoredRevision<'_>| {
+                    found.push((it.key.to_vec(), it.revision, it.age == Age::Current, part));
+                };
+                snapshot.read_part(part, parts, &mut seen, &mut visit).expect("read");
+                seen.clear();
+            }
+            found.sort();
+            found
+        };
+        let without_part = |found: &[(Vec<u8>, i64, bool, u64)]| -> Vec<_> {
+            found.iter().map(|(key, revision, current, _)| (key.clone(), *revision, *current)).collect()
+        };
+        let (whole, parts) = (read(1), read(3));
+        assert_eq!(without_part(&parts), without_part(&whole));
+        assert_eq!(whole.len(), written.iter().filter(|it| it.value.is_some()).count());
+        let used: std::collections::BTreeSet<_> = parts.iter().map(|(_, _, _, part)| part).collect();
+        assert_eq!(used.len(), 3, "100 keys are not all in one part");
     }
 
     #[test]

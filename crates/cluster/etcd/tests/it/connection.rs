@@ -1,9 +1,10 @@
 //! Several members, and users with passwords.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
-use keystead_etcd::{ConnectError, Connection, Etcd, Layout, Login, inventory};
+use keystead_etcd::{ConnectError, Connection, Etcd, Layout, Login, TlsFiles, inventory};
 use keystead_model::ErrorClass;
 use keystead_proto::etcd::AuthenticateRequest;
 use keystead_proto::etcd::auth_client::AuthClient;
@@ -37,6 +38,33 @@ async fn first_member_that_answers_is_read() {
         assert!(error.to_string().contains(part), "{error}");
     }
     assert!(matches!(read(&[]).await, Err(ConnectError::NoEndpoint)));
+}
+
+/// The kernel takes connections for a process that is stopped.
+#[tokio::test]
+async fn a_member_that_takes_connections_and_is_silent_is_passed_over() {
+    let etcd = FakeEtcd::start().await;
+    etcd.put("/registry/a", "second");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = silent.local_addr().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ca, password_file) = (directory.path().join("ca.crt"), directory.path().join("password"));
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(&ca, authority.cert.pem()).expect("written");
+    std::fs::write(&password_file, "password").expect("written");
+    let login = Some(Login { user: "reader".to_owned(), password_file });
+    for (scheme, login) in [("http", None), ("http", login), ("https", None)] {
+        let endpoints = vec![format!("{scheme}://{silent}"), etcd.endpoint()];
+        let tls = Some(TlsFiles { ca: ca.clone(), client: None });
+        let connection = Connection { endpoints, tls, login: None.or(login) };
+        let connected = tokio::time::timeout(Duration::from_secs(60), Etcd::connect(&connection)).await;
+        match connected.expect("it does not wait for ever") {
+            Ok(connected) => assert_eq!(connected.endpoint(), etcd.endpoint()),
+            // The etcd in memory knows no users, and says so.
+            Err(ConnectError::Refused { endpoint, .. }) => assert_eq!(endpoint, etcd.endpoint()),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test]

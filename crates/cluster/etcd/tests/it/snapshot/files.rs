@@ -56,9 +56,9 @@ fn what_was_replaced_or_deleted_is_old() {
         snapshot_inventory(&snapshot, &Layout::default(), &["secrets".to_owned()]).expect("counted");
     let row = |encryption: &str, objects| ("secrets".to_owned(), encryption.to_owned(), objects);
     assert_eq!(rows(&counted.current), [row("plain other", 1), row("malformed", 1)]);
-    assert_eq!(rows(&counted.old), [row("plain protobuf", 1), row("plain json", 2)]);
-    assert_eq!((counted.current.last_revision, counted.elsewhere), (Some(11), 2));
-    assert_eq!((counted.compacted_revision, counted.compaction_unfinished), (None, false));
+    assert_eq!(rows(&counted.history.old), [row("plain protobuf", 1), row("plain json", 2)]);
+    assert_eq!((counted.current.last_revision, counted.history.elsewhere), (Some(11), 2));
+    assert_eq!((counted.history.compacted_revision, counted.history.compaction_unfinished), (None, false));
     assert_eq!(counted.current.malformed[0].key, "/registry/secrets/ns/a");
 }
 
@@ -79,8 +79,8 @@ fn inline_buckets_and_compactions_are_read() {
         let snapshot = Snapshot::from_bytes(file.finish(buckets).into_inner()).expect("opens");
         let counted = snapshot_inventory(&snapshot, &Layout::default(), &[]).expect("counted");
         assert_eq!((counted.current.objects, counted.current.last_revision), (1, Some(last)));
-        assert_eq!(counted.compacted_revision, Some(scheduled as i64));
-        assert_eq!(counted.compaction_unfinished, unfinished);
+        assert_eq!(counted.history.compacted_revision, Some(scheduled as i64));
+        assert_eq!(counted.history.compaction_unfinished, unfinished);
     }
     let file = BboltFile::new(Cursor::new(Vec::new()), 4096);
     let empty = file.finish(vec![inline_bucket("key", &[])]).into_inner();

@@ -47,13 +47,13 @@ async fn snapshot_shows_what_the_api_shows_and_the_plaintext_before_it() -> Resu
 
     let counted = snapshot_inventory(&Snapshot::open(&saved)?, &layout, &[])?;
     assert_eq!(counted.current, live, "with its revision");
-    assert_eq!(counted.hash, HashCheck::Matches);
-    assert_eq!(counted.elsewhere, 1, "the key that is not under /registry/");
+    assert_eq!(counted.history.hash, HashCheck::Matches);
+    assert_eq!(counted.history.elsewhere, 1, "the key that is not under /registry/");
     let secrets = snapshot_inventory(&Snapshot::open(&saved)?, &layout, &["secrets".to_owned()])?;
     let v2 = format!("kms_v2  {}", reversing_plugin::KEY_ID);
     let row = |encryption: &str, objects| ("secrets".to_owned(), encryption.to_owned(), objects);
     assert_eq!(rows(&secrets.current), [row("plain protobuf", 1), row(&v2, 2)]);
-    assert_eq!(rows(&secrets.old), [row("plain protobuf", 2)], "of `touched` and `deleted`");
+    assert_eq!(rows(&secrets.history.old), [row("plain protobuf", 2)], "of `touched` and `deleted`");
 
     // The newest value of each key is the one that etcd gives.
     let mut keys = Vec::new();
@@ -72,8 +72,8 @@ async fn snapshot_shows_what_the_api_shows_and_the_plaintext_before_it() -> Resu
     save_snapshot(&url, &saved).await?;
     let after = snapshot_inventory(&Snapshot::open(&saved)?, &layout, &["secrets".to_owned()])?;
     assert_eq!(rows(&after.current), rows(&secrets.current));
-    assert_eq!((after.old.objects, after.compacted_revision), (0, live.last_revision));
-    assert!(!after.compaction_unfinished);
+    assert_eq!((after.history.old.objects, after.history.compacted_revision), (0, live.last_revision));
+    assert!(!after.history.compaction_unfinished);
 
     let database = control_plane.etcd().database().to_owned();
     assert!(matches!(Snapshot::open(&database), Err(SnapshotError::InUse)), "etcd is running");
@@ -83,7 +83,7 @@ async fn snapshot_shows_what_the_api_shows_and_the_plaintext_before_it() -> Resu
     control_plane.etcd_mut().stop().await?;
     let stopped = snapshot_inventory(&Snapshot::open(&database)?, &layout, &[])?;
     assert_eq!(stopped.current, live);
-    assert_eq!(stopped.hash, HashCheck::Absent);
+    assert_eq!(stopped.history.hash, HashCheck::Absent);
     assert!(stopped.current.groups.iter().any(|group| matches!(group.encryption, Encryption::KmsV2 { .. })));
     Ok(())
 }
