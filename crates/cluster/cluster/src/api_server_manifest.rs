@@ -8,7 +8,7 @@ mod command;
 mod facts;
 mod mounts;
 
-use crate::feature_gates::BadGate;
+use crate::api_server_flags::BadGate;
 use crate::yaml::{Content, Document, EditError, Node, Position, Step, YamlError};
 
 pub use change::{EncryptionSettings, ManifestEdit};

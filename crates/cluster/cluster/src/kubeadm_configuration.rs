@@ -3,8 +3,8 @@
 //!
 //! Flags are a mapping in v1beta3 and a list of names and values in v1beta4.
 
+use crate::api_server_flags::{self, BadGate, CONFIG, FEATURE_GATES, KMS_V1, RELOAD};
 use crate::api_server_manifest::{DirectoryMount, EncryptionSettings};
-use crate::feature_gates::{self, BadGate, KMS_V1};
 use crate::yaml::{Content, Document, EditError, Node, Position, Step, Value, YamlError};
 
 /// One ClusterConfiguration, such as `kubectl -n kube-system get configmap kubeadm-config` has under that name.
@@ -22,9 +22,6 @@ enum Version {
 const API_SERVER: Step<'static> = Step::Key("apiServer");
 const ARGS: &str = "extraArgs";
 const VOLUMES: &str = "extraVolumes";
-const CONFIG: &str = "encryption-provider-config";
-const RELOAD: &str = "encryption-provider-config-automatic-reload";
-const GATES: &str = "feature-gates";
 
 impl ClusterConfiguration {
     /// Reads the text of one.
@@ -50,12 +47,16 @@ impl ClusterConfiguration {
         self.document.text()
     }
 
-    /// What a flag of kube-apiserver, named without dashes, is set to; in v1beta4 the last one counts.
-    pub fn flag(&self, name: &str) -> Option<&str> {
-        match self.version {
-            Version::V1Beta3 => self.api_server(ARGS)?.get(name)?.as_str(),
-            Version::V1Beta4 => self.arg(name).and_then(|(_, value)| value),
-        }
+    /// What a flag of kube-apiserver, named without dashes, is set to.
+    ///
+    /// # Errors
+    ///
+    /// In v1beta4, a flag that stands twice: kubeadm sorts what it writes, so that the order here decides nothing.
+    pub fn flag(&self, name: &str) -> Result<Option<&str>, KubeadmError> {
+        Ok(match self.version {
+            Version::V1Beta3 => self.api_server(ARGS).and_then(|args| args.get(name)).and_then(Node::as_str),
+            Version::V1Beta4 => self.arg(name)?.and_then(|(_, arg)| word(arg, "value")),
+        })
     }
 
     /// The same configuration with everything that `wanted` asks for. What is there already stays as it is.
@@ -64,8 +65,8 @@ impl ClusterConfiguration {
     ///
     /// A flag, a volume's name or a path that stands for something else already, and text that cannot be edited.
     pub fn with_encryption(&self, wanted: &EncryptionSettings) -> Result<Self, KubeadmError> {
-        self.not_another(wanted)?;
         // Before any edit, so that the places in errors are those of the text that was given.
+        self.ours_to_edit(wanted)?;
         for directory in &wanted.directories {
             self.has_volume(directory)?;
         }
@@ -75,10 +76,10 @@ impl ClusterConfiguration {
             new = new.with_flag(RELOAD, &on.to_string())?;
         }
         if wanted.kms_v1 {
-            let gates = feature_gates::merged(new.flag(GATES).unwrap_or_default(), KMS_V1, Some(true))?;
-            let is_on = |gate: &str| matches!(feature_gates::parse(gate), Ok((KMS_V1, true)));
-            if !new.flag(GATES).is_some_and(|given| given.split(',').any(is_on)) {
-                new = new.with_flag(GATES, &gates)?;
+            let given = new.flag(FEATURE_GATES)?.unwrap_or_default();
+            if api_server_flags::gates(given)?.get(KMS_V1) != Some(&true) {
+                let gates = api_server_flags::merged(given, KMS_V1, Some(true))?;
+                new = new.with_flag(FEATURE_GATES, &gates)?;
             }
         }
         for directory in &wanted.directories {
@@ -89,17 +90,20 @@ impl ClusterConfiguration {
 
     /// The same configuration without any of it. Directories that are mounted under another name stay.
     pub fn without_encryption(&self, settings: &EncryptionSettings) -> Result<Self, KubeadmError> {
-        self.not_another(settings)?;
+        self.ours_to_edit(settings)?;
         let mut new = Self::read(self.text().as_bytes())?;
         for name in [CONFIG, RELOAD] {
             new = new.without_flag(name)?;
         }
-        if let Some(given) = new.flag(GATES).filter(|_| settings.kms_v1) {
-            match feature_gates::merged(given, KMS_V1, None)? {
-                gates if gates.is_empty() => new = new.without_flag(GATES)?,
-                gates if gates == given => (),
-                gates => new = new.with_flag(GATES, &gates)?,
-            }
+        let given = if settings.kms_v1 { new.flag(FEATURE_GATES)? } else { None };
+        if let Some(given) = given
+            && api_server_flags::gates(given)?.contains_key(KMS_V1)
+        {
+            let gates = api_server_flags::merged(given, KMS_V1, None)?;
+            new = match gates.is_empty() {
+                true => new.without_flag(FEATURE_GATES)?,
+                false => new.with_flag(FEATURE_GATES, &gates)?,
+            };
         }
         for directory in &settings.directories {
             if let Some(index) =
@@ -111,8 +115,13 @@ impl ClusterConfiguration {
         Ok(new)
     }
 
-    fn not_another(&self, wanted: &EncryptionSettings) -> Result<(), KubeadmError> {
-        match self.flag(CONFIG) {
+    /// Refuses a flag that is to be edited and stands twice, and a configuration that is another file.
+    fn ours_to_edit(&self, wanted: &EncryptionSettings) -> Result<(), KubeadmError> {
+        self.flag(RELOAD)?;
+        if wanted.kms_v1 {
+            self.flag(FEATURE_GATES)?;
+        }
+        match self.flag(CONFIG)? {
             Some(given) if given != wanted.configuration => Err(KubeadmError::OtherConfiguration {
                 given: given.to_owned(),
                 wanted: wanted.configuration.clone(),
@@ -122,7 +131,7 @@ impl ClusterConfiguration {
     }
 
     fn with_flag(self, name: &str, value: &str) -> Result<Self, KubeadmError> {
-        if self.flag(name) == Some(value) {
+        if self.flag(name)? == Some(value) {
             return Ok(self);
         }
         let map = [API_SERVER, Step::Key(ARGS)];
@@ -136,7 +145,7 @@ impl ClusterConfiguration {
             (true, ..) => self.document.set(&[], "apiServer", &Value::map([(ARGS, args)]))?,
             (false, true, _) => self.document.set(&[API_SERVER], ARGS, &args)?,
             (false, false, Version::V1Beta3) => self.document.set(&map, name, &text)?,
-            (false, false, Version::V1Beta4) => match self.arg(name) {
+            (false, false, Version::V1Beta4) => match self.arg(name)? {
                 Some((index, _)) => {
                     self.document.set(&[API_SERVER, Step::Key(ARGS), Step::Index(index)], "value", &text)?
                 }
@@ -148,8 +157,8 @@ impl ClusterConfiguration {
 
     fn without_flag(self, name: &str) -> Result<Self, KubeadmError> {
         match self.version {
-            Version::V1Beta4 => match self.arg(name) {
-                Some((index, _)) => self.without_item(ARGS, index)?.without_flag(name),
+            Version::V1Beta4 => match self.arg(name)? {
+                Some((index, _)) => self.without_item(ARGS, index),
                 None => Ok(self),
             },
             Version::V1Beta3 => match self.api_server(ARGS).map(Node::entries) {
@@ -227,10 +236,16 @@ impl ClusterConfiguration {
         self.api_server(VOLUMES).map(Node::items).unwrap_or_default()
     }
 
-    /// The last item of v1beta4's list with this name.
-    fn arg(&self, name: &str) -> Option<(usize, Option<&str>)> {
-        let mut args = self.args().iter().enumerate().rev();
-        args.find(|(_, arg)| word(arg, "name") == Some(name)).map(|(index, arg)| (index, word(arg, "value")))
+    /// The only item of v1beta4's list with this name.
+    fn arg(&self, name: &str) -> Result<Option<(usize, &Node)>, KubeadmError> {
+        let mut args = self.args().iter().enumerate().filter(|(_, arg)| word(arg, "name") == Some(name));
+        match (args.next(), args.next()) {
+            (first, None) => Ok(first),
+            (_, Some((_, second))) => Err(KubeadmError::FlagTwice {
+                position: self.document.position(second),
+                name: name.to_owned(),
+            }),
+        }
     }
 
     fn is_empty(&self, path: &[Step<'_>]) -> bool {
@@ -282,6 +297,14 @@ pub enum KubeadmError {
         "{0}: not the form that kubeadm reads: extraArgs is a mapping of text in v1beta3 and a list of name and value, both text, in v1beta4"
     )]
     Shape(Position),
+    /// Twice, where kubeadm decides which one counts.
+    #[error("{position}: {name} stands here for the second time: keep one of the two")]
+    FlagTwice {
+        /// Where the second one is.
+        position: Position,
+        /// The flag.
+        name: String,
+    },
     /// The flag leads to another file.
     #[error(
         "encryption-provider-config is {given} already, not {wanted}: edit that file, or remove the flag first"

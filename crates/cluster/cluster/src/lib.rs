@@ -8,9 +8,9 @@
 //! reached; every edit goes through `yaml.rs`.
 
 pub mod api;
+pub mod api_server_flags;
 pub mod api_server_manifest;
 pub mod encryption_configuration;
-pub mod feature_gates;
 pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod reencrypt;

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use super::command::FEATURE_GATES;
-use super::facts::{CONFIG, RELOAD};
 use super::{ApiServerManifest, DirectoryMount, ManifestError};
-use crate::feature_gates::KMS_V1;
+use crate::api_server_flags::{CONFIG, FEATURE_GATES, KMS_V1, RELOAD};
 
 /// What a manifest must say for kube-apiserver to encrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ApiServerManifest, ManifestError};
-use crate::feature_gates;
+use crate::api_server_flags::{self, FEATURE_GATES};
 use crate::yaml::{Document, Node};
 
 /// The program.
@@ -84,10 +84,8 @@ impl ApiServerManifest {
     pub(super) fn feature_gates(&self) -> Result<BTreeMap<String, bool>, ManifestError> {
         let mut gates = BTreeMap::new();
         for flag in self.flags()?.iter().filter(|flag| flag.name == FEATURE_GATES) {
-            for gate in flag.value.iter().flat_map(|value| value.split(',')).filter(|gate| !gate.is_empty()) {
-                let (name, on) = feature_gates::parse(gate)?;
-                gates.insert(name.to_owned(), on);
-            }
+            let given = api_server_flags::gates(flag.value.as_deref().unwrap_or_default())?;
+            gates.extend(given.into_iter().map(|(name, on)| (name.to_owned(), on)));
         }
         Ok(gates)
     }
@@ -134,7 +132,7 @@ impl ApiServerManifest {
     /// The text of `--feature-gates` with one gate changed or, with none, removed; the others stay as they are.
     pub(super) fn merged_gates(&self, name: &str, on: Option<bool>) -> Result<String, ManifestError> {
         let given = self.only(FEATURE_GATES)?.and_then(|flag| flag.value).unwrap_or_default();
-        Ok(feature_gates::merged(&given, name, on)?)
+        Ok(api_server_flags::merged(&given, name, on)?)
     }
 
     /// The only flag with this name.
@@ -154,6 +152,3 @@ impl ApiServerManifest {
         }
     }
 }
-
-/// A flag whose value has several settings.
-pub(super) const FEATURE_GATES: &str = "feature-gates";

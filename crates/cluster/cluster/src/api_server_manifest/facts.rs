@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ApiServerManifest, ManifestError, Mount};
+use crate::api_server_flags::{CONFIG, RELOAD, truth};
 use crate::yaml::Node;
 
 /// Flags, image and mounts. Paths are those inside the container.
@@ -57,12 +58,11 @@ impl ApiServerManifest {
             .filter_map(|flag| flag.value);
         let servers =
             servers.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
-        let truth = |text: String| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
         Ok(Facts {
             version: image.as_deref().and_then(version),
             image,
             encryption_provider_config: self.flag(CONFIG)?.filter(|file| !file.is_empty()),
-            automatic_reload: self.flag(RELOAD)?.is_some_and(truth),
+            automatic_reload: self.flag(RELOAD)?.is_some_and(|text| truth(&text) == Some(true)),
             feature_gates: self.feature_gates()?,
             etcd: EtcdFlags {
                 servers,
@@ -77,11 +77,6 @@ impl ApiServerManifest {
         })
     }
 }
-
-/// The file.
-pub(super) const CONFIG: &str = "encryption-provider-config";
-/// Whether changes of the file are followed.
-pub(super) const RELOAD: &str = "encryption-provider-config-automatic-reload";
 
 impl Facts {
     /// The path on the host of a path in the container: the deepest mount that holds it. None: it is inside the image.

@@ -1,5 +1,6 @@
 //! kubeadm's ClusterConfiguration of both versions.
 
+use keystead_cluster::api_server_manifest::EncryptionSettings;
 use keystead_cluster::kubeadm_configuration::{ClusterConfiguration, KubeadmError};
 
 use crate::manifests::settings;
@@ -66,7 +67,7 @@ fn v1beta3_has_a_mapping() {
           hostPath: /etc/kubernetes/encryption
 ";
     assert!(enabled.text().contains(volume), "{}", enabled.text());
-    assert_eq!(enabled.flag("feature-gates"), Some("A=true,KMSv1=true"));
+    assert_eq!(enabled.flag("feature-gates").expect("once"), Some("A=true,KMSv1=true"));
     assert_eq!(enabled.with_encryption(&settings()).expect("again").text(), enabled.text());
     assert_eq!(enabled.without_encryption(&settings()).expect("removed").text(), V1BETA3);
 }
@@ -93,4 +94,40 @@ fn what_is_not_ours_is_refused_with_its_place() {
     assert!(matches!(error(&gates), KubeadmError::FeatureGates(_)));
     let two = format!("{V1BETA3}---\nkind: InitConfiguration\n");
     assert!(error(&two).to_string().starts_with("line 9, column 1: a second document"));
+}
+
+#[test]
+fn a_flag_that_is_edited_and_stands_twice_is_refused_with_its_place() {
+    for (name, first, second) in [
+        ("feature-gates", "A=true", "KMSv1=true"),
+        ("encryption-provider-config", "/etc/other.yaml", "/etc/kubernetes/encryption/config.yaml"),
+        ("encryption-provider-config-automatic-reload", "true", "true"),
+    ] {
+        let args = format!(
+            "apiServer:\n  extraArgs:\n  - {{name: {name}, value: '{first}'}}\n  - name: {name}\n    value: '{second}'\n"
+        );
+        let text = V1BETA4.replace("apiServer: {}\n", &args);
+        let edits = [
+            read(&text).with_encryption(&settings()).err().expect("refused"),
+            read(&text).without_encryption(&settings()).err().expect("refused"),
+        ];
+        for error in edits {
+            let expected =
+                format!("line 4, column 5: {name} stands here for the second time: keep one of the two");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+    // Gates that are not edited are nobody's business.
+    let gates = "apiServer:\n  extraArgs:\n  - {name: feature-gates, value: A=true}\n  - {name: feature-gates, value: B=true}\n";
+    let text = V1BETA4.replace("apiServer: {}\n", gates);
+    let without_v1 = EncryptionSettings { kms_v1: false, ..settings() };
+    let enabled = read(&text).with_encryption(&without_v1).expect("edited");
+    assert_eq!(enabled.without_encryption(&without_v1).expect("removed").text(), text);
+}
+
+#[test]
+fn the_last_setting_of_a_gate_counts() {
+    let text = V1BETA3.replace("A=true", "KMSv1=true,A=true,KMSv1=false");
+    let enabled = read(&text).with_encryption(&settings()).expect("edited");
+    assert_eq!(enabled.flag("feature-gates").expect("once"), Some("A=true,KMSv1=true"));
 }
