@@ -37,6 +37,9 @@ pub enum ManifestError {
     /// `sh -c` and the like.
     #[error("{0}: kube-apiserver is not the program of this command: write it with its flags as a list")]
     Command(Position),
+    /// A word that is no flag, such as `serve` or `--`.
+    #[error("{0}: this word is neither a flag nor the value of one: write each flag as --NAME=VALUE")]
+    Word(Position),
     /// Not text.
     #[error("{0}: a flag must be text: put it in quotes")]
     Flag(Position),
@@ -47,6 +50,16 @@ pub enum ManifestError {
         position: Position,
         /// The flag.
         name: String,
+    },
+    /// A value that kube-apiserver does not start with.
+    #[error("{position}: --{name} must be {wanted}")]
+    Value {
+        /// Where the flag is.
+        position: Position,
+        /// The flag.
+        name: &'static str,
+        /// What it may be.
+        wanted: &'static str,
     },
     /// Neither true nor false.
     #[error(transparent)]

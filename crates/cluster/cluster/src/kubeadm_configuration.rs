@@ -88,7 +88,7 @@ impl ClusterConfiguration {
         Ok(new)
     }
 
-    /// The same configuration without any of it. Directories that are mounted under another name stay.
+    /// The same configuration without any of it. What has another name or another path than ours is somebody else's and stays.
     pub fn without_encryption(&self, settings: &EncryptionSettings) -> Result<Self, KubeadmError> {
         self.ours_to_edit(settings)?;
         let mut new = Self::read(self.text().as_bytes())?;
@@ -106,9 +106,9 @@ impl ClusterConfiguration {
             };
         }
         for directory in &settings.directories {
-            if let Some(index) =
-                new.volumes().iter().position(|it| word(it, "name") == Some(&directory.volume))
-            {
+            let is_ours =
+                |it: &Node| word(it, "name") == Some(&directory.volume) && mounts(it, &directory.path);
+            if let Some(index) = new.volumes().iter().position(is_ours) {
                 new = new.without_item(VOLUMES, index)?;
             }
         }
@@ -175,14 +175,11 @@ impl ClusterConfiguration {
 
     /// Whether the directory is mounted. Refuses if its name or path stand for something else.
     fn has_volume(&self, wanted: &DirectoryMount) -> Result<bool, KubeadmError> {
-        let path = wanted.path.trim_end_matches('/');
         for volume in self.volumes() {
-            let is = |key| word(volume, key).is_some_and(|it| it.trim_end_matches('/') == path);
-            let is_file = word(volume, "pathType").is_some_and(|it| it.starts_with("File"));
-            if is("mountPath") && is("hostPath") && !is_file {
+            if mounts(volume, &wanted.path) {
                 return Ok(true);
             }
-            if is("mountPath") || word(volume, "name") == Some(&wanted.volume) {
+            if is_path(volume, "mountPath", &wanted.path) || word(volume, "name") == Some(&wanted.volume) {
                 return Err(KubeadmError::VolumeTaken(self.document.position(volume)));
             }
         }
@@ -277,6 +274,16 @@ impl ClusterConfiguration {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a volume is this directory of the host, at the same path in the container.
+fn mounts(volume: &Node, path: &str) -> bool {
+    let is_file = word(volume, "pathType").is_some_and(|it| it.starts_with("File"));
+    is_path(volume, "mountPath", path) && is_path(volume, "hostPath", path) && !is_file
+}
+
+fn is_path(volume: &Node, key: &str, path: &str) -> bool {
+    word(volume, key).is_some_and(|it| it.trim_end_matches('/') == path.trim_end_matches('/'))
 }
 
 fn word<'n>(node: &'n Node, key: &str) -> Option<&'n str> {

@@ -42,11 +42,8 @@ pub enum ManifestEdit {
     },
     /// Mounts a directory.
     Mount(DirectoryMount),
-    /// Removes a volume and its mounts.
-    Unmount {
-        /// Name of the volume.
-        volume: String,
-    },
+    /// Removes the mount of a directory, and its volume if nothing else mounts that.
+    Unmount(DirectoryMount),
 }
 
 impl ApiServerManifest {
@@ -80,8 +77,8 @@ impl ApiServerManifest {
         Ok(edits)
     }
 
-    /// What is to be removed so that nothing of `settings` stays. A directory that is mounted under another name is somebody else's and
-    /// stays, and so does a configuration that is another file.
+    /// What is to be removed so that nothing of `settings` stays. A mount of another volume's name or another path is somebody else's
+    /// and stays. Refuses if the configuration is another file.
     pub fn plan_removal(&self, settings: &EncryptionSettings) -> Result<Vec<ManifestEdit>, ManifestError> {
         let facts = self.facts()?;
         self.once(&[CONFIG, RELOAD])?;
@@ -105,8 +102,8 @@ impl ApiServerManifest {
             edits.push(ManifestEdit::SetFeatureGate { name: KMS_V1, on: None });
         }
         for directory in &settings.directories {
-            if facts.mounts.iter().any(|mount| mount.volume == directory.volume) {
-                edits.push(ManifestEdit::Unmount { volume: directory.volume.clone() });
+            if facts.mounts.iter().any(|mount| mount.volume == directory.volume && mount.is_of(directory)) {
+                edits.push(ManifestEdit::Unmount(directory.clone()));
             }
         }
         Ok(edits)
@@ -129,7 +126,7 @@ impl ApiServerManifest {
                     gates => manifest.with_flag(FEATURE_GATES, &gates)?,
                 },
                 ManifestEdit::Mount(directory) => manifest.with_mount(directory)?,
-                ManifestEdit::Unmount { volume } => manifest.without_volume(volume)?,
+                ManifestEdit::Unmount(directory) => manifest.without_mount(directory)?,
             })?;
         }
         Ok(manifest)
@@ -147,7 +144,9 @@ impl fmt::Display for ManifestEdit {
                 let how = if directory.read_only { ", read-only" } else { "" };
                 write!(f, "mount the directory {} as volume {}{how}", directory.path, directory.volume)
             }
-            Self::Unmount { volume } => write!(f, "remove the volume {volume} and its mount"),
+            Self::Unmount(directory) => {
+                write!(f, "remove the mount of {} and its volume {}", directory.path, directory.volume)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ApiServerManifest, ManifestError};
 use crate::api_server_flags::{self, FEATURE_GATES};
-use crate::yaml::{Document, Node};
+use crate::yaml::{Document, Node, Position};
 
 /// The program.
 const PROGRAM: &str = "kube-apiserver";
@@ -12,7 +12,8 @@ const PROGRAM: &str = "kube-apiserver";
 /// One flag and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flag {
-    /// Without dashes in front; `_` is `-`, as Kubernetes reads it.
+    /// Without dashes in front; `_` is `-`, as Kubernetes reads it. Of a short flag such as `-v`, which nothing here asks for or edits,
+    /// the dash and the letter.
     pub(super) name: String,
     /// None: the flag alone, which means true.
     pub(super) value: Option<String>,
@@ -52,22 +53,18 @@ impl ApiServerManifest {
                 let Some(word) = item.as_str() else {
                     return Err(ManifestError::Flag(self.document.position(item)));
                 };
-                let Some(flag) = word.strip_prefix("--") else {
-                    return Err(ManifestError::Command(self.document.position(item)));
-                };
-                let (name, value) = match flag.split_once('=') {
-                    Some((name, value)) => (name, Some(value.to_owned())),
-                    None => (flag, None),
+                let Some((name, value)) = split(word) else {
+                    return Err(ManifestError::Word(self.document.position(item)));
                 };
                 // kube-apiserver takes no words of its own, so that one behind a flag is its value.
                 let next =
                     words.peek().and_then(|(_, next)| next.as_str()).filter(|next| !next.starts_with('-'));
                 let apart = value.is_none() && next.is_some();
-                let value = value.or_else(|| next.map(str::to_owned));
+                let value = value.or(next).map(str::to_owned);
                 if apart {
                     words.next();
                 }
-                flags.push(Flag { name: name.replace('_', "-"), value, list, index, apart });
+                flags.push(Flag { name, value, list, index, apart });
             }
         }
         Ok(flags)
@@ -75,9 +72,28 @@ impl ApiServerManifest {
 
     /// What a flag, named without dashes in front, is set to: the last one counts. `true` if it stands there alone.
     pub fn flag(&self, name: &str) -> Result<Option<String>, ManifestError> {
-        let flags = self.flags()?;
-        let flag = flags.into_iter().rev().find(|flag| flag.name == name);
-        Ok(flag.map(|flag| flag.value.unwrap_or_else(|| "true".to_owned())))
+        Ok(self.last(name)?.map(Flag::into_value))
+    }
+
+    /// The value of a flag as `parse` reads it.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &'static str,
+        wanted: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ManifestError> {
+        let Some(flag) = self.last(name)? else { return Ok(None) };
+        let position = self.flag_position(&flag);
+        parse(&flag.into_value()).map(Some).ok_or(ManifestError::Value { position, name, wanted })
+    }
+
+    fn last(&self, name: &str) -> Result<Option<Flag>, ManifestError> {
+        Ok(self.flags()?.into_iter().rev().find(|flag| flag.name == name))
+    }
+
+    fn flag_position(&self, flag: &Flag) -> Position {
+        let list = self.container().get(flag.list).map(Node::items).unwrap_or_default();
+        self.document.position(list.get(flag.index).unwrap_or(self.container()))
     }
 
     /// The gates of all `--feature-gates`: unlike other flags they add up.
@@ -116,17 +132,16 @@ impl ApiServerManifest {
         Ok(self.document.insert(&self.container_list(list), index, &crate::yaml::Value::string(written))?)
     }
 
-    /// The same manifest without a flag.
+    /// The same manifest without a flag, and without a list that has no other.
     pub(super) fn without_flag(&self, name: &str) -> Result<Document, ManifestError> {
-        let mut document = Document::parse(self.text().as_bytes())?;
-        if let Some(flag) = self.only(name)? {
-            let list = self.container_list(flag.list);
-            if flag.apart {
-                document = document.remove(&list, flag.index + 1)?;
-            }
-            document = document.remove(&list, flag.index)?;
+        let Some(flag) = self.only(name)? else { return Ok(Document::parse(self.text().as_bytes())?) };
+        let words = if flag.apart { 2 } else { 1 };
+        if self.list(self.container(), flag.list)?.len() == words {
+            return Ok(self.document.unset(&self.container_path(), flag.list)?);
         }
-        Ok(document)
+        let list = self.container_list(flag.list);
+        let document = self.document.remove(&list, flag.index)?;
+        Ok(if flag.apart { document.remove(&list, flag.index)? } else { document })
     }
 
     /// The text of `--feature-gates` with one gate changed or, with none, removed; the others stay as they are.
@@ -142,13 +157,27 @@ impl ApiServerManifest {
         match flags.next() {
             None => Ok(first),
             Some(second) => {
-                let list = self.list(self.container(), second.list)?;
-                let node = list.get(second.index).unwrap_or(self.container());
-                Err(ManifestError::FlagTwice {
-                    position: self.document.position(node),
-                    name: name.to_owned(),
-                })
+                Err(ManifestError::FlagTwice { position: self.flag_position(&second), name: name.to_owned() })
             }
         }
     }
+}
+
+impl Flag {
+    fn into_value(self) -> String {
+        self.value.unwrap_or_else(|| "true".to_owned())
+    }
+}
+
+/// Name and value of `--name`, `--name=value`, `-n`, `-n=value` or `-nvalue`; none: `pflag` takes the word for no flag.
+fn split(word: &str) -> Option<(String, Option<&str>)> {
+    if let Some(flag) = word.strip_prefix("--") {
+        let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+        let is_name = !name.is_empty() && !name.starts_with('-');
+        return is_name.then(|| (name.replace('_', "-"), value));
+    }
+    let flag = word.strip_prefix('-')?;
+    let letter = flag.chars().next().filter(char::is_ascii_alphabetic)?;
+    let rest = flag.get(1..).filter(|rest| !rest.is_empty());
+    Some((format!("-{letter}"), rest.map(|rest| rest.strip_prefix('=').unwrap_or(rest))))
 }

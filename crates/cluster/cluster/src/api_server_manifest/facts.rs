@@ -49,6 +49,10 @@ const SECURE_PORT: u16 = 6443;
 
 impl ApiServerManifest {
     /// Everything at once.
+    ///
+    /// # Errors
+    ///
+    /// A number or a truth value that is none: kube-apiserver does not start with it.
     pub fn facts(&self) -> Result<Facts, ManifestError> {
         let image = self.container().get("image").and_then(Node::as_str).map(str::to_owned);
         let servers = self
@@ -62,7 +66,7 @@ impl ApiServerManifest {
             version: image.as_deref().and_then(version),
             image,
             encryption_provider_config: self.flag(CONFIG)?.filter(|file| !file.is_empty()),
-            automatic_reload: self.flag(RELOAD)?.is_some_and(|text| truth(&text) == Some(true)),
+            automatic_reload: self.parsed(RELOAD, "true or false", truth)?.unwrap_or_default(),
             feature_gates: self.feature_gates()?,
             etcd: EtcdFlags {
                 servers,
@@ -72,7 +76,11 @@ impl ApiServerManifest {
                 prefix: self.flag("etcd-prefix")?.unwrap_or_else(|| "/registry".to_owned()),
             },
             advertise_address: self.flag("advertise-address")?,
-            secure_port: self.flag("secure-port")?.and_then(|port| port.parse().ok()).unwrap_or(SECURE_PORT),
+            secure_port: self
+                .parsed("secure-port", "a port, from 1 to 65535", |port| {
+                    port.parse().ok().filter(|it| *it > 0)
+                })?
+                .unwrap_or(SECURE_PORT),
             mounts: self.mounts()?,
         })
     }

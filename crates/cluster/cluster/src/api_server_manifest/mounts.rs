@@ -29,11 +29,25 @@ pub struct DirectoryMount {
     pub read_only: bool,
 }
 
+impl Mount {
+    /// Whether it is this directory, at the same path on the host and in the container.
+    pub(super) fn is_of(&self, directory: &DirectoryMount) -> bool {
+        is_path(&self.mount_path, &directory.path)
+            && is_path(&self.host_path, &directory.path)
+            && !self.host_type.starts_with("File")
+    }
+}
+
+fn is_path(given: &str, path: &str) -> bool {
+    given.trim_end_matches('/') == path.trim_end_matches('/')
+}
+
 impl ApiServerManifest {
-    /// The mounts of directories and files of the host.
+    /// The mounts of directories and files of the host. What `subPathExpr` leads to is decided where the pod starts, and is left out.
     pub(super) fn mounts(&self) -> Result<Vec<Mount>, ManifestError> {
         let volumes = self.list(self.spec(), "volumes")?;
-        let mounts = self.list(self.container(), "volumeMounts")?.iter().filter_map(|mount| {
+        let mounts = self.list(self.container(), "volumeMounts")?.iter();
+        let mounts = mounts.filter(|mount| mount.get("subPathExpr").is_none()).filter_map(|mount| {
             let word = |node: &Node, key| node.get(key).and_then(Node::as_str).map(str::to_owned);
             let volume = word(mount, "name")?;
             let host =
@@ -53,19 +67,20 @@ impl ApiServerManifest {
 
     /// Whether the directory is mounted as asked for. Refuses if its name or path stand for something else.
     pub(super) fn is_mounted(&self, wanted: &DirectoryMount) -> Result<bool, ManifestError> {
-        let path = wanted.path.trim_end_matches('/');
-        let mounts = self.mounts()?;
-        let same = |mount: &&Mount| mount.mount_path.trim_end_matches('/') == path;
-        if let Some(mount) = mounts.iter().find(same) {
-            // Somebody's own mount of the same directory serves as well.
-            let fits = mount.host_path.trim_end_matches('/') == path && !mount.host_type.starts_with("File");
-            return if fits { Ok(true) } else { Err(self.taken(wanted, true)) };
+        // Somebody's own mount of the same directory serves as well.
+        if self.mounts()?.iter().any(|mount| mount.is_of(wanted)) {
+            return Ok(true);
+        }
+        // Of any kind, also of no directory of the host: the kubelet takes no pod with two mounts at one path.
+        let mut mounts = self.list(self.container(), "volumeMounts")?.iter();
+        if mounts.any(|mount| is_mounted_at(mount, &wanted.path)) {
+            return Err(self.taken(wanted, true));
         }
         let volume = self.volume(&wanted.volume)?;
         let path_of = volume.and_then(|volume| volume.get("hostPath")).and_then(|host| host.get("path"));
         match (volume, path_of.and_then(Node::as_str)) {
             (None, _) => Ok(false),
-            (Some(_), Some(host)) if host.trim_end_matches('/') == path => Ok(false),
+            (Some(_), Some(host)) if is_path(host, &wanted.path) => Ok(false),
             _ => Err(self.taken(wanted, false)),
         }
     }
@@ -94,12 +109,13 @@ impl ApiServerManifest {
         Ok(document.insert(&self.container_list("volumeMounts"), end, &Value::Map(mount))?)
     }
 
-    /// The same manifest without the mounts of a volume, and without the volume if nothing else mounts it.
-    pub(super) fn without_volume(&self, name: &str) -> Result<Document, ManifestError> {
-        let named = |node: &Node| node.get("name").and_then(Node::as_str) == Some(name);
+    /// The same manifest without the mount of a directory, and without its volume if nothing else mounts that.
+    pub(super) fn without_mount(&self, directory: &DirectoryMount) -> Result<Document, ManifestError> {
+        let named = |node: &Node| node.get("name").and_then(Node::as_str) == Some(&directory.volume);
+        let is_ours = |node: &Node| named(node) && is_mounted_at(node, &directory.path);
         let mut document = Document::parse(self.text().as_bytes())?;
         let mounts = self.list(self.container(), "volumeMounts")?;
-        for index in (0..mounts.len()).rev().filter(|index| mounts.get(*index).is_some_and(named)) {
+        for index in (0..mounts.len()).rev().filter(|index| mounts.get(*index).is_some_and(is_ours)) {
             document = if document_len(&document, &self.container_list("volumeMounts")) > 1 {
                 document.remove(&self.container_list("volumeMounts"), index)?
             } else {
@@ -109,9 +125,9 @@ impl ApiServerManifest {
         let mut others = Vec::new();
         for list in ["containers", "initContainers"] {
             for container in self.list(self.spec(), list)? {
-                let is_ours = std::ptr::eq(container, self.container());
+                let is_removed = |mount: &Node| std::ptr::eq(container, self.container()) && is_ours(mount);
                 let mounts = self.list(container, "volumeMounts")?;
-                others.extend(mounts.iter().filter(|mount| !is_ours && named(mount)));
+                others.extend(mounts.iter().filter(|mount| named(mount) && !is_removed(mount)));
             }
         }
         let volumes = self.list(self.spec(), "volumes")?;
@@ -135,7 +151,7 @@ impl ApiServerManifest {
         let (word, value) = if path { ("mountPath", &wanted.path) } else { ("name", &wanted.volume) };
         let same = |item: &&Node| {
             let text = item.get(word).and_then(Node::as_str);
-            text.is_some_and(|text| text.trim_end_matches('/') == value.trim_end_matches('/'))
+            text.is_some_and(|text| is_path(text, value))
         };
         let items = node.get(key).map(Node::items).unwrap_or_default();
         let position = self.document.position(items.iter().find(same).unwrap_or(node));
@@ -144,6 +160,10 @@ impl ApiServerManifest {
             false => ManifestError::VolumeTaken { position, name: wanted.volume.clone() },
         }
     }
+}
+
+fn is_mounted_at(mount: &Node, path: &str) -> bool {
+    mount.get("mountPath").and_then(Node::as_str).is_some_and(|it| is_path(it, path))
 }
 
 const VOLUMES: [Step<'static>; 2] = [Step::Key("spec"), Step::Key("volumes")];

@@ -131,3 +131,18 @@ fn the_last_setting_of_a_gate_counts() {
     let enabled = read(&text).with_encryption(&settings()).expect("edited");
     assert_eq!(enabled.flag("feature-gates").expect("once"), Some("A=true,KMSv1=true"));
 }
+
+#[test]
+fn a_volume_of_somebody_else_stays() {
+    for (name, host, path) in [
+        ("kms-plugin-socket", "/srv/theirs", "/run/keystead"),
+        ("kms-plugin-socket", "/run/keystead", "/srv/theirs"),
+        ("theirs", "/run/keystead", "/run/keystead"),
+    ] {
+        let volume = format!(
+            "apiServer:\n  extraVolumes:\n  - {{name: {name}, hostPath: {host}, mountPath: {path}}}\n"
+        );
+        let text = V1BETA4.replace("apiServer: {}\n", &volume);
+        assert_eq!(read(&text).without_encryption(&settings()).expect("nothing to remove").text(), text);
+    }
+}

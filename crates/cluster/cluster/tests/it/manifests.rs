@@ -117,6 +117,10 @@ fn habits_of_people_stay() {
               - \"7443\"
               - --feature-gates=kube:A=true,B=0
               - --v=4
+              - -v=2
+              - -v
+              - \"3\"
+              - -v4
               # the last flag
               - --profiling
         - name: log-shipper\n          image: shipper\n    x-unknown: [1, 0x2, yes]\n";
@@ -175,6 +179,27 @@ fn what_is_set_already_is_kept_or_refused() {
         error,
         "line 70, column 5: the volume kms-plugin-socket is something else already: choose another name"
     );
+    // A directory that the host does not see, as a plugin in the same pod has it.
+    for (volume, name) in [("emptyDir: {}", "shared"), ("emptyDir: {medium: Memory}", "kms-plugin-socket")] {
+        let shared = KUBEADM
+            .replace(
+                "  hostNetwork",
+                &format!("    - mountPath: /run/keystead/\n      name: {name}\n  hostNetwork"),
+            )
+            .replace("status: {}", &format!("  - {volume}\n    name: {name}\nstatus: {{}}"));
+        let error = plan(&shared).expect_err("refused").to_string();
+        assert_eq!(
+            error,
+            "line 59, column 7: /run/keystead in the container is the mount of another volume already"
+        );
+        let removed = disabled(&read(&shared));
+        assert_eq!(removed.text(), shared);
+    }
+    let unknown = enabled(KUBEADM).text().replace(
+        "name: kms-plugin-socket\n  hostNetwork",
+        "name: kms-plugin-socket\n      subPathExpr: $(POD_NAME)\n  hostNetwork",
+    );
+    assert!(matches!(plan(&unknown), Err(ManifestError::MountTaken { .. })));
     // A single file, which would pin the configuration.
     let file = KUBEADM.replace("/etc/ca-certificates\n      name", "/run/keystead\n      name").replace(
         "path: /etc/ca-certificates\n      type: DirectoryOrCreate",
@@ -201,7 +226,14 @@ fn what_is_no_such_manifest_is_refused_with_its_place() {
             "- --allow-privileged\n    - 1",
             "line 17, column 7: a flag must be text",
         ),
-        ("- --allow-privileged=true", "- serve", "line 16, column 7: kube-apiserver is not the program"),
+        ("- --allow-privileged=true", "- serve", "line 16, column 7: this word is neither a flag"),
+        ("- --allow-privileged=true", "- --", "line 16, column 7: this word is neither a flag"),
+        ("- --allow-privileged=true", "- '-'", "line 16, column 7: this word is neither a flag"),
+        (
+            "- --allow-privileged=true",
+            "- --allow\n    - '-1'",
+            "line 17, column 7: this word is neither a flag",
+        ),
         (
             "    name: kube-apiserver\n    ports",
             "    name: kube-apiserver\n  - name: kube-apiserver\n    ports",
@@ -214,5 +246,72 @@ fn what_is_no_such_manifest_is_refused_with_its_place() {
         let text = KUBEADM.replacen(from, to, 1);
         let error = ApiServerManifest::read(text.as_bytes()).err().expect(to).to_string();
         assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_mount_of_somebody_else_stays() {
+    let enabled = enabled(KUBEADM);
+    let mount = "    - mountPath: /run/keystead\n      name: kms-plugin-socket\n";
+    let volume = "      path: /run/keystead\n      type: DirectoryOrCreate\n    name: kms-plugin-socket\n";
+    let theirs = |text: &str| {
+        let removed = disabled(&read(text));
+        assert_eq!(removed.facts().expect("facts").encryption_provider_config, None);
+        removed.text().to_owned()
+    };
+    // The name alone is not ours, and neither is the path alone.
+    let elsewhere = enabled.text().replace(volume, &volume.replace("/run/keystead", "/srv/theirs"));
+    let kept = theirs(&elsewhere);
+    assert!(kept.contains(mount) && kept.contains("/srv/theirs"), "{kept}");
+    let inside = enabled.text().replace(mount, &mount.replace("/run/keystead", "/srv/theirs"));
+    let kept = theirs(&inside);
+    assert!(kept.contains("mountPath: /srv/theirs") && kept.contains(volume), "{kept}");
+    let named = enabled.text().replace("name: kms-plugin-socket", "name: theirs");
+    let kept = theirs(&named);
+    assert!(kept.contains("mountPath: /run/keystead\n      name: theirs"), "{kept}");
+    // Our directory a second time, for something else: only our mount goes.
+    let twice =
+        enabled.text().replace(mount, &format!("{mount}{}", mount.replace("/run/keystead", "/srv/theirs")));
+    let kept = theirs(&twice);
+    assert!(
+        !kept.contains(mount) && kept.contains("mountPath: /srv/theirs") && kept.contains(volume),
+        "{kept}"
+    );
+}
+
+#[test]
+fn a_list_that_holds_only_our_flags_goes_with_them() {
+    let config = &settings().configuration;
+    for args in [
+        format!("    args:\n    - --encryption-provider-config={config}\n"),
+        format!("    args:\n    - --encryption-provider-config\n    - {config}\n"),
+        format!(
+            "    args:\n    - --encryption-provider-config-automatic-reload\n    - --encryption-provider-config\n    - {config}\n"
+        ),
+        format!("    args: [--encryption-provider-config={config}, --feature-gates, KMSv1=true]\n"),
+    ] {
+        let text = KUBEADM.replace("    image: registry", &format!("{args}    image: registry"));
+        let manifest = read(&text);
+        assert_eq!(
+            manifest.flag("encryption-provider-config").expect("read").as_deref(),
+            Some(config.as_str())
+        );
+        assert_eq!(disabled(&manifest).text(), KUBEADM, "{args}");
+    }
+}
+
+#[test]
+fn a_value_that_kube_apiserver_does_not_start_with_is_no_fact() {
+    for (flag, expected) in [
+        ("--secure-port=https", "line 28, column 7: --secure-port must be a port, from 1 to 65535"),
+        ("--secure-port=0", "line 28, column 7: --secure-port must be a port, from 1 to 65535"),
+        ("--secure-port", "line 28, column 7: --secure-port must be a port, from 1 to 65535"),
+        (
+            "--encryption-provider-config-automatic-reload=yes",
+            "line 28, column 7: --encryption-provider-config-automatic-reload must be true or false",
+        ),
+    ] {
+        let manifest = read(&KUBEADM.replace("--secure-port=6443", flag));
+        assert_eq!(manifest.facts().expect_err(flag).to_string(), expected);
     }
 }
