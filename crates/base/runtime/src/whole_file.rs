@@ -111,13 +111,18 @@ const MAX_TOLD: usize = 200;
 /// An empty file in the same directory, because only there a rename cannot fail halfway. It is gone when it is dropped. Of
 /// `mode` the umask takes away.
 pub fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    elsewhere(directory_of(path), path, mode)
+}
+
+/// The same in another directory of the same file system, because that of `path` is watched.
+pub fn elsewhere(directory: &Path, path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let name = path.file_name().and_then(|it| it.to_str()).filter(|it| it.len() <= MAX_TOLD);
     tempfile::Builder::new()
         .prefix(UNFINISHED)
         .rand_bytes(RANDOM_LEN)
         .suffix(&name.map(|it| format!("-{it}")).unwrap_or_default())
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory_of(path))
+        .tempfile_in(directory)
 }
 
 /// What an unfinished file was to be called; none: the name is of another kind.
@@ -160,7 +165,8 @@ fn written(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<NamedTempF
     Ok(file)
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Where a file is; `.` for a name alone.
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -178,11 +184,15 @@ pub fn check(path: &Path, metadata: &Metadata, readers: Readers) -> Result<(), F
     if mode & closed_to != 0 {
         return Err(FileError::Mode { path: path.to_owned(), mode });
     }
-    let owner = metadata.uid();
-    if readers == Readers::Owner && owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(FileError::Owner { path: path.to_owned(), owner });
+    if readers == Readers::Owner && !is_ours(metadata) {
+        return Err(FileError::Owner { path: path.to_owned(), owner: metadata.uid() });
     }
     Ok(())
+}
+
+/// Whether it belongs to root or to the user that runs this: nobody else can decide who may use it.
+pub fn is_ours(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Why a file was not read.

@@ -4,7 +4,7 @@
 //! kubelet starts a pod for every file in its manifest directory (k8s-contract 5.2). The old text is kept elsewhere first. Extended
 //! attributes are not carried over: a file of another security label is to be relabelled by `restorecon`.
 
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,29 @@ use keystead_runtime::whole_file::{self, FileError, Readers};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-/// Where files are on their way.
+/// Directories for files on their way: ours alone, because keys are in those files and a rename trusts them. Either is made if it is
+/// absent, and refused if others can use it or if it is the directory of what is written, which may be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// A directory on the file system of what is written, and not the directory of a file that is written: new text is made there.
+    /// On the file system of what is written: new text is made there.
     pub staging: PathBuf,
-    /// A directory of our own, made if it is absent, for what was replaced. It holds keys: only its owner can read it.
+    /// For what was replaced.
     pub previous: PathBuf,
+}
+
+impl Places {
+    /// Removes what a process that was killed has left half-written, which may hold keys, and answers how much there was. To be called
+    /// before the first file is written, and while nobody else writes to these places: what another is about to finish would go too.
+    pub fn remove_unfinished(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for directory in [&self.staging, &self.previous] {
+            removed += match whole_file::remove_unfinished(directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                answer => answer?,
+            };
+        }
+        Ok(removed)
+    }
 }
 
 /// A file as it was read.
@@ -69,10 +85,10 @@ impl OwnedFile {
         if self.metadata.mode() & 0o200 == 0 {
             return Err(OwnedFileError::ReadOnly(self.path.clone()));
         }
-        let staging = staging(&self.path, places)?;
+        check_staging(&self.path, &places.staging)?;
         let previous = self.keep(&places.previous)?;
         let io = |action| move |source| OwnedFileError::Io { action, path: self.path.clone(), source };
-        let file = staged(staging, new).map_err(io("write the new text of"))?;
+        let file = staged(&self.path, places, new).map_err(io("write the new text of"))?;
         let ours = file.as_file().metadata().map_err(io("write the new text of"))?;
         if (ours.uid(), ours.gid()) != (self.metadata.uid(), self.metadata.gid()) {
             fchown(file.as_file(), Some(self.metadata.uid()), Some(self.metadata.gid()))
@@ -94,7 +110,7 @@ impl OwnedFile {
     fn unchanged(&self) -> Result<(), OwnedFileError> {
         let changed = || OwnedFileError::Changed(self.path.clone());
         let now = Self::read(&self.path, self.bytes.len()).map_err(|error| match error {
-            OwnedFileError::Io { .. } => error,
+            OwnedFileError::Io { .. } | OwnedFileError::File(FileError::Io { .. }) => error,
             _ => changed(),
         })?;
         let same = now.metadata.uid() == self.metadata.uid()
@@ -108,7 +124,8 @@ impl OwnedFile {
     fn keep(&self, directory: &Path) -> Result<PathBuf, OwnedFileError> {
         let io =
             |source| OwnedFileError::Io { action: "keep the old text of", path: self.path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
+        make(directory)?;
+        check_place(&self.path, directory)?;
         let digest = sha256(&self.bytes);
         let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
@@ -129,8 +146,8 @@ pub fn create(path: &Path, bytes: &[u8], places: &Places) -> Result<(), OwnedFil
     if path.symlink_metadata().is_ok() {
         return Err(OwnedFileError::Exists(path.to_owned()));
     }
-    let file = staged(staging(path, places)?, bytes).map_err(io("write"))?;
-    file.as_file().sync_all().map_err(io("write"))?;
+    check_staging(path, &places.staging)?;
+    let file = staged(path, places, bytes).map_err(io("write"))?;
     file.persist_noclobber(path).map_err(|error| match error.error.kind() {
         io::ErrorKind::AlreadyExists => OwnedFileError::Exists(path.to_owned()),
         _ => io("write")(error.error),
@@ -138,32 +155,50 @@ pub fn create(path: &Path, bytes: &[u8], places: &Places) -> Result<(), OwnedFil
     whole_file::sync_directory_of(path).map_err(io("sync the directory, after it was written, of"))
 }
 
-/// The staging directory, if a file can be renamed from there to `path`.
-fn staging<'p>(path: &Path, places: &'p Places) -> Result<&'p Path, OwnedFileError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| OwnedFileError::Io { action: "use the directory", path, source }
-    };
-    let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let target = fs::metadata(directory).map_err(io(directory))?;
-    let staging = fs::metadata(&places.staging).map_err(io(&places.staging))?;
-    if target.dev() == staging.dev() && target.ino() == staging.ino() {
-        return Err(OwnedFileError::StagingInside(places.staging.clone()));
+/// Refuses a directory from which a file cannot be renamed to `path`.
+fn check_staging(path: &Path, staging: &Path) -> Result<(), OwnedFileError> {
+    make(staging)?;
+    let directory = whole_file::directory_of(path);
+    if metadata(directory)?.dev() != metadata(staging)?.dev() {
+        return Err(OwnedFileError::OtherFileSystem { path: path.to_owned(), staging: staging.to_owned() });
     }
-    if target.dev() != staging.dev() {
-        return Err(OwnedFileError::OtherFileSystem {
-            path: path.to_owned(),
-            staging: places.staging.clone(),
-        });
+    check_place(path, staging)
+}
+
+/// Refuses a directory that is not ours alone, and that of `path` itself.
+fn check_place(path: &Path, place: &Path) -> Result<(), OwnedFileError> {
+    let (directory, found) = (metadata(whole_file::directory_of(path))?, metadata(place)?);
+    if (directory.dev(), directory.ino()) == (found.dev(), found.ino()) {
+        return Err(OwnedFileError::Inside(place.to_owned()));
     }
-    Ok(&places.staging)
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 || !whole_file::is_ours(&found) {
+        return Err(OwnedFileError::NotOurs { path: place.to_owned(), owner: found.uid(), mode });
+    }
+    Ok(())
+}
+
+fn make(directory: &Path) -> Result<(), OwnedFileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| OwnedFileError::Io {
+        action: "make the directory",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+fn metadata(directory: &Path) -> Result<Metadata, OwnedFileError> {
+    fs::metadata(directory).map_err(|source| OwnedFileError::Io {
+        action: "use the directory",
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// A file that only we can read, and that goes away unless it gets another name.
-fn staged(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile<File>> {
-    let mode = Permissions::from_mode(0o600);
-    let mut file = tempfile::Builder::new().prefix(".keystead-").permissions(mode).tempfile_in(directory)?;
+fn staged(path: &Path, places: &Places, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = whole_file::elsewhere(&places.staging, path, 0o600)?;
     file.write_all(bytes)?;
+    file.as_file().sync_all()?;
     Ok(file)
 }
 
@@ -191,8 +226,18 @@ pub enum OwnedFileError {
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
     /// It would be seen on its way.
-    #[error("new files cannot be made in {}, because what is written belongs there: choose another directory", .0.display())]
-    StagingInside(PathBuf),
+    #[error("nothing else can be made in {}, because what is written belongs there: choose another directory", .0.display())]
+    Inside(PathBuf),
+    /// Others could read keys in it, or put something else in their place.
+    #[error("{} belongs to uid {owner} and has mode {mode:04o}: it must belong to root or to the user that runs this, and be for its owner alone (`chmod 0700`)", path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// A rename would not work.
     #[error("{} is on another file system than {}: choose a directory on the same one", staging.display(), path.display())]
     OtherFileSystem {

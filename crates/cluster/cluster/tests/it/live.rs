@@ -17,7 +17,7 @@ const BY_HAND: &str = include_str!("inputs/good-by-hand.yaml");
 #[ignore = "needs the control plane: cargo xtask test"]
 async fn kube_apiserver_follows_an_edited_manifest_and_an_edited_configuration() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    for name in ["manifests", "encryption", "staging"] {
+    for name in ["manifests", "encryption"] {
         std::fs::create_dir(directory.path().join(name))?;
     }
     let places =
