@@ -1,8 +1,8 @@
 //! Edits: a good file becomes a good file that means exactly what was intended, or nothing happens.
 
 use super::{
-    ApiServer, ConfigurationError, EncryptionConfiguration, Finding, GroupResource, KmsVersion, Provider,
-    ProviderAt,
+    ApiServer, ConfigurationError, EncryptionConfiguration, Finding, GroupResource, KmsVersion, Problem,
+    Provider, ProviderAt,
 };
 use crate::yaml::{Document, EditError, Step, Value};
 
@@ -69,6 +69,11 @@ pub enum ChangeError {
         /// What covers it.
         pattern: GroupResource,
     },
+    /// What is stored now could not be read.
+    #[error(
+        "nothing in the file encrypts {0} so far, and values that are stored as they are would become unreadable: put `identity: {{}}` among the providers"
+    )]
+    PlainUnreadable(GroupResource),
     /// Of another resource, or not there.
     #[error("there is no such provider of {0} in the file")]
     NoSuchProvider(GroupResource),
@@ -84,28 +89,22 @@ pub enum ChangeError {
 }
 
 impl EncryptionConfiguration {
-    /// A new file with one entry.
+    /// A new file with one entry. `identity` must be among the providers, because values may be stored already.
     pub fn fresh(
         resources: &[GroupResource],
         providers: &[NewProvider],
         server: &ApiServer,
     ) -> Result<Self, ChangeError> {
-        Self::changed(
-            Document::write(&Value::map([
-                ("apiVersion", Value::string("apiserver.config.k8s.io/v1")),
-                ("kind", Value::string("EncryptionConfiguration")),
-                ("resources", Value::List(vec![entry(resources, providers)])),
-            ]))?,
-            server,
-        )
-    }
-
-    /// The resources that the entry of this provider is for: a change of it changes all of them.
-    pub fn resources_of(&self, at: ProviderAt) -> Vec<GroupResource> {
-        let entry = self.entries().get(at.entry);
-        entry
-            .map(|it| it.resources.iter().map(|(name, _)| GroupResource::parse(name)).collect())
-            .unwrap_or_default()
+        let file = Value::map([
+            ("apiVersion", Value::string("apiserver.config.k8s.io/v1")),
+            ("kind", Value::string("EncryptionConfiguration")),
+            ("resources", Value::List(vec![entry(resources, providers)])),
+        ]);
+        let fresh = Self::changed(Document::write(&file)?, Vec::new(), server)?;
+        match resources.first().filter(|_| !providers.contains(&NewProvider::Identity)) {
+            Some(resource) => Err(ChangeError::PlainUnreadable(resource.clone())),
+            None => Ok(fresh),
+        }
     }
 
     /// Adds a KMS entry to the providers of a resource.
@@ -127,10 +126,10 @@ impl EncryptionConfiguration {
         place: Place,
         server: &ApiServer,
     ) -> Result<Self, ChangeError> {
-        self.good(server)?;
+        let known = self.good(server)?;
         let at = self.place(resource, place)?;
         let document = self.document.insert(&providers(at.entry), at.provider, &provider(new))?;
-        Self::changed(document, server)
+        Self::changed(document, known, server)
     }
 
     /// Moves a provider of a resource. Its place must be in the same entry.
@@ -141,7 +140,7 @@ impl EncryptionConfiguration {
         place: Place,
         server: &ApiServer,
     ) -> Result<Self, ChangeError> {
-        self.good(server)?;
+        let known = self.good(server)?;
         self.must_have(resource, from)?;
         let to = self.place(resource, place)?;
         if to.entry != from.entry {
@@ -150,39 +149,42 @@ impl EncryptionConfiguration {
         // Counted without the one that moves.
         let to = if to.provider > from.provider { to.provider - 1 } else { to.provider };
         let document = self.document.move_item(&providers(from.entry), from.provider, to)?;
-        Self::changed(document, server)
+        Self::changed(document, known, server)
     }
 
-    /// Removes a provider of a resource.
+    /// Removes a provider of a resource. What it has encrypted becomes unreadable: that nothing is left is for the caller to know.
     pub fn remove_provider(
         &self,
         resource: &GroupResource,
         at: ProviderAt,
         server: &ApiServer,
     ) -> Result<Self, ChangeError> {
-        self.good(server)?;
+        let known = self.good(server)?;
         self.must_have(resource, at)?;
         if self.entries().get(at.entry).is_none_or(|entry| entry.providers.len() < 2) {
             return Err(ChangeError::OnlyProvider);
         }
-        Self::changed(self.document.remove(&providers(at.entry), at.provider)?, server)
+        Self::changed(self.document.remove(&providers(at.entry), at.provider)?, known, server)
     }
 
-    /// Adds an entry for resources that nothing encrypts, before the first wildcard that covers one of them.
+    /// Adds an entry for resources that nothing encrypts, before the first wildcard that covers one of them. `identity` must be among
+    /// its providers, because values may be stored already.
     pub fn add_entry(
         &self,
         resources: &[GroupResource],
         providers: &[NewProvider],
         server: &ApiServer,
     ) -> Result<Self, ChangeError> {
-        self.good(server)?;
+        let known = self.good(server)?;
         for resource in resources {
-            let Some(effective) = self.effective(resource) else { continue };
-            let stays_readable = effective.pattern != *resource
-                && effective.providers.iter().all(|(_, it)| matches!(it, Provider::Identity))
-                && providers.contains(&NewProvider::Identity);
-            if !stays_readable {
+            if let Some(effective) = self.effective(resource)
+                && (effective.pattern == *resource
+                    || effective.providers.iter().any(|(_, it)| !matches!(it, Provider::Identity)))
+            {
                 return Err(ChangeError::Covered { resource: resource.clone(), pattern: effective.pattern });
+            }
+            if !providers.contains(&NewProvider::Identity) {
+                return Err(ChangeError::PlainUnreadable(resource.clone()));
             }
         }
         let masks = |name: &str| resources.iter().any(|resource| GroupResource::parse(name).masks(resource));
@@ -193,28 +195,37 @@ impl EncryptionConfiguration {
             .unwrap_or(self.entries().len());
         let document =
             self.document.insert(&[Step::Key("resources")], index, &entry(resources, providers))?;
-        Self::changed(document, server)
+        Self::changed(document, known, server)
     }
 
-    /// Removes an entry.
+    /// Removes an entry. What its providers have encrypted becomes unreadable: that nothing is left is for the caller to know.
     pub fn remove_entry(&self, index: usize, server: &ApiServer) -> Result<Self, ChangeError> {
-        self.good(server)?;
+        let known = self.good(server)?;
         if self.entries().len() < 2 {
             return Err(ChangeError::OnlyEntry);
         }
-        Self::changed(self.document.remove(&[Step::Key("resources")], index)?, server)
+        Self::changed(self.document.remove(&[Step::Key("resources")], index)?, known, server)
     }
 
-    fn good(&self, server: &ApiServer) -> Result<(), ChangeError> {
-        self.check(server).into_iter().next().map_or(Ok(()), |finding| Err(ChangeError::Before(finding)))
+    /// Refuses a file that kube-apiserver does not take. The answer is what is odd about one that it takes: that is how it is wanted.
+    fn good(&self, server: &ApiServer) -> Result<Vec<Problem>, ChangeError> {
+        let findings = self.check(server).into_iter().map(|finding| match finding.problem.is_refused() {
+            true => Err(ChangeError::Before(finding)),
+            false => Ok(finding.problem),
+        });
+        findings.collect()
     }
 
-    fn changed(document: Document, server: &ApiServer) -> Result<Self, ChangeError> {
+    /// The edited file. Of what is only odd, no more may be in it than was known before.
+    fn changed(document: Document, mut known: Vec<Problem>, server: &ApiServer) -> Result<Self, ChangeError> {
         let changed = Self::of(document)?;
-        match changed.check(server).into_iter().next() {
-            Some(finding) => Err(ChangeError::After(finding)),
-            None => Ok(changed),
+        for finding in changed.check(server) {
+            match known.iter().position(|it| *it == finding.problem) {
+                Some(index) => drop(known.swap_remove(index)),
+                None => return Err(ChangeError::After(finding)),
+            }
         }
+        Ok(changed)
     }
 
     fn must_have(&self, resource: &GroupResource, at: ProviderAt) -> Result<(), ChangeError> {

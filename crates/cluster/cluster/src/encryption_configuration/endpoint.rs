@@ -55,9 +55,11 @@ impl Endpoint {
         &self.socket
     }
 
-    /// Whether the socket is what the text looks like: `unix://tmp/kms.sock` is `/kms.sock` to kube-apiserver.
+    /// Whether the socket is what the text looks like: `unix:/run/kms.sock` is, and `unix://tmp/kms.sock` is `/kms.sock` to
+    /// kube-apiserver.
     pub(super) fn is_plain(&self) -> bool {
-        let written = self.text.strip_prefix("unix://").unwrap_or_default();
+        let written =
+            self.text.split_once(':').map_or("", |(_, rest)| rest.strip_prefix("//").unwrap_or(rest));
         written == self.socket || written.strip_prefix('/') == Some(&self.socket)
     }
 }
@@ -96,10 +98,12 @@ mod tests {
         for (text, socket, plain) in [
             ("unix:///run/kms.sock", "/run/kms.sock", true),
             ("unix:///@kms", "@kms", true),
-            ("UNIX:///run/kms.sock", "/run/kms.sock", false),
-            ("unix:/run/kms.sock", "/run/kms.sock", false),
+            ("UNIX:///run/kms.sock", "/run/kms.sock", true),
+            ("unix:/run/kms.sock", "/run/kms.sock", true),
             ("unix://tmp/kms.sock", "/kms.sock", false),
             ("unix:kms.sock", "", false),
+            ("unix:/@kms", "@kms", true),
+            ("unix:/run/a%20b", "/run/a b", false),
             ("unix://", "", false),
             ("unix:///run/a%20b", "/run/a b", false),
             ("unix:///run/a?b#c", "/run/a", false),

@@ -326,7 +326,12 @@ pub(crate) fn cases() -> Vec<Case> {
     add(
         "an endpoint with a capital scheme",
         one(kms("apiVersion: v2, name: a, endpoint: 'UNIX:///a.sock'")),
-        warned,
+        good,
+    );
+    add(
+        "an endpoint with one slash",
+        one(kms("apiVersion: v2, name: a, endpoint: 'unix:/nobody/listens.sock'")),
+        good,
     );
     let timed =
         |timeout: &str| one(format!("kms: {{apiVersion: v2, name: a, timeout: {timeout}, {SOCKET}}}"));
@@ -370,7 +375,8 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .expect("added");
     add("a file that was edited twice", added.text().to_owned(), good);
-    let fresh = EncryptionConfiguration::fresh(&[secrets], &[NewProvider::Kms(new("keystead"))], &server);
+    let fresh = [NewProvider::Kms(new("keystead")), NewProvider::Identity];
+    let fresh = EncryptionConfiguration::fresh(&[secrets], &fresh, &server);
     add("a file that was made", fresh.expect("made").text().to_owned(), good);
 
     // Flags.

@@ -70,10 +70,16 @@ resources:
     );
     let mut bad = kms("a:b");
     bad.endpoint = "unix://run/kms.sock".to_owned();
-    let fresh = EncryptionConfiguration::fresh(&[secrets()], &[NewProvider::Kms(bad)], &SERVER);
+    let fresh = EncryptionConfiguration::fresh(
+        &[secrets()],
+        &[NewProvider::Kms(bad), NewProvider::Identity],
+        &SERVER,
+    );
     assert!(
         matches!(fresh.err(), Some(ChangeError::After(finding)) if finding.problem == Problem::NameColon)
     );
+    let blind = EncryptionConfiguration::fresh(&[secrets()], &[NewProvider::Kms(kms("keystead"))], &SERVER);
+    assert!(matches!(blind.err(), Some(ChangeError::PlainUnreadable(resource)) if resource == secrets()));
 }
 
 #[test]
@@ -128,4 +134,24 @@ fn what_is_not_edited_is_said_with_its_place() {
     assert!(
         change(&name_taken.replace("secrets", "events")).contains("nothing in the file encrypts secrets")
     );
+}
+
+/// kube-apiserver starts with it; that its path is not what one reads is no reason to refuse another edit.
+#[test]
+fn a_file_that_works_is_edited_and_what_we_write_is_not_odd() {
+    let odd = |name: &str| NewKms { endpoint: "unix://run/kms.sock".to_owned(), ..kms(name) };
+    let text = BY_HAND.replace(
+        "      # new values\n",
+        "      - kms: {apiVersion: v2, name: a, endpoint: 'unix://run/kms.sock'}\n",
+    );
+    let old = EncryptionConfiguration::read(text.as_bytes()).expect("good");
+    assert_eq!(old.check(&SERVER).len(), 1);
+    let new = old.add_kms(&secrets(), &kms("keystead"), Place::First, &SERVER).expect("added");
+    let at = new.effective(&secrets()).and_then(|it| it.kms("a")).expect("there");
+    new.move_provider(&secrets(), at, Place::Last, &SERVER).expect("moved");
+    let removed = new.remove_provider(&secrets(), at, &SERVER).expect("removed");
+    for file in [&old, &new, &removed] {
+        let error = file.add_kms(&secrets(), &odd("b"), Place::First, &SERVER).err().expect("refused");
+        assert!(matches!(&error, ChangeError::After(finding) if !finding.problem.is_refused()), "{error}");
+    }
 }

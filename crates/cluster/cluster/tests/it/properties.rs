@@ -163,19 +163,34 @@ fn file(bytes: &[u8]) -> (String, Meaning) {
     (text, meaning)
 }
 
-fn meaning(configuration: &EncryptionConfiguration) -> Meaning {
-    let provider = |provider: &Provider| match provider {
+fn words(provider: &Provider) -> String {
+    match provider {
         Provider::Identity => "identity".to_owned(),
         Provider::Kms(kms) => format!("kms {}", kms.name),
         Provider::AesCbc(keys) => format!("aescbc {}", keys[0].name),
         Provider::AesGcm(_) | Provider::Secretbox(_) => unreachable!("no file has one"),
-    };
+    }
+}
+
+/// Some that random files cover by name or by a wildcard, and some that only a wildcard covers.
+const RESOURCES: [&str; 5] =
+    ["secrets", "configmaps", "pods", "deployments.apps", "leases.coordination.k8s.io"];
+
+/// Who can decrypt a resource. What nothing covers is stored as it is.
+fn readers(configuration: &EncryptionConfiguration, resource: &str) -> Vec<String> {
+    match configuration.effective(&GroupResource::parse(resource)) {
+        Some(effective) => effective.providers.iter().map(|(_, it)| words(it)).collect(),
+        None => vec!["identity".to_owned()],
+    }
+}
+
+fn meaning(configuration: &EncryptionConfiguration) -> Meaning {
     configuration
         .entries()
         .iter()
         .map(|entry| {
             let names = entry.resources.iter().map(|(name, _)| name.clone()).collect();
-            (names, entry.providers.iter().map(|it| provider(&it.provider)).collect())
+            (names, entry.providers.iter().map(|it| words(&it.provider)).collect())
         })
         .collect()
 }
@@ -319,6 +334,25 @@ proptest! {
         prop_assert!(is_one_insertion(&text, new.text()), "{}\n{}", text, new.text());
         let undone = new.remove_entry(index, &SERVER).expect("a way back");
         prop_assert_eq!(undone.text(), text);
+    }
+
+    #[test]
+    fn what_could_be_stored_before_an_entry_was_added_can_be_read_after_it(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        resource in prop::sample::select([&RESOURCES[..], &["*.", "*.apps", "*.*"]].concat()),
+        new in prop::sample::subsequence(vec![NewProvider::Kms(new_kms("new")), NewProvider::Identity], 1..=2),
+    ) {
+        let (text, _) = file(&bytes);
+        let old = EncryptionConfiguration::read(text.as_bytes()).expect(&text);
+        if let Ok(new) = old.add_entry(&[GroupResource::parse(resource)], &new, &SERVER) {
+            for resource in RESOURCES {
+                let (before, after) = (readers(&old, resource), readers(&new, resource));
+                prop_assert!(
+                    before.iter().all(|reader| after.contains(reader)),
+                    "{}: {:?} {:?}\n{}", resource, before, after, new.text()
+                );
+            }
+        }
     }
 
     #[test]
