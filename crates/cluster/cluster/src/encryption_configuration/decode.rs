@@ -100,16 +100,10 @@ impl<'d> Decoder<'d> {
         self.only(node, &["name", "secret"], "name, secret")?;
         let name = self.required(node, "name")?.to_owned();
         let secret = self.required(node, "secret")?;
-        // Go skips line ends inside.
-        let digits: Zeroizing<String> =
-            Zeroizing::new(secret.chars().filter(|it| !matches!(it, '\r' | '\n')).collect());
-        let secret = node.get("secret").unwrap_or(node);
-        let bytes = BASE64.decode(digits.as_bytes()).map_err(|_| self.at(secret, Problem::Secret(words)))?;
-        let bytes = SecretBytes::from(bytes);
-        if !sizes.contains(&bytes.expose().len()) {
-            return Err(self.at(secret, Problem::Secret(words)));
-        }
-        Ok(StaticKey { name, secret: bytes, position: self.document.position(node) })
+        let secret = decoded(secret).filter(|bytes| sizes.contains(&bytes.expose().len()));
+        let field = node.get("secret").unwrap_or(node);
+        let secret = secret.ok_or_else(|| self.at(field, Problem::Secret(words)))?;
+        Ok(StaticKey { name, secret, position: self.document.position(node) })
     }
 
     fn kms(&self, node: &Node) -> Result<KmsEntry> {
@@ -204,7 +198,7 @@ impl<'d> Decoder<'d> {
     /// A mapping with known fields only.
     fn only(&self, node: &Node, known: &[&str], allowed: &'static str) -> Result<()> {
         match &node.content {
-            Content::Null if known.is_empty() || node.entries().is_empty() => Ok(()),
+            Content::Null => Ok(()),
             Content::Mapping(entries) => {
                 match entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
                     None => Ok(()),
@@ -221,6 +215,17 @@ impl<'d> Decoder<'d> {
             _ => Err(self.at(node, Problem::Type("a mapping"))),
         }
     }
+}
+
+/// The bytes of a key; none if it is no base64. Nothing grows: that would leave parts of it behind in freed memory.
+fn decoded(secret: &str) -> Option<SecretBytes> {
+    let mut digits = Zeroizing::new(String::with_capacity(secret.len()));
+    // Go skips line ends inside.
+    digits.extend(secret.chars().filter(|it| !matches!(it, '\r' | '\n')));
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(digits.len())]);
+    let len = BASE64.decode_slice(digits.as_bytes(), &mut bytes).ok()?;
+    bytes.truncate(len);
+    Some(SecretBytes::from(std::mem::take(&mut *bytes)))
 }
 
 /// Allowed lengths in bytes, and the same in words.

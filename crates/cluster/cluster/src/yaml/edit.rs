@@ -148,13 +148,12 @@ impl Document {
         let before = if to > from { to + 1 } else { to };
         if node.flow {
             let item = node.items().get(from).ok_or_else(|| no_such(list))?;
-            let source = Zeroizing::new(self.text.get(item.span.clone()).unwrap_or_default().to_owned());
+            let source = self.text.get(item.span.clone()).unwrap_or_default();
             let (at, new) = match (node.items().get(before), node.items().last()) {
-                (Some(next), _) => (next.span.start, format!("{}{}", *source, self.separator(node))),
-                (None, Some(last)) => (last.span.end, format!("{}{}", self.separator(node), *source)),
+                (Some(next), _) => (next.span.start, joined(source, self.separator(node))),
+                (None, Some(last)) => (last.span.end, joined(self.separator(node), source)),
                 (None, None) => return Err(no_such(list)),
             };
-            let new = Zeroizing::new(new);
             let range = flow_range(node, from).ok_or_else(|| no_such(list))?;
             if at > range.start {
                 text.insert_str(at, &new);
@@ -166,11 +165,8 @@ impl Document {
         } else {
             let all = self.items(node, floor)?;
             let lines = *all.get(from).ok_or_else(|| no_such(list))?;
-            let mut source =
-                Zeroizing::new(self.text.get(lines.lead..lines.end).unwrap_or_default().to_owned());
-            if !source.ends_with('\n') {
-                source.push('\n');
-            }
+            let source = self.text.get(lines.lead..lines.end).unwrap_or_default();
+            let source = joined(source, if source.ends_with('\n') { "" } else { "\n" });
             let at = place(&all, before);
             if at > lines.lead {
                 insert_lines(&mut text, at, &source);
@@ -435,6 +431,11 @@ fn flow_range(list: &Node, index: usize) -> Option<std::ops::Range<usize>> {
         (None, Some(before)) => Some(before.span.end..item.span.end),
         (None, None) => Some(item.span.clone()),
     }
+}
+
+/// Made at once, because growing would leave secrets behind.
+fn joined(one: &str, other: &str) -> Zeroizing<String> {
+    Zeroizing::new([one, other].concat())
 }
 
 fn no_such(path: &[Step<'_>]) -> EditError {
