@@ -27,16 +27,12 @@ fn named_files_are_read_or_refused_at_their_place() -> Result<()> {
 }
 
 #[test]
-fn a_large_file_takes_seconds() {
+fn a_large_file_is_read() {
     let names: String = (0..4_000).map(|number| format!("r{number}, ")).collect();
     let text = format!(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n#{}\nresources:\n- resources: [{names}]\n  providers:\n  - identity: {{}}\n",
         "x".repeat(900_000),
     );
-    let started = std::time::Instant::now();
     let configuration = EncryptionConfiguration::read(text.as_bytes()).expect("good");
     assert_eq!(configuration.check(&ApiServer::new(37)), []);
-    // Without optimisation, on a busy machine.
-    assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
-    println!("{:?}", started.elapsed());
 }

@@ -33,6 +33,11 @@ pub struct Binaries {
 }
 
 impl Binaries {
+    /// The versions of Kubernetes that [`Self::find`] knows, the oldest first.
+    pub fn versions() -> [&'static str; MODULES.len()] {
+        MODULES.map(|(version, ..)| version)
+    }
+
     /// Takes them from `directory`, or else from the cache that `cargo xtask control-plane` fills, or else from PATH
     /// if that kube-apiserver is of this version.
     pub fn find(directory: Option<&Path>, version: &str) -> Result<Self> {
@@ -70,7 +75,7 @@ impl Binaries {
 /// The same name as in xtask/src/control_plane.rs, which fills the folder.
 fn cache_folder(version: &str) -> Result<PathBuf> {
     let Some((_, go_mod, go_sum)) = MODULES.iter().find(|(name, ..)| *name == version) else {
-        bail!("Kubernetes {version} is not one of {}", MODULES.map(|(name, ..)| name).join(", "));
+        bail!("Kubernetes {version} is not one of {}", Binaries::versions().join(", "));
     };
     let digest = hex::encode(Sha256::new().chain_update(go_mod).chain_update(go_sum).finalize());
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
