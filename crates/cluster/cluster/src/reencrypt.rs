@@ -29,7 +29,7 @@ use crate::api::CallError;
 pub use journal::{Journal, JournalError};
 pub use outcome::Outcome;
 pub use plan::{Plan, PlanError, Request, Step};
-pub use progress::{Pressure, Progress};
+pub use progress::Progress;
 pub use report::{Ending, Pass, Report};
 pub use run::{Control, Run, run};
 pub use tally::{Named, Tally};

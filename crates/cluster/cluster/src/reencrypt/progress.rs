@@ -1,34 +1,9 @@
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::outcome::Outcome;
 use super::tally::Tally;
-
-/// Whether etcd can take more now, as somebody sees it who looks at etcd: its size and its alarms. Every rewrite makes it larger
-/// until the next compaction.
-#[derive(Clone, Debug)]
-pub struct Pressure(watch::Receiver<Option<String>>);
-
-impl Pressure {
-    /// While the channel holds a reason the run waits. Without a sender it goes on.
-    pub fn new(reason: watch::Receiver<Option<String>>) -> Self {
-        Self(reason)
-    }
-
-    pub(super) fn reason(&self) -> Option<String> {
-        // An error: the sender has gone.
-        self.0.has_changed().ok()?;
-        self.0.borrow().clone()
-    }
-
-    pub(super) async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
-}
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -11,7 +11,7 @@ use super::objects::{Patch, Place};
 use super::outcome::Outcome;
 use super::pace::Pace;
 use super::plan::{Plan, Request};
-use super::progress::{Pressure, Progress, Reporter};
+use super::progress::{Progress, Reporter};
 use super::report::{Ending, Pass, Report};
 use super::tally::Tally;
 use super::walk::{Ended, Sending, Walk, walk};
@@ -27,8 +27,6 @@ pub struct Control {
     pub patience: Duration,
     /// Ends the run at the next object; it can go on later.
     pub stop: CancellationToken,
-    /// Whether etcd can take more.
-    pub pressure: Option<Pressure>,
 }
 
 impl Default for Control {
@@ -41,7 +39,6 @@ impl Default for Control {
             // A control-plane host that restarts is back in less.
             patience: Duration::from_secs(5 * 60),
             stop: CancellationToken::new(),
-            pressure: None,
         }
     }
 }
@@ -71,7 +68,6 @@ pub async fn run(
         pace: Pace::new(control.concurrency_max),
         patience: control.patience,
         stop: control.stop.clone(),
-        pressure: control.pressure.clone(),
         reporter: Reporter::new(observer),
     };
     // A file that cannot be written is found out before anything is changed.

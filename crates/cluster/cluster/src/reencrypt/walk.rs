@@ -17,7 +17,7 @@ use super::Interrupted;
 use super::objects::{self, Object, Page, Patch, Place};
 use super::outcome::{Outcome, Verdict, judge};
 use super::pace::Pace;
-use super::progress::{Pressure, Reporter};
+use super::progress::Reporter;
 use super::skip;
 use super::tally::Tally;
 
@@ -48,7 +48,6 @@ pub(super) struct Sending<'a> {
     /// How long nothing may work before the run gives up.
     pub(super) patience: Duration,
     pub(super) stop: CancellationToken,
-    pub(super) pressure: Option<Pressure>,
     pub(super) reporter: Reporter<'a>,
 }
 
@@ -75,7 +74,7 @@ pub(super) async fn walk(
     continue_token: &str,
     done: &mut (dyn FnMut(Tally, &str) -> Result<(), Interrupted> + Send),
 ) -> Result<Ended, Interrupted> {
-    let (server, stop, mut pressure) = (sending.server, sending.stop.clone(), sending.pressure.clone());
+    let (server, stop) = (sending.server, sending.stop.clone());
     let mut state = State::new(walk, continue_token);
     let mut under_way = FuturesUnordered::new();
     let mut listing: Option<Listing<'_>> = None;
@@ -83,9 +82,8 @@ pub(super) async fn walk(
     loop {
         let now = Instant::now();
         let stopping = stop.is_cancelled() || state.fatal.is_some();
-        let paused = pressure.as_ref().and_then(Pressure::reason);
         let held = sending.pace.held(now);
-        sending.reporter.waits(paused.clone().or_else(|| held.map(|_| WAITS.to_owned())));
+        sending.reporter.waits(held.map(|_| WAITS.to_owned()));
         sending.reporter.tick(now, sending.pace.limit());
         if stopping {
             listing = None;
@@ -93,7 +91,7 @@ pub(super) async fn walk(
                 return state.fatal.map_or(Ok(Ended::Stopped), Err);
             }
             farewell.get_or_insert(now + FAREWELL);
-        } else if held.is_none() && paused.is_none() {
+        } else if held.is_none() {
             state.recall(now);
             if listing.is_none() && state.wants_page() {
                 let (limit, token) = (state.page_size, state.token.clone());
@@ -124,7 +122,6 @@ pub(super) async fn walk(
             }
             () = sleep_until(wake) => {}
             () = stop.cancelled(), if !stopping => {}
-            () = async { match &mut pressure { Some(it) => it.changed().await, None => pending().await } } => {}
         }
     }
 }

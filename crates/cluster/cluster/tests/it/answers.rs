@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use keystead_cluster::reencrypt::{
-    Control, Ending, Interrupted, Journal, Outcome, Plan, Pressure, Progress, Run, run,
-};
-use tokio::sync::watch;
+use keystead_cluster::reencrypt::{Control, Ending, Interrupted, Journal, Outcome, Plan, Progress, Run, run};
 
 use crate::fake::{Answer, Fake, Instead};
 use crate::scene::secrets;
@@ -122,28 +119,6 @@ async fn a_full_etcd_stops_the_run_at_once() -> Result<()> {
     assert!(interrupted.hint().is_some_and(|it| it.contains("alarm disarm")));
     let patches = fake.state.lock().expect("not poisoned").patches.len();
     assert!(patches < 40 + 33, "{patches} patches were sent to a full etcd");
-    Ok(())
-}
-
-#[tokio::test]
-async fn it_waits_as_long_as_etcd_is_under_pressure() -> Result<()> {
-    let fake = Fake::start(50, None).await?;
-    let (set, pressure) = watch::channel(Some("etcd has an alarm".to_owned()));
-    let (tell, mut told) = watch::channel(None);
-    let control = Control { pressure: Some(Pressure::new(pressure)), ..Control::default() };
-    let plan = Plan::make(&fake.server, secrets()).await?;
-    let mut observer = |it: &Progress| {
-        tell.send_replace(it.waits.clone());
-    };
-    let work = run(&fake.server, &plan, Journal::open(None, &plan)?, control, &mut observer);
-    let release = async {
-        told.wait_for(|it| it.as_deref() == Some("etcd has an alarm")).await.expect("it tells why it waits");
-        let patches = fake.state.lock().expect("not poisoned").patches.len();
-        set.send_replace(None);
-        patches
-    };
-    let (run, patches) = tokio::join!(work, release);
-    assert_eq!((patches, run.report.ending, fake.rewritten()), (0, Ending::AllCurrent, 50));
     Ok(())
 }
 
