@@ -160,6 +160,9 @@ fn broken_off(error: &Interrupted) -> Failure {
 
 fn not_connected(error: &ConnectError) -> Failure {
     let hint = match error {
+        ConnectError::Credentials { .. } => {
+            "run the plugin, or look into the token file, that the kubeconfig names for the user".to_owned()
+        }
         ConnectError::None => "name one with --kubeconfig or KUBECONFIG".to_owned(),
         ConnectError::Call { source, .. } => match source.class() {
             ErrorClass::Unauthenticated => {

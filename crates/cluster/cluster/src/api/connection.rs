@@ -6,7 +6,7 @@ use keystead_model::ErrorClass;
 use kube::config::{KubeConfigOptions, KubeconfigError};
 use serde::Deserialize;
 
-use super::error::CallError;
+use super::error::{CallError, is_about_credentials};
 use super::request::{Call, METADATA};
 
 /// Where kubeadm leaves the administrator's credentials.
@@ -19,7 +19,8 @@ const ASK: Duration = Duration::from_secs(15);
 /// Which kubeconfig, and what of it.
 #[derive(Clone, Debug, Default)]
 pub struct Kubeconfig {
-    /// One file, or several with `:` between them that are merged as kubectl does; none: `/etc/kubernetes/admin.conf`.
+    /// One file, or several with `:` between them that are merged as kubectl does, which leaves out those that are missing as long
+    /// as one is there (`clientcmd/loader.go` in client-go); none: `/etc/kubernetes/admin.conf`.
     pub files: Option<String>,
     /// The context; none: the current one.
     pub context: Option<String>,
@@ -55,6 +56,12 @@ pub enum ConnectError {
         /// What is wrong, with its place.
         reason: String,
     },
+    /// A plugin or file that it names gave no credentials. Its words are not repeated: they may hold them.
+    #[error("what {} names for the user gave no credentials", path.display())]
+    Credentials {
+        /// The file or files.
+        path: PathBuf,
+    },
     /// It is one, and nobody can connect with what it says.
     #[error("cannot connect as {} says", path.display())]
     Unusable {
@@ -82,6 +89,7 @@ impl ConnectError {
             Self::None | Self::Read { .. } | Self::Malformed { .. } | Self::Unusable { .. } => {
                 ErrorClass::Invalid
             }
+            Self::Credentials { .. } => ErrorClass::Unauthenticated,
             Self::Call { source, .. } => source.class(),
         }
     }
@@ -106,8 +114,11 @@ impl ApiServer {
         config.write_timeout = None;
         config.default_retry = false;
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = kube::Client::try_from(config)
-            .map_err(|source| ConnectError::Unusable { path: path.clone(), source: Box::new(source) })?;
+        // This runs the plugin, where there is one.
+        let client = kube::Client::try_from(config).map_err(|error| match is_about_credentials(&error) {
+            true => ConnectError::Credentials { path: path.clone() },
+            false => ConnectError::Unusable { path: path.clone(), source: Box::new(error) },
+        })?;
         let mut server = Self { client, url, cluster: String::new() };
         server.cluster = server.cluster_uid().await.map_err(|source| ConnectError::Call {
             url: server.url.clone(),
@@ -155,12 +166,24 @@ fn read(kubeconfig: &Kubeconfig) -> Result<(PathBuf, kube::config::Kubeconfig), 
         None => return Err(ConnectError::None),
     };
     let mut merged = kube::config::Kubeconfig::default();
+    let (mut missing, mut found) = (None, false);
     for file in files.split(':').filter(|it| !it.is_empty()) {
         let path = PathBuf::from(file);
-        let next = kube::config::Kubeconfig::read_from(&path).map_err(|error| malformed(&path, &error))?;
-        merged = merged.merge(next).map_err(|error| malformed(&path, &error))?;
+        match kube::config::Kubeconfig::read_from(&path) {
+            Ok(next) => {
+                merged = merged.merge(next).map_err(|error| malformed(&path, &error))?;
+                found = true;
+            }
+            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => {
+                missing.get_or_insert(ConnectError::Read { path, source: error });
+            }
+            Err(error) => return Err(malformed(&path, &error)),
+        }
     }
-    Ok((PathBuf::from(files), merged))
+    match missing {
+        Some(error) if !found => Err(error),
+        _ => Ok((PathBuf::from(files), merged)),
+    }
 }
 
 fn malformed(path: &Path, error: &KubeconfigError) -> ConnectError {

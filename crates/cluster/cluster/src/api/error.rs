@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::time::Duration;
 
 use keystead_model::ErrorClass;
@@ -47,6 +48,19 @@ pub enum CallError {
         /// What does not fit. It names a place, no values.
         source: serde_json::Error,
     },
+}
+
+/// Whether an error is about a token, a certificate or a plugin. Whoever passes it on leaves its words out: they repeat what the
+/// plugin wrote and the environment it ran in. kube has it bare where a client is made, and boxed where one is used.
+pub(super) fn is_about_credentials(error: &kube::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<kube::client::AuthError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A `Status` of the Kubernetes API.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::ApiServer;
-use super::error::{CallError, Refusal};
+use super::error::{CallError, Refusal, is_about_credentials};
 
 /// Metadata alone: no value of a Secret travels.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -50,7 +50,8 @@ impl ApiServer {
         serde_json::from_slice(&bytes).map_err(|source| CallError::Answer { request: call.name(), source })
     }
 
-    /// Makes a call. The answer wipes itself: an annotation may repeat what a Secret holds, as `kubectl apply` has it.
+    /// Makes a call. The answer wipes itself, because an annotation may repeat what a Secret holds, as `kubectl apply` has it. That
+    /// is this one copy: what the connection has in its buffers nobody wipes.
     async fn call(&self, call: &Call<'_>) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let exchange = self.exchange(call);
         match tokio::time::timeout(call.limit, exchange).await {
@@ -60,9 +61,9 @@ impl ApiServer {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Zeroizing<Vec<u8>>, CallError> {
-        let failed = |error: kube::Error| match error {
-            kube::Error::Auth(_) => CallError::Credentials { request: call.name() },
-            error => CallError::Transport { request: call.name(), source: Box::new(error) },
+        let failed = |error: kube::Error| match is_about_credentials(&error) {
+            true => CallError::Credentials { request: call.name() },
+            false => CallError::Transport { request: call.name(), source: Box::new(error) },
         };
         let mut request =
             http::Request::builder().method(&call.method).uri(call.path).header(ACCEPT, call.accept);
@@ -74,14 +75,18 @@ impl ApiServer {
         let request = request.body(body).map_err(|error| failed(kube::Error::HttpError(error)))?;
         let answer = self.client.send(request).await.map_err(failed)?;
         let (head, mut body) = answer.into_parts();
-        let mut bytes = Zeroizing::new(Vec::new());
+        let (mut frames, mut length) = (Vec::new(), 0);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(failed)?.into_data() else { continue };
-            if bytes.len() + data.len() > ANSWER_MAX {
+            length += data.len();
+            if length > ANSWER_MAX {
                 return Err(CallError::TooLong { request: call.name(), longest: ANSWER_MAX });
             }
-            bytes.extend_from_slice(&data);
+            frames.push(data);
         }
+        // At once: one that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        frames.iter().for_each(|frame| bytes.extend_from_slice(frame));
         if head.status.is_success() {
             return Ok(bytes);
         }

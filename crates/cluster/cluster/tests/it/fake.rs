@@ -41,6 +41,7 @@ impl Answer {
 pub(crate) struct Fake {
     pub(crate) server: ApiServer,
     pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) url: String,
     _directory: tempfile::TempDir,
     _tasks: JoinSet<()>,
 }
@@ -89,7 +90,7 @@ impl Fake {
         let directory = tempfile::tempdir()?;
         let kubeconfig = directory.path().join("fake.conf");
         std::fs::write(&kubeconfig, api::kubeconfig(&url, None, "token"))?;
-        Ok(Self { server: connect(&kubeconfig).await?, state, _directory: directory, _tasks: tasks })
+        Ok(Self { server: connect(&kubeconfig).await?, state, url, _directory: directory, _tasks: tasks })
     }
 
     pub(crate) fn rewritten(&self) -> usize {

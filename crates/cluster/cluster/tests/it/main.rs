@@ -4,6 +4,7 @@
 
 mod answers;
 mod cases;
+mod credentials;
 mod edits;
 mod fake;
 mod inputs;
