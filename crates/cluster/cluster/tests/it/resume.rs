@@ -1,33 +1,33 @@
 //! A run that was cut goes on where it was, and only there.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use keystead_cluster::reencrypt::{
     Control, Ending, Journal, JournalError, Outcome, Plan, Progress, Request, run,
 };
 use keystead_runtime::Failure;
+use tokio::sync::watch;
 
-use crate::fake::Fake;
+use crate::fake::{Answer, Fake, Instead};
 use crate::scene::secrets;
 
 #[tokio::test]
 async fn a_run_that_was_told_to_stop_goes_on_and_does_nothing_twice() -> Result<()> {
-    let fake = Fake::start(3000, None).await?;
+    let control = Control::default();
+    let stop = control.stop.clone();
+    let fake = Fake::start(3000, Some(at_patch(1200, move || stop.cancel()))).await?;
     let directory = tempfile::tempdir()?;
     let state = directory.path().join("below").join("state.json");
     let plan = Plan::make(&fake.server, secrets()).await?;
-    let control = Control::default();
-    let stop = control.stop.clone();
-    let mut observer = |it: &Progress| {
-        if it.done > 1200 {
-            stop.cancel();
-        }
-    };
-    let first = run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, control, &mut observer).await;
+    let most = control.concurrency_max;
+    let first = run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, control, &mut |_| ()).await;
     assert_eq!(first.report.ending, Ending::Stopped, "{first:?}");
+    // Those that were under way are waited for.
     let patched = fake.rewritten();
-    assert!((1200..3000).contains(&patched), "{patched}");
+    assert!((1200..=1200 + most).contains(&patched), "{patched}");
     assert_eq!(mode(&state)?, 0o600);
 
     let journal = Journal::open(Some(&state), &plan)?;
@@ -39,37 +39,61 @@ async fn a_run_that_was_told_to_stop_goes_on_and_does_nothing_twice() -> Result<
     assert_eq!(fake.rewritten(), 3000);
     // Objects of pages that were done are not patched again in this pass; those of the page under way are.
     let patches = fake.state.lock().expect("not poisoned").patches.len();
-    assert!(patches <= 3000 + 3000 + 4 * 500, "{patches}");
+    assert!(patches <= 3000 + 3000 + 500 + most, "{patches}");
     assert!(!state.exists(), "a finished run leaves no state");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_run_that_was_killed_goes_on() -> Result<()> {
-    let fake = Fake::start(20_000, None).await?;
+    const OBJECTS: usize = 6000;
+    // Where it is slowed down, for longer than there is between two saves; and where it is killed.
+    const SLOW: [usize; 2] = [1000, 3000];
+    const CUT: [usize; 2] = [2000, 4000];
+    let (tell, mut cuts) = watch::channel(0);
+    let killed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&killed);
+    let instead: Instead = Box::new(move |method, _, patches| {
+        if method != "PATCH" {
+            return None;
+        }
+        let due = CUT.iter().filter(|it| patches >= **it).count();
+        if due > seen.load(Ordering::Relaxed) {
+            // No more is done for a run that is to be killed: however fast, it cannot end before.
+            tell.send_replace(due);
+            return Some(Answer { retry_after: Some(60), ..Answer::new(429, "too many requests") });
+        }
+        let slow = SLOW.contains(&patches);
+        slow.then(|| Answer { retry_after: Some(2), ..Answer::new(429, "too many requests") })
+    });
+    let fake = Fake::start(OBJECTS, Some(instead)).await?;
     let directory = tempfile::tempdir()?;
     let state = directory.path().join("state.json");
     let plan = Plan::make(&fake.server, secrets()).await?;
-    let mut kills = 0;
-    let report = loop {
+    let mut before = 0;
+    for cut in 1..=CUT.len() {
         let journal = Journal::open(Some(&state), &plan)?;
-        let (tell, mut told) = tokio::sync::watch::channel(0);
-        let before = journal.resumed().map_or(0, |(pass, done)| u64::from(pass - 1) * 20_000 + done);
-        let mut observer = |it: &Progress| {
-            tell.send_replace(u64::from(it.pass - 1) * 20_000 + it.done);
-        };
+        let mut observer = |_: &Progress| ();
         let work = run(&fake.server, &plan, journal, Control::default(), &mut observer);
         tokio::select! {
-            run = work => break run.report,
-            // Dropped at a page or in the middle of one: nothing more is written, as by SIGKILL.
-            _ = told.wait_for(|done| *done > before + 7000) => kills += 1,
+            run = work => anyhow::bail!("it ended before it was killed: {run:?}"),
+            // Dropped in the middle of a page: nothing more is written, as by SIGKILL.
+            told = cuts.wait_for(|it| *it >= cut) => drop(told?),
         }
-    };
-    assert!(kills >= 2, "{kills}");
-    assert_eq!((report.ending, fake.rewritten()), (Ending::AllCurrent, 20_000));
-    assert_eq!(report.passes[0].resources["secrets"].objects(), 20_000);
+        killed.store(cut, Ordering::Relaxed);
+        let (pass, done) = Journal::open(Some(&state), &plan)?.resumed().context("it goes on")?;
+        assert!(pass == 1 && done > before && done % 500 == 0, "{pass} {done} after {before}");
+        before = done;
+    }
+    let report =
+        run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, Control::default(), &mut |_| ())
+            .await
+            .report;
+    assert_eq!((report.ending, fake.rewritten()), (Ending::AllCurrent, OBJECTS));
+    let objects = OBJECTS as u64;
+    assert_eq!(report.passes[0].resources["secrets"].objects(), objects);
     let last = report.passes.last().context("a pass")?;
-    assert_eq!((last.count(Outcome::Rewritten), last.count(Outcome::Current)), (0, 20_000));
+    assert_eq!((last.count(Outcome::Rewritten), last.count(Outcome::Current)), (0, objects));
     Ok(())
 }
 
@@ -118,6 +142,16 @@ async fn a_state_of_another_cluster_or_request_or_none_at_all_is_refused() -> Re
     assert!(run.interrupted.is_some_and(|it| it.to_string().contains("cannot write the state file")));
     assert_eq!(fake.rewritten(), 0);
     Ok(())
+}
+
+/// Does something when so many patches have come.
+fn at_patch(number: usize, mut act: impl FnMut() + Send + 'static) -> Instead {
+    Box::new(move |method, _, patches| {
+        if method == "PATCH" && patches + 1 == number {
+            act();
+        }
+        None
+    })
 }
 
 fn mode(path: &Path) -> Result<u32> {
