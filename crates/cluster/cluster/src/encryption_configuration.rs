@@ -59,6 +59,11 @@ impl EncryptionConfiguration {
         Ok(Self { document, entries })
     }
 
+    /// The same, once more.
+    pub(crate) fn copy(&self) -> Result<Self, ConfigurationError> {
+        Self::read(self.text().as_bytes())
+    }
+
     /// The text of the file.
     pub fn text(&self) -> &str {
         self.document.text()

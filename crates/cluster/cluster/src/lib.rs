@@ -13,6 +13,7 @@ pub mod api_server_manifest;
 pub mod encryption_configuration;
 pub mod kubeadm_configuration;
 pub mod owned_file;
+pub mod provider_order;
 pub mod reencrypt;
 pub mod rollout;
 pub mod yaml;

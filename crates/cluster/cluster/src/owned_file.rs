@@ -265,13 +265,13 @@ pub struct InFile<E: std::error::Error + 'static> {
     /// The file.
     pub path: PathBuf,
     /// What is wrong, and where in the text.
-    pub source: E,
+    pub source: Box<E>,
 }
 
 impl OwnedFile {
     /// Names this file in an error.
     pub fn located<E: std::error::Error + 'static>(&self, source: E) -> InFile<E> {
-        InFile { path: self.path.clone(), source }
+        InFile { path: self.path.clone(), source: Box::new(source) }
     }
 }
 

@@ -27,7 +27,7 @@ mod reencrypt;
 mod situation;
 mod write_everywhere;
 
-pub use configuration::{Configuration, Order, Provider, StoredAs};
+pub use configuration::{Configuration, NotAProvider, Order, Provider, StoredAs};
 pub use goal::Goal;
 pub use guard::refusal;
 pub use observed::{

@@ -167,6 +167,35 @@ impl EncryptionConfiguration {
         Self::changed(self.document.remove(&providers(at.entry), at.provider)?, known, server)
     }
 
+    /// Moves a key of a static provider before another one of the same provider: the first one encrypts.
+    pub fn move_key(
+        &self,
+        resource: &GroupResource,
+        at: ProviderAt,
+        from: usize,
+        before: usize,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        let known = self.good(server)?;
+        let keys = self.keys(resource, at)?;
+        // Counted without the one that moves.
+        let to = if before > from { before - 1 } else { before };
+        Self::changed(self.document.move_item(&keys, from, to)?, known, server)
+    }
+
+    /// Removes a key of a static provider, which must have another one. What it has encrypted becomes unreadable: that nothing is left is
+    /// for the caller to know.
+    pub fn remove_key(
+        &self,
+        resource: &GroupResource,
+        at: ProviderAt,
+        key: usize,
+        server: &ApiServer,
+    ) -> Result<Self, ChangeError> {
+        let known = self.good(server)?;
+        Self::changed(self.document.remove(&self.keys(resource, at)?, key)?, known, server)
+    }
+
     /// Adds an entry for resources that nothing encrypts, before the first wildcard that covers one of them. `identity` must be among
     /// its providers, because values may be stored already.
     pub fn add_entry(
@@ -232,6 +261,20 @@ impl EncryptionConfiguration {
         let effective = self.effective(resource).ok_or_else(|| ChangeError::NotCovered(resource.clone()))?;
         let known = effective.providers.iter().any(|(known, _)| *known == at);
         if known { Ok(()) } else { Err(ChangeError::NoSuchProvider(resource.clone())) }
+    }
+
+    /// The list of keys of a static provider.
+    fn keys(&self, resource: &GroupResource, at: ProviderAt) -> Result<[Step<'static>; 6], ChangeError> {
+        self.must_have(resource, at)?;
+        let entry = self.entries().get(at.entry).and_then(|entry| entry.providers.get(at.provider));
+        let kind = match entry.map(|it| &it.provider) {
+            Some(Provider::AesCbc(_)) => "aescbc",
+            Some(Provider::AesGcm(_)) => "aesgcm",
+            Some(Provider::Secretbox(_)) => "secretbox",
+            _ => return Err(ChangeError::NoSuchProvider(resource.clone())),
+        };
+        let [resources, entry, providers] = providers(at.entry);
+        Ok([resources, entry, providers, Step::Index(at.provider), Step::Key(kind), Step::Key("keys")])
     }
 
     /// The index before which something comes to stand.

@@ -148,6 +148,8 @@ pub enum Problem {
     },
 }
 
+impl std::error::Error for Finding {}
+
 impl Problem {
     /// Whether kube-apiserver refuses the file. If not, it starts and does something else than the file seems to say.
     pub fn is_refused(&self) -> bool {

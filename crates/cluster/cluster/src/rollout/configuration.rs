@@ -1,6 +1,7 @@
 //! What an API server reads and writes with, as far as a rollout is concerned.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,32 @@ impl fmt::Display for Provider {
             Self::KmsV1 { name } => write!(f, "kms:v1:{name}"),
             Self::KmsV2 { name } => write!(f, "kms:v2:{name}"),
         }
+    }
+}
+
+/// The text is no provider.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no provider: it is to be kms:v2:NAME, kms:v1:NAME, aescbc:KEY, aesgcm:KEY, secretbox:KEY or identity"
+)]
+pub struct NotAProvider(String);
+
+impl FromStr for Provider {
+    type Err = NotAProvider;
+
+    /// Reads what [`Provider`] shows.
+    fn from_str(text: &str) -> Result<Self, NotAProvider> {
+        let rest = |prefix: &str| text.strip_prefix(prefix).filter(|it| !it.is_empty()).map(str::to_owned);
+        if text == "identity" {
+            return Ok(Self::Identity);
+        }
+        rest("kms:v2:")
+            .map(|name| Self::KmsV2 { name })
+            .or_else(|| rest("kms:v1:").map(|name| Self::KmsV1 { name }))
+            .or_else(|| rest("aescbc:").map(|key| Self::AesCbc { key }))
+            .or_else(|| rest("aesgcm:").map(|key| Self::AesGcm { key }))
+            .or_else(|| rest("secretbox:").map(|key| Self::Secretbox { key }))
+            .ok_or_else(|| NotAProvider(text.to_owned()))
     }
 }
 

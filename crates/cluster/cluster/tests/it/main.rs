@@ -12,6 +12,7 @@ mod interference;
 mod kubeadm;
 mod live;
 mod manifests;
+mod orders;
 mod plans;
 mod properties;
 mod refusals;
