@@ -36,6 +36,7 @@ const SEES_PROTO: &[&str] = &[
     "keystead-server",
     "keystead-provider-cloudkms",
     "keystead-etcd",
+    "keystead-cluster",
     "keystead-conformance",
     "keystead-testkit",
 ];

@@ -3,6 +3,7 @@
 //! Mounted are directories and never single files: a file that is mounted stays the one that it was, so that a configuration that is
 //! replaced by rename is never seen, and neither is a socket that a plugin makes anew (k8s-contract 5.1).
 
+mod annotation;
 mod change;
 mod command;
 mod facts;

@@ -1,19 +1,22 @@
 //! Changes of a control plane's encryption: planners without side effects, executors that carry a plan out, and edits of files that a
 //! person owns.
 //!
-//! It must never ask for the data of a Secret: metadata is enough. It keeps comments, order and every field that it
+//! It must never ask for the data of a Secret: metadata is enough, but for the canaries that it writes itself. It keeps comments, order and every field that it
 //! does not know, never prints a key, and writes nothing whose meaning it has not read back.
 //!
-//! Read `rollout.rs` first, the planner, then `reencrypt.rs` and `encryption_configuration.rs`. `api.rs` is how kube-apiserver is
-//! reached; every edit goes through `yaml.rs`.
+//! Read `rollout.rs` first, the planner, then `executor.rs`, which carries a plan out on `host.rs` and with `reencrypt.rs`. `api.rs` is how
+//! kube-apiserver is reached; every edit of a file goes through `yaml.rs`.
 
 pub mod api;
 pub mod api_server_flags;
 pub mod api_server_manifest;
 pub mod encryption_configuration;
+pub mod host;
+pub mod kms_socket;
 pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod provider_order;
 pub mod reencrypt;
 pub mod rollout;
+pub mod stored_values;
 pub mod yaml;

@@ -149,6 +149,17 @@ impl Etcd {
         Ok(answer.kvs.into_iter().next().map(Entry::from))
     }
 
+    /// etcd's newest revision: whatever is read from now on is at least as new.
+    ///
+    /// # Errors
+    ///
+    /// Where etcd does not answer.
+    pub async fn revision(&self) -> Result<i64, ReadError> {
+        let answer = self.range(RangeRequest { key: NO_KEY.to_vec(), ..Default::default() }).await;
+        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?;
+        answer.header.map(|it| it.revision).ok_or(ReadError::NoRevision)
+    }
+
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
         let answer = match self.client.clone().range(self.session.sign(request.clone())).await {
             Err(status) if self.session.has_ended(&status) => {

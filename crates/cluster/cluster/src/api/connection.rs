@@ -70,6 +70,9 @@ pub enum ConnectError {
         /// What is wrong.
         source: Box<kube::Error>,
     },
+    /// The address of an API server is none.
+    #[error("`{0}` is no address of an API server: it is to be such as https://10.0.0.1:6443")]
+    Url(String),
     /// The API server did not say which cluster it serves.
     #[error("the API server at {url}, which {} names, does not answer as asked", path.display())]
     Call {
@@ -86,9 +89,11 @@ impl ConnectError {
     /// What kind of failure it is. A kubeconfig that is missing or wrong is configuration text.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::None | Self::Read { .. } | Self::Malformed { .. } | Self::Unusable { .. } => {
-                ErrorClass::Invalid
-            }
+            Self::None
+            | Self::Read { .. }
+            | Self::Malformed { .. }
+            | Self::Unusable { .. }
+            | Self::Url(_) => ErrorClass::Invalid,
             Self::Credentials { .. } => ErrorClass::Unauthenticated,
             Self::Call { source, .. } => source.class(),
         }
@@ -103,6 +108,26 @@ impl ApiServer {
     ///
     /// Where the kubeconfig is missing or wrong, or the API server cannot be reached or refuses.
     pub async fn connect(kubeconfig: &Kubeconfig) -> Result<Self, ConnectError> {
+        let (path, mut server) = Self::open(kubeconfig, None).await?;
+        server.cluster = server.cluster_uid().await.map_err(|source| ConnectError::Call {
+            url: server.url.clone(),
+            path,
+            source,
+        })?;
+        Ok(server)
+    }
+
+    /// The API server at `url`, such as `https://10.0.0.1:6443`, with the credentials and the authority of the kubeconfig. Nothing
+    /// is asked of it yet, because it may not be up.
+    ///
+    /// # Errors
+    ///
+    /// Where the kubeconfig is missing or wrong, or `url` is no URL.
+    pub async fn at(kubeconfig: &Kubeconfig, url: &str) -> Result<Self, ConnectError> {
+        Ok(Self::open(kubeconfig, Some(url)).await?.1)
+    }
+
+    async fn open(kubeconfig: &Kubeconfig, url: Option<&str>) -> Result<(PathBuf, Self), ConnectError> {
         let (path, read) = read(kubeconfig)?;
         let options = KubeConfigOptions { context: kubeconfig.context.clone(), ..Default::default() };
         let mut config = kube::Config::from_custom_kubeconfig(read, &options)
@@ -113,19 +138,16 @@ impl ApiServer {
         config.read_timeout = None;
         config.write_timeout = None;
         config.default_retry = false;
+        if let Some(url) = url {
+            config.cluster_url = url.parse().map_err(|_| ConnectError::Url(url.to_owned()))?;
+        }
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         // This runs the plugin, where there is one.
         let client = kube::Client::try_from(config).map_err(|error| match is_about_credentials(&error) {
             true => ConnectError::Credentials { path: path.clone() },
             false => ConnectError::Unusable { path: path.clone(), source: Box::new(error) },
         })?;
-        let mut server = Self { client, url, cluster: String::new() };
-        server.cluster = server.cluster_uid().await.map_err(|source| ConnectError::Call {
-            url: server.url.clone(),
-            path,
-            source,
-        })?;
-        Ok(server)
+        Ok((path, Self { client, url, cluster: String::new() }))
     }
 
     /// Its base URL.
@@ -133,7 +155,7 @@ impl ApiServer {
         &self.url
     }
 
-    /// The uid of the namespace kube-system.
+    /// The uid of the namespace kube-system; empty if it was opened by [`Self::at`].
     pub fn cluster(&self) -> &str {
         &self.cluster
     }

@@ -52,7 +52,7 @@ impl ApiServer {
 
     /// Makes a call. The answer wipes itself, because an annotation may repeat what a Secret holds, as `kubectl apply` has it. That
     /// is this one copy: what the connection has in its buffers nobody wipes.
-    async fn call(&self, call: &Call<'_>) -> Result<Zeroizing<Vec<u8>>, CallError> {
+    pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let exchange = self.exchange(call);
         match tokio::time::timeout(call.limit, exchange).await {
             Ok(result) => result,

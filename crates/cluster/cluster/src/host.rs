@@ -1,0 +1,233 @@
+//! One control-plane host: what is on it, and the few things that are done to it.
+//!
+//! A host is given a [`Task`] and gives an [`Answer`], both plain data: the same words go to this host, over ssh, and later to an agent.
+//! Each change says what was seen when it was decided on, and is refused if that is not so any more. Nothing of a file's text
+//! is ever part of a task or an answer.
+
+mod change;
+mod on_disk;
+mod plugins;
+mod process;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api_server_manifest::ManifestError;
+use crate::encryption_configuration::{ConfigurationError, Finding};
+use crate::kms_socket::Wrapped;
+use crate::owned_file::{InFile, OwnedFileError, Places};
+use crate::provider_order::{KmsPlugin, OrderError};
+use crate::rollout::{Configuration, Order, Provider};
+
+/// A control-plane host whose kube-apiserver is a static pod, seen from itself.
+#[derive(Clone, Debug)]
+pub struct LocalHost {
+    /// Its name, as plans have it.
+    pub name: String,
+    /// kube-apiserver's static pod: `/etc/kubernetes/manifests/kube-apiserver.yaml` on kubeadm hosts.
+    pub manifest: PathBuf,
+    /// Where an EncryptionConfiguration is made if there is none, in a directory that kube-apiserver sees or will see under this name.
+    pub configuration: PathBuf,
+    /// Directories of our own.
+    pub places: Places,
+}
+
+/// Something to ask of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "task")]
+pub enum Task {
+    /// Say what is there.
+    Look {
+        /// The resources of the rollout, as an EncryptionConfiguration names them.
+        resources: Vec<String>,
+        /// Plugins to ask besides those of the file.
+        plugins: Vec<KmsPlugin>,
+    },
+    /// Have a plugin unwrap what others wrapped.
+    Unwrap {
+        /// Whose plugin.
+        provider: Provider,
+        /// Where it is, if the file does not say.
+        plugins: Vec<KmsPlugin>,
+        /// What others wrapped.
+        wrapped: Vec<Wrapped>,
+    },
+    /// Change a file.
+    Change {
+        /// What.
+        change: Change,
+        /// The files as they were when that was decided.
+        seen: Seen,
+    },
+}
+
+/// A change of a host's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+pub enum Change {
+    /// Give the resources these providers, and set the flag if it is not set.
+    Write {
+        /// As in [`Task::Look`].
+        resources: Vec<String>,
+        /// The providers.
+        order: Order,
+        /// Plugins of entries that the file does not have yet.
+        plugins: Vec<KmsPlugin>,
+    },
+    /// Take the flag away.
+    RemoveFlag,
+    /// Have the kubelet start the API server anew.
+    Restart {
+        /// What is to end: [`super::rollout::Server::epoch`]. Twice for the same one is once.
+        epoch: String,
+    },
+}
+
+/// SHA-256 of the files that decide, in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// kube-apiserver's manifest.
+    pub manifest: String,
+    /// The EncryptionConfiguration that it names.
+    pub configuration: Option<String>,
+}
+
+/// What a host says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Answer {
+    /// To [`Task::Look`].
+    Report(Box<Report>),
+    /// To [`Task::Unwrap`]: for each, why it was not unwrapped.
+    Unwrapped {
+        /// In the order of the task; none: it was unwrapped.
+        problems: Vec<Option<String>>,
+    },
+    /// To [`Task::Change`].
+    Done,
+}
+
+/// What is on a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where its API server listens, such as `https://10.0.0.1:6443`.
+    pub address: String,
+    /// The y of Kubernetes 1.y, from the image's tag.
+    pub minor: Option<u32>,
+    /// The files.
+    pub seen: Seen,
+    /// What the API server would use if it started now, or why that is not known.
+    pub on_disk: Result<Configuration, String>,
+    /// All resources of the entries that are for those of the rollout: they change together.
+    pub resources: Vec<String>,
+    /// What earlier texts of the file said, by their SHA-256.
+    pub earlier: BTreeMap<String, Configuration>,
+    /// When the manifest or the configuration last changed, in seconds since 1970.
+    pub changed: f64,
+    /// `--encryption-provider-config-automatic-reload` in the manifest.
+    pub automatic_reload: bool,
+    /// The kube-apiserver that runs.
+    pub process: Option<Process>,
+    /// How etcd is reached from here.
+    pub etcd: EtcdAccess,
+    /// The plugins of the file and of the task.
+    pub plugins: Vec<PluginReport>,
+}
+
+/// A running kube-apiserver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// No other process of this host has or had it: its number, and the tick of its start.
+    pub id: String,
+    /// When it started, in seconds since 1970.
+    pub started: f64,
+    /// Whether it was started with `--encryption-provider-config`.
+    pub has_flag: bool,
+}
+
+/// How kube-apiserver reaches etcd, with paths of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdAccess {
+    /// `--etcd-servers`.
+    pub endpoints: Vec<String>,
+    /// `--etcd-cafile`.
+    pub ca_file: Option<PathBuf>,
+    /// `--etcd-certfile`.
+    pub certificate_file: Option<PathBuf>,
+    /// `--etcd-keyfile`.
+    pub key_file: Option<PathBuf>,
+    /// `--etcd-prefix`.
+    pub prefix: String,
+    /// Names of the file's providers and keys, where a stored value does not say where they end.
+    pub known_names: Vec<String>,
+}
+
+/// One plugin, asked at its socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// The entry that it is for.
+    pub provider: Provider,
+    /// What it wrapped and unwrapped just now, or why it did not.
+    pub probe: Result<Wrapped, String>,
+}
+
+/// Why a host did not do what it was asked. Its files are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] OwnedFileError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] InFile<ManifestError>),
+    /// The EncryptionConfiguration.
+    #[error(transparent)]
+    Configuration(#[from] InFile<ConfigurationError>),
+    /// kube-apiserver would not start with it.
+    #[error(transparent)]
+    Finding(#[from] InFile<Finding>),
+    /// The providers are not as they must be, or cannot be put in that order.
+    #[error(transparent)]
+    Order(#[from] InFile<OrderError>),
+    /// The file is in the image, or in a volume that is no directory of this host.
+    #[error(
+        "kube-apiserver reads {0}, which no mount of its manifest brings there: mount a directory of the host"
+    )]
+    NotMounted(String),
+    /// The running API server does not see the directory, and a mount needs a start.
+    #[error(
+        "kube-apiserver does not see {0}, where the plugin's socket is: put the socket into a directory that is mounted already, or mount this one and try again"
+    )]
+    SocketHidden(String),
+    /// Somebody else was there.
+    #[error("{} was changed since it was looked at, and was left as it is: run the command again", .0.display())]
+    Changed(PathBuf),
+    /// No plugin is known for it.
+    #[error("no plugin of {0} is known on this host")]
+    NoPlugin(Provider),
+}
+
+impl LocalHost {
+    /// Does what is asked.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that cannot be read, and a change that is not made. What cannot be found out otherwise is part of the answer.
+    pub async fn perform(&self, task: &Task) -> Result<Answer, HostError> {
+        match task {
+            Task::Look { resources, plugins } => {
+                let report = self.look(resources, plugins).await?;
+                Ok(Answer::Report(Box::new(report)))
+            }
+            Task::Unwrap { provider, plugins, wrapped } => {
+                Ok(Answer::Unwrapped { problems: self.unwrap(provider, plugins, wrapped).await? })
+            }
+            Task::Change { change, seen } => {
+                self.change(change, seen)?;
+                Ok(Answer::Done)
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The changes of a host's files.
+
+use std::path::{Path, PathBuf};
+
+use super::on_disk::{ConfigurationFile, Files, hex};
+use super::{Change, HostError, LocalHost, Seen};
+use crate::api_server_manifest::{ApiServerManifest, DirectoryMount, EncryptionSettings, Facts};
+use crate::encryption_configuration::{
+    EncryptionConfiguration, GroupResource, KmsVersion, Provider as FileProvider,
+};
+use keystead_runtime::whole_file::FileError;
+
+use crate::owned_file::{self, OwnedFile, OwnedFileError};
+use crate::provider_order::{self, KmsPlugin};
+use crate::rollout::{Order, Provider};
+use crate::yaml::MAX_LEN;
+
+/// The first minor version that says which file it uses. An earlier one that reloads by itself cannot be watched.
+const TELLS_LOADED_FILE: u32 = 34;
+/// The first minor version in which KMS v1 has to be switched on.
+const KMS_V1_IS_OFF: u32 = 29;
+/// The volume of the plugin's socket, as the product's documents call it.
+const SOCKET_VOLUME: &str = "kms-plugin-socket";
+/// The volume of the EncryptionConfiguration's directory, where no other mounts it.
+const CONFIGURATION_VOLUME: &str = "encryption-configuration";
+/// What makes the kubelet start the API server anew: for it, a changed manifest is another pod.
+const RESTART: &str = "keystead.io/restart-after";
+
+impl LocalHost {
+    pub(super) fn change(&self, change: &Change, seen: &Seen) -> Result<(), HostError> {
+        let files = self.files()?;
+        let file = files.configuration();
+        let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));
+        if now != *seen {
+            let configuration = file.ok().flatten().map(|it| it.file.path().to_owned());
+            let changed = configuration.filter(|_| now.manifest == seen.manifest);
+            return Err(HostError::Changed(changed.unwrap_or_else(|| self.manifest.clone())));
+        }
+        match change {
+            Change::Write { resources, order, plugins } => {
+                let resources: Vec<GroupResource> =
+                    resources.iter().map(|it| GroupResource::parse(it)).collect();
+                match file? {
+                    Some(file) => self.rewrite(&files, &file, &resources, order, plugins),
+                    None => self.switch_on(&files, &resources, order, plugins),
+                }
+            }
+            Change::RemoveFlag => self.switch_off(&files, file?.as_ref()),
+            Change::Restart { epoch } => self.restart(&files, epoch),
+        }
+    }
+
+    /// The flag is set already.
+    fn rewrite(
+        &self,
+        files: &Files,
+        file: &ConfigurationFile,
+        resources: &[GroupResource],
+        order: &Order,
+        plugins: &[KmsPlugin],
+    ) -> Result<(), HostError> {
+        let new = provider_order::write(Some(&file.text), resources, order, plugins, &files.api_server());
+        let new = new.map_err(|error| file.file.located(error))?;
+        for directory in socket_directories(&new, &files.facts) {
+            if files.facts.host_path(&directory.path).is_none() {
+                return Err(HostError::SocketHidden(directory.path));
+            }
+        }
+        file.file.replace(new.text().as_bytes(), &self.places)?;
+        Ok(())
+    }
+
+    /// The file first: an API server that is started in between does not look at it.
+    fn switch_on(
+        &self,
+        files: &Files,
+        resources: &[GroupResource],
+        order: &Order,
+        plugins: &[KmsPlugin],
+    ) -> Result<(), HostError> {
+        let mut server = files.api_server();
+        let kms_v1 =
+            server.minor >= KMS_V1_IS_OFF && order.providers().any(|it| matches!(it, Provider::KmsV1 { .. }));
+        if kms_v1 {
+            server.kms_v1 = Some(true);
+        }
+        let reload = files.facts.version.is_some_and(|(_, minor, _)| minor >= TELLS_LOADED_FILE);
+        server.automatic_reload |= reload;
+        let text = provider_order::write(None, resources, order, plugins, &server);
+        let text = text.map_err(|error| files.manifest_file.located(error))?;
+        let mut directories = socket_directories(&text, &files.facts);
+        directories.push(DirectoryMount {
+            volume: CONFIGURATION_VOLUME.to_owned(),
+            path: directory_of(&self.configuration),
+            read_only: true,
+        });
+        let settings = EncryptionSettings {
+            configuration: self.configuration.display().to_string(),
+            automatic_reload: reload.then_some(true),
+            kms_v1,
+            directories,
+        };
+        // Before the first file is written.
+        let manifest = edited(files, |manifest| {
+            let edits = manifest.plan_encryption(&settings)?;
+            manifest.edited(&edits)
+        })?;
+        match OwnedFile::read(&self.configuration, MAX_LEN) {
+            Ok(leftover) => drop(leftover.replace(text.text().as_bytes(), &self.places)?),
+            Err(OwnedFileError::File(FileError::Missing(_))) => {
+                owned_file::create(&self.configuration, text.text().as_bytes(), &self.places)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
+        Ok(())
+    }
+
+    /// The configuration stays where it is: nothing reads it any more, and it may hold keys.
+    fn switch_off(&self, files: &Files, file: Option<&ConfigurationFile>) -> Result<(), HostError> {
+        let Some((configuration, file)) = files.facts.encryption_provider_config.clone().zip(file) else {
+            return Ok(());
+        };
+        let kms_v1 =
+            file.text.entries().iter().flat_map(|it| &it.providers).any(
+                |it| matches!(&it.provider, FileProvider::Kms(kms) if kms.api_version == KmsVersion::V1),
+            );
+        let mut directories = socket_directories(&file.text, &files.facts);
+        directories.push(DirectoryMount {
+            volume: CONFIGURATION_VOLUME.to_owned(),
+            path: directory_of(Path::new(&configuration)),
+            read_only: true,
+        });
+        let settings = EncryptionSettings { configuration, automatic_reload: None, kms_v1, directories };
+        let manifest = edited(files, |manifest| {
+            let edits = manifest.plan_removal(&settings)?;
+            manifest.edited(&edits)
+        })?;
+        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
+        Ok(())
+    }
+
+    fn restart(&self, files: &Files, epoch: &str) -> Result<(), HostError> {
+        let manifest = edited(files, |manifest| manifest.with_annotation(RESTART, epoch))?;
+        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
+        Ok(())
+    }
+}
+
+fn edited(
+    files: &Files,
+    edit: impl FnOnce(&ApiServerManifest) -> Result<ApiServerManifest, crate::api_server_manifest::ManifestError>,
+) -> Result<ApiServerManifest, HostError> {
+    Ok(edit(&files.manifest).map_err(|error| files.manifest_file.located(error))?)
+}
+
+/// Where the sockets of a configuration are, each directory once. A socket in the abstract name space needs none.
+fn socket_directories(text: &EncryptionConfiguration, facts: &Facts) -> Vec<DirectoryMount> {
+    let mut directories: Vec<DirectoryMount> = Vec::new();
+    for provider in text.entries().iter().flat_map(|it| &it.providers) {
+        let FileProvider::Kms(kms) = &provider.provider else { continue };
+        let socket = kms.endpoint.socket();
+        if socket.starts_with('@') {
+            continue;
+        }
+        let path = directory_of(Path::new(socket));
+        if directories.iter().any(|it| it.path == path) {
+            continue;
+        }
+        // A volume of that name may be there for another directory, and every entry has a name of its own.
+        let is_taken = |name: &str| {
+            directories.iter().any(|it| it.volume == name)
+                || facts
+                    .mounts
+                    .iter()
+                    .any(|it| it.volume == name && it.host_path.trim_end_matches('/') != path)
+        };
+        let volume = match is_taken(SOCKET_VOLUME) {
+            false => SOCKET_VOLUME.to_owned(),
+            true => format!("{SOCKET_VOLUME}-{}", hex(path.as_bytes()).get(..8).unwrap_or_default()),
+        };
+        directories.push(DirectoryMount { volume, path, read_only: false });
+    }
+    directories
+}
+
+fn directory_of(path: &Path) -> String {
+    path.parent().map(Path::to_owned).unwrap_or_else(|| PathBuf::from("/")).display().to_string()
+}

@@ -1,0 +1,80 @@
+//! The plugins of a host, asked at their sockets.
+
+use futures_util::future::join_all;
+
+use super::{HostError, LocalHost, PluginReport};
+use crate::encryption_configuration::{EncryptionConfiguration, KmsVersion, Provider as FileProvider};
+use crate::kms_socket::{KmsSocket, Wrapped};
+use crate::provider_order::KmsPlugin;
+use crate::rollout::Provider;
+
+/// Where the plugin of a provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PluginAt {
+    pub(super) provider: Provider,
+    pub(super) socket: String,
+}
+
+/// Those of the file, and of `more` those that the file does not have: where the API server looks is what counts.
+pub(super) fn known(file: Option<&EncryptionConfiguration>, more: &[KmsPlugin]) -> Vec<PluginAt> {
+    let mut plugins: Vec<PluginAt> = Vec::new();
+    let mut add = |plugin: PluginAt| {
+        if !plugins.iter().any(|it| it.provider == plugin.provider) {
+            plugins.push(plugin);
+        }
+    };
+    for provider in file.iter().flat_map(|it| it.entries()).flat_map(|it| &it.providers) {
+        if let FileProvider::Kms(kms) = &provider.provider {
+            let name = kms.name.clone();
+            let provider = match kms.api_version {
+                KmsVersion::V1 => Provider::KmsV1 { name },
+                KmsVersion::V2 => Provider::KmsV2 { name },
+            };
+            add(PluginAt { provider, socket: kms.endpoint.socket().to_owned() });
+        }
+    }
+    for plugin in more {
+        let socket = plugin.endpoint.strip_prefix("unix://").unwrap_or(&plugin.endpoint);
+        let socket = socket.strip_prefix('/').filter(|it| it.starts_with('@')).unwrap_or(socket);
+        add(PluginAt { provider: plugin.provider.clone(), socket: socket.to_owned() });
+    }
+    plugins
+}
+
+/// Asks each, all at once.
+pub(super) async fn probe(plugins: &[PluginAt]) -> Vec<PluginReport> {
+    join_all(plugins.iter().map(|plugin| async {
+        let probe = plugin.open().probe().await.map_err(|problem| problem.to_string());
+        PluginReport { provider: plugin.provider.clone(), probe }
+    }))
+    .await
+}
+
+impl PluginAt {
+    fn open(&self) -> KmsSocket {
+        let version = match self.provider {
+            Provider::KmsV1 { .. } => KmsVersion::V1,
+            _ => KmsVersion::V2,
+        };
+        KmsSocket::new(&self.socket, version)
+    }
+}
+
+impl LocalHost {
+    pub(super) async fn unwrap(
+        &self,
+        provider: &Provider,
+        plugins: &[KmsPlugin],
+        wrapped: &[Wrapped],
+    ) -> Result<Vec<Option<String>>, HostError> {
+        let file = self.files()?.configuration();
+        let plugins = known(file.as_ref().ok().and_then(Option::as_ref).map(|it| &it.text), plugins);
+        let plugin = plugins.iter().find(|it| it.provider == *provider);
+        let socket = plugin.ok_or_else(|| HostError::NoPlugin(provider.clone()))?.open();
+        let mut problems = Vec::with_capacity(wrapped.len());
+        for wrapped in wrapped {
+            problems.push(socket.unwrap(wrapped).await.err().map(|problem| problem.to_string()));
+        }
+        Ok(problems)
+    }
+}

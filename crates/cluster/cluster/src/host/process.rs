@@ -1,0 +1,86 @@
+//! The kube-apiserver that runs on this host, by the kernel's word.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Process;
+use crate::api_server_flags::CONFIG;
+
+/// kube-apiserver's own default.
+const SECURE_PORT: &str = "6443";
+/// Bytes of the longest command line looked at; a real one has some thousand.
+const COMMAND_MAX: usize = 1 << 20;
+
+/// The process that listens on this port: several may run on one machine. None: there is none.
+pub(super) fn find(secure_port: u16) -> Option<Process> {
+    let port = secure_port.to_string();
+    let entries = fs::read_dir("/proc").ok()?;
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find_map(|pid: u32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|it| it.len() <= COMMAND_MAX)?;
+        let words: Vec<&str> =
+            command.split(|it| *it == 0).filter_map(|it| str::from_utf8(it).ok()).collect();
+        let (program, args) = words.split_first()?;
+        let is_ours = program.rsplit('/').next() == Some("kube-apiserver")
+            && flag(args, "secure-port").unwrap_or(SECURE_PORT) == port;
+        if !is_ours {
+            return None;
+        }
+        let has_flag = flag(args, CONFIG).is_some_and(|it| !it.is_empty());
+        let ticks = start_tick(pid)?;
+        Some(Process { id: format!("{pid}-{ticks}"), started: time_of(ticks)?, has_flag })
+    })
+}
+
+/// The last one counts, as for kube-apiserver.
+fn flag<'a>(args: &[&'a str], name: &str) -> Option<&'a str> {
+    args.iter().enumerate().rev().find_map(|(at, word)| {
+        let rest = word.strip_prefix("--").or(word.strip_prefix('-'))?.strip_prefix(name)?;
+        match rest.strip_prefix('=') {
+            Some(value) => Some(value),
+            None if rest.is_empty() => args.get(at + 1).copied(),
+            None => None,
+        }
+    })
+}
+
+/// Ticks of the kernel from the boot to the start.
+fn start_tick(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, in which anything may stand.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(START_TIME)?.parse().ok()
+}
+
+/// In seconds since 1970. The moment of the boot is computed anew each time, because the clock may have been set since.
+fn time_of(ticks: u64) -> Option<f64> {
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let since_boot = since_boot.tv_sec as f64 + since_boot.tv_nsec as f64 / 1e9;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
+    Some(now - since_boot + ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// `starttime` of proc(5) is field 22; the first one behind the name is field 3.
+const START_TIME: usize = 19;
+
+#[cfg(test)]
+mod tests {
+    use super::{flag, start_tick, time_of};
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn the_last_of_a_flag_counts() {
+        let args = ["--a=1", "--secure-port", "7443", "--secure-port=8443", "--secure-portal=1"];
+        assert_eq!(flag(&args, "secure-port"), Some("8443"));
+        assert_eq!(flag(&args[..3], "secure-port"), Some("7443"));
+        assert_eq!(flag(&args, "b"), None);
+    }
+
+    #[test]
+    fn this_process_started_a_moment_ago() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let ago = now - start_tick(std::process::id()).and_then(time_of).expect("this process has a start");
+        assert!((-1.0..3600.0).contains(&ago), "{ago} s ago");
+    }
+}

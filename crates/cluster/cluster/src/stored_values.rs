@@ -1,0 +1,148 @@
+//! What is stored of one resource, counted in etcd, with one wrapped seed of each key id.
+
+use std::collections::BTreeMap;
+
+use keystead_etcd::stored::{StaticCipher, Stored as StoredValue};
+use keystead_etcd::{Etcd, Layout, ReadError};
+
+use crate::encryption_configuration::GroupResource;
+use crate::kms_socket::Wrapped;
+use crate::rollout::{Count, Provider, StoredAs};
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredValues {
+    /// etcd's revision when it began.
+    pub revision: i64,
+    /// By the way in which they are stored.
+    pub counts: Vec<Count>,
+    /// Values that no API server can read.
+    pub malformed: u64,
+    /// One wrapped seed for each KMS v2 entry and key id, for plugins to show that they unwrap it.
+    pub seeds: Vec<(Provider, Wrapped)>,
+}
+
+/// Scans to the end. Memory grows with the number of ways, never with that of objects.
+///
+/// # Errors
+///
+/// Where etcd does not answer.
+pub async fn count(
+    etcd: &Etcd,
+    layout: &Layout,
+    resource: &GroupResource,
+) -> Result<StoredValues, ReadError> {
+    let mut counts: BTreeMap<StoredAs, u64> = BTreeMap::new();
+    let mut seeds: BTreeMap<StoredAs, Wrapped> = BTreeMap::new();
+    let mut malformed = 0;
+    let mut scanner = etcd.scan_all(&layout.prefixes(&[etcd_path(resource)]));
+    while let Some(page) = scanner.next_page().await? {
+        for entry in &page.entries {
+            let Ok(value) = StoredValue::parse(&entry.value, &layout.known_names) else {
+                malformed += 1;
+                continue;
+            };
+            let stored_as = stored_as(&value);
+            if counts.len() >= WAYS_MAX && !counts.contains_key(&stored_as) {
+                malformed += 1;
+                continue;
+            }
+            *counts.entry(stored_as.clone()).or_default() += 1;
+            if let StoredValue::KmsV2(value) = value
+                && !seeds.contains_key(&stored_as)
+            {
+                let seed = value.seed;
+                let (ciphertext, annotations) = (seed.ciphertext, seed.annotations);
+                seeds.insert(
+                    stored_as,
+                    Wrapped { key_id: seed.key_id, ciphertext, annotations, digest: None },
+                );
+            }
+        }
+    }
+    let counts = counts.into_iter().map(|(stored_as, objects)| Count { stored_as, objects }).collect();
+    Ok(StoredValues {
+        revision: scanner.revisions().map_or(0, |(first, _)| first),
+        counts,
+        malformed,
+        seeds: seeds.into_iter().map(|(stored_as, seed)| (stored_as.provider, seed)).collect(),
+    })
+}
+
+/// The way in which a value is stored.
+pub fn stored_as(value: &StoredValue) -> StoredAs {
+    let way = |provider| StoredAs { provider, key_id: None };
+    match value {
+        StoredValue::Plain(_) => way(Provider::Identity),
+        StoredValue::StaticKey { cipher, key_name } => way(match cipher {
+            StaticCipher::AesCbc => Provider::AesCbc { key: key_name.clone() },
+            StaticCipher::AesGcm => Provider::AesGcm { key: key_name.clone() },
+            StaticCipher::Secretbox => Provider::Secretbox { key: key_name.clone() },
+        }),
+        StoredValue::KmsV1(value) => way(Provider::KmsV1 { name: value.provider.clone() }),
+        StoredValue::KmsV2(value) => StoredAs {
+            provider: Provider::KmsV2 { name: value.provider.clone() },
+            key_id: Some(value.seed.key_id.clone()),
+        },
+    }
+}
+
+/// More ways than any cluster has: whoever can write to etcd decides how many there are. What is beyond counts as unreadable.
+const WAYS_MAX: usize = 10_000;
+
+/// Where kube-apiserver keeps a resource, below its prefix (`pkg/registry/*/rest/storage_*.go` of Kubernetes).
+pub fn etcd_path(resource: &GroupResource) -> String {
+    let name = resource.resource.as_str();
+    let path = match (resource.group.as_str(), name) {
+        ("", "services") => "services/specs",
+        ("", "endpoints") => "services/endpoints",
+        ("", "nodes") => "minions",
+        ("", "replicationcontrollers") => "controllers",
+        ("networking.k8s.io", "ingresses") => "ingress",
+        ("", name) => name,
+        (group, name) if is_built_in(group) => name,
+        (group, name) => return format!("{group}/{name}"),
+    };
+    path.to_owned()
+}
+
+/// Groups whose resources have no group in their path. Those of `apiregistration.k8s.io` and `apiextensions.k8s.io` have, as those of
+/// custom resources do.
+fn is_built_in(group: &str) -> bool {
+    const WITHOUT_DOT: [&str; 5] = ["apps", "autoscaling", "batch", "extensions", "policy"];
+    const KUBERNETES: [&str; 13] = [
+        "admissionregistration",
+        "certificates",
+        "coordination",
+        "discovery",
+        "events",
+        "flowcontrol.apiserver",
+        "internal.apiserver",
+        "networking",
+        "node",
+        "rbac.authorization",
+        "resource",
+        "scheduling",
+        "storage",
+    ];
+    let kubernetes = group.strip_suffix(".k8s.io").is_some_and(|it| KUBERNETES.contains(&it));
+    WITHOUT_DOT.contains(&group) || kubernetes || group == "storagemigration.k8s.io"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::etcd_path;
+    use crate::encryption_configuration::GroupResource;
+
+    #[test]
+    fn paths_are_those_of_kubernetes() {
+        let path = |text: &str| etcd_path(&GroupResource::parse(text));
+        assert_eq!(path("secrets"), "secrets");
+        assert_eq!(path("services"), "services/specs");
+        assert_eq!(path("deployments.apps"), "deployments");
+        assert_eq!(path("ingresses.networking.k8s.io"), "ingress");
+        assert_eq!(path("leases.coordination.k8s.io"), "leases");
+        assert_eq!(path("certificates.cert-manager.io"), "cert-manager.io/certificates");
+        assert_eq!(path("gateways.gateway.networking.k8s.io"), "gateway.networking.k8s.io/gateways");
+    }
+}
