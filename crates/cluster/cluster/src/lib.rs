@@ -11,6 +11,7 @@ pub mod api;
 pub mod api_server_flags;
 pub mod api_server_manifest;
 pub mod encryption_configuration;
+pub mod executor;
 pub mod host;
 pub mod kms_socket;
 pub mod kubeadm_configuration;

@@ -25,6 +25,7 @@ mod prove;
 mod read_everywhere;
 mod reencrypt;
 mod situation;
+mod verify;
 mod write_everywhere;
 
 pub use configuration::{Configuration, NotAProvider, Order, Provider, StoredAs};
@@ -35,6 +36,7 @@ pub use observed::{
 };
 pub use plan::{Fact, Next, Obstacle, Phase, PhaseLine, Plan, PlannedStep, Progress, Step};
 use situation::Situation;
+pub use verify::broken_promises;
 
 type PhaseRule = fn(&Situation<'_>) -> Option<Next>;
 

@@ -74,7 +74,7 @@ impl Goal {
     }
 
     /// Whether a value that is stored in this way may stay so.
-    pub(super) fn leaves(&self, stored_as: &StoredAs) -> bool {
+    pub fn leaves(&self, stored_as: &StoredAs) -> bool {
         match self {
             Self::Undo { to } => to.order().reads(&stored_as.provider),
             _ => self.is_written_as(stored_as),

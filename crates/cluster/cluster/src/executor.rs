@@ -1,0 +1,284 @@
+//! Carries a plan out: observe, plan, do what is safe now, and observe again, until the goal is reached.
+//!
+//! It decides nothing. What is safe comes from [`plan()`], and each step is put to [`refusal()`] once more before it is done. Nothing is
+//! waited for by time: a wait is another observation, and one that never brings anything new ends with what is missing. A run may be
+//! cut anywhere; what cannot be seen again is in its [`Record`], written before each step.
+
+mod canary;
+mod host_access;
+mod loaded;
+mod observe;
+mod perform;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keystead_etcd::Etcd;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{ApiServer, ConnectError, Kubeconfig};
+use crate::kms_socket::Wrapped;
+use crate::reencrypt::Progress;
+use crate::rollout::{
+    Canary, Inventory, Next, Observed, Obstacle, Plan, PlannedStep, Provider, Step, plan, refusal,
+};
+
+pub use canary::CanaryError;
+pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
+pub use perform::StepError;
+pub use record::{PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record};
+
+/// A rollout that is carried out.
+pub struct Executor<'e> {
+    hosts: Vec<HostAccess>,
+    kubeconfig: Kubeconfig,
+    /// Rewrites through it; the kubeconfig's own address.
+    server: ApiServer,
+    record: Record,
+    file: Option<RecordFile>,
+    /// Where an interrupted re-encryption is.
+    journals: Option<PathBuf>,
+    patience: Duration,
+    stop: CancellationToken,
+    events: &'e mut (dyn FnMut(Event<'_>) + Send),
+    etcd: Option<Etcd>,
+    /// Of this run.
+    canaries: Vec<Canary>,
+    /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
+    counted: BTreeMap<String, (Inventory, Vec<(Provider, Wrapped)>)>,
+}
+
+/// Something to tell a person.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The plan is another one than before.
+    Plan(&'a Plan),
+    /// A step is begun.
+    Step(&'a PlannedStep),
+    /// A host says why something is not known of it.
+    Remark {
+        /// The host.
+        host: &'a str,
+        /// Its words.
+        text: &'a str,
+    },
+    /// How far the re-encryption is.
+    Reencrypt(&'a Progress),
+    /// What was re-encrypted, in words.
+    Rewritten(&'a str),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The goal is reached, with what a person may do now.
+    Reached(Vec<String>),
+    /// Nothing is safe until somebody acts.
+    Blocked(Vec<Obstacle>),
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Why a run ended early. What runs goes on as it is, and the same goal can be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The record is not kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No API server.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A step.
+    #[error("cannot {step}")]
+    Step {
+        /// Which.
+        step: String,
+        /// Why not.
+        source: Box<StepError>,
+    },
+    /// The rule itself refuses what was planned.
+    #[error("what was planned is not safe, and nothing was done: {step}, because {reason}")]
+    Refused {
+        /// The step.
+        step: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What is waited for does not come.
+    #[error("nothing has changed for {} s while waiting for: {waiting}", after.as_secs())]
+    NothingComes {
+        /// What for.
+        waiting: String,
+        /// How long.
+        after: Duration,
+    },
+}
+
+/// What a run is given.
+pub struct Settings {
+    /// The control-plane hosts, all of them.
+    pub hosts: Vec<HostAccess>,
+    /// How the API servers are reached.
+    pub kubeconfig: Kubeconfig,
+    /// A directory for journals of re-encryptions; none: an interrupted one starts over.
+    pub journals: Option<PathBuf>,
+    /// How long something is waited for while nothing changes.
+    pub patience: Duration,
+    /// Ends the run after the step that is under way.
+    pub stop: CancellationToken,
+}
+
+impl<'e> Executor<'e> {
+    /// With a record, and the file that keeps it. Without a file nothing is done: such an executor only looks.
+    pub fn new(
+        settings: Settings,
+        server: ApiServer,
+        record: Record,
+        file: Option<RecordFile>,
+        events: &'e mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Self {
+        Self {
+            hosts: settings.hosts,
+            kubeconfig: settings.kubeconfig,
+            server,
+            record,
+            file,
+            journals: settings.journals,
+            patience: settings.patience,
+            stop: settings.stop,
+            events,
+            etcd: None,
+            canaries: Vec::new(),
+            counted: BTreeMap::new(),
+        }
+    }
+
+    /// Looks once, and says what would be done. Nothing is changed, and nothing is written for it: the plan goes as far as the first
+    /// thing that only a canary or a count tells.
+    pub async fn preview(&mut self) -> (Plan, Observed) {
+        let mut sight = self.observe().await;
+        // Resources of one entry change together. Those of a wildcard are more than can be counted one by one.
+        let named = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).flat_map(|it| &it.resources);
+        let all: BTreeSet<String> = named.chain(&self.record.resources).cloned().collect();
+        if all.len() > self.record.resources.len() {
+            self.record.resources = all.into_iter().collect();
+            sight = self.observe().await;
+        }
+        self.remarks(&sight);
+        (plan(&self.record.goal, &sight.observed), sight.observed)
+    }
+
+    /// The record, as it is now.
+    pub fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// Counts what is stored, which changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// etcd cannot be reached or read.
+    pub async fn count(&mut self) -> Result<(), Box<StepError>> {
+        let sight = self.observe().await;
+        let observed = sight.observed.clone();
+        for resource in self.record.resources.clone() {
+            let step = Step::TakeInventory { resource };
+            self.perform(&step, &observed, &sight).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on until the goal is reached, nothing is safe, or something fails.
+    ///
+    /// # Errors
+    ///
+    /// A step failed, or what is waited for does not come.
+    pub async fn run(&mut self) -> Result<Ended, ExecuteError> {
+        let mut last: Option<Plan> = None;
+        let mut since = Instant::now();
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(Ended::Stopped);
+            }
+            let sight = self.observe().await;
+            self.save()?;
+            let now = plan(&self.record.goal, &sight.observed);
+            if last.as_ref() != Some(&now) {
+                self.remarks(&sight);
+                (self.events)(Event::Plan(&now));
+                since = Instant::now();
+            }
+            let steps = match &now.next {
+                Next::Done(remarks) => {
+                    self.record.reached = true;
+                    self.record.seen_before.clear();
+                    self.save()?;
+                    return Ok(Ended::Reached(remarks.clone()));
+                }
+                Next::Blocked(obstacles) => return Ok(Ended::Blocked(obstacles.clone())),
+                Next::Steps(steps) => steps.clone(),
+            };
+            let waits = steps.iter().all(|it| matches!(it.step, Step::Wait { .. } | Step::PromoteKey { .. }));
+            if waits {
+                let after = since.elapsed();
+                if after > self.patience {
+                    let waiting: Vec<String> = steps.iter().map(|it| it.step.to_string()).collect();
+                    return Err(ExecuteError::NothingComes { waiting: waiting.join("; "), after });
+                }
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+                }
+            } else {
+                self.take(&steps, &sight).await?;
+            }
+            last = Some(now);
+        }
+    }
+
+    async fn take(&mut self, steps: &[PlannedStep], sight: &observe::Sight) -> Result<(), ExecuteError> {
+        for planned in steps {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            if matches!(planned.step, Step::Wait { .. }) {
+                continue;
+            }
+            let step = || planned.step.to_string();
+            if let Some(reason) = refusal(&planned.step, &sight.observed) {
+                return Err(ExecuteError::Refused { step: step(), reason });
+            }
+            (self.events)(Event::Step(planned));
+            match self.perform(&planned.step, &sight.observed, sight).await {
+                Ok(()) => self.save()?,
+                // Somebody else was there. What is there now decides.
+                Err(error) if error.is_stale() => return Ok(()),
+                Err(source) => return Err(ExecuteError::Step { step: step(), source }),
+            }
+        }
+        Ok(())
+    }
+
+    fn remarks(&mut self, sight: &observe::Sight) {
+        for host in &sight.hosts {
+            let text = match &host.report {
+                Err(reason) => reason,
+                Ok(report) => match &report.on_disk {
+                    Err(reason) => reason,
+                    Ok(_) => continue,
+                },
+            };
+            (self.events)(Event::Remark { host: &host.name, text });
+        }
+    }
+
+    fn save(&self) -> Result<(), RecordError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))
+    }
+}
+
+/// A look takes some calls to each API server and plugin; a kubelet needs some seconds to restart one.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);

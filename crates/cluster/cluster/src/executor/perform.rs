@@ -1,0 +1,238 @@
+//! One step of a plan.
+
+use keystead_etcd::{
+    ClientFiles, ConnectError as EtcdConnectError, Connection, Etcd, Layout, ReadError, TlsFiles,
+};
+
+use super::canary::{self, CanaryError, Peer};
+use super::host_access::AccessError;
+use super::observe::Sight;
+use super::record::{PassRecord, RecordError};
+use super::{Event, Executor};
+use crate::encryption_configuration::GroupResource;
+use crate::host::{Change, Task};
+use crate::reencrypt::{Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Request, run};
+use crate::rollout::{Configuration, Inventory, Observed, Pass, Step};
+use crate::stored_values;
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// No such host is known.
+    #[error("no host {0} is known")]
+    NoHost(String),
+    /// A host refused.
+    #[error(transparent)]
+    Host(#[from] AccessError),
+    /// What is remembered could not be written first.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No host says where etcd is.
+    #[error("no host says where etcd is")]
+    NoEtcd,
+    /// etcd cannot be reached.
+    #[error("etcd, as kube-apiserver's manifest has it, cannot be reached")]
+    Etcd(#[from] EtcdConnectError),
+    /// etcd did not answer.
+    #[error("etcd cannot be read")]
+    Read(#[from] ReadError),
+    /// A canary.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// There is nothing to rewrite, or that is not known.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The journal of a re-encryption.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A re-encryption was cut.
+    #[error("re-encryption was interrupted")]
+    Interrupted(#[from] Interrupted),
+}
+
+impl StepError {
+    /// Whether something is not as it was when the step was planned.
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(self, Self::Host(error) if error.is_stale())
+    }
+}
+
+impl Executor<'_> {
+    pub(super) async fn perform(
+        &mut self,
+        step: &Step,
+        observed: &Observed,
+        sight: &Sight,
+    ) -> Result<(), Box<StepError>> {
+        match step {
+            Step::Write { server, order } => {
+                let configuration = Configuration::Providers(order.clone());
+                let change = Change::Write {
+                    resources: self.record.resources.clone(),
+                    order: order.clone(),
+                    plugins: self.record.plugins.clone(),
+                };
+                self.change(server, change, Some(configuration), sight).await
+            }
+            Step::RemoveFlag { server } => {
+                self.change(server, Change::RemoveFlag, Some(Configuration::NoEncryption), sight).await
+            }
+            Step::Restart { server } => {
+                let report = sight.host(server).and_then(|it| it.report.as_ref().ok());
+                let process = report.and_then(|it| it.process.as_ref());
+                let epoch = process.map_or_else(|| "none".to_owned(), |it| it.id.clone());
+                self.change(server, Change::Restart { epoch }, None, sight).await
+            }
+            // Looking again is all there is to do. A key becomes the one that encrypts where it is kept.
+            Step::Wait { .. } | Step::PromoteKey { .. } => Ok(()),
+            Step::Canary { server } => self.canary(server, sight).await,
+            Step::Reencrypt { resource, resume } => self.reencrypt(resource, *resume, observed, sight).await,
+            Step::TakeInventory { resource } => self.take_inventory(resource, observed, sight).await,
+        }
+    }
+
+    async fn change(
+        &mut self,
+        server: &str,
+        change: Change,
+        new: Option<Configuration>,
+        sight: &Sight,
+    ) -> Result<(), Box<StepError>> {
+        let host = self.hosts.iter().find(|it| it.name() == server).cloned();
+        let seen = sight.host(server).and_then(|it| Some(it.report.as_ref().ok()?.seen.clone()));
+        let (Some(host), Some(seen)) = (host, seen) else {
+            return Err(Box::new(StepError::NoHost(server.to_owned())));
+        };
+        // Before it is written: whoever comes after a crash must know that it may be in use.
+        if let (Some(new), Some(known)) = (new, self.record.servers.get_mut(server)) {
+            known.written.push(new);
+            known.written.dedup();
+            self.save().map_err(StepError::from).map_err(Box::new)?;
+        }
+        host.perform(&Task::Change { change, seen }).await.map_err(StepError::from).map_err(Box::new)?;
+        Ok(())
+    }
+
+    async fn canary(&mut self, server: &str, sight: &Sight) -> Result<(), Box<StepError>> {
+        let (etcd, layout) = self.etcd(sight).await?;
+        let resources: Vec<GroupResource> =
+            self.record.resources.iter().map(|it| GroupResource::parse(it)).collect();
+        let (writer, readers): (Vec<Peer>, Vec<Peer>) =
+            sight.hosts.iter().filter_map(Peer::of).partition(|it| it.name == server);
+        let writer = writer.first().ok_or_else(|| StepError::NoHost(server.to_owned())).map_err(Box::new)?;
+        let canary = canary::run(&resources, writer, &readers, &etcd, &layout).await;
+        self.canaries.push(canary.map_err(StepError::from).map_err(Box::new)?);
+        Ok(())
+    }
+
+    async fn take_inventory(
+        &mut self,
+        resource: &str,
+        observed: &Observed,
+        sight: &Sight,
+    ) -> Result<(), Box<StepError>> {
+        let began_with = observed.writers();
+        // What is written from here on is seen again.
+        let before = std::mem::take(&mut self.record.written_since);
+        let counted = async {
+            let (etcd, layout) = self.etcd(sight).await?;
+            let resource = GroupResource::parse(resource);
+            let found = stored_values::count(&etcd, &layout, &resource).await;
+            found.map_err(StepError::from).map_err(Box::new)
+        };
+        let found = match counted.await {
+            Ok(found) => found,
+            Err(error) => {
+                self.record.written_since.extend(before);
+                return Err(error);
+            }
+        };
+        let inventory = Inventory::Counted {
+            revision: found.revision,
+            began_with,
+            counts: found.counts,
+            malformed: found.malformed,
+        };
+        self.counted.insert(resource.to_owned(), (inventory, found.seeds));
+        // With several resources, each of them has to be counted since.
+        let counted_all = self.record.resources.iter().all(|it| self.counted.contains_key(it));
+        if !counted_all {
+            self.record.written_since.extend(before);
+        }
+        Ok(())
+    }
+
+    async fn reencrypt(
+        &mut self,
+        resource: &str,
+        resume: bool,
+        observed: &Observed,
+        sight: &Sight,
+    ) -> Result<(), Box<StepError>> {
+        let began_with = observed.writers();
+        let fail = |error: StepError| Box::new(error);
+        let request = Request { resources: vec![resource.to_owned()], ..Request::default() };
+        let plan = Plan::make(&self.server, request).await.map_err(StepError::from).map_err(fail)?;
+        let file = self.journals.as_ref().map(|it| it.join(format!("rollout-reencrypt-{resource}.json")));
+        if let Some(file) = file.as_ref().filter(|_| !resume) {
+            drop(std::fs::remove_file(file));
+        }
+        let journal = Journal::open(file.as_deref(), &plan).map_err(StepError::from).map_err(fail)?;
+        let control = Control { stop: self.stop.clone(), ..Control::default() };
+        let events = &mut *self.events;
+        let mut observer = |progress: &crate::reencrypt::Progress| events(Event::Reencrypt(progress));
+        let before = self.record.passes.get(resource).and_then(|it| it.last_clean.clone());
+        self.record.passes.insert(
+            resource.to_owned(),
+            PassRecord { pass: Pass::Partial { began_with: began_with.clone() }, last_clean: before.clone() },
+        );
+        self.file
+            .as_ref()
+            .map_or(Ok(()), |file| file.save(&self.record))
+            .map_err(StepError::from)
+            .map_err(fail)?;
+        let done = run(&self.server, &plan, journal, control, &mut observer).await;
+        (self.events)(Event::Rewritten(&done.report.to_string()));
+        if let Some(interrupted) = done.interrupted {
+            return Err(fail(interrupted.into()));
+        }
+        let report = done.report;
+        let last_found = report.passes.last().map_or(0, |it| it.count(crate::reencrypt::Outcome::Rewritten));
+        let (etcd, _) = self.etcd(sight).await?;
+        let ended_revision = etcd.revision().await.map_err(StepError::from).map_err(fail)?;
+        let rounds = u32::try_from(report.passes.len()).unwrap_or(u32::MAX);
+        let clean = report.ending == Ending::AllCurrent;
+        let pass = match report.ending {
+            Ending::Stopped | Ending::Interrupted => Pass::Partial { began_with: began_with.clone() },
+            _ => Pass::Done {
+                began_with: began_with.clone(),
+                // A pass that found nothing stale is enough: the engine's last one went over everything.
+                rounds: if clean { rounds.max(2) } else { rounds },
+                ended_revision,
+                last_found,
+                refused: report.unsettled(),
+            },
+        };
+        let last_clean = match clean {
+            true => Some(began_with),
+            false => before.filter(|_| last_found == 0),
+        };
+        self.record.passes.insert(resource.to_owned(), PassRecord { pass, last_clean });
+        Ok(())
+    }
+
+    async fn etcd(&mut self, sight: &Sight) -> Result<(Etcd, Layout), Box<StepError>> {
+        let access = sight.etcd().ok_or(StepError::NoEtcd).map_err(Box::new)?;
+        let layout = Layout { etcd_prefix: access.prefix.clone(), known_names: access.known_names.clone() };
+        if let Some(etcd) = &self.etcd {
+            return Ok((etcd.clone(), layout));
+        }
+        let client = access.certificate_file.clone().zip(access.key_file.clone());
+        let client = client.map(|(certificate, key)| ClientFiles { certificate, key });
+        let tls = access.ca_file.clone().map(|ca| TlsFiles { ca, client });
+        let connection = Connection { endpoints: access.endpoints.clone(), tls, login: None };
+        let etcd = Etcd::connect(&connection).await.map_err(StepError::from).map_err(Box::new)?;
+        self.etcd = Some(etcd.clone());
+        Ok((etcd, layout))
+    }
+}

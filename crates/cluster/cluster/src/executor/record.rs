@@ -1,0 +1,208 @@
+//! What a rollout remembers beyond its process: where it goes, and what was seen on the way that cannot be seen again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keystead_runtime::whole_file::{self, Readers};
+use serde::{Deserialize, Serialize};
+
+use crate::provider_order::KmsPlugin;
+use crate::rollout::{Configuration, Goal, Pass, Provider, Writing};
+
+/// Written in front of the record, so that a later version knows it.
+const FORMAT: u32 = 1;
+/// Bytes of the longest record read; a real one has some thousand.
+const MAX_LEN: usize = 1 << 20;
+
+/// The record of one cluster's rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    format: u32,
+    /// Uid of the namespace kube-system: a record is of no use to another cluster.
+    pub cluster: String,
+    /// Where the rollout goes.
+    pub goal: Goal,
+    /// Whether it is there.
+    pub reached: bool,
+    /// The resources, as an EncryptionConfiguration names them.
+    pub resources: Vec<String>,
+    /// Plugins that were named for the goal.
+    pub plugins: Vec<KmsPlugin>,
+    /// Hosts that are gone for good.
+    pub removed: BTreeSet<String>,
+    /// What all servers used before the first step: where an undo goes.
+    pub before: Option<Configuration>,
+    /// [`crate::rollout::Observed::seen_before`].
+    pub seen_before: BTreeSet<Provider>,
+    /// [`crate::rollout::Observed::written_since`].
+    pub written_since: BTreeSet<Provider>,
+    /// By resource.
+    pub passes: BTreeMap<String, PassRecord>,
+    /// By server.
+    pub servers: BTreeMap<String, ServerRecord>,
+}
+
+/// How far the re-encryption of one resource is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassRecord {
+    /// The newest pass.
+    pub pass: Pass,
+    /// [`crate::rollout::Stored::last_clean`].
+    pub last_clean: Option<Vec<Writing>>,
+}
+
+/// What one API server was last known to use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerRecord {
+    /// Its address, for when its host does not answer.
+    pub address: String,
+    /// The process that used it.
+    pub process: Option<String>,
+    /// What that was.
+    pub loaded: Option<Configuration>,
+    /// What was written for it since.
+    pub written: Vec<Configuration>,
+}
+
+/// Why there is no record, or why it is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Another process works with it.
+    #[error("another rollout is under way: {} is locked", .0.display())]
+    Locked(PathBuf),
+    /// The file cannot be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("{} is no record of a rollout, or one of a newer version: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is about another cluster.
+    #[error("{} is the record of another cluster: {found}, and this one is {wanted}", path.display())]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// The cluster of the record.
+        found: String,
+        /// The cluster that answers.
+        wanted: String,
+    },
+}
+
+/// The file of a record. While it is open, no other process opens it.
+#[derive(Debug)]
+pub struct RecordFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Record {
+    /// A rollout that begins.
+    pub fn new(cluster: String, goal: Goal, resources: Vec<String>, plugins: Vec<KmsPlugin>) -> Self {
+        Self {
+            format: FORMAT,
+            cluster,
+            goal,
+            reached: false,
+            resources,
+            plugins,
+            removed: BTreeSet::new(),
+            before: None,
+            seen_before: BTreeSet::new(),
+            written_since: BTreeSet::new(),
+            passes: BTreeMap::new(),
+            servers: BTreeMap::new(),
+        }
+    }
+
+    /// The same cluster on its way to another goal: what was seen is kept.
+    pub fn turn(&mut self, goal: Goal, resources: Vec<String>, plugins: Vec<KmsPlugin>) {
+        if self.reached {
+            self.before = None;
+        }
+        for plugin in plugins {
+            self.plugins.retain(|it| it.provider != plugin.provider);
+            self.plugins.push(plugin);
+        }
+        (self.goal, self.resources, self.reached) = (goal, resources, false);
+        self.try_again();
+    }
+
+    /// What was refused in an earlier run is tried again.
+    pub fn try_again(&mut self) {
+        for pass in self.passes.values_mut() {
+            if matches!(pass.pass, Pass::Done { refused: 1.., .. }) {
+                pass.pass = Pass::NotRun;
+            }
+        }
+    }
+}
+
+impl RecordFile {
+    /// Opens the record of this cluster, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Another process has it open, it is about another cluster, or it cannot be read.
+    pub fn open(path: &Path, cluster: &str) -> Result<(Self, Option<Record>), RecordError> {
+        let lock = path.with_extension("lock");
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| RecordError::Io { action, path, source }
+        };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
+        let file = file.map_err(io("open", &lock))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RecordError::Locked(lock)),
+            Err(TryLockError::Error(source)) => return Err(io("lock", &lock)(source)),
+        }
+        let record = read(path)?;
+        if let Some(record) = record.as_ref().filter(|it| it.cluster != cluster) {
+            return Err(RecordError::OtherCluster {
+                path: path.to_owned(),
+                found: record.cluster.clone(),
+                wanted: cluster.to_owned(),
+            });
+        }
+        Ok((Self { path: path.to_owned(), _lock: file }, record))
+    }
+
+    /// Writes it: after a power cut the old one or the new one is there.
+    pub fn save(&self, record: &Record) -> Result<(), RecordError> {
+        let io = |source| RecordError::Io { action: "write", path: self.path.clone(), source };
+        let text = serde_json::to_vec_pretty(record).map_err(|error| io(error.into()))?;
+        whole_file::replace(&self.path, &text, Readers::Owner).map_err(io)
+    }
+}
+
+/// The record in a file, without opening it for a rollout; none if there is no file.
+pub fn read(path: &Path) -> Result<Option<Record>, RecordError> {
+    let malformed = |reason: String| RecordError::Malformed { path: path.to_owned(), reason };
+    let bytes = match whole_file::read(path, Readers::Owner, MAX_LEN) {
+        Ok((bytes, _)) => bytes,
+        Err(whole_file::FileError::Missing(_)) => return Ok(None),
+        Err(whole_file::FileError::Io { source, .. }) => {
+            return Err(RecordError::Io { action: "read", path: path.to_owned(), source });
+        }
+        Err(error) => return Err(malformed(error.to_string())),
+    };
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+    match record.format {
+        FORMAT => Ok(Some(record)),
+        other => Err(malformed(format!("its format is {other}, and this program knows {FORMAT}"))),
+    }
+}
