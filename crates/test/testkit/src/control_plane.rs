@@ -10,6 +10,7 @@ mod etcd_server;
 mod files;
 mod pki;
 mod port;
+mod static_pod;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use api_server::ApiServer;
 pub use binaries::{Binaries, DEFAULT_VERSION};
 pub use encryption_config::{EncryptionProvider, encryption_config};
 pub use etcd_server::EtcdServer;
+pub use static_pod::{PlayedKubelet, StaticPod};
 
 /// Far more than the 2 to 4 s that a start takes: test machines are busy.
 const START: Duration = Duration::from_secs(60);

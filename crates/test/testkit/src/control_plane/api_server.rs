@@ -198,6 +198,20 @@ impl ApiServer {
         self.directory.join("encryption.yaml")
     }
 
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Those of every start, without encryption.
+    pub(super) fn flags(&self) -> impl Iterator<Item = &String> {
+        self.fixed_args.iter().chain(&self.args)
+    }
+
+    /// Its port stays its own as long as this is kept.
+    pub(super) fn into_port(self) -> Port {
+        self.port
+    }
+
     fn take(&mut self) -> Result<Process> {
         self.process.take().with_context(|| format!("{} is not running", self.name()))
     }
