@@ -14,7 +14,7 @@ use keystead_audit::{AuditError, AuditLog, Record};
 use keystead_model::ErrorClass;
 use keystead_store::{Batch, Expect, Revision, Store, Write};
 
-pub(crate) use destinations::{Destinations, KeptVersion};
+pub(crate) use destinations::{Destinations, KeptKey, KeptVersion};
 pub(crate) use outbox::entry as outbox_entry;
 
 use crate::KmsError;

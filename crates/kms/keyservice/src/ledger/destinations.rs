@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use keystead_crypto::{Secret32, hkdf_sha256, sha256};
-use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, VersionState};
+use keystead_model::{CryptoKey, CryptoKeyVersion, ErrorClass, KeyUid, VersionState};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use place::Place;
@@ -136,9 +136,8 @@ impl Destinations {
         }
     }
 
-    /// Everything that the places hold, if all of them are there, by key: the versions in the order of their numbers, and keys of
-    /// which all is pending last. A version of which they hold two is left out and logged: nobody can say which counts.
-    pub(crate) async fn kept(&self) -> io::Result<Vec<Vec<KeptVersion>>> {
+    /// Everything that the places hold, if all of them are there, by key; keys of which all is pending last.
+    pub(crate) async fn kept(&self) -> io::Result<Vec<KeptKey>> {
         let places = self.places.clone();
         on_disk(move || {
             let mut found: BTreeMap<VersionId, Vec<Found>> = BTreeMap::new();
@@ -148,12 +147,13 @@ impl Destinations {
                     add(found.entry(file.version.id()).or_default(), file);
                 }
             }
-            let found: Vec<Found> = found.into_values().filter_map(single).collect();
-            let keys = found.chunk_by(|a, b| a.version.key.uid == b.version.key.uid);
+            let mut keys: BTreeMap<KeyUid, Vec<Vec<Found>>> = BTreeMap::new();
+            for (id, same) in found {
+                keys.entry(id.uid).or_default().push(same);
+            }
             let (committed, pending): (Vec<_>, Vec<_>) =
-                keys.map(<[Found]>::to_vec).partition(|key| key.iter().any(|it| !it.is_pending));
-            let versions = |key: Vec<Found>| key.into_iter().map(|it| it.version).collect();
-            Ok(committed.into_iter().chain(pending).map(versions).collect())
+                keys.into_values().partition(|key| key.iter().flatten().any(|it| !it.is_pending));
+            Ok(committed.into_iter().chain(pending).map(kept_key).collect())
         })
         .await
     }
@@ -170,8 +170,17 @@ impl Destinations {
     }
 }
 
+/// What the places hold of one key.
+#[derive(Default)]
+pub(crate) struct KeptKey {
+    /// In the order of their numbers.
+    pub(crate) versions: Vec<KeptVersion>,
+    /// One file of each version of which the places hold two materials: nobody can say which counts, so that it does not come
+    /// back. Its number was given all the same.
+    pub(crate) left_out: Vec<KeptVersion>,
+}
+
 /// A file of a version, as it was read.
-#[derive(Clone)]
 struct Found {
     version: KeptVersion,
     is_pending: bool,
@@ -189,18 +198,23 @@ fn add(same: &mut Vec<Found>, file: Found) {
     }
 }
 
-/// The one that counts: a committed one, or else the only one.
-fn single(mut same: Vec<Found>) -> Option<Found> {
-    if same.iter().any(|it| !it.is_pending) {
-        same.retain(|it| !it.is_pending);
+/// Of the materials of each version the one that counts: the committed one, or else the only one.
+fn kept_key(found: Vec<Vec<Found>>) -> KeptKey {
+    let mut key = KeptKey::default();
+    for mut same in found {
+        if same.iter().any(|it| !it.is_pending) {
+            same.retain(|it| !it.is_pending);
+        }
+        let Some(Found { version: last, .. }) = same.pop() else { continue };
+        if same.is_empty() {
+            key.versions.push(last);
+        } else {
+            let version = &last.version.name;
+            tracing::error!(%version, "the backup destinations hold two materials for it; neither comes back");
+            key.left_out.push(last);
+        }
     }
-    let last = same.pop()?;
-    if same.is_empty() {
-        return Some(last);
-    }
-    let version = last.version.version.name;
-    tracing::error!(%version, "the backup destinations hold two materials for it; neither comes back");
-    None
+    key
 }
 
 /// What marks the places of this server: the same for every machine that ever has its database, and no secret.

@@ -2,7 +2,7 @@ use keystead_audit::{Event, EventKind, Record, SafeFields};
 use keystead_model::{CryptoKey, ErrorClass, KeyRing, KeyUid};
 use keystead_store::{Batch, Expect, Write};
 
-use crate::ledger::KeptVersion;
+use crate::ledger::{KeptKey, KeptVersion};
 use crate::records::{encode, record_name};
 use crate::root::{Known, VersionEventKind, VersionId};
 use crate::{KeyService, KmsError};
@@ -10,7 +10,7 @@ use crate::{KeyService, KmsError};
 impl KeyService {
     /// All versions that the backup destinations hold, by key. Asked before anything is committed: a start that fails here is one
     /// that the next start repeats.
-    pub(crate) async fn kept_versions(&self) -> Result<Vec<Vec<KeptVersion>>, KmsError> {
+    pub(crate) async fn kept_versions(&self) -> Result<Vec<KeptKey>, KmsError> {
         if self.ledger.destinations().is_empty() {
             return Ok(Vec::new());
         }
@@ -23,23 +23,24 @@ impl KeyService {
     /// came back.
     pub(crate) async fn recover_versions(
         &self,
-        kept: Vec<Vec<KeptVersion>>,
+        kept: Vec<KeptKey>,
         known: &Known,
     ) -> Result<Vec<VersionId>, KmsError> {
         let mut recovered = Vec::new();
-        for versions in kept {
-            // Its copy of the key's record is the newest too.
-            let Some(newest) = versions.last().map(|it| it.key.clone()) else { continue };
+        for KeptKey { versions, left_out } in kept {
             // The oldest first: where the process ends in the middle, a number below the key's next one is still one that was
             // given before the backup.
             for kept in &versions {
+                // The last one's copy of the key's record is the newest too.
+                let newest = &versions.last().unwrap_or(kept).key;
                 if known.kind(kept.id()) != Some(VersionEventKind::Destroyed)
-                    && self.recover(kept, &newest).await?
+                    && self.recover(kept, newest).await?
                 {
                     recovered.push(kept.id());
                 }
             }
-            self.give_no_number_again(&versions).await?;
+            let given: Vec<&KeptVersion> = versions.iter().chain(&left_out).collect();
+            self.give_no_number_again(&given).await?;
         }
         Ok(recovered)
     }
@@ -109,8 +110,8 @@ impl KeyService {
 
     /// Raises the number that a key gives next beyond those of all versions that are known of it: also of one that did not come
     /// back there may be ciphertexts.
-    async fn give_no_number_again(&self, versions: &[KeptVersion]) -> Result<(), KmsError> {
-        let given = |it: &KeptVersion| it.version.name.version.next().max(Some(it.key.next_version));
+    async fn give_no_number_again(&self, versions: &[&KeptVersion]) -> Result<(), KmsError> {
+        let given = |it: &&KeptVersion| it.version.name.version.next().max(Some(it.key.next_version));
         let Some((last, next_version)) = versions.last().zip(versions.iter().filter_map(given).max()) else {
             return Ok(());
         };

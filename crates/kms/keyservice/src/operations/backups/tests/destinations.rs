@@ -394,6 +394,31 @@ async fn a_damaged_record_is_told_and_keeps_no_other_version_from_a_destination(
 }
 
 #[tokio::test]
+async fn the_number_of_a_version_that_has_two_materials_is_not_given_again() {
+    let (destination, backups) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let server = server_with(destination.path()).await;
+    server.ring("key-project").await;
+    let key = create_key(&server, "key-1").await;
+    let (_, path) = back_up(&server, backups.path()).await;
+    rotate(&server, &key).await;
+    // Of both versions, so that nothing of the key is left that could come back.
+    for file in kept_files(destination.path()) {
+        let mut kept: serde_json::Value =
+            serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
+        kept["material"] = "00".repeat(64).into();
+        let number = &file.file_name().expect("a name").to_str().expect("text")[..10];
+        let other = file.with_file_name(format!("{number}-00000000.json"));
+        private_file::replace(&other, kept.to_string().as_bytes()).expect("written");
+    }
+    let server = restored(server, &path).await;
+    assert_eq!(rotate(&server, &key).await.get(), 3);
+    assert_eq!(wrong(&server).await, None);
+    let second = |it: &PathBuf| it.to_string_lossy().contains("/0000000002-");
+    assert_eq!(kept_files(destination.path()).iter().filter(|it| second(it)).count(), 2);
+}
+
+#[tokio::test]
 async fn what_nobody_was_told_of_does_not_win_over_a_key_that_counts() {
     let (destination, backups) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
