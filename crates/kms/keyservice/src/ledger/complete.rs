@@ -42,12 +42,13 @@ impl Ledger {
     }
 
     /// Looks whether a destination is still there, and if it may lack anything compares all versions with it and writes what it
-    /// should hold. One version at a time, so that a commit that needs its turn waits for one file at most.
-    pub(crate) async fn complete_destination(&self, place: &Arc<Place>) {
+    /// should hold. One version at a time, so that a commit that needs its turn waits for one file at most. A failure is told here;
+    /// it is answered for whoever decides when to look again.
+    pub(crate) async fn complete_destination(&self, place: &Arc<Place>) -> Result<(), KmsError> {
         let ready = disk(place, |place| place.ready()).await;
         let (failures, problem) = (place.failures(), place.problem());
         let compared = match (ready, &problem) {
-            (Ok(()), None) => return,
+            (Ok(()), None) => return Ok(()),
             (Ok(()), Some(_)) => self.compare(place).await,
             (Err(error), _) => Err(error),
         };
@@ -57,6 +58,7 @@ impl Ledger {
                 if place.complete(failures) {
                     tracing::info!(%destination, written, "the backup destination holds every key version");
                 }
+                Ok(())
             }
             Err(error) => {
                 let text = error.message().to_owned();
@@ -64,6 +66,7 @@ impl Ledger {
                     tracing::error!(%destination, error = text, "a backup destination may lack key versions");
                 }
                 place.failed(text);
+                Err(error)
             }
         }
     }
@@ -121,12 +124,20 @@ impl Ledger {
         let (Some(Stored { value: version, .. }), Some(Stored { value: key, .. })) = (version, key) else {
             return Ok(None);
         };
+        let nothing = Wanted::Nothing(VersionId { uid: key.uid, number: name.version });
         if version.state == VersionState::Destroyed {
-            return Ok(Some(Wanted::Nothing(VersionId { uid: key.uid, number: name.version })));
+            return Ok(Some(nothing));
         }
         let Some(material) = store.get(&record_name::material(name)).await? else {
-            let text = format!("the material of {name} is missing");
-            return Err(KmsError::new(ErrorClass::Corrupt, text));
+            // The reads are not of one state: it may have been destroyed, and deleted, since the first one.
+            return match records::read::<CryptoKeyVersion>(store, &record_name::version(name)).await? {
+                None => Ok(None),
+                Some(now) if now.value.state == VersionState::Destroyed => Ok(Some(nothing)),
+                Some(_) => {
+                    let text = format!("the material of {name} is missing");
+                    Err(KmsError::new(ErrorClass::Corrupt, text))
+                }
+            };
         };
         let material = hex::encode(material.value);
         Ok(Some(Wanted::Kept(Box::new(KeptVersion { key, version, material }))))

@@ -1,10 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keystead_model::ErrorClass;
+
 use crate::KeyService;
 
 /// How long it takes to see that a destination went away or is back.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// And until all versions are compared again after a record was found damaged: that reads the whole database, and somebody has to
+/// put the record right first.
+const DAMAGED_INTERVAL: Duration = Duration::from_secs(60);
 
 impl KeyService {
     /// How many backup destinations there are to [keep](Self::keep_destination).
@@ -18,8 +23,8 @@ impl KeyService {
         let mut stop = std::pin::pin!(stop);
         loop {
             let look = async {
-                self.look_at_destination(number).await;
-                tokio::time::sleep(LOOK_INTERVAL).await;
+                let next = self.look_at_destination(number).await;
+                tokio::time::sleep(next).await;
             };
             tokio::select! {
                 () = look => {}
@@ -28,10 +33,12 @@ impl KeyService {
         }
     }
 
-    /// Looks at one destination once.
-    pub(crate) async fn look_at_destination(&self, number: usize) {
-        if let Some(place) = self.ledger.destinations().places().get(number) {
-            self.ledger.complete_destination(place).await;
+    /// Looks at one destination once, and answers how long to wait before the next look.
+    pub(crate) async fn look_at_destination(&self, number: usize) -> Duration {
+        let Some(place) = self.ledger.destinations().places().get(number) else { return LOOK_INTERVAL };
+        match self.ledger.complete_destination(place).await {
+            Err(error) if error.class() == ErrorClass::Corrupt => DAMAGED_INTERVAL,
+            _ => LOOK_INTERVAL,
         }
     }
 }

@@ -391,6 +391,42 @@ async fn a_damaged_record_is_told_and_keeps_no_other_version_from_a_destination(
         assert!(told.contains("is damaged") || told.contains("is missing"), "{told}");
         assert_eq!(kept_files(destination.path()).len(), 1);
     }
+    // Not every few seconds: it reads the whole database.
+    assert_eq!(server.service.look_at_destination(0).await, Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn a_destruction_in_the_middle_of_a_comparison_is_no_damage() {
+    let destination = tempfile::tempdir().expect("a directory");
+    let server = server_with(destination.path()).await;
+    server.ring("key-project").await;
+    let name = version_name(&create_key(&server, "key-1").await, 1);
+    let (record, material) = (record_name::version(&name), record_name::material(&name));
+    let store = &server.service.store;
+    let read = async |name: &str| store.get(name).await.expect("read").expect("a record").value;
+    let (enabled, sealed) = (read(&record).await, read(&material).await);
+    let mut version: CryptoKeyVersion = decode(&record, &enabled).expect("a version");
+    version.state = VersionState::Destroyed;
+    let destroyed = encode(&version).expect("a record");
+    let destinations = server.service.ledger.destinations();
+    // An answer that is there at once takes no poll: one round may miss the place between two reads.
+    for _ in 0..8 {
+        for polls in 1.. {
+            let enabled = Batch::default().put(record.clone(), enabled.clone());
+            store.commit(enabled.put(material.clone(), sealed.clone())).await.expect("as it was");
+            destinations.doubt("compare it");
+            let mut look = Box::pin(server.service.look_at_destination(0));
+            let whole = polled(&mut look, polls).await.is_some();
+            let read_at = store.get(&material).await.expect("read").expect("a material").revision;
+            let destroyed = Batch::default().put(record.clone(), destroyed.clone());
+            store.commit(destroyed.delete(material.clone(), read_at)).await.expect("destroyed");
+            if whole {
+                break;
+            }
+            assert_eq!(look.await, Duration::from_secs(5));
+            assert_eq!(destinations.places()[0].problem(), None, "destroyed after {polls} polls");
+        }
+    }
 }
 
 #[tokio::test]
