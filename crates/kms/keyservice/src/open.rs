@@ -44,8 +44,9 @@ pub struct Parts {
     /// What the configuration says.
     pub settings: Settings,
     /// On the first start, and with `new_admin_token`: writes down the administrator's token, which nobody can ask for again. It is
-    /// called before the token counts, so that a crash in between leaves a file to be overwritten and not a server without a way
-    /// in.
+    /// called before the token counts, so that a crash in between leaves a token that never counted, and not a server without a
+    /// way in. The next first start writes over it. With `new_admin_token`, which is not to be asked for while a token is there,
+    /// somebody has to remove it and start once more.
     pub keep_admin_token: KeepToken,
     /// Make another token of the administrator: nobody has one that works.
     pub new_admin_token: bool,

@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// Make another token of admin@keystead.local and grant it roles/keystead.admin, for when nobody has a token that works
     ///
     /// It is in the file `admin-token` of the data directory and works for 24 hours: make others with it, and start without
-    /// this again.
+    /// this again. While that file is there nothing is made: remove it first.
     #[arg(long)]
     new_admin_token: bool,
     #[command(flatten)]
