@@ -29,7 +29,7 @@ pub struct Args {
     /// Cargo profile of the program. `dist` is what is released; `dev` builds quickly.
     #[arg(long, default_value = "dist")]
     profile: String,
-    /// Where to write. What an earlier run wrote there is replaced.
+    /// Where to write. Files of the same names are replaced, and the folder `oci` where it is an OCI image layout.
     #[arg(long, default_value = "target/image")]
     output: PathBuf,
 }
@@ -57,11 +57,13 @@ const FOLDER: &str = "usr/local/bin";
 
 /// Runs `cargo xtask image`.
 pub fn run(args: &Args) -> Result<()> {
+    let commit = Commit::current()?;
     let mut programs = Vec::new();
     for &architecture in args.arch.architectures() {
         programs.push((architecture, static_build::build(PLUGIN, architecture, &args.profile)?));
     }
-    write(&programs, &args.output)?;
+    commit.is_still(&Commit::current()?)?;
+    write(&programs, &commit, &args.output)?;
     Ok(())
 }
 
@@ -69,7 +71,8 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn for_tests() -> Result<PathBuf> {
     let architecture = Architecture::of_this_machine()?;
     let program = static_build::build(PLUGIN, architecture, "dev")?;
-    let tars = write(&[(architecture, program)], &workspace::root().join("target/image-for-tests"))?;
+    let output = workspace::root().join("target/image-for-tests");
+    let tars = write(&[(architecture, program)], &Commit::current()?, &output)?;
     Ok(tars.into_iter().next().context("no tar was written")?.path)
 }
 
@@ -80,10 +83,9 @@ pub struct Tar {
     pub image: String,
 }
 
-/// Writes the image of `programs` below `output` and says digests.
-pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<Tar>> {
-    let commit = Commit::current()?;
-    let description = describe(&commit)?;
+/// Writes the image of `programs`, which are built from `commit`, below `output` and says digests.
+pub fn write(programs: &[(Architecture, PathBuf)], commit: &Commit, output: &Path) -> Result<Vec<Tar>> {
+    let description = describe(commit)?;
     let mut images = Vec::new();
     for (architecture, program) in programs {
         images.push((architecture.name(), Image::new(&description, architecture.name(), &files(program)?)?));
@@ -109,6 +111,19 @@ pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<
     println!("index: {digest}");
     tar(format!("keystead-plugin-{}-image.tar", description.version), &digest, &files)?;
     let folder = output.join("oci");
+    replace_layout(&files, &folder)?;
+    println!("{}", folder.display());
+    Ok(written)
+}
+
+/// Puts `files` where an earlier run has put its own. A run that is interrupted leaves `folder` whole or not there, and beside it
+/// what the next run removes.
+fn replace_layout(files: &Files, folder: &Path) -> Result<()> {
+    let aside = folder.with_extension("unfinished");
+    if aside.exists() {
+        fs::remove_dir_all(&aside).with_context(|| format!("cannot remove {}", aside.display()))?;
+    }
+    archive::unpacked(files, &aside.join("new"))?;
     if folder.exists() {
         // Only what a run has made is removed.
         ensure!(
@@ -116,11 +131,10 @@ pub fn write(programs: &[(Architecture, PathBuf)], output: &Path) -> Result<Vec<
             "{} is no OCI image layout: move it away",
             folder.display()
         );
-        fs::remove_dir_all(&folder)?;
+        fs::rename(folder, aside.join("old"))?;
     }
-    archive::unpacked(&files, &folder)?;
-    println!("{}", folder.display());
-    Ok(written)
+    fs::rename(aside.join("new"), folder)?;
+    Ok(fs::remove_dir_all(&aside)?)
 }
 
 /// What is in the layer. No CA certificates: they would age with the image. A server with a private CA is reached with the
@@ -150,6 +164,7 @@ fn describe(commit: &Commit) -> Result<Description> {
 }
 
 /// The commit that is built. Its time takes the place of the current time in whatever is made.
+#[derive(PartialEq, Eq)]
 pub struct Commit {
     /// With `-modified` where the checkout differs from it.
     pub revision: String,
@@ -178,5 +193,16 @@ impl Commit {
         }
         let suffix = if modified { "-modified" } else { "" };
         Ok(Self { revision: format!("{hash}{suffix}"), modified, time: time.parse()?, date: date.to_owned() })
+    }
+
+    /// Fails if the checkout is at another commit `now`, or was changed: what was built meanwhile may be of neither.
+    pub fn is_still(&self, now: &Self) -> Result<()> {
+        ensure!(
+            self == now,
+            "the checkout was at {} and is at {} after the build: leave it alone meanwhile, and begin again",
+            self.revision,
+            now.revision
+        );
+        Ok(())
     }
 }

@@ -53,22 +53,31 @@ pub fn run(args: &Args) -> Result<()> {
     // What else lies there would be signed too.
     ensure!(fs::read_dir(&output)?.next().is_none(), "{} is not empty", output.display());
 
-    let version = workspace::version()?;
-    let mut plugins = Vec::new();
+    let mut programs = Vec::new();
     for &architecture in args.arch.architectures() {
         for program in [PLUGIN, SERVER, CLI] {
             let built = static_build::build(program, architecture, &args.profile)?;
-            let name = format!("{}-{version}-linux-{}", program.name, architecture.name());
-            copy(&built, &output.join(name))?;
-            if program.name == PLUGIN.name {
-                plugins.push((architecture, built));
-            }
+            programs.push((program, architecture, built));
         }
+    }
+    // Before anything is written: the output may be in the checkout, where git takes it for a change.
+    commit.is_still(&Commit::current()?)?;
+
+    let version = workspace::version()?;
+    let mut plugins = Vec::new();
+    for (program, architecture, built) in programs {
+        let name = format!("{}-{version}-linux-{}", program.name, architecture.name());
+        copy(&built, &output.join(name))?;
+        if program.name == PLUGIN.name {
+            plugins.push((architecture, built));
+        }
+    }
+    for &architecture in args.arch.architectures() {
         for program in [PLUGIN, SERVER] {
             debian::package(program, architecture, &args.profile, &commit, &output)?;
         }
     }
-    write_image(&plugins, &output)?;
+    write_image(&plugins, &commit, &output)?;
     for program in [PLUGIN, SERVER, CLI] {
         let path = output.join(format!("{}-{version}.cdx.json", program.name));
         materials::list(program, Architecture::Amd64.target(), &commit, &path)?;
@@ -84,10 +93,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The tars of the image, and the digests by which runtimes will know them.
-fn write_image(plugins: &[(Architecture, PathBuf)], output: &Path) -> Result<()> {
+fn write_image(plugins: &[(Architecture, PathBuf)], commit: &Commit, output: &Path) -> Result<()> {
     let work = tempfile::tempdir()?;
     let mut digests = String::new();
-    for tar in image::write(plugins, work.path())? {
+    for tar in image::write(plugins, commit, work.path())? {
         let name = tar.path.file_name().context("a tar has a name")?;
         copy(&tar.path, &output.join(name))?;
         digests.push_str(&format!("{}  {}\n", tar.image, name.to_string_lossy()));
