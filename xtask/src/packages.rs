@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::apt::install;
+use crate::process::{run_quietly, succeeds};
 use crate::{go, workspace};
 
 /// The Python with the packages of `tests/python/requirements.txt`.
@@ -22,10 +24,12 @@ pub fn python() -> Result<PathBuf> {
         install(&["python3", "python3-venv"])?;
     }
     eprintln!("installing Python clients into {} (usually under a minute)", folder.display());
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
-        .arg(&requirements))?;
+    run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run_quietly(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements),
+    )?;
     complete(&folder)?;
     Ok(python)
 }
@@ -47,9 +51,11 @@ pub fn node() -> Result<PathBuf> {
     for file in [&package, &lock] {
         fs::copy(file, folder.join(file.file_name().context("a file has a name")?))?;
     }
-    run(Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(&folder))?;
+    run_quietly(
+        Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&folder),
+    )?;
     complete(&folder)?;
     Ok(modules)
 }
@@ -103,16 +109,18 @@ fn taken_out(name: &str, packages: &[&str], program: &str) -> Result<PathBuf> {
         || format!("{name} is not on PATH; packages that have it: {} (as in Debian)", packages.join(", "));
     eprintln!("taking {name} out of its package (usually under a minute)");
     fs::create_dir_all(&folder)?;
-    let download =
-        || run(Command::new("apt-get").args(["--quiet", "download"]).args(packages).current_dir(&folder));
+    let download = || {
+        run_quietly(Command::new("apt-get").args(["--quiet", "download"]).args(packages).current_dir(&folder))
+    };
     if download().is_err() {
-        run(Command::new("apt-get").args(["--quiet", "update"])).with_context(advice)?;
+        run_quietly(Command::new("apt-get").args(["--quiet", "update"])).with_context(advice)?;
         download().with_context(advice)?;
     }
     for entry in fs::read_dir(&folder)? {
         let package = entry?.path();
         if package.extension().is_some_and(|it| it == "deb") {
-            run(Command::new("dpkg-deb").arg("--extract").args([&package, &folder])).with_context(advice)?;
+            run_quietly(Command::new("dpkg-deb").arg("--extract").args([&package, &folder]))
+                .with_context(advice)?;
             fs::remove_file(package)?;
         }
     }
@@ -160,36 +168,4 @@ fn folder(kind: &str, files: &[&Path]) -> Result<PathBuf> {
 
 fn complete(folder: &Path) -> Result<()> {
     fs::write(folder.join(COMPLETE), "").with_context(|| format!("cannot write in {}", folder.display()))
-}
-
-/// Installs Debian packages as root; otherwise says which are wanted.
-fn install(packages: &[&str]) -> Result<()> {
-    let names = packages.join(" ");
-    let apt = succeeds(Command::new("apt-get").arg("--version"));
-    if !apt || !succeeds(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"])) {
-        bail!("please install {names} (names as in Debian)");
-    }
-    eprintln!("installing {names}");
-    run(Command::new("apt-get").args(["--quiet", "update"]))?;
-    run(Command::new("apt-get")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["--quiet", "install", "--yes", "--no-install-recommends"])
-        .args(packages))
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
-    ensure!(
-        output.status.success(),
-        "{} failed: {}{}",
-        program.display(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace;
 
@@ -21,6 +21,24 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed: {status}", words(command));
     }
     Ok(())
+}
+
+/// Runs `command` to its end; what it prints is told only if it fails.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot start {}", words(command)))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}{}",
+        words(command),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// Whether `command` can be started and succeeds; what it prints is not told.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// What `command` prints to stdout; its stderr goes where ours goes.

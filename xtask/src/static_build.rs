@@ -98,7 +98,8 @@ pub fn build(program: Program, architecture: Architecture, profile: &str) -> Res
 fn zig() -> Result<PathBuf> {
     let digest = crate::image::sha256(REQUIREMENTS.as_bytes());
     let folder = go::cache()?.join(format!("zig-{}", digest.get(..16).unwrap_or(&digest)));
-    wheels::install(&folder, "Zig, for static programs", "100 MB", REQUIREMENTS, "install pip")?;
+    let advice = "static programs need Zig, which Python's pip downloads: see that it is there and reaches what it downloads from";
+    wheels::install(&folder, "Zig, for static programs", "100 MB", REQUIREMENTS, advice)?;
     Ok(folder)
 }
 

@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::process;
+use crate::{apt, process};
 
 /// Installs the wheels of `requirements`, in pip's words, into `folder`, unless it is there. An interrupted
-/// installation leaves no `folder`, and a second one waits for the first. `advice` says what to do where pip fails.
+/// installation leaves no `folder`, and a second one waits for the first. `advice` says what to
+/// do where Python has no pip, or pip fails.
 pub fn install(folder: &Path, what: &str, size: &str, requirements: &str, advice: &str) -> Result<()> {
     let parent = folder.parent().context("a folder of the cache")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -19,8 +20,8 @@ pub fn install(folder: &Path, what: &str, size: &str, requirements: &str, advice
         return Ok(());
     }
     eprintln!("installing {what} into {} ({size})", folder.display());
-    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
-        install_pip(advice)?;
+    if !process::succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        apt::install(&["python3", "python3-pip"]).with_context(|| advice.to_owned())?;
     }
     let unfinished = folder.with_extension("part");
     if unfinished.exists() {
@@ -38,20 +39,4 @@ pub fn install(folder: &Path, what: &str, size: &str, requirements: &str, advice
     )
     .with_context(|| advice.to_owned())?;
     Ok(fs::rename(&unfinished, folder)?)
-}
-
-fn install_pip(advice: &str) -> Result<()> {
-    ensure!(succeeds(Command::new("apt-get").arg("--version")), "Python has no pip here: {advice}");
-    eprintln!("installing python3-pip with apt-get");
-    process::run(Command::new("apt-get").args(["--quiet", "update"])).with_context(|| advice.to_owned())?;
-    process::run(
-        Command::new("apt-get")
-            .args(["--quiet", "install", "--yes", "--no-install-recommends", "python3-pip"])
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    )
-    .with_context(|| advice.to_owned())
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
 }
