@@ -126,6 +126,11 @@ fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     anyhow::bail!("cargo has built no program {name}")
 }
 
+/// How far back from a path its beginning is looked for: Linux's PATH_MAX.
+const MAX_PATH_LEN: usize = 4_096;
+/// How the names of files end that compilers put into a program, and those of folders do not.
+const SOURCES: [&[u8]; 6] = [b".rs", b".c", b".h", b".S", b".s", b".inc"];
+
 /// Folders of this machine that a compiler would write into a program, and what it writes instead.
 struct Places {
     sysroot: PathBuf,
@@ -157,6 +162,9 @@ impl Places {
             // The last that fits is used: this one may be inside the checkout.
             (target.into(), "/keystead/target".to_owned()),
         ];
+        for (place, _) in &renamed {
+            without_spaces(place)?;
+        }
         Ok(Self { sysroot, renamed })
     }
 
@@ -178,6 +186,35 @@ impl Places {
             .collect();
         flags.join(" ")
     }
+
+    /// Whether `program` has the path of a file below `place`. What a renamed path goes on with does not count: a checkout in `/src`
+    /// is not what `/keystead/xtask/src/main.rs` names. Nor does a place that has the name which everybody's build gives it.
+    fn names_a_file_below(&self, place: &Path, program: &[u8]) -> bool {
+        if self.renamed.iter().any(|(from, to)| from == place && Path::new(to) == place) {
+            return false;
+        }
+        let below = [place.as_os_str().as_encoded_bytes(), b"/"].concat();
+        let found = program.windows(below.len()).enumerate().filter(|(_, it)| *it == below);
+        found.into_iter().any(|(at, _)| {
+            let before = &program[at.saturating_sub(MAX_PATH_LEN)..at];
+            !self.renamed.iter().any(|(_, to)| goes_on_from(to.as_bytes(), before))
+        })
+    }
+}
+
+/// Whether `text` ends with `start`, or with folders below it.
+fn goes_on_from(start: &[u8], text: &[u8]) -> bool {
+    let Some(at) = text.windows(start.len()).rposition(|it| it == start) else { return false };
+    let is_folder = |name: &[u8]| {
+        !name.is_empty()
+            && name.iter().all(|it| it.is_ascii_alphanumeric() || b"._-+@".contains(it))
+            && !SOURCES.iter().any(|it| name.ends_with(it))
+    };
+    match &text[at + start.len()..] {
+        [] => true,
+        [b'/', folders @ ..] => folders.split(|it| *it == b'/').all(is_folder),
+        _ => false,
+    }
 }
 
 /// What the build promises, looked up in its result.
@@ -190,9 +227,66 @@ fn check(program: &[u8], architecture: Architecture, places: &Places) -> Result<
     };
     ensure!(facts.machine == machine, "it is for another architecture than {}", architecture.name());
     for (place, _) in &places.renamed {
-        let bytes = place.as_os_str().as_encoded_bytes();
-        let found = program.windows(bytes.len()).any(|it| it == bytes);
-        ensure!(!found, "the path {} of this machine is in it", place.display());
+        let found = places.names_a_file_below(place, program);
+        ensure!(!found, "a path below {} of this machine is in it", place.display());
     }
     Ok(())
+}
+
+/// The flags of C compilers are divided at spaces.
+fn without_spaces(place: &Path) -> Result<()> {
+    ensure!(
+        !place.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_whitespace),
+        "static programs cannot be built with a space in the path {}: move the checkout, or set CARGO_HOME, \
+         CARGO_TARGET_DIR or KEYSTEAD_CACHE to a path without one",
+        place.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(renamed: &[(&str, &str)]) -> Places {
+        let renamed = renamed.iter().map(|(from, to)| (PathBuf::from(from), (*to).to_owned())).collect();
+        Places { sysroot: PathBuf::new(), renamed }
+    }
+
+    #[test]
+    fn a_path_of_this_machine_is_found_and_the_end_of_a_renamed_one_is_not() {
+        let places = places(&[("/src", "/keystead"), ("/root/.cargo", "/cargo"), ("/keystead", "/keystead")]);
+        let found =
+            |place: &str, program: &str| places.names_a_file_below(Path::new(place), program.as_bytes());
+        // Texts stand in a program one after the other, without anything between them.
+        for program in [
+            "/src/main.rs",
+            "\0/src/main.rs\0",
+            "called `unwrap` on None/src/main.rs",
+            "/keystead/crates/plugin/lib.rs/src/main.rs",
+            "/keysteads/src/main.rs",
+            "/cargo/registry/one/build.rs/keystead/xtask/src/main.rs/src/main.rs",
+        ] {
+            assert!(found("/src", program), "{program}");
+        }
+        for program in [
+            "/keystead/crates/plugin/src/lib.rs",
+            "/keystead/src/lib.rs",
+            "/cargo/registry/aws-lc-sys-0.30.0/src/lib.rs/keystead/xtask/src/main.rs",
+            "/srcs/main.rs and /src",
+            "",
+        ] {
+            assert!(!found("/src", program), "{program}");
+        }
+        assert!(found("/root/.cargo", "/cargo/root/.cargo.rs/root/.cargo/registry/lib.rs"));
+        // Built where it says that it was built: everybody's path.
+        assert!(!found("/keystead", "/keystead/xtask/src/main.rs"));
+    }
+
+    #[test]
+    fn a_path_that_c_compilers_would_divide_is_refused() {
+        assert!(without_spaces(Path::new("/work/keystead")).is_ok());
+        let refused = without_spaces(Path::new("/home/some one/keystead")).expect_err("refused");
+        assert!(refused.to_string().contains("/home/some one/keystead"), "{refused}");
+    }
 }
