@@ -1,6 +1,8 @@
 //! The tests: builds what is missing, runs every test program, sums up.
 
+use std::ffi::OsString;
 use std::io::stdout;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -11,8 +13,10 @@ use crate::libtest::{self, Outcome};
 use crate::parts::{self, Parts};
 use crate::{date, process};
 
-/// Most tests wait for servers, disks and deadlines: more at a time than there are cores.
-const THREADS: &str = "4";
+/// Most tests wait for servers, disks and deadlines: at least so many at a time, also with fewer cores.
+const MIN_THREADS: usize = 4;
+/// How many tests at a time, where the caller says it.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Runs unit and integration tests, and without `--fast` those marked as ignored too.
 #[derive(clap::Args)]
@@ -130,7 +134,8 @@ impl Report {
     fn command(&self, program: &Program) -> Command {
         let mut command = Command::new(&program.path);
         command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
-        command.env("RUST_TEST_THREADS", THREADS);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, threads(std::env::var_os(THREADS), cores));
         command.envs(self.parts.variables.iter().map(|(name, path)| (name, path)));
         command
     }
@@ -162,6 +167,10 @@ impl Report {
             println!("skipped tests run without --fast");
         }
     }
+}
+
+fn threads(asked: Option<OsString>, cores: usize) -> OsString {
+    asked.unwrap_or_else(|| cores.max(MIN_THREADS).to_string().into())
 }
 
 /// A test program that cargo has built.
@@ -198,4 +207,16 @@ fn program(message: &Value) -> Option<Program> {
     let place = dir.strip_prefix(crate::workspace::root()).ok()?.display();
     let name = if kind == "lib" { place.to_string() } else { format!("{place} ({kind} {target})") };
     Some(Program { name, path: path.into(), dir: dir.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_thread_for_each_core_and_at_least_four_unless_the_caller_says_otherwise() {
+        assert_eq!(threads(None, 2), "4");
+        assert_eq!(threads(None, 16), "16");
+        assert_eq!(threads(Some("1".into()), 16), "1");
+    }
 }
