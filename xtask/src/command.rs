@@ -14,7 +14,7 @@ pub enum Command {
     Tidy(tidy::Args),
     /// Check which crate depends on which.
     Layers,
-    /// What `.ci/run` runs: tidy, test, quickstart.
+    /// What `.ci/run` runs: tidy, test, the quick tests on 29 February, quickstart, and that fuzz targets compile.
     Ci,
     /// Build kube-apiserver and etcd for the tests.
     ControlPlane(control_plane::Args),

@@ -24,16 +24,16 @@ const GO: &[(&str, &str)] = &[
 /// How a part is found or installed; the answer is its path.
 type Provide = fn() -> Result<PathBuf>;
 
-/// What package managers install, and the variable in which the tests find each.
-const PACKAGES: &[(&str, &str, Provide)] = &[
-    ("gcloud", "KEYSTEAD_GCLOUD", packages::gcloud),
-    ("kubectl", "KEYSTEAD_KUBECTL", packages::kubectl),
-    ("python clients", "KEYSTEAD_PYTHON", packages::python),
-    ("node clients", "KEYSTEAD_NODE_MODULES", packages::node),
-    ("libfaketime", "KEYSTEAD_FAKETIME", packages::faketime),
-    ("promtool", "KEYSTEAD_PROMTOOL", packages::promtool),
-    ("ssh-keygen", "KEYSTEAD_SSH_KEYGEN", packages::ssh_keygen),
-    ("containerd", "KEYSTEAD_CONTAINERD", packages::containerd),
+/// What package managers install, and the variable in which the tests find each; without one they find it on PATH.
+const PACKAGES: &[(&str, Option<&str>, Provide)] = &[
+    ("gcloud", Some("KEYSTEAD_GCLOUD"), packages::gcloud),
+    ("kubectl", Some("KEYSTEAD_KUBECTL"), packages::kubectl),
+    ("python clients", Some("KEYSTEAD_PYTHON"), packages::python),
+    ("node clients", Some("KEYSTEAD_NODE_MODULES"), packages::node),
+    ("libfaketime", Some("KEYSTEAD_FAKETIME"), packages::faketime),
+    ("promtool", Some("KEYSTEAD_PROMTOOL"), packages::promtool),
+    ("ssh-keygen", None, packages::ssh_keygen),
+    ("containerd", Some("KEYSTEAD_CONTAINERD"), packages::containerd),
 ];
 
 /// What `cargo xtask image` makes, and the variable in which the tests find it.
@@ -83,7 +83,7 @@ pub fn provide(tools: bool) -> Result<Parts> {
     }
     for (name, variable, provide) in PACKAGES {
         match provide() {
-            Ok(path) => parts.variables.push((variable, path)),
+            Ok(path) => parts.variables.extend(variable.map(|variable| (variable, path))),
             Err(cause) => missing(name, cause),
         }
     }
@@ -106,14 +106,16 @@ pub fn go_program(name: &str) -> Result<PathBuf> {
     go::build_program(&workspace::root().join("tests/go").join(name), name)
 }
 
+/// The parts besides the programs under `tests/go`.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    let packages = PACKAGES.iter().map(|(name, _, _)| *name);
+    [CONTROL_PLANE, ROOT].into_iter().chain(packages).chain([PLUGIN_IMAGE.0])
+}
+
 /// Names and reasons in the list. A name that is no part of ours is a mistake, not a promise for later.
 fn excuses(text: &str) -> Result<Vec<(String, String)>> {
     let table: toml::Table = text.parse().with_context(|| format!("cannot read {MAY_BE_MISSING}"))?;
-    let known: Vec<&str> = [CONTROL_PLANE, ROOT]
-        .into_iter()
-        .chain(GO.iter().map(|(name, _)| *name))
-        .chain(PACKAGES.iter().map(|(name, _, _)| *name))
-        .collect();
+    let known: Vec<&str> = kinds().chain(GO.iter().map(|(name, _)| *name)).collect();
     let mut excuses = Vec::new();
     for (name, reason) in table {
         let reason = reason.as_str().with_context(|| format!("{MAY_BE_MISSING}: {name} has no reason"))?;
@@ -147,5 +149,9 @@ mod tests {
     fn the_list_in_the_checkout_can_be_read() {
         let text = std::fs::read_to_string(workspace::root().join(MAY_BE_MISSING)).expect("the list exists");
         excuses(&text).expect("the list is well formed");
+        let comment: String = text.lines().filter_map(|it| it.strip_prefix("# ")).collect();
+        for kind in kinds() {
+            assert!(comment.contains(&format!("`{kind}`")), "its comment does not name {kind}");
+        }
     }
 }
