@@ -7,6 +7,7 @@ use std::path::Path;
 use keystead_audit::{Export, ExportSettings, OtlpSettings, SyslogAddress};
 use keystead_keyservice::{OpenError, RootDirectory, check_groups};
 use keystead_runtime::Failure;
+use keystead_store_sqlite::SqliteStore;
 use rustix::fs::{Access, access};
 
 use crate::app::{check_room, refused_dir, refused_open, refused_root, refused_tls};
@@ -63,14 +64,12 @@ fn check_export(export: &ExportSettings) -> Result<(), Failure> {
 
 /// A first start makes it. What is in it is not read: the server that runs has it locked.
 fn database(path: &Path) -> Result<(), Failure> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => {
-            Err(Failure::new(format!("the database {} is not a regular file", path.display()))
-                .hint("choose another one with --database".to_owned()))
-        }
-        Ok(_) => readable(path, File::open(path)),
+    SqliteStore::check(path).map_err(|error| {
+        Failure::from_error(&error).hint("check --database, and who may use it and its directory".to_owned())
+    })?;
+    match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => readable(path, Err::<(), _>(error)),
+        opened => readable(path, opened),
     }
 }
 

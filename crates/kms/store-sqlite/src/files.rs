@@ -34,6 +34,23 @@ pub(crate) fn take(path: &Path) -> Result<Files, StoreError> {
     Ok(Files { database, _lock: lock })
 }
 
+/// Whether the database could be taken, as far as that can be said without making, opening or locking anything.
+pub(crate) fn judge(path: &Path) -> Result<(), StoreError> {
+    let folder = folder_of(path);
+    match folder.metadata() {
+        Ok(metadata) => check(folder, &metadata, "0700")?,
+        // It is made.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("read folder", folder, error)),
+    }
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => check(path, &metadata, "0600"),
+        Ok(_) => Err(no_file(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("read", path, error)),
+    }
+}
+
 /// The folder of a database, closed to others. Creates it when there is none, but not the one around it.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(folder) {

@@ -58,6 +58,13 @@ pub(crate) struct Job<T> {
 }
 
 impl SqliteStore {
+    /// Fails where [`open`](Self::open) would, because of what stands at `path`, or because of owner or mode of the file or its
+    /// folder. Makes, opens and locks nothing, so that it can be asked beside a server that has the database. A folder or a
+    /// database that is not there is good.
+    pub fn check(path: &Path) -> Result<(), StoreError> {
+        files::judge(path)
+    }
+
     /// Opens the database at `path` for this process alone, and creates it when there is none.
     ///
     /// Takes time and blocks; it is for the start of a server. Its folder must be ours and closed to others. A database that

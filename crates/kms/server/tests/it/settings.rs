@@ -112,6 +112,29 @@ fn check_config_looks_at_files_and_makes_nothing() {
     assert!(!place.path("a").exists());
 }
 
+/// The database may be elsewhere than the data directory: its directory is judged as a start judges it, and so is its owner.
+#[test]
+fn check_config_says_who_else_may_use_the_database() {
+    let place = Place::new();
+    let folder = place.path("volume");
+    fs::create_dir(&folder).expect("made");
+    let database = place.write("volume/keystead.db", "what is in it is not read");
+    let check = |mode: u32, of_the_folder: u32| {
+        fs::set_permissions(&database, fs::Permissions::from_mode(mode)).expect("set");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(of_the_folder)).expect("set");
+        place.run(&["--data-dir", "a", "--database", "volume/keystead.db", "--check-config"])
+    };
+    let good = check(0o600, 0o700);
+    assert!(!good.stderr.contains("has mode"), "{good:?}");
+    for (mode, of_the_folder, fault) in [
+        (0o644, 0o700, "volume/keystead.db has mode 0644; others may not see it: chmod 0600"),
+        (0o600, 0o755, "volume has mode 0755; others may not see it: chmod 0700"),
+    ] {
+        let bad = check(mode, of_the_folder);
+        assert!(bad.code == Some(1) && bad.stderr.contains(fault), "{bad:?}");
+    }
+}
+
 /// Each fault of a file that is named, and nothing made; also beside a server that runs, with files that are good.
 #[tokio::test]
 async fn check_config_reads_what_a_start_would_read_and_says_each_fault() {
@@ -122,10 +145,12 @@ async fn check_config_reads_what_a_start_would_read_and_says_each_fault() {
     let open_root = place.path("root");
     fs::create_dir(&open_root).expect("made");
     fs::set_permissions(&open_root, fs::Permissions::from_mode(0o755)).expect("set");
+    fs::create_dir_all(place.path("volume/folder")).expect("made");
+    fs::set_permissions(place.path("volume"), fs::Permissions::from_mode(0o700)).expect("set");
     let config = "
 dataDir: file/data
 rootDir: root
-database: root
+database: volume/folder
 groupsFile: groups.yaml
 backupDestinations: [backups, file]
 rootKey: {name: projects/p-one-two/locations/global/keyRings/r/cryptoKeys/k, credentialsFile: credentials}
@@ -147,7 +172,7 @@ audit:
         "bad.pem: there is no certificate",
         "root has mode 0755",
         "credentials",
-        "the database root is not a regular file",
+        "volume/folder is not a file",
         "groups.yaml: ",
         "backups: No such file",
         "file: not a directory",
@@ -189,6 +214,15 @@ audit:
         let bad = check(&place);
         assert!(bad.code == Some(1) && bad.stderr.contains(fault), "{bad:?}");
         fs::write(&path, kept).expect("written");
+    }
+    for (name, mode, good) in
+        [("keystead.db", 0o640, 0o600), ("keystead.db", 0o604, 0o600), ("", 0o750, 0o700)]
+    {
+        let path = server.data.join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+        let bad = check(&place);
+        assert!(bad.code == Some(1) && bad.stderr.contains(&format!("has mode {mode:04o}")), "{bad:?}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(good)).expect("set");
     }
     assert_eq!(check(&place).code, Some(0));
     assert_eq!(server.stop().await, 0);

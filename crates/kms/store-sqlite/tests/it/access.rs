@@ -16,6 +16,14 @@ fn refused(path: &Path) -> StoreError {
     }
 }
 
+/// The same is said without opening it, also while nobody has it.
+fn refused_and_checked(path: &Path) -> StoreError {
+    let error = refused(path);
+    let checked = SqliteStore::check(path).expect_err("refused");
+    assert_eq!((checked.class(), checked.to_string()), (error.class(), error.to_string()));
+    error
+}
+
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().mode() & 0o777
 }
@@ -46,19 +54,21 @@ async fn modes_that_let_others_in_are_refused() {
     put(&testbed.open(), "a", b"1").await;
     for wide in [0o701, 0o710, 0o755, 0o770] {
         chmod(&testbed.data(), wide);
-        let error = refused(&testbed.path());
+        let error = refused_and_checked(&testbed.path());
         assert_eq!(error.class(), ErrorClass::Misconfigured);
         assert!(error.to_string().contains(&format!("chmod 0700 {}", testbed.data().display())), "{error}");
     }
     chmod(&testbed.data(), 0o700);
     for wide in [0o604, 0o640, 0o644, 0o620] {
         chmod(&testbed.path(), wide);
-        let error = refused(&testbed.path());
+        let error = refused_and_checked(&testbed.path());
         assert_eq!(error.class(), ErrorClass::Misconfigured);
         assert!(error.to_string().contains(&format!("chmod 0600 {}", testbed.path().display())), "{error}");
     }
     chmod(&testbed.path(), 0o600);
-    assert_eq!(value(&testbed.open(), "a").await.unwrap(), b"1");
+    let store = testbed.open();
+    assert_eq!(value(&store, "a").await.unwrap(), b"1");
+    SqliteStore::check(&testbed.path()).expect("good, and in use");
 }
 
 #[test]
@@ -68,7 +78,7 @@ fn a_strangers_files_are_refused() {
     drop(testbed.open());
     for path in [testbed.path(), testbed.data()] {
         std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
-        let error = refused(&testbed.path());
+        let error = refused_and_checked(&testbed.path());
         assert_eq!(error.class(), ErrorClass::Misconfigured);
         assert!(error.to_string().contains("belongs to user 12345"), "{error}");
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
