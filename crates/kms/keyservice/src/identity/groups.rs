@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystead_model::{Principal, is_email};
 
@@ -16,14 +16,22 @@ const MAX_LEN: u64 = 1 << 20;
 /// How often a thread looks at the file, and so how late a change counts at most.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// A file system that takes longer does not answer, and whoever looks after the server is told. The largest file is read in a
+/// fraction of a second.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
 /// Who is in which group. The file is read by a thread of its own: a file system that hangs must hold up no request.
 pub(crate) struct Groups(Arc<Known>);
 
 /// What the thread has read.
 #[derive(Default)]
 struct Known {
+    /// The file; empty where there is none.
+    path: PathBuf,
     /// The last good ones.
     members: RwLock<Members>,
+    /// Since when the thread waits for the file system, while it does.
+    waiting: Mutex<Option<Instant>>,
     /// Why the file that is there now is not used.
     refused: Mutex<Option<String>>,
 }
@@ -59,7 +67,8 @@ impl Groups {
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, GroupsError> {
         let Some(path) = path else { return Ok(Self(Arc::default())) };
         let seen = stamp(&path);
-        let known = Arc::new(Known { members: RwLock::new(read(&path)?), ..Known::default() });
+        let members = RwLock::new(read(&path)?);
+        let known = Arc::new(Known { path: path.clone(), members, ..Known::default() });
         let watched = Arc::downgrade(&known);
         let watch = File { path: path.clone(), seen, refused: None };
         thread::Builder::new()
@@ -77,11 +86,25 @@ impl Groups {
 
     /// Why the file that is there now is not the one in use, if it is not. A server that starts could not use it.
     pub(crate) fn refused(&self) -> Option<String> {
-        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused_at(Instant::now())
+    }
+
+    fn refused_at(&self, now: Instant) -> Option<String> {
+        let Known { path, waiting, refused, .. } = self.0.as_ref();
+        let waiting = *waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_some_and(|since| now.saturating_duration_since(since) >= ANSWER_LIMIT) {
+            let (path, limit) = (path.display(), ANSWER_LIMIT.as_secs());
+            return Some(format!("cannot read the groups in {path}: no answer within {limit} s"));
+        }
+        refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Known {
+    fn waits(&self, since: Option<Instant>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
     fn take(&self, looked: Result<Members, String>) {
         let refused = match looked {
             Ok(members) => {
@@ -110,11 +133,16 @@ struct File {
 impl File {
     /// Until nobody asks for groups any more.
     fn keep_looking(mut self, known: &Weak<Known>) {
-        while known.strong_count() > 0 {
+        loop {
             thread::sleep(LOOK_EVERY);
-            let Some(looked) = self.look() else { continue };
+            let Some(before) = known.upgrade() else { return };
+            before.waits(Some(Instant::now()));
+            // Whoever asks for groups may go away meanwhile.
+            drop(before);
+            let looked = self.look();
             let Some(known) = known.upgrade() else { return };
-            known.take(looked);
+            looked.into_iter().for_each(|looked| known.take(looked));
+            known.waits(None);
         }
     }
 
@@ -189,7 +217,7 @@ mod tests {
         let groups = Groups::open(Some(path.clone())).expect("good");
         assert_eq!(groups.of(&alice), ["admins@example.com", "ops@example.com"]);
         fs::write(&path, "ops@example.com: [user:bob@example.com]\n").expect("written");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while groups.of(&bob) != ["ops@example.com"] {
             assert!(begun.elapsed() < Duration::from_secs(60), "the change never counts");
             thread::sleep(Duration::from_millis(5));
@@ -247,7 +275,7 @@ mod tests {
 
     /// A named pipe without a writer hangs whoever opens it, as a mount that is gone does.
     #[test]
-    fn a_file_system_that_hangs_holds_nobody_up() {
+    fn a_file_system_that_hangs_holds_nobody_up_and_is_told_until_it_answers() {
         let temp = tempfile::tempdir().expect("a directory");
         let path = temp.path().join("groups.yaml");
         let bob: Principal = "user:bob@example.com".parse().expect("a principal");
@@ -256,12 +284,26 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
         assert!(made.success());
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < 2 * LOOK_EVERY {
+        let begun = Instant::now();
+        let late = || groups.refused_at(Instant::now() + ANSWER_LIMIT);
+        while begun.elapsed() < 2 * LOOK_EVERY || late().is_none() {
             assert_eq!(groups.of(&bob), ["ops@example.com"]);
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is never told");
         }
-        // A writer comes and goes, so that the thread ends.
-        fs::OpenOptions::new().write(true).open(&path).expect("the other end is open");
+        let told = late().expect("it still hangs");
+        let wanted = format!("cannot read the groups in {}: no answer within 10 s", path.display());
+        assert_eq!(told, wanted);
+        // It answers, and then the file is what it was.
+        let good = temp.path().join("good.yaml");
+        fs::write(&good, "dev@example.com: [user:bob@example.com]\n").expect("written");
+        let writer = fs::OpenOptions::new().write(true).open(&path).expect("the other end is open");
+        fs::rename(&good, &path).expect("moved");
+        drop(writer);
+        let begun = Instant::now();
+        while groups.of(&bob) != ["dev@example.com"] || late().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it counts never, or is told for ever");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]
