@@ -31,7 +31,7 @@ pub use admission::ConnectionLimits;
 pub use body::{BodyError, MAX_BODY_LEN};
 pub use peer::{ClientCertificate, Peer};
 
-use admission::Admission;
+use admission::{Admission, Full};
 
 /// Waiting connections that the kernel keeps: a storm of 5,000 a second is taken without a refusal.
 const BACKLOG: u32 = 4_096;
@@ -109,6 +109,9 @@ impl Listener {
     /// Serves until the tasks stop; then no new connections, and those that are open end after the calls under way.
     pub fn spawn<S: Serve>(self, service: S, metrics: Arc<Metrics>, tasks: &Tasks) {
         let admission = Arc::new(Admission::new(self.limits));
+        for full in Full::ALL {
+            metrics.may_refuse_connections(full.name());
+        }
         let shared = Arc::new(Shared { metrics, tasks: tasks.clone(), farewell: self.farewell });
         for bound in self.sockets {
             let (service, admission, shared) = (service.clone(), Arc::clone(&admission), Arc::clone(&shared));

@@ -230,6 +230,11 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
+    /// Connections may be refused for this reason, and none was yet. An alert about a series that begins with 1 misses the first.
+    pub(crate) fn may_refuse_connections(&self, reason: &'static str) {
+        drop(self.refused.get_or_create(&ReasonLabels { reason }));
+    }
+
     /// A connection had no place.
     pub(crate) fn refused_connection(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();

@@ -58,6 +58,9 @@ pub(super) enum Full {
 }
 
 impl Full {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Total, Self::Source];
+
     /// For logs and metrics.
     pub(super) fn name(self) -> &'static str {
         match self {

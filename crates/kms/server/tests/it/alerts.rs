@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 17] = [
+const SHOWN_BY: [(&str, &str, &str); 18] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -32,6 +32,7 @@ const SHOWN_BY: [(&str, &str, &str); 17] = [
     ("KeysteadDatabaseDisplaced", HERE, "p8_a_database_that_was_removed_or_replaced_is_told_and_not_changed"),
     ("KeysteadRootKeyUnusable", HERE, "a_root_key_that_is_gone_is_told_until_it_is_back"),
     ("KeysteadFileRefused", HERE, "files_that_turn_bad_are_told_until_they_are_good"),
+    ("KeysteadConnectionsRefused", HERE, "connections_past_the_places_of_a_source_and_of_all_are_counted"),
     ("KeysteadCertificateEnds", HERE, "the_end_of_a_given_certificate_is_shown"),
     // Needs a file system of its own, which the test makes as root.
     (
@@ -403,6 +404,31 @@ async fn files_that_turn_bad_are_told_until_they_are_good() {
         told().await;
         std::fs::rename(place.path("away"), place.path(name)).expect("moved back");
         shows(&server, &series, |it| it == 0.0).await;
+    }
+}
+
+/// `KeysteadConnectionsRefused`: a host opens connections until it has taken the places of one source, or all there are.
+#[tokio::test]
+async fn connections_past_the_places_of_a_source_and_of_all_are_counted() {
+    for (total, per_source, reason) in
+        [("99", "4", "too_many_from_one_source"), ("4", "4", "too_many_connections")]
+    {
+        let place = Place::new();
+        let unknown = "--max-unknown-connections-per-source";
+        let more = ["--max-connections", total, "--max-connections-per-source", per_source, unknown, "4"];
+        let server =
+            KmsServer::start_with(Path::new(BINARY), &place.path("data"), &more).await.expect("started");
+        let series = format!("keystead_server_connections_refused_total{{reason=\"{reason}\"}}");
+        // Over a connection that stays open, and so has its place.
+        shows(&server, &series, |it| it == 0.0).await;
+        let address = server.endpoint().strip_prefix("https://").expect("an address");
+        let mut open = Vec::new();
+        for _ in 0..6 {
+            // One that has no place may be gone before it is known here.
+            open.push(tokio::net::TcpStream::connect(address).await);
+        }
+        shows(&server, &series, |it| it > 0.0).await;
+        drop(open);
     }
 }
 
