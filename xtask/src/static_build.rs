@@ -187,19 +187,25 @@ impl Places {
         flags.join(" ")
     }
 
-    /// Whether `program` has the path of a file below `place`. What a renamed path goes on with does not count: a checkout in `/src`
-    /// is not what `/keystead/xtask/src/main.rs` names. Nor does a place that has the name which everybody's build gives it.
-    fn names_a_file_below(&self, place: &Path, program: &[u8]) -> bool {
+    /// Whether `program` has the path of `place` or of a file below it. What a renamed path goes on with does not count: a checkout in
+    /// `/src` is not what `/keystead/xtask/src/main.rs` names. Nor does a place that has the name which everybody's build gives it.
+    fn is_named(&self, place: &Path, program: &[u8]) -> bool {
         if self.renamed.iter().any(|(from, to)| from == place && Path::new(to) == place) {
             return false;
         }
-        let below = [place.as_os_str().as_encoded_bytes(), b"/"].concat();
-        let found = program.windows(below.len()).enumerate().filter(|(_, it)| *it == below);
+        let name = place.as_os_str().as_encoded_bytes();
+        let found = program.windows(name.len()).enumerate().filter(|(_, it)| *it == name);
         found.into_iter().any(|(at, _)| {
             let before = &program[at.saturating_sub(MAX_PATH_LEN)..at];
-            !self.renamed.iter().any(|(_, to)| goes_on_from(to.as_bytes(), before))
+            let ends = program.get(at + name.len()).is_none_or(|next| !is_of_a_name(*next));
+            ends && !self.renamed.iter().any(|(_, to)| goes_on_from(to.as_bytes(), before))
         })
     }
+}
+
+/// Whether a byte may stand in the name of a folder of ours or of a dependency.
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte)
 }
 
 /// Whether `text` ends with `start`, or with folders below it.
@@ -207,7 +213,7 @@ fn goes_on_from(start: &[u8], text: &[u8]) -> bool {
     let Some(at) = text.windows(start.len()).rposition(|it| it == start) else { return false };
     let is_folder = |name: &[u8]| {
         !name.is_empty()
-            && name.iter().all(|it| it.is_ascii_alphanumeric() || b"._-+@".contains(it))
+            && name.iter().all(|it| is_of_a_name(*it))
             && !SOURCES.iter().any(|it| name.ends_with(it))
     };
     match &text[at + start.len()..] {
@@ -227,8 +233,8 @@ fn check(program: &[u8], architecture: Architecture, places: &Places) -> Result<
     };
     ensure!(facts.machine == machine, "it is for another architecture than {}", architecture.name());
     for (place, _) in &places.renamed {
-        let found = places.names_a_file_below(place, program);
-        ensure!(!found, "a path below {} of this machine is in it", place.display());
+        let found = places.is_named(place, program);
+        ensure!(!found, "the path {} of this machine is in it", place.display());
     }
     Ok(())
 }
@@ -256,8 +262,7 @@ mod tests {
     #[test]
     fn a_path_of_this_machine_is_found_and_the_end_of_a_renamed_one_is_not() {
         let places = places(&[("/src", "/keystead"), ("/root/.cargo", "/cargo"), ("/keystead", "/keystead")]);
-        let found =
-            |place: &str, program: &str| places.names_a_file_below(Path::new(place), program.as_bytes());
+        let found = |place: &str, program: &str| places.is_named(Path::new(place), program.as_bytes());
         // Texts stand in a program one after the other, without anything between them.
         for program in [
             "/src/main.rs",
@@ -265,6 +270,8 @@ mod tests {
             "called `unwrap` on None/src/main.rs",
             "/keystead/crates/plugin/lib.rs/src/main.rs",
             "/keysteads/src/main.rs",
+            "the directory that was compiled in: /src\0",
+            "/src",
             "/cargo/registry/one/build.rs/keystead/xtask/src/main.rs/src/main.rs",
         ] {
             assert!(found("/src", program), "{program}");
@@ -273,7 +280,7 @@ mod tests {
             "/keystead/crates/plugin/src/lib.rs",
             "/keystead/src/lib.rs",
             "/cargo/registry/aws-lc-sys-0.30.0/src/lib.rs/keystead/xtask/src/main.rs",
-            "/srcs/main.rs and /src",
+            "/srcs/main.rs",
             "",
         ] {
             assert!(!found("/src", program), "{program}");
