@@ -76,6 +76,9 @@ pub fn plan(goal: &Goal, observed: &Observed) -> Plan {
 /// What a person may do after the goal is reached.
 fn remarks(situation: &Situation<'_>) -> Vec<String> {
     let mut remarks = Vec::new();
+    // An API server may encrypt others in another way. Nobody looked at those.
+    let resources: Vec<&str> = situation.observed.stored.iter().map(|it| it.resource.as_str()).collect();
+    let resources = resources.join(", ");
     let in_use = |provider: &Provider| {
         situation.servers.iter().any(|it| it.on_disk.as_ref().is_some_and(|it| it.order().reads(provider)))
     };
@@ -84,10 +87,14 @@ fn remarks(situation: &Situation<'_>) -> Vec<String> {
     idle.sort();
     idle.dedup();
     for provider in idle.into_iter().filter(|it| !in_use(it)) {
-        remarks.push(format!("No API server uses {provider} any more: its plugin may be stopped."));
+        remarks.push(format!(
+            "No API server uses {provider} for {resources} any more: its plugin may be stopped if nothing else uses it."
+        ));
     }
-    if let Goal::Rotate { to, .. } = situation.goal {
-        remarks.push(format!("Nothing in etcd needs a key id other than {to}."));
+    if let Goal::Rotate { provider, to } = situation.goal {
+        remarks.push(format!(
+            "No value of {resources} needs a key id of {provider} other than {to}. Other resources were not looked at."
+        ));
     }
     if !matches!(situation.goal, Goal::Undo { .. }) {
         remarks.push(

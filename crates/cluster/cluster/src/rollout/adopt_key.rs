@@ -27,10 +27,10 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     for server in &situation.servers {
         let plugin = server.plugin(provider);
         if plugin.and_then(|it| it.reports.as_ref()) != Some(to) {
-            let until = Fact::Reports { key_id: to.clone() };
+            let until = Fact::Reports { provider: provider.clone(), key_id: to.clone() };
             late.push(wait(server, until).because("its plugin takes up the new key by itself"));
         } else if plugin.and_then(|it| it.seen.as_ref()) != Some(to) {
-            let until = Fact::Sees { key_id: to.clone() };
+            let until = Fact::Sees { provider: provider.clone(), key_id: to.clone() };
             late.push(wait(server, until).because("it asks its plugin about once a minute"));
         }
     }

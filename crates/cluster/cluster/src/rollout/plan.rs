@@ -148,11 +148,15 @@ pub enum Fact {
     },
     /// The plugin's Status has this key id.
     Reports {
+        /// The KMS entry: a host has a plugin for each of its entries.
+        provider: Provider,
         /// The key id.
         key_id: String,
     },
-    /// The server saw this key id.
+    /// The server saw this key id in the plugin's Status.
     Sees {
+        /// The KMS entry.
+        provider: Provider,
         /// The key id.
         key_id: String,
     },
@@ -261,8 +265,10 @@ impl fmt::Display for Fact {
         match self {
             Self::Ready => f.write_str("is ready"),
             Self::Loaded { configuration } => write!(f, "uses {configuration}"),
-            Self::Reports { key_id } => write!(f, "has a plugin that reports key id {key_id}"),
-            Self::Sees { key_id } => write!(f, "sees key id {key_id}"),
+            Self::Reports { provider, key_id } => {
+                write!(f, "has a plugin of {provider} that reports key id {key_id}")
+            }
+            Self::Sees { provider, key_id } => write!(f, "sees key id {key_id} of {provider}"),
         }
     }
 }

@@ -142,10 +142,33 @@ fn what_is_reached_is_done_and_says_what_may_go() {
     let done = plan(&enable(), &proven(&configured(kms(), &[]), &kms()));
     assert!(matches!(done.next, Next::Done(_)), "{done}");
     let done = plan(&Goal::Disable, &proven(&Configuration::NoEncryption, &Provider::Identity)).to_string();
-    assert!(
-        done.contains("No API server uses kms:v2:keystead any more: its plugin may be stopped."),
-        "{done}"
-    );
+    let stop = "No API server uses kms:v2:keystead for secrets any more: its plugin may be stopped if nothing else uses it.";
+    assert!(done.contains(stop), "{done}");
+    // It says nothing of what nobody counted.
+    let rotate = Goal::Rotate { provider: kms(), to: "k1".into() };
+    let mut two = proven(&configured(kms(), &[]), &kms());
+    two.stored.push(Stored { resource: "configmaps".into(), ..two.stored[0].clone() });
+    let done = plan(&rotate, &two).to_string();
+    let needs = "No value of secrets, configmaps needs a key id of kms:v2:keystead other than k1. Other resources were not looked at.";
+    assert!(done.contains(needs), "{done}");
+}
+
+#[test]
+fn a_wait_for_a_key_says_of_which_plugin() {
+    let mut observed = proven(&configured(kms(), &[]), &kms());
+    for server in &mut observed.servers {
+        server.plugins[0].unwraps.insert("k2".into());
+        let other = Provider::KmsV2 { name: "other".into() };
+        server.plugins.insert(0, Plugin { provider: other, ..server.plugins[0].clone() });
+    }
+    observed.servers[1].plugins[1].reports = Some("k2".into());
+    let planned = plan(&Goal::Rotate { provider: kms(), to: "k2".into() }, &observed).to_string();
+    for wait in [
+        "wait until a has a plugin of kms:v2:keystead that reports key id k2",
+        "wait until b sees key id k2 of kms:v2:keystead",
+    ] {
+        assert!(planned.contains(wait), "{planned}");
+    }
 }
 
 #[test]
