@@ -2,7 +2,7 @@
 //! as they are now.
 
 use super::files::{self, Change};
-use super::plan::Next;
+use super::plan::{Next, Obstacle};
 use super::reencrypt;
 use super::situation::Situation;
 
@@ -11,11 +11,22 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
     if !reencrypt::is_clean(situation) {
         return None;
     }
-    let changes =
-        situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)).map(|server| Change {
-            server,
-            to: end.clone(),
-            reason: "nothing is stored in another way, and no API server writes in another way".into(),
-        });
-    files::write(situation, changes.collect(), Vec::new())
+    let (mut changes, mut obstacles) = (Vec::new(), Vec::new());
+    for server in situation.servers.iter().filter(|it| it.on_disk.as_ref() != Some(&end)) {
+        // An earlier configuration can have readers that this file does not have. An API server does not start without their plugins.
+        let order = end.order();
+        let added = order
+            .providers()
+            .filter(|it| !server.on_disk.as_ref().is_some_and(|on_disk| on_disk.order().reads(it)));
+        let broken: Vec<Obstacle> = added.filter_map(|it| situation.plugin_unhealthy(server, it)).collect();
+        if broken.is_empty() {
+            changes.push(Change {
+                server,
+                to: end.clone(),
+                reason: "nothing is stored in another way, and no API server writes in another way".into(),
+            });
+        }
+        obstacles.extend(broken);
+    }
+    files::write(situation, changes, obstacles)
 }

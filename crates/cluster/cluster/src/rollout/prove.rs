@@ -86,7 +86,7 @@ fn verdict<'a>(situation: &Situation<'a>, server: &Server) -> Verdict<'a> {
 }
 
 /// None: it did not read since its last start or reload. Some(None): it read.
-fn reading_failed<'c>(canary: &'c Canary, reader: &Server) -> Option<Option<&'c str>> {
+pub(super) fn reading_failed<'c>(canary: &'c Canary, reader: &Server) -> Option<Option<&'c str>> {
     let epoch = reader.epoch.as_ref()?;
     let reading = canary.readings.iter().find(|it| it.server == reader.name && it.epoch == *epoch)?;
     Some(reading.failed.as_deref())

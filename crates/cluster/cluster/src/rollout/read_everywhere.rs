@@ -43,7 +43,7 @@ pub(super) fn next(situation: &Situation<'_>) -> Option<Next> {
 }
 
 /// Who writes in a file that is written for its readers: as it does now, if all others read that. They may not when somebody
-/// overwrote the file or built the host anew; then in a way that all others read.
+/// overwrote the file or built the host anew; then in a way that all others read, and with a plugin on which all can rely.
 fn safe_writer(
     situation: &Situation<'_>,
     server: &Server,
@@ -59,6 +59,7 @@ fn safe_writer(
         others.all(|it| situation.reads_always(it, [writer]))
     };
     let mut candidates = loaded.into_iter().chain([&on_disk.writer, &situation.writer]).chain(needed);
+    let works = |writer: &Provider| situation.writing_problem(server, writer).is_none();
     // As long as it is not certain what the others read, readers are added and nothing else is touched.
-    candidates.find(|it| others_read(it)).unwrap_or(&on_disk.writer).clone()
+    candidates.find(|it| others_read(it) && works(it)).unwrap_or(&on_disk.writer).clone()
 }

@@ -90,7 +90,7 @@ impl<'a> Situation<'a> {
 
     /// Whether a server that is there may write in any way. One that is silent stops the plan before the next switch of writers, and
     /// a network that fails for a minute should not put back what was dropped.
-    fn unknown_while_there(&self) -> bool {
+    pub(super) fn unknown_while_there(&self) -> bool {
         let there = |it: &&&Server| !matches!(it.answer, Answer::Silent { .. });
         self.servers.iter().filter(there).any(|it| self.possible(it).is_none())
     }
@@ -128,6 +128,30 @@ impl<'a> Situation<'a> {
                 "the plugin of {provider} on {name} cannot unwrap key id {foreign}, which is stored or in use"
             ),
             "Give it that key.",
+        ))
+    }
+
+    /// Why `server` should not begin to write with `writer`, as far as plugins are concerned. Where another server writes so already,
+    /// a plugin that is down makes nothing worse and this may be the repair. A key of its own that others lack would.
+    pub(super) fn writing_problem(&self, server: &Server, writer: &Provider) -> Option<Obstacle> {
+        if !self.written().contains(writer) {
+            return self.servers.iter().find_map(|it| self.plugin_problem(it, writer));
+        }
+        let writes_so = self.known(server).iter().any(|it| it.writer == *writer);
+        let plugin = server.plugin(writer).filter(|_| writer.is_kms() && !writes_so)?;
+        let unwraps = |it: &Server| {
+            it.plugin(writer).is_some_and(|it| match &plugin.reports {
+                Some(key_id) => it.unwraps.contains(key_id),
+                None => it.unwraps_others,
+            })
+        };
+        let other = self.servers.iter().find(|it| it.name != server.name && !unwraps(it))?;
+        Some(Obstacle::new(
+            format!(
+                "the plugin of {writer} on {} cannot unwrap what that on {} wraps",
+                other.name, server.name
+            ),
+            "Give both the same key.",
         ))
     }
 

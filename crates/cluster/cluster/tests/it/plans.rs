@@ -256,7 +256,7 @@ fn a_server_that_uses_what_nobody_knows_is_asked_before_anything_is_written() {
     // Nor does an agent restart the one that joined.
     let restart = Step::Restart { server: "b".into() };
     let why = refusal(&restart, &observed).unwrap_or_default();
-    assert!(why.contains("b could not read secretbox:k after it"), "{why}");
+    assert!(why.contains("b could not read secretbox:k, which an API server writes"), "{why}");
 }
 
 #[test]
@@ -320,6 +320,26 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
     overwritten.servers[0].on_disk = Some(Configuration::NoEncryption);
     let mut restarted = proven(&both, &kms());
     restarted.servers[2].epoch = Some("2".into());
+    let mut nothing = proven(&both, &kms());
+    nothing.stored.clear();
+    let mut uncounted = plain();
+    uncounted.stored[0].inventory = Inventory::NotTaken;
+    let ready_to_write = || fleet(&configured(Provider::Identity, &[kms()]), Provider::Identity);
+    let mut lacking = ready_to_write();
+    lacking.servers[1].plugins[0].unwraps.clear();
+    let mut odd = fleet(&both, kms());
+    odd.servers[0] = server("a", configured(Provider::Identity, &[kms()]));
+    odd.servers[0].plugins[0].reports = Some("k9".into());
+    let mut down = plain();
+    down.servers[0].plugins[0].unhealthy = Some("connection refused".into());
+    let mut only_loaded = fleet(&both, kms());
+    only_loaded.servers[0].on_disk = Some(configured(kms(), &[]));
+    let mut seen = plain();
+    seen.seen_before.insert(Provider::Secretbox { key: "k".into() });
+    let mut unknown = fleet(&both, kms());
+    unknown.servers[0].loaded = Loaded::Unknown;
+    let mut unread = proven(&both, &kms());
+    unread.canaries[0].readings[2].failed = Some("no matching prefix found".into());
     let restart = || Step::Restart { server: "a".into() };
     let reencrypt = || Step::Reencrypt { resource: "secrets".into(), resume: false };
     let promote = |key_id: &str| Step::PromoteKey { provider: kms(), key_id: key_id.into() };
@@ -334,9 +354,19 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
         (write(configured(Provider::Identity, &[])), fleet(&both, kms()), "a could not read kms:v2:keystead"),
         (Step::RemoveFlag { server: "a".into() }, fleet(&both, kms()), "a could not read kms:v2:keystead"),
         (restart(), starting, "b is not ready, and two would be away at once"),
-        (restart(), overwritten, "a could not read kms:v2:keystead after it"),
+        (restart(), overwritten, "a could not read kms:v2:keystead, which an API server writes"),
         (promote("k2"), plain(), "a cannot unwrap what k2 wraps"),
         (reencrypt(), plain(), "nobody saw how a writes"),
+        (write(configured(kms(), &[])), nothing.clone(), "no resource is named"),
+        (restart(), nothing, "no resource is named"),
+        (write(configured(Provider::Identity, &[])), uncounted, "nobody counted yet how secrets are stored"),
+        (write(both.clone()), lacking, "on b cannot unwrap key id k1, which is stored or in use"),
+        (write(both.clone()), odd, "the plugin of kms:v2:keystead on b cannot unwrap what that on a wraps"),
+        (write(configured(Provider::Identity, &[kms()])), down, "is not healthy: connection refused"),
+        (restart(), only_loaded, "it is not certain that nothing is stored as identity"),
+        (restart(), seen, "it is not certain that nothing is stored as secretbox:k"),
+        (restart(), unknown, "what a uses is not known"),
+        (reencrypt(), unread, "nobody saw that c reads what a writes"),
     ] {
         let why = refusal(&step, &observed).unwrap_or_default();
         assert!(why.contains(reason), "{step}: {why:?}");
@@ -344,6 +374,7 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
     for (step, observed) in [
         (write(configured(Provider::Identity, &[kms()])), plain()),
         (write(configured(kms(), &[])), proven(&both, &kms())),
+        (write(both.clone()), ready_to_write()),
         (restart(), plain()),
         (promote("k1"), plain()),
         (reencrypt(), proven(&both, &kms())),

@@ -268,6 +268,9 @@ impl Operator {
     }
 
     fn take_inventory(&mut self, began_with: Vec<Writing>, fleet: &Fleet) {
+        if !self.etcd_access {
+            return;
+        }
         self.written_since.clear();
         let mut counts: BTreeMap<StoredAs, u64> = BTreeMap::new();
         for object in &fleet.objects {

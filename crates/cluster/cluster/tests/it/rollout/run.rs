@@ -38,11 +38,13 @@ pub(crate) struct Broken {
 pub(crate) fn run(choices: &mut Choices, flaw: Option<Flaw>) -> Result<Outcome, Broken> {
     let (mut fleet, goals) = setting(choices);
     let outcome = rounds(&mut fleet, &goals, choices, flaw);
+    outcome.map_err(|rule| broken(rule, fleet))
+}
+
+pub(crate) fn broken(rule: String, mut fleet: Fleet) -> Broken {
     // A plan that does not end has a long tail.
-    outcome.map_err(|rule| {
-        fleet.trace.truncate(TOLD);
-        Broken { rule, story: fleet.trace.join("\n") }
-    })
+    fleet.trace.truncate(TOLD);
+    Broken { rule, story: fleet.trace.join("\n") }
 }
 
 fn rounds(
@@ -147,7 +149,7 @@ fn planned(goal: &Goal, observed: &Observed, flaw: Option<Flaw>) -> (Plan, Obser
 }
 
 /// A fleet that works, and goals that a user may have for it. The last is to go back.
-fn setting(choices: &mut Choices) -> (Fleet, Vec<Goal>) {
+pub(crate) fn setting(choices: &mut Choices) -> (Fleet, Vec<Goal>) {
     let plain = Provider::Identity;
     let start = match choices.below(8) {
         0 => Configuration::NoEncryption,
@@ -258,7 +260,7 @@ fn new_host(at: usize, minor: u32, start: Configuration) -> Host {
 }
 
 /// The world goes on: what happens by itself, and users.
-fn happens(fleet: &mut Fleet, choices: &mut Choices) -> Result<(), String> {
+pub(crate) fn happens(fleet: &mut Fleet, choices: &mut Choices) -> Result<(), String> {
     let at = choices.below(fleet.hosts.len());
     match choices.below(8) {
         0 => fleet.settle(at),
@@ -283,7 +285,11 @@ fn happens(fleet: &mut Fleet, choices: &mut Choices) -> Result<(), String> {
 }
 
 /// The same, and now and then something that should not happen.
-fn trouble(fleet: &mut Fleet, operator: &mut Operator, choices: &mut Choices) -> Result<(), String> {
+pub(crate) fn trouble(
+    fleet: &mut Fleet,
+    operator: &mut Operator,
+    choices: &mut Choices,
+) -> Result<(), String> {
     for _ in 0..choices.below(5) {
         happens(fleet, choices)?;
     }
@@ -357,10 +363,12 @@ fn trouble(fleet: &mut Fleet, operator: &mut Operator, choices: &mut Choices) ->
             let mut host = new_host(next, minor, Configuration::NoEncryption);
             host.overwrite(Configuration::NoEncryption);
             (host.loaded_by, host.strange_writer) = (Author::Stranger, true);
+            // Whoever let it join ought to have given it the keys of the others.
             if fleet.primary != "a1" {
-                // Whoever let it join ought to have given it the new key.
                 host.plugin(&kms_a()).forgotten.insert(fleet.primary.clone());
             }
+            let theirs = fleet.hosts.iter_mut().map(|it| it.plugin(&kms_b()).reports.clone());
+            host.plugin(&kms_b()).forgotten.extend(theirs.filter(|it| it != "b1"));
             fleet.hosts.push(host);
             fleet.say(|| format!("h{next} joins"));
         }
@@ -405,7 +413,7 @@ fn heal(fleet: &mut Fleet, operator: &mut Operator, choices: &mut Choices) {
 }
 
 /// Every server reads what is stored and what any server writes, as far as its plugins work and nobody else wrote its file.
-fn judge(fleet: &mut Fleet) -> Result<(), String> {
+pub(crate) fn judge(fleet: &mut Fleet) -> Result<(), String> {
     forgive_strangers_once(fleet);
     let fleet = &*fleet;
     for reader in fleet.hosts.iter().filter(|it| it.loaded.is_some()) {
