@@ -183,6 +183,17 @@ fn an_undo_that_would_lose_something_names_the_way() {
 }
 
 #[test]
+fn an_undo_does_not_go_back_to_a_plugin_that_is_down() {
+    let to = configured(Provider::Identity, &[kms()]);
+    let mut observed = proven(&Configuration::NoEncryption, &Provider::Identity);
+    let first = steps(&Goal::Undo { to: to.clone() }, &observed);
+    assert_eq!(first, [Step::Write { server: "a".into(), order: to.order() }]);
+    observed.servers.iter_mut().for_each(|it| it.plugins[0].unhealthy = Some("connection refused".into()));
+    let why = blocked(&Goal::Undo { to }, &observed);
+    assert!(why.contains("on a is not healthy: connection refused"), "{why}");
+}
+
+#[test]
 fn what_no_goal_allows_is_refused_with_what_to_do() {
     let plain = || fleet(&configured(Provider::Identity, &[]), Provider::Identity);
     let kms_v1 = Provider::KmsV1 { name: "old".into() };
@@ -340,6 +351,28 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
     unknown.servers[0].loaded = Loaded::Unknown;
     let mut unread = proven(&both, &kms());
     unread.canaries[0].readings[2].failed = Some("no matching prefix found".into());
+    let aescbc = Provider::AesCbc { key: "k".into() };
+    let mut counted = proven(&both, &kms());
+    if let Inventory::Counted { counts, .. } = &mut counted.stored[0].inventory {
+        counts.push(Count { stored_as: stored_as(aescbc), objects: 1 });
+    }
+    let mut unhealthy = plain();
+    unhealthy.servers[1].plugins[0].unhealthy = Some("connection refused".into());
+    let mut since = proven(&both, &kms());
+    since.written_since.insert(Provider::Identity);
+    let mut strange = proven(&both, &kms());
+    strange.servers[1].loaded = Loaded::Unknown;
+    let mut behind = strange.clone();
+    behind.servers[0].on_disk = Some(configured(kms(), &[]));
+    let mut recounted = proven(&both, &kms());
+    if let Inventory::Counted { began_with, .. } = &mut recounted.stored[0].inventory {
+        began_with[1].epoch = "0".into();
+    }
+    let mut wrote = behind.clone();
+    wrote.servers[1].loaded = Loaded::Known(both.clone());
+    if let Inventory::Counted { began_with, .. } = &mut wrote.stored[0].inventory {
+        began_with[2].stored_as = stored_as(Provider::Identity);
+    }
     let restart = || Step::Restart { server: "a".into() };
     let reencrypt = || Step::Reencrypt { resource: "secrets".into(), resume: false };
     let promote = |key_id: &str| Step::PromoteKey { provider: kms(), key_id: key_id.into() };
@@ -367,6 +400,13 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
         (restart(), seen, "it is not certain that nothing is stored as secretbox:k"),
         (restart(), unknown, "what a uses is not known"),
         (reencrypt(), unread, "nobody saw that c reads what a writes"),
+        (restart(), counted, "a could not read aescbc:k, which is stored"),
+        (promote("k1"), unhealthy, "on b is not healthy: connection refused"),
+        (write(configured(kms(), &[])), since, "it is not certain that nothing is stored as identity"),
+        (write(configured(kms(), &[])), strange, "it is not certain that nothing is stored as identity"),
+        (write(configured(kms(), &[])), recounted, "it is not certain that nothing is stored as identity"),
+        (restart(), behind, "it is not certain that nothing is stored as identity"),
+        (restart(), wrote, "it is not certain that nothing is stored as identity"),
     ] {
         let why = refusal(&step, &observed).unwrap_or_default();
         assert!(why.contains(reason), "{step}: {why:?}");
