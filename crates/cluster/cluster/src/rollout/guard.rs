@@ -103,6 +103,14 @@ fn reencryption(situation: &Situation<'_>) -> Option<String> {
         let Some(canary) = situation.observed.canary(server) else {
             return Some(format!("nobody saw how {} writes", server.name));
         };
+        if prove::is_outdated(canary, server) {
+            return Some(format!("{} writes under another key since it was seen how it writes", server.name));
+        }
+        // A reload or a crash can bring about any of them in the middle of the pass.
+        let writer = &canary.writer.stored_as.provider;
+        if let Some(other) = situation.known(server).into_iter().find(|it| it.writer != *writer) {
+            return Some(format!("{} may begin at any moment to write with {}", server.name, other.writer));
+        }
         let read = |it: &Server| prove::reading_failed(canary, it) == Some(None);
         if let Some(other) = situation.servers.iter().find(|it| it.name != server.name && !read(it)) {
             return Some(format!("nobody saw that {} reads what {} writes", other.name, server.name));

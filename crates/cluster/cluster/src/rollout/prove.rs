@@ -73,6 +73,9 @@ fn verdict<'a>(situation: &Situation<'a>, server: &Server) -> Verdict<'a> {
             "Look at its flags and its file, restart it, and go on.",
         )]);
     }
+    if is_outdated(canary, server) {
+        return Verdict::Unknown(step.because("its plugin has another key since it was last asked"));
+    }
     let unread = situation
         .servers
         .iter()
@@ -83,6 +86,13 @@ fn verdict<'a>(situation: &Situation<'a>, server: &Server) -> Verdict<'a> {
             step.because(format!("{} did not read what it writes since it started or reloaded", reader.name)),
         ),
     }
+}
+
+/// Whether `server`, which wrote `canary`, writes under another key by now.
+pub(super) fn is_outdated(canary: &Canary, server: &Server) -> bool {
+    let stored_as = &canary.writer.stored_as;
+    let seen = server.plugin(&stored_as.provider).and_then(|it| it.seen.as_ref());
+    matches!((&stored_as.key_id, seen), (Some(then), Some(now)) if then != now)
 }
 
 /// None: it did not read since its last start or reload. Some(None): it read.

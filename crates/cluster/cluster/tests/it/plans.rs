@@ -314,6 +314,9 @@ fn what_a_count_or_a_canary_finds_stops_before_anything_is_dropped() {
     refused.stored[0].pass =
         Pass::Done { began_with, rounds: 2, ended_revision: 5, last_found: 0, refused: 3 };
     assert!(blocked(&enable(), &refused).contains("3 secrets could not be rewritten"));
+    let mut adopted = proven(&both, &kms());
+    adopted.servers[1].plugins[0].seen = Some("k2".into());
+    assert_eq!(steps(&enable(), &adopted), [Step::Canary { server: "b".into() }]);
     let mut unread = proven(&both, &kms());
     unread.canaries[0].readings[2].failed = Some("no matching prefix found".into());
     let why = blocked(&enable(), &unread);
@@ -373,6 +376,10 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
     if let Inventory::Counted { began_with, .. } = &mut wrote.stored[0].inventory {
         began_with[2].stored_as = stored_as(Provider::Identity);
     }
+    let mut adopted = proven(&both, &kms());
+    adopted.servers[1].plugins[0].seen = Some("k2".into());
+    let mut turning = proven(&both, &kms());
+    turning.servers[1].on_disk = Some(configured(Provider::Identity, &[kms()]));
     let restart = || Step::Restart { server: "a".into() };
     let reencrypt = || Step::Reencrypt { resource: "secrets".into(), resume: false };
     let promote = |key_id: &str| Step::PromoteKey { provider: kms(), key_id: key_id.into() };
@@ -400,6 +407,8 @@ fn an_agent_refuses_what_breaks_the_rule_whoever_planned_it() {
         (restart(), seen, "it is not certain that nothing is stored as secretbox:k"),
         (restart(), unknown, "what a uses is not known"),
         (reencrypt(), unread, "nobody saw that c reads what a writes"),
+        (reencrypt(), adopted, "b writes under another key since it was seen how it writes"),
+        (reencrypt(), turning, "b may begin at any moment to write with identity"),
         (restart(), counted, "a could not read aescbc:k, which is stored"),
         (promote("k1"), unhealthy, "on b is not healthy: connection refused"),
         (write(configured(kms(), &[])), since, "it is not certain that nothing is stored as identity"),
