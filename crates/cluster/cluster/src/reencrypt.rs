@@ -56,14 +56,6 @@ pub enum Interrupted {
         /// In the API server's words.
         reason: String,
     },
-    /// A list failed in a way that another attempt does not change.
-    #[error("cannot list {resource}")]
-    List {
-        /// Which.
-        resource: String,
-        /// What the API server says.
-        source: CallError,
-    },
     /// etcd takes no more data: the cluster can only be read.
     #[error("etcd is out of space and takes no more writes")]
     EtcdFull(#[source] CallError),
@@ -79,7 +71,6 @@ impl Interrupted {
             Self::Unreachable { .. } => ErrorClass::Unavailable,
             Self::Credentials(_) => ErrorClass::Unauthenticated,
             Self::Denied { .. } => ErrorClass::Denied,
-            Self::List { source, .. } => source.class(),
             Self::EtcdFull(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
         }
     }
@@ -90,7 +81,6 @@ impl Interrupted {
             Self::Unreachable { .. } => Some("run the same command again when it is back: it goes on where it stopped".to_owned()),
             Self::Credentials(_) => Some("renew them, then run the same command again: it goes on where it stopped".to_owned()),
             Self::Denied { .. } => Some("grant the verbs list and patch, then run the same command again".to_owned()),
-            Self::List { .. } => None,
             Self::EtcdFull(_) => Some(
                 "compact and defragment etcd, disarm its alarm (etcdctl alarm disarm), then run the same command again: it goes on where it stopped"
                     .to_owned(),

@@ -160,6 +160,11 @@ impl ApiServer {
         &self.cluster
     }
 
+    /// Whether it answers from etcd: asks for what every run may read.
+    pub(crate) async fn works(&self) -> bool {
+        self.cluster_uid().await.is_ok()
+    }
+
     async fn cluster_uid(&self) -> Result<String, CallError> {
         #[derive(Deserialize)]
         struct Answer {

@@ -75,10 +75,22 @@ pub struct Refusal {
     pub reason: String,
     /// Kubernetes' message, or what else the answer was; at most 1 KiB.
     pub message: String,
+    /// Plural name of the resource that it is about, such as `secrets`, where it says so; otherwise empty.
+    pub resource: String,
+    /// Name of the object that it is about, where it says so; otherwise empty.
+    pub object: String,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// Of a list whose token has expired: where to go on, at another revision.
     pub continue_token: Option<String>,
+}
+
+impl Refusal {
+    /// Whether Kubernetes says that this very object is not there. Another 404 says that of a path, a version or a namespace, or comes
+    /// from something between.
+    pub(crate) fn is_missing(&self, resource: &str, object: &str) -> bool {
+        self.status == 404 && self.reason == "NotFound" && self.resource == resource && self.object == object
+    }
 }
 
 impl CallError {

@@ -103,16 +103,28 @@ fn refusal(request: String, status: u16, headers: &HeaderMap, body: &[u8]) -> Re
         message: String,
         #[serde(default)]
         metadata: Metadata,
+        #[serde(default)]
+        details: Option<Details>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Details {
+        #[serde(default)]
+        name: String,
+        /// Plural, and no kind.
+        #[serde(default)]
+        kind: String,
     }
     #[derive(Default, Deserialize)]
     struct Metadata {
         #[serde(default, rename = "continue")]
         continue_token: Option<String>,
     }
-    let Status { reason, message, metadata } = serde_json::from_slice(body).unwrap_or_else(|_| Status {
-        message: String::from_utf8_lossy(body.get(..MESSAGE_MAX).unwrap_or(body)).into_owned(),
-        ..Status::default()
-    });
+    let Status { reason, message, metadata, details } =
+        serde_json::from_slice(body).unwrap_or_else(|_| Status {
+            message: String::from_utf8_lossy(body.get(..MESSAGE_MAX).unwrap_or(body)).into_owned(),
+            ..Status::default()
+        });
+    let Details { name: object, kind: resource } = details.unwrap_or_default();
     let end = message.floor_char_boundary(MESSAGE_MAX);
     // kube-apiserver sends seconds and never a date.
     let seconds = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
@@ -121,6 +133,8 @@ fn refusal(request: String, status: u16, headers: &HeaderMap, body: &[u8]) -> Re
         status,
         reason,
         message: message.get(..end).unwrap_or_default().to_owned(),
+        resource,
+        object,
         retry_after: seconds.map(Duration::from_secs),
         continue_token: metadata.continue_token.filter(|it| !it.is_empty()),
     }

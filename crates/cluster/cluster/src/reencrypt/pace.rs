@@ -24,6 +24,8 @@ pub(super) struct Pace {
     hold_until: Option<Instant>,
     failures: u32,
     failing_since: Option<Instant>,
+    /// When something worked last.
+    worked: Option<Instant>,
 }
 
 impl Pace {
@@ -33,6 +35,7 @@ impl Pace {
             hold_until: None,
             failures: 0,
             failing_since: None,
+            worked: None,
         }
     }
 
@@ -52,15 +55,26 @@ impl Pace {
     }
 
     /// The API server did what was asked, or had a reason of the object's not to.
-    pub(super) fn answered(&mut self, latency: Duration, under_way: usize) {
-        self.works();
+    pub(super) fn answered(&mut self, latency: Duration, under_way: usize, now: Instant) {
+        self.works(now);
         self.concurrency.answered(latency, under_way);
     }
 
     /// Something works.
-    pub(super) fn works(&mut self) {
+    pub(super) fn works(&mut self, now: Instant) {
         self.failures = 0;
         self.failing_since = None;
+        self.worked = Some(now);
+    }
+
+    /// Whether something worked at this moment or later.
+    pub(super) fn worked_since(&self, moment: Instant) -> bool {
+        self.worked.is_some_and(|at| at >= moment)
+    }
+
+    /// Whether the next failure looks like an outage.
+    pub(super) fn suspects_outage(&self) -> bool {
+        self.failures + 1 >= OUTAGE
     }
 
     /// Too many requests: nobody sends before `after`.
@@ -73,7 +87,7 @@ impl Pace {
         self.hold(after.unwrap_or(DEFAULT_RETRY_AFTER).min(LONGEST_RETRY_AFTER), now);
     }
 
-    /// A server error or no answer in time. Whether that is an outage and no fault of the object's.
+    /// A server error or no answer in time. Whether that looks like an outage and no fault of the object's.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         self.failing_since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
@@ -118,11 +132,11 @@ mod tests {
     #[test]
     fn retry_after_holds_everybody_and_halves_once() {
         let mut pace = Pace::new(32);
+        let now = Instant::now();
         for _ in 0..100 {
-            pace.answered(Duration::from_millis(1), pace.limit());
+            pace.answered(Duration::from_millis(1), pace.limit(), now);
         }
         assert_eq!(pace.limit(), 32);
-        let now = Instant::now();
         let second = Duration::from_secs(1);
         for _ in 0..32 {
             pace.throttled(Some(7 * second), now);
@@ -140,7 +154,10 @@ mod tests {
         let outages = (0..200).filter(|_| pace.failed(now)).count();
         assert_eq!(outages, 200 - (OUTAGE as usize - 1));
         assert!(pace.held(now).is_some());
-        pace.works();
+        assert!(pace.suspects_outage() && !pace.worked_since(now));
+        pace.works(now);
+        assert!(!pace.suspects_outage() && pace.worked_since(now));
+        assert!(!pace.worked_since(now + Duration::from_nanos(1)));
         assert!(!pace.failed(now));
         assert_eq!(pace.failing_for(now + Duration::from_secs(3)), Duration::from_secs(3));
     }

@@ -20,7 +20,7 @@ pub struct Progress {
     pub total: Option<u64>,
     /// Objects of this pass that were stored anew.
     pub rewritten: u64,
-    /// Objects of this pass that could not be.
+    /// Objects of this pass that could not be, and lists that were not read to their end.
     pub unsettled: u64,
     /// Objects a second, of the last seconds.
     pub rate: f64,
@@ -73,6 +73,10 @@ impl<'a> Reporter<'a> {
         self.progress.done += 1;
         self.progress.rewritten += u64::from(outcome == Outcome::Rewritten);
         self.progress.unsettled += u64::from(!outcome.is_settled());
+    }
+
+    pub(super) fn not_listed(&mut self) {
+        self.progress.unsettled += 1;
     }
 
     pub(super) fn token_expired(&mut self) {

@@ -27,7 +27,7 @@ pub struct Tally {
 pub struct Named {
     /// Empty for one that is in no namespace.
     pub namespace: String,
-    /// Its name.
+    /// Its name; `*` for all that were not listed.
     pub name: String,
     /// What became of it.
     pub outcome: Outcome,
@@ -43,10 +43,14 @@ impl Tally {
 
     /// How many objects were looked at.
     pub fn objects(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts
+            .iter()
+            .filter(|(outcome, _)| **outcome != Outcome::NotListed)
+            .map(|(_, count)| count)
+            .sum()
     }
 
-    /// How many objects could not be rewritten.
+    /// How many objects could not be rewritten, and how many lists were not read to their end.
     pub fn unsettled(&self) -> u64 {
         self.counts.iter().filter(|(outcome, _)| !outcome.is_settled()).map(|(_, count)| count).sum()
     }

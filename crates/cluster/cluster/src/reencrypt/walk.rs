@@ -15,7 +15,7 @@ use crate::api::{ApiServer, CallError};
 
 use super::Interrupted;
 use super::objects::{self, Object, Page, Patch, Place};
-use super::outcome::{Outcome, Verdict, judge};
+use super::outcome::{Outcome, Verdict, judge, judge_patch};
 use super::pace::Pace;
 use super::progress::Reporter;
 use super::skip;
@@ -27,7 +27,8 @@ const PAGE: usize = 500;
 const READ_AHEAD: usize = 250;
 /// Pages of which objects are still under way: an object that is tried again and again does not hold up the others.
 const PAGES_MAX: usize = 8;
-/// Attempts at an object whose patch fails with a server error. With the pauses between them 8 s.
+/// Attempts at an object whose patch fails with a server error, or at a list. With the pauses between them 8 s. There are more while
+/// nothing else works either.
 const ATTEMPTS: u32 = 6;
 /// Attempts at a list of one object that cannot be read. The next pass tries it again.
 const UNREADABLE: u32 = 2;
@@ -95,13 +96,13 @@ pub(super) async fn walk(
             state.recall(now);
             if listing.is_none() && state.wants_page() {
                 let (limit, token) = (state.page_size, state.token.clone());
-                listing =
-                    Some(Box::pin(async move { objects::list(server, walk.place, limit, &token).await }));
+                listing = Some(Box::pin(list(server, walk.place, limit, token, state.is_last_attempt())));
             }
             while under_way.len() < sending.pace.limit()
                 && let Some(task) = state.queue.pop_front()
             {
-                under_way.push(send(server, walk, task));
+                let last = task.attempts + 1 >= ATTEMPTS || sending.pace.suspects_outage();
+                under_way.push(send(server, walk, task, last));
             }
             if under_way.is_empty() && listing.is_none() && state.is_complete() {
                 return Ok(Ended::Complete);
@@ -117,7 +118,10 @@ pub(super) async fn walk(
             }
             page = async { match &mut listing { Some(listing) => listing.await, None => pending().await } } => {
                 listing = None;
-                state.listed(sending, page);
+                match page {
+                    (Ok(page), _) => state.listed(sending, page),
+                    (Err(error), works) => state.list_failed(sending, error, works),
+                }
                 state.advance(done)?;
             }
             () = sleep_until(wake) => {}
@@ -128,25 +132,45 @@ pub(super) async fn walk(
 
 const WAITS: &str = "the API server asks to wait, or cannot be reached";
 
-/// A page that was asked for.
-type Listing<'a> = Pin<Box<dyn Future<Output = Result<Page, CallError>> + Send + 'a>>;
+/// A page that was asked for, and, where it failed for the last time, whether the API server works for all that.
+type Listing<'a> = Pin<Box<dyn Future<Output = (Result<Page, CallError>, bool)> + Send + 'a>>;
+
+async fn list(
+    server: &ApiServer,
+    place: Place<'_>,
+    limit: usize,
+    token: String,
+    last: bool,
+) -> (Result<Page, CallError>, bool) {
+    let page = objects::list(server, place, limit, &token).await;
+    let works = last && page.is_err() && server.works().await;
+    (page, works)
+}
 
 struct Task {
     page: u64,
     object: Object,
+    /// That failed, and not because nothing else worked either.
     attempts: u32,
+    /// The last one that failed.
+    failed: Option<Instant>,
 }
 
 struct Sent {
     task: Task,
     result: Result<Outcome, CallError>,
     latency: Duration,
+    /// Where it failed for the last time: whether the API server works for all that.
+    works: bool,
 }
 
-async fn send(server: &ApiServer, walk: &Walk<'_>, task: Task) -> Sent {
+async fn send(server: &ApiServer, walk: &Walk<'_>, task: Task, last: bool) -> Sent {
     let start = Instant::now();
     let result = objects::patch(server, walk.place.resource, walk.patch, &task.object).await;
-    Sent { task, result, latency: start.elapsed() }
+    let latency = start.elapsed();
+    let retried = result.as_ref().is_err_and(|error| matches!(judge(error), Verdict::Retry(_)));
+    let works = last && retried && server.works().await;
+    Sent { task, result, latency, works }
 }
 
 /// A page of which objects are under way.
@@ -170,6 +194,8 @@ struct State<'a> {
     /// Number of the first of `pages`.
     first: u64,
     list_failures: u32,
+    /// Since when what a list needs does not answer.
+    list_down: Option<Instant>,
     /// How often the list had to begin again.
     restarts: u32,
     /// Refusals for want of permission, as long as there was nothing else.
@@ -189,6 +215,7 @@ impl<'a> State<'a> {
             pages: VecDeque::new(),
             first: 0,
             list_failures: 0,
+            list_down: None,
             restarts: 0,
             forbidden: Some(0),
             fatal: None,
@@ -197,6 +224,11 @@ impl<'a> State<'a> {
 
     fn wants_page(&self) -> bool {
         !self.exhausted && self.queue.len() < READ_AHEAD && self.pages.len() < PAGES_MAX
+    }
+
+    /// Whether a list that fails once more is given up, if that is its own fault.
+    fn is_last_attempt(&self) -> bool {
+        self.list_failures >= ATTEMPTS || self.list_down.is_some()
     }
 
     fn is_complete(&self) -> bool {
@@ -231,13 +263,9 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn listed(&mut self, sending: &mut Sending<'_>, page: Result<Page, CallError>) {
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => return self.list_failed(sending, error),
-        };
-        sending.pace.works();
-        self.list_failures = 0;
+    fn listed(&mut self, sending: &mut Sending<'_>, page: Page) {
+        sending.pace.works(Instant::now());
+        (self.list_failures, self.list_down) = (0, None);
         self.page_size = (self.page_size * 2).min(PAGE);
         let number = self.first + self.pages.len() as u64;
         let items = page.items.unwrap_or_default();
@@ -253,6 +281,7 @@ impl<'a> State<'a> {
                 conflicts: 0,
             },
             attempts: 0,
+            failed: None,
         }));
         let left = self.queue.len() - before;
         self.open(left, Tally::default(), page.metadata.continue_token);
@@ -264,7 +293,8 @@ impl<'a> State<'a> {
         self.pages.push_back(OpenPage { left, tally, token: next });
     }
 
-    fn list_failed(&mut self, sending: &mut Sending<'_>, error: CallError) {
+    /// `works`: whether the API server works for all that, where that was asked.
+    fn list_failed(&mut self, sending: &mut Sending<'_>, error: CallError, works: bool) {
         let now = Instant::now();
         if let CallError::TooLong { .. } = error
             && self.page_size > 1
@@ -296,66 +326,81 @@ impl<'a> State<'a> {
         match judge(&error) {
             Verdict::Throttled(after) => sending.pace.throttled(after, now),
             Verdict::Unreachable => sending.pace.unreachable(now),
-            Verdict::NoCredentials => self.fatal = Some(Interrupted::Credentials(error)),
-            Verdict::EtcdFull => self.fatal = Some(Interrupted::EtcdFull(error)),
-            // The resource itself is gone: its definition was deleted.
-            Verdict::Final(Outcome::Deleted) => self.open(0, Tally::default(), String::new()),
+            // All the rest works: other resources may not need it.
+            Verdict::Down if works => match now - *self.list_down.get_or_insert(now) > sending.patience {
+                true => return self.give_up(sending, &error),
+                false => return sending.pace.unreachable(now),
+            },
+            Verdict::Down => {
+                self.list_down.get_or_insert(now);
+                sending.pace.unreachable(now);
+            }
+            Verdict::NoCredentials => return self.fatal = Some(Interrupted::Credentials(error)),
+            Verdict::EtcdFull => return self.fatal = Some(Interrupted::EtcdFull(error)),
             Verdict::Retry(Outcome::Undecryptable) if self.page_size > 1 => {
                 self.page_size = self.page_size.div_ceil(4);
             }
             Verdict::Retry(Outcome::Undecryptable) if self.list_failures >= UNREADABLE => {
-                self.skip_unreadable(error);
+                return self.skip_unreadable(sending, &error);
             }
             Verdict::Retry(_) if self.list_failures < ATTEMPTS => {
                 sending.pace.pause(FIRST_PAUSE * (1 << self.list_failures), now);
                 self.list_failures += 1;
             }
-            _ => {
-                let resource = self.walk.place.resource.full_name();
-                self.fatal = Some(Interrupted::List { resource, source: error });
-                return;
+            Verdict::Retry(_) if !works => sending.pace.unreachable(now),
+            Verdict::Retry(_) | Verdict::Final(_) | Verdict::Conflict => {
+                return self.give_up(sending, &error);
             }
         }
-        self.check_patience(sending, now);
+        self.check_patience(sending, now, error);
     }
 
     /// One object that cannot be read makes every list that meets it fail. It was found by ever smaller pages; its name stands in
     /// the error, and the list goes on behind it.
-    fn skip_unreadable(&mut self, error: CallError) {
-        let message = error.refusal().map(|it| it.message.clone()).unwrap_or_default();
-        match skip::behind(&message, self.walk.place, &self.token) {
-            Some(behind) => {
-                let mut tally = Tally::default();
-                tally.add_named(&behind.namespace, &behind.name, Outcome::Undecryptable, &message);
-                self.list_failures = 0;
-                self.open(0, tally, behind.token);
-            }
-            None => {
-                let resource = self.walk.place.resource.full_name();
-                self.fatal = Some(Interrupted::List { resource, source: error });
-            }
-        }
+    fn skip_unreadable(&mut self, sending: &mut Sending<'_>, error: &CallError) {
+        let message = reason(error);
+        let Some(behind) = skip::behind(&message, self.walk.place, &self.token) else {
+            return self.give_up(sending, error);
+        };
+        let mut tally = Tally::default();
+        tally.add_named(&behind.namespace, &behind.name, Outcome::Undecryptable, &message);
+        sending.reporter.settled(Outcome::Undecryptable);
+        // It does answer, however many there are.
+        sending.pace.works(Instant::now());
+        self.list_failures = 0;
+        self.open(0, tally, behind.token);
+    }
+
+    /// The list ends here. What comes after it has nothing to do with that.
+    fn give_up(&mut self, sending: &mut Sending<'_>, error: &CallError) {
+        let mut tally = Tally::default();
+        let namespace = self.walk.place.namespace.unwrap_or_default();
+        tally.add_named(namespace, "*", Outcome::NotListed, &error.to_string());
+        sending.reporter.not_listed();
+        sending.pace.works(Instant::now());
+        self.open(0, tally, String::new());
     }
 
     fn sent(&mut self, sending: &mut Sending<'_>, sent: Sent, under_way: usize) {
-        let Sent { mut task, result, latency } = sent;
+        let Sent { mut task, result, latency, works } = sent;
         let now = Instant::now();
         let error = match result {
             Ok(outcome) => {
-                sending.pace.answered(latency, under_way);
+                sending.pace.answered(latency, under_way, now);
                 self.forbidden = None;
                 return self.settle(&mut sending.reporter, &task, outcome, "");
             }
             Err(error) => error,
         };
-        match judge(&error) {
+        let verdict = judge_patch(&error, &self.walk.place.resource.name, &task.object.name);
+        match verdict {
             Verdict::Final(outcome) => {
-                sending.pace.answered(latency, under_way);
+                sending.pace.answered(latency, under_way, now);
                 self.count_forbidden(outcome, &error);
                 self.settle(&mut sending.reporter, &task, outcome, &reason(&error));
             }
             Verdict::Conflict => {
-                sending.pace.answered(latency, under_way);
+                sending.pace.answered(latency, under_way, now);
                 task.object.conflicts += 1;
                 self.count(&task, |tally| tally.conflicts += 1);
                 if task.object.conflicts < CONFLICTS_MAX {
@@ -372,22 +417,32 @@ impl<'a> State<'a> {
             Verdict::Throttled(after) => {
                 sending.pace.throttled(after, now);
                 self.again(task);
-                self.check_patience_with(sending, now, error);
+                self.check_patience(sending, now, error);
             }
             Verdict::Unreachable => {
                 sending.pace.unreachable(now);
                 self.again(task);
-                self.check_patience_with(sending, now, error);
+                self.check_patience(sending, now, error);
             }
-            Verdict::Retry(outcome) => {
+            Verdict::Retry(_) | Verdict::Down => {
                 let outage = sending.pace.failed(now);
-                task.attempts += u32::from(!outage);
-                if task.attempts >= ATTEMPTS {
+                if works {
+                    sending.pace.works(now);
+                }
+                task.attempts += u32::from(!outage || works);
+                let before = task.failed.replace(now);
+                // It is the object's own fault only if something else worked meanwhile.
+                if task.attempts >= ATTEMPTS && before.is_some_and(|it| sending.pace.worked_since(it)) {
+                    let outcome = match verdict {
+                        Verdict::Retry(outcome) => outcome,
+                        _ => Outcome::Failed,
+                    };
                     return self.settle(&mut sending.reporter, &task, outcome, &reason(&error));
                 }
                 self.count(&task, |tally| tally.retries += 1);
-                self.later.push((now + FIRST_PAUSE * (1 << task.attempts.saturating_sub(1)), task));
-                self.check_patience_with(sending, now, error);
+                let pauses = task.attempts.clamp(1, ATTEMPTS) - 1;
+                self.later.push((now + FIRST_PAUSE * (1 << pauses), task));
+                self.check_patience(sending, now, error);
             }
             Verdict::NoCredentials => self.stop_for(task, Interrupted::Credentials(error)),
             Verdict::EtcdFull => self.stop_for(task, Interrupted::EtcdFull(error)),
@@ -417,13 +472,7 @@ impl<'a> State<'a> {
         }
     }
 
-    fn check_patience(&mut self, sending: &Sending<'_>, now: Instant) {
-        if sending.pace.failing_for(now) > sending.patience && self.fatal.is_none() {
-            self.fatal = Some(Interrupted::Unreachable { waited: sending.patience, source: None });
-        }
-    }
-
-    fn check_patience_with(&mut self, sending: &Sending<'_>, now: Instant, error: CallError) {
+    fn check_patience(&mut self, sending: &Sending<'_>, now: Instant, error: CallError) {
         if sending.pace.failing_for(now) > sending.patience && self.fatal.is_none() {
             self.fatal = Some(Interrupted::Unreachable { waited: sending.patience, source: Some(error) });
         }

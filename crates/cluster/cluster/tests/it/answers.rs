@@ -45,7 +45,8 @@ async fn a_token_that_expires_without_another_starts_the_list_again() -> Result<
         Box::new(|_, path, _| path.contains("continue=i500").then(|| Answer::new(410, "too old")));
     let fake = Fake::start(700, Some(instead)).await?;
     let (run, _) = reencrypt(&fake, Control::default()).await?;
-    assert!(matches!(run.interrupted, Some(Interrupted::List { .. })), "{run:?}");
+    assert_eq!((run.report.ending, fake.rewritten()), (Ending::Refused, 500), "{run:?}");
+    assert_eq!(run.report.passes[0].count(Outcome::NotListed), 1);
     Ok(())
 }
 
@@ -80,7 +81,11 @@ async fn what_fails_is_tried_again_and_then_named() -> Result<()> {
         match path.rsplit('/').next() {
             Some("o-8") => Some(Answer::new(503, "the server is not ready")),
             Some("o-9") => Some(Answer::new(500, "etcdserver: request is too large")),
-            Some("o-10") => Some(Answer::new(404, "not found")),
+            Some("o-10") => Some(Answer::missing("o-10")),
+            // Of a path, or of something else.
+            Some("o-13") => Some(Answer::new(404, "404 page not found")),
+            Some("o-14") => Some(Answer::missing("n")),
+            Some("o-15") => Some(Answer::new(405, "the server does not allow this method")),
             Some("o-11") => Some(Answer::new(422, "Secret \"o-11\" is invalid: data[x]: Required value")),
             Some("o-12") => Some(Answer::new(409, "the object has been modified")),
             _ => None,
@@ -91,8 +96,8 @@ async fn what_fails_is_tried_again_and_then_named() -> Result<()> {
     let first = &run.report.passes[0].resources["secrets"];
     assert_eq!(run.report.ending, Ending::Refused, "{run:?}");
     for (outcome, count) in [
-        (Outcome::Rewritten, 45),
-        (Outcome::Failed, 1),
+        (Outcome::Rewritten, 42),
+        (Outcome::Failed, 4),
         (Outcome::TooLarge, 1),
         (Outcome::Deleted, 1),
         (Outcome::Invalid, 1),
@@ -102,7 +107,7 @@ async fn what_fails_is_tried_again_and_then_named() -> Result<()> {
     }
     let mut names: Vec<_> = first.named.iter().map(|it| it.name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["o-11", "o-8", "o-9"]);
+    assert_eq!(names, ["o-11", "o-13", "o-14", "o-15", "o-8", "o-9"]);
     Ok(())
 }
 

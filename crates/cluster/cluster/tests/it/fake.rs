@@ -28,13 +28,19 @@ pub(crate) type Instead = Box<dyn FnMut(&str, &str, usize) -> Option<Answer> + S
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<u64>,
-    pub(crate) message: &'static str,
+    pub(crate) message: String,
+    /// The object that Kubernetes says is not there.
+    pub(crate) missing: Option<&'static str>,
     pub(crate) continue_token: Option<String>,
 }
 
 impl Answer {
-    pub(crate) fn new(status: u16, message: &'static str) -> Self {
-        Self { status, retry_after: None, message, continue_token: None }
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, retry_after: None, message: message.into(), missing: None, continue_token: None }
+    }
+
+    pub(crate) fn missing(name: &'static str) -> Self {
+        Self { missing: Some(name), ..Self::new(404, format!("secrets \"{name}\" not found")) }
     }
 }
 
@@ -109,7 +115,11 @@ impl State {
         if let Some(answer) = self.instead.as_mut().and_then(|it| it(request.method().as_str(), &path, count))
         {
             let metadata = json!({"continue": answer.continue_token});
-            let body = json!({"kind": "Status", "message": answer.message, "metadata": metadata});
+            let mut body = json!({"kind": "Status", "message": answer.message, "metadata": metadata});
+            if let Some(name) = answer.missing {
+                body["reason"] = "NotFound".into();
+                body["details"] = json!({"kind": "secrets", "name": name});
+            }
             return response(answer.status, answer.retry_after, &body);
         }
         let body = match (request.method().as_str(), request.uri().path()) {

@@ -13,6 +13,7 @@ mod kubeadm;
 mod live;
 mod manifests;
 mod orders;
+mod outages;
 mod plans;
 mod properties;
 mod refusals;
