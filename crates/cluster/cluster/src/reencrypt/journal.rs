@@ -25,6 +25,8 @@ pub struct Journal {
     file: Option<PathBuf>,
     pub(super) record: Record,
     resumed: bool,
+    /// What is there now. The steps of the record may be of another day.
+    planned: Vec<Step>,
     saved: Option<Instant>,
 }
 
@@ -127,6 +129,7 @@ impl Journal {
                 passes: vec![BTreeMap::new()],
             },
             resumed: false,
+            planned: plan.steps.clone(),
             saved: None,
         };
         let Some(path) = file else { return Ok(journal) };
@@ -192,9 +195,22 @@ impl Journal {
         Ok(true)
     }
 
+    /// Whether the pass that is under way begins with what this run does. Of one that does not, nobody knows when and under which key
+    /// its first part was done.
+    pub(super) fn begins_pass(&self) -> bool {
+        let Record { steps, step, continue_token, passes, .. } = &self.record;
+        !self.resumed
+            || *step == 0
+                && continue_token.is_empty()
+                && *steps == self.planned
+                && passes.last().is_some_and(BTreeMap::is_empty)
+    }
+
+    /// Begins a pass over what is there by the plan of this run.
     pub(super) fn next_pass(&mut self) -> Result<(), JournalError> {
         self.record.pass += 1;
         self.record.step = 0;
+        self.record.steps.clone_from(&self.planned);
         self.record.continue_token.clear();
         self.record.passes.push(BTreeMap::new());
         self.save()

@@ -30,7 +30,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// A pass over all objects found each of them current.
+    /// A pass over all objects, from its beginning to its end in this run, found each of them current.
     AllCurrent,
     /// The last pass rewrote none, and some could not be.
     Refused,

@@ -21,7 +21,7 @@ use super::walk::{Ended, Sending, Walk, walk};
 pub struct Control {
     /// Never more patches at once.
     pub concurrency_max: usize,
-    /// Never more passes.
+    /// Never begins more passes. One that another run began is gone through to its end in addition.
     pub passes_max: u32,
     /// How long an API server that is down or overloaded is waited for.
     pub patience: Duration,
@@ -52,8 +52,8 @@ pub struct Run {
     pub interrupted: Option<Interrupted>,
 }
 
-/// Does what the plan says, from where the journal is, until a pass over all objects finds nothing stale. Running it twice does no
-/// harm.
+/// Does what the plan says, from where the journal is, until a pass over all objects finds nothing stale, which this run itself has
+/// begun. Running it twice does no harm.
 pub async fn run(
     server: &ApiServer,
     plan: &Plan,
@@ -110,6 +110,8 @@ async fn passes(
     journal: &mut Journal,
     passes_max: u32,
 ) -> Result<Ending, Interrupted> {
+    let mut whole = journal.begins_pass();
+    let mut begun = u32::from(whole);
     loop {
         if pass(sending, request, journal).await? == Ended::Stopped {
             return Ok(Ending::Stopped);
@@ -118,13 +120,14 @@ async fn passes(
         let (rewritten, unsettled) = tallies.fold((0, 0), |(rewritten, unsettled), tally| {
             (rewritten + tally.count(Outcome::Rewritten), unsettled + tally.unsettled())
         });
-        if rewritten == 0 {
+        if rewritten == 0 && whole {
             return Ok(if unsettled == 0 { Ending::AllCurrent } else { Ending::Refused });
         }
-        if journal.record.pass >= passes_max {
+        if rewritten > 0 && begun >= passes_max {
             return Ok(Ending::StillRewriting);
         }
         journal.next_pass()?;
+        (whole, begun) = (true, begun + 1);
     }
 }
 

@@ -45,6 +45,59 @@ async fn a_run_that_was_told_to_stop_goes_on_and_does_nothing_twice() -> Result<
 }
 
 #[tokio::test]
+async fn what_another_run_has_seen_is_not_taken_for_what_is() -> Result<()> {
+    let control = Control::default();
+    let stop = control.stop.clone();
+    let fake = Fake::start(1000, Some(at_patch(700, move || stop.cancel()))).await?;
+    let directory = tempfile::tempdir()?;
+    let state = directory.path().join("state.json");
+    let plan = Plan::make(&fake.server, secrets()).await?;
+    let versions = |from, to| fake.state.lock().expect("not poisoned").versions[from..to].to_vec();
+    let set = |from, to, version| fake.state.lock().expect("not poisoned").versions[from..to].fill(version);
+    set(0, 1000, 1);
+    let first = run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, control, &mut |_| ()).await;
+    assert_eq!((first.report.ending, first.report.rewritten()), (Ending::Stopped, 0), "{first:?}");
+
+    // A new key, and one page is behind what the state says.
+    set(0, 500, 2);
+    let journal = Journal::open(Some(&state), &plan)?;
+    assert_eq!(journal.resumed(), Some((1, 500)));
+    let control = Control { passes_max: 2, ..Control::default() };
+    let second = run(&fake.server, &plan, journal, control, &mut |_| ()).await;
+    let rewritten: Vec<_> = second.report.passes.iter().map(|it| it.count(Outcome::Rewritten)).collect();
+    assert_eq!((second.report.ending, rewritten), (Ending::AllCurrent, vec![0, 500, 0]), "{second:?}");
+    assert!(versions(0, 500).iter().all(|it| *it == 3));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_next_pass_is_over_what_is_there_now() -> Result<()> {
+    let control = Control::default();
+    let stop = control.stop.clone();
+    let fake = Fake::start(1000, Some(at_patch(700, move || stop.cancel()))).await?;
+    let directory = tempfile::tempdir()?;
+    let state = directory.path().join("state.json");
+    let plan = Plan::make(&fake.server, secrets()).await?;
+    run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, control, &mut |_| ()).await;
+    // The same request on another day: the version of then is no longer served.
+    let text = std::fs::read_to_string(&state)?;
+    let old = text.replacen("\"version\":\"v1\"", "\"version\":\"v1beta1\"", 1);
+    assert_ne!(text, old);
+    std::fs::write(&state, old)?;
+    let second =
+        run(&fake.server, &plan, Journal::open(Some(&state), &plan)?, Control::default(), &mut |_| ()).await;
+    let passes = &second.report.passes;
+    // It is not taken for done, and not for what is there now either.
+    assert_eq!(passes[0].count(Outcome::NotListed), 1, "{second:?}");
+    assert_eq!(
+        (second.report.ending, passes.len(), fake.rewritten()),
+        (Ending::AllCurrent, 3, 1000),
+        "{second:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_run_that_was_killed_goes_on() -> Result<()> {
     const OBJECTS: usize = 6000;
     // Where it is slowed down, for longer than there is between two saves; and where it is killed.
