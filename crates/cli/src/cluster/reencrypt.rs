@@ -27,8 +27,8 @@ use bar::Bar;
 /// Run it when every API server shows the new key: one that has not seen it yet writes under the old one. It prints its plan and
 /// does nothing without --yes. Ctrl-C saves how far it is; the same command goes on there.
 ///
-/// Exit codes: 0 every object is current, 1 refused, 2 usage or kubeconfig, 3 some objects could not be rewritten or it was stopped,
-/// 4 the API server cannot be reached, 5 denied.
+/// Exit codes: 0 every object is current, 1 refused, 2 usage or kubeconfig, 3 some objects could not be rewritten or seen, or it was
+/// stopped, 4 the API server cannot be reached, 5 denied.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReencryptArgs {
     /// As an EncryptionConfiguration names them: secrets, deployments.apps, *.apps, *. (the core group) or *.*
@@ -63,7 +63,7 @@ pub(crate) struct ReencryptArgs {
     /// Do it
     #[arg(long)]
     yes: bool,
-    /// The kubeconfig; several with `:` between them are merged [default: /etc/kubernetes/admin.conf]
+    /// The kubeconfig; several with `:` between them are merged, without those that are missing [default: /etc/kubernetes/admin.conf]
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     kubeconfig: Option<String>,
     /// The context of the kubeconfig [default: its current one]
@@ -143,7 +143,7 @@ fn finished(run: &Run) -> Result<(), Failure> {
     }
     let text = match report.ending {
         Ending::AllCurrent => return Ok(()),
-        Ending::Refused => format!("{} objects could not be rewritten", report.unsettled()),
+        Ending::Refused => report.what_is_left(),
         Ending::StillRewriting => format!("{} passes were not enough", report.passes.len()),
         Ending::Stopped | Ending::Interrupted => stopped(report),
     };
@@ -185,6 +185,9 @@ fn no_plan(error: &PlanError) -> Failure {
             .iter()
             .take(10)
             .fold(failure, |failure, it| failure.caused_by(format!("{}: {}", it.resource, it.reason))),
+        PlanError::Call { source, .. } if source.class() == ErrorClass::Denied => {
+            failure.hint("grant the verbs list and patch on it".to_owned())
+        }
         _ => failure,
     }
 }

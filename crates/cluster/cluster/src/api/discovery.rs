@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use keystead_model::ErrorClass;
 use serde::{Deserialize, Serialize};
 
 use super::request::Call;
@@ -41,6 +42,8 @@ pub struct LeftOut {
     pub resource: String,
     /// Why.
     pub reason: String,
+    /// Whether this API server may have objects of it all the same, because it did not let us look.
+    pub unseen: bool,
 }
 
 /// Why it is not known what is meant.
@@ -108,6 +111,7 @@ pub(crate) async fn discover(server: &ApiServer, names: &[String]) -> Result<Res
                     (Some(reason), true) => found.left_out.push(LeftOut {
                         resource: member.resource.full_name(),
                         reason: (*reason).to_owned(),
+                        unseen: false,
                     }),
                     (Some(reason), false) => {
                         return Err(DiscoveryError::Impossible {
@@ -170,9 +174,13 @@ async fn groups(server: &ApiServer) -> Result<Vec<Group>, DiscoveryError> {
     }
     let list: List = server.json(&Call::get("/apis", JSON, ASK)).await?;
     let path = "/apis/apiregistration.k8s.io/v1/apiservices";
-    // Who may not read these can still rewrite: groups of others then count as kube-apiserver's own.
-    let services: Services =
-        server.json(&Call::get(path, JSON, ASK)).await.unwrap_or(Services { items: Vec::new() });
+    let services: Services = match server.json(&Call::get(path, JSON, ASK)).await {
+        // Who may not read these can still rewrite: groups of others then count as kube-apiserver's own. As where there are none.
+        Err(error) if matches!(error.class(), ErrorClass::Denied | ErrorClass::NotFound) => {
+            Services { items: Vec::new() }
+        }
+        services => services?,
+    };
     let elsewhere =
         |name: &str| services.items.iter().any(|it| it.spec.group == name && it.spec.service.is_some());
     let core = Group { name: String::new(), versions: vec!["v1".to_owned()], elsewhere: false };

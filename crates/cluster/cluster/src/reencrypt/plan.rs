@@ -48,7 +48,7 @@ pub struct Plan {
     pub server: String,
     /// In order.
     pub steps: Vec<Step>,
-    /// What was asked for in general and cannot be done.
+    /// What was asked for in general and cannot be done, or not by who runs this.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -82,6 +82,7 @@ impl PlanError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Discovery(DiscoveryError::Call(source)) | Self::Call { source, .. } => source.class(),
+            Self::Nothing(left_out) if left_out.iter().any(|it| it.unseen) => ErrorClass::Denied,
             Self::Discovery(_) | Self::NoNamespace(_) | Self::OnlyWhich | Self::Nothing(_) => {
                 ErrorClass::Invalid
             }
@@ -103,7 +104,7 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "  {}{place}{objects}", step.resource.full_name())?;
         }
-        for LeftOut { resource, reason } in &self.left_out {
+        for LeftOut { resource, reason, .. } in &self.left_out {
             writeln!(f, "left out: {resource}: {reason}")?;
         }
         match &self.request.annotate {
@@ -135,7 +136,7 @@ impl Plan {
         for resource in found.chosen {
             if request.only_namespaces && !resource.namespaced {
                 let reason = "they are in no namespace".to_owned();
-                left_out.push(LeftOut { resource: resource.full_name(), reason });
+                left_out.push(LeftOut { resource: resource.full_name(), reason, unseen: false });
                 continue;
             }
             match count(server, Place { resource: &resource, namespace: None }).await {
@@ -144,21 +145,23 @@ impl Plan {
                 Err(error) if request.only_namespaces && error.class() == ErrorClass::Denied => {
                     chosen.push((resource, None));
                 }
-                Err(error) if !request.resources.contains(&resource.full_name()) => {
-                    left_out.push(LeftOut { resource: resource.full_name(), reason: error.to_string() });
-                }
-                Err(source) => return Err(PlanError::Call { resource: resource.full_name(), source }),
+                Err(error) => left_out.push(request.leave_out(&resource, error)?),
             }
         }
         let mut steps = Vec::new();
         for namespace in &request.namespaces {
             for (resource, _) in chosen.iter().filter(|(resource, _)| resource.namespaced) {
                 let place = Place { resource, namespace: Some(namespace) };
-                let objects = match request.only_namespaces {
-                    true => count(server, place)
-                        .await
-                        .map_err(|source| PlanError::Call { resource: resource.full_name(), source })?,
-                    false => None,
+                let counted = match request.only_namespaces {
+                    true => count(server, place).await,
+                    false => Ok(None),
+                };
+                let objects = match counted {
+                    Ok(objects) => objects,
+                    Err(error) => {
+                        left_out.push(request.leave_out(resource, error)?);
+                        continue;
+                    }
                 };
                 steps.push(Step { resource: resource.clone(), namespace: Some(namespace.clone()), objects });
             }
@@ -180,6 +183,22 @@ impl Plan {
     }
 }
 
+impl Request {
+    /// What cannot be counted is left out where it was not named itself, and only if that is for want of permission or because it is not
+    /// there. Anything else passes, and whoever asked for all wants that too.
+    fn leave_out(&self, resource: &Resource, error: CallError) -> Result<LeftOut, PlanError> {
+        let name = resource.full_name();
+        // `secrets.` is `secrets` of the core group.
+        let named = self.resources.iter().any(|it| it.strip_suffix('.').unwrap_or(it) == name);
+        match error.class() {
+            ErrorClass::Denied | ErrorClass::NotFound if !named => {
+                Ok(LeftOut { resource: name, reason: error.to_string(), unseen: true })
+            }
+            _ => Err(PlanError::Call { resource: name, source: error }),
+        }
+    }
+}
+
 async fn check_namespaces(server: &ApiServer, namespaces: &[String]) -> Result<(), PlanError> {
     for namespace in namespaces {
         // A name that could be a path.
@@ -190,7 +209,7 @@ async fn check_namespaces(server: &ApiServer, namespaces: &[String]) -> Result<(
         let path = format!("/api/v1/namespaces/{namespace}");
         let asked: Result<serde::de::IgnoredAny, _> = server.json(&Call::get(&path, METADATA, ASK)).await;
         match asked {
-            Err(error) if error.class() == ErrorClass::NotFound => {
+            Err(error) if error.refusal().is_some_and(|it| it.is_missing("namespaces", namespace)) => {
                 return Err(PlanError::NoNamespace(namespace.clone()));
             }
             // Who may not read namespaces may still rewrite what is in them.

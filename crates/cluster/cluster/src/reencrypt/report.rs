@@ -3,6 +3,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::api::LeftOut;
+
 use super::outcome::Outcome;
 use super::tally::Tally;
 
@@ -20,6 +22,8 @@ pub struct Report {
     /// One for each pass; the last one may be cut. The counts of a pass that was cut and went on have the objects of the page that
     /// was under way as already current.
     pub passes: Vec<Pass>,
+    /// What was asked for in general and was left out, as the plan says.
+    pub left_out: Vec<LeftOut>,
     /// Objects that this run itself dealt with, in all passes.
     pub objects_sent: u64,
     /// How long it took.
@@ -32,7 +36,7 @@ pub struct Report {
 pub enum Ending {
     /// A pass over all objects, from its beginning to its end in this run, found each of them current.
     AllCurrent,
-    /// The last pass rewrote none, and some could not be.
+    /// The last pass rewrote none; and some could not be, or could not be seen.
     Refused,
     /// Even the last pass that was allowed rewrote some.
     StillRewriting,
@@ -60,9 +64,23 @@ impl Report {
         self.passes.iter().map(|pass| pass.count(Outcome::Rewritten)).sum()
     }
 
-    /// How many could not be rewritten in the last pass.
+    /// How many objects could not be rewritten in the last pass, and how many lists were not read to their end.
     pub fn unsettled(&self) -> u64 {
         self.passes.last().map_or(0, |pass| pass.resources.values().map(Tally::unsettled).sum())
+    }
+
+    /// What of it is not done, in numbers.
+    pub fn what_is_left(&self) -> String {
+        let lists = self.passes.last().map_or(0, |pass| pass.count(Outcome::NotListed));
+        let objects = self.unsettled() - lists;
+        let unseen = self.left_out.iter().filter(|it| it.unseen).count() as u64;
+        let left = [
+            (objects, "objects could not be rewritten"),
+            (lists, "lists of objects could not be read to their end"),
+            (unseen, "resources could not be seen"),
+        ];
+        let left = left.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        left.collect::<Vec<_>>().join(", ")
     }
 
     /// What is to be done now.
@@ -74,8 +92,8 @@ impl Report {
                     .to_owned()
             }
             Ending::Refused => format!(
-                "{} objects are still stored as before, for the reasons in this report: do not destroy the key that they are under",
-                self.unsettled()
+                "{}, for the reasons in this report: what is stored of them is as before, so do not destroy the key that it is under",
+                self.what_is_left()
             ),
             Ending::StillRewriting => {
                 "the last pass still found stale objects: API servers do not agree on the key yet; wait until each shows the same key id, \
@@ -124,6 +142,9 @@ impl fmt::Display for Report {
                     writeln!(f, "  {namespace}{}: {}", named.name, named.reason)?;
                 }
             }
+        }
+        for LeftOut { resource, reason, .. } in &self.left_out {
+            writeln!(f, "left out: {resource}: {reason}")?;
         }
         writeln!(f, "\nnext: {}", self.next_step())
     }

@@ -72,7 +72,7 @@ pub async fn run(
     };
     // A file that cannot be written is found out before anything is changed.
     let ended = match journal.save() {
-        Ok(()) => passes(&mut sending, &plan.request, &mut journal, control.passes_max).await,
+        Ok(()) => passes(&mut sending, plan, &mut journal, control.passes_max).await,
         Err(error) => Err(error.into()),
     };
     let (ending, interrupted) = match ended.and_then(|ending| {
@@ -98,6 +98,7 @@ pub async fn run(
         ending,
         resumed,
         passes,
+        left_out: plan.left_out.clone(),
         objects_sent: sending.reporter.done,
         seconds: start.elapsed().as_secs_f64(),
     };
@@ -106,14 +107,14 @@ pub async fn run(
 
 async fn passes(
     sending: &mut Sending<'_>,
-    request: &Request,
+    plan: &Plan,
     journal: &mut Journal,
     passes_max: u32,
 ) -> Result<Ending, Interrupted> {
     let mut whole = journal.begins_pass();
     let mut begun = u32::from(whole);
     loop {
-        if pass(sending, request, journal).await? == Ended::Stopped {
+        if pass(sending, &plan.request, journal).await? == Ended::Stopped {
             return Ok(Ending::Stopped);
         }
         let tallies = journal.record.passes.last().into_iter().flat_map(|pass| pass.values());
@@ -121,7 +122,8 @@ async fn passes(
             (rewritten + tally.count(Outcome::Rewritten), unsettled + tally.unsettled())
         });
         if rewritten == 0 && whole {
-            return Ok(if unsettled == 0 { Ending::AllCurrent } else { Ending::Refused });
+            let all = unsettled == 0 && !plan.left_out.iter().any(|it| it.unseen);
+            return Ok(if all { Ending::AllCurrent } else { Ending::Refused });
         }
         if rewritten > 0 && begun >= passes_max {
             return Ok(Ending::StillRewriting);

@@ -10,6 +10,7 @@ mod fake;
 mod inputs;
 mod interference;
 mod kubeadm;
+mod left_out;
 mod live;
 mod manifests;
 mod orders;
