@@ -2,16 +2,34 @@
 
 mod counts_report;
 mod etcd_args;
+mod host;
 mod inventory;
 mod reencrypt;
+mod rollout;
+mod rollout_args;
 mod snapshot;
+mod status;
+
+use std::path::PathBuf;
 
 use keystead_runtime::Failure;
+use rustix::process::geteuid;
+
+use crate::xdg;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClusterCommand {
+    Status(Box<status::StatusArgs>),
+    Enable(Box<rollout::EnableArgs>),
+    Migrate(Box<rollout::MigrateArgs>),
+    Rotate(Box<rollout::RotateArgs>),
+    Disable(Box<rollout::DisableArgs>),
+    Undo(Box<rollout::UndoArgs>),
+    Continue(Box<rollout::ContinueArgs>),
+    Verify(Box<status::VerifyArgs>),
     Inventory(Box<inventory::InventoryArgs>),
     Reencrypt(Box<reencrypt::ReencryptArgs>),
+    Host(Box<host::HostArgs>),
     /// A backup of etcd: what it holds. No etcd is needed
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -19,8 +37,29 @@ pub(crate) enum ClusterCommand {
 
 pub(crate) fn run(command: ClusterCommand) -> Result<(), Failure> {
     match command {
+        ClusterCommand::Status(args) => args.run(),
+        ClusterCommand::Enable(args) => args.run(),
+        ClusterCommand::Migrate(args) => args.run(),
+        ClusterCommand::Rotate(args) => args.run(),
+        ClusterCommand::Disable(args) => args.run(),
+        ClusterCommand::Undo(args) => args.run(),
+        ClusterCommand::Continue(args) => args.run(),
+        ClusterCommand::Verify(args) => args.run(),
+        ClusterCommand::Host(args) => host::run(&args),
         ClusterCommand::Inventory(args) => inventory::run(&args),
         ClusterCommand::Reencrypt(args) => reencrypt::run(*args),
         ClusterCommand::Snapshot(command) => snapshot::run(&command),
     }
+}
+
+/// Where the state of a cluster's changes is kept when nobody says.
+fn state_directory() -> Result<PathBuf, Failure> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/keystead"));
+    }
+    xdg::directory("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
+        Failure::new("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
+            .usage()
+            .hint("name one with --state".to_owned())
+    })
 }

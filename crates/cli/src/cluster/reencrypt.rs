@@ -16,7 +16,7 @@ use keystead_runtime::{Failure, Span, termination};
 
 use crate::output::say;
 use crate::report_format::ReportFormat;
-use bar::Bar;
+pub(super) use bar::Bar;
 
 /// Store every object of chosen resources anew, under the key with which the API server writes now
 ///
@@ -158,7 +158,7 @@ fn broken_off(error: &Interrupted) -> Failure {
     Failure::from_error(error).hint(error.hint()).exit(error.class().exit())
 }
 
-fn not_connected(error: &ConnectError) -> Failure {
+pub(super) fn not_connected(error: &ConnectError) -> Failure {
     let hint = match error {
         ConnectError::Credentials { .. } => {
             "run the plugin, or look into the token file, that the kubeconfig names for the user".to_owned()

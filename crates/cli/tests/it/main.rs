@@ -14,6 +14,7 @@ mod recording;
 mod reencrypt;
 mod refusals;
 mod requests;
+mod rollout;
 mod scene;
 mod server;
 mod usage;

@@ -10,14 +10,14 @@ use crate::output::say;
 const LINES_EVERY: Duration = Duration::from_secs(10);
 
 /// How far the run is, on standard error: a bar on a terminal, elsewhere a line now and then.
-pub(super) struct Bar {
+pub(in crate::cluster) struct Bar {
     bar: Option<ProgressBar>,
     pass: u32,
     line: Instant,
 }
 
 impl Bar {
-    pub(super) fn new() -> Self {
+    pub(in crate::cluster) fn new() -> Self {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(0));
         if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")) {
             bar.set_style(style);
@@ -25,7 +25,7 @@ impl Bar {
         Self { bar, pass: 0, line: Instant::now() }
     }
 
-    pub(super) fn show(&mut self, progress: &Progress) {
+    pub(in crate::cluster) fn show(&mut self, progress: &Progress) {
         let message = message(progress);
         if let Some(bar) = &self.bar {
             if self.pass != progress.pass {

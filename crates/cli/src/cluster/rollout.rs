@@ -1,0 +1,473 @@
+//! `keystead cluster enable|migrate|rotate|disable|undo|continue`
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use keystead_cluster::api::ApiServer;
+use keystead_cluster::executor::{
+    Ended, Event, ExecuteError, Executor, Record, RecordFile, Settings, read_record,
+};
+use keystead_cluster::provider_order::KmsPlugin;
+use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server, broken_promises};
+use keystead_model::Exit;
+use keystead_runtime::{Failure, Span, termination};
+use tokio_util::sync::CancellationToken;
+
+use super::reencrypt::{Bar, not_connected};
+use super::rollout_args::FleetArgs;
+use crate::output::say;
+
+/// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
+///
+/// Every API server reads before any writes, one writes before all do, everything stored is written anew and counted in etcd, and only
+/// then plain values stop being readable. Nothing is refused meanwhile. It prints its plan and does nothing without --yes; it may be
+/// cut anywhere and gone on with: `keystead cluster continue`.
+///
+/// Exit codes: 0 done, 1 failed or not safe, 2 usage, kubeconfig or record, 3 stopped on the way, 4 an API server, a host or etcd cannot be
+/// reached, 5 denied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EnableArgs {
+    #[command(flatten)]
+    plugin: PluginArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Leave plain values readable at the end. Whoever can write to etcd can then plant them
+    #[arg(long)]
+    keep_identity: bool,
+}
+
+/// Move everything that is stored to another provider or key: from one KMS to another, from KMS v1 to v2, from a key in the file to a KMS
+///
+/// Safe in the same way as `enable`. Exit codes are those of `enable`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    /// What everything is to be stored with: kms:v2:NAME, kms:v1:NAME, aescbc:KEY, aesgcm:KEY or secretbox:KEY
+    #[arg(long, value_name = "PROVIDER")]
+    to: Provider,
+    /// The socket of a KMS entry that the file does not have yet, such as unix:///tmp/keystead/kms.sock
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// How long kube-apiserver waits for that plugin, such as 3s
+    #[arg(long, value_name = "TIME", requires = "endpoint")]
+    timeout: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+    /// As for `enable`
+    #[arg(long)]
+    keep_identity: bool,
+}
+
+/// Bring everything that is stored under the key that the plugins encrypt with now
+///
+/// Make the new key version the primary one first, where the key is kept: `keystead kms keys versions create --primary`, `keystead plugin key
+/// rotate`, or your own KMS. This command waits until every plugin and every API server has it, proves that each opens what any other
+/// wraps, writes everything anew and counts it in etcd. Exit codes are those of `enable`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateArgs {
+    /// The new key id [default: the one that the plugins report]
+    #[arg(long, value_name = "KEY_ID")]
+    to: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Switch encryption off: store everything plainly again, and take the flag away
+///
+/// The plugins stay, because backups and older revisions in etcd still need them. Exit codes are those of `enable`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DisableArgs {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Go back to what the API servers used before the rollout, without writing anything anew
+///
+/// Only where all that is stored stays readable; otherwise it names the command that gets there. Exit codes are those of `enable`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UndoArgs {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Go on with a rollout that was cut or blocked
+///
+/// Exit codes are those of `enable`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContinueArgs {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct PluginArgs {
+    /// The name of the KMS entry. It is part of each stored value and can never be changed
+    #[arg(long, value_name = "NAME", default_value = "keystead")]
+    name: String,
+    /// The plugin's socket, the same on every host
+    #[arg(long, value_name = "URL", default_value = "unix:///tmp/keystead/kms.sock")]
+    endpoint: String,
+    /// The version of the KMS API: v1 is for Kubernetes below 1.27
+    #[arg(long, value_name = "VERSION", default_value = "v2", value_parser = ["v1", "v2"])]
+    kms_version: String,
+    /// How long kube-apiserver waits for the plugin, such as 3s [default: kube-apiserver's own, 3s]
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct RunArgs {
+    /// A resource to encrypt, as an EncryptionConfiguration names it: secrets, configmaps, certificates.cert-manager.io. Again for more [default: those
+    /// of the rollout before, or secrets]
+    #[arg(long = "resource", value_name = "NAME")]
+    resources: Vec<String>,
+    /// Print the plan and stop
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// How long to wait for something while nothing changes
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    patience: Span,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// Where a command goes. What an undo or a rotation goes to is only known after a look.
+enum Aim {
+    Goal(Goal, Vec<KmsPlugin>),
+    Rotate(Option<String>),
+    Undo,
+    Continue,
+}
+
+impl EnableArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let PluginArgs { name, endpoint, kms_version, timeout } = self.plugin;
+        let to = match kms_version.as_str() {
+            "v1" => Provider::KmsV1 { name },
+            _ => Provider::KmsV2 { name },
+        };
+        let plugin = KmsPlugin { provider: to.clone(), endpoint, timeout };
+        let goal = Goal::Enable { to, keep_identity: self.keep_identity };
+        self.run.carry_out(Aim::Goal(goal, vec![plugin]))
+    }
+}
+
+impl MigrateArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let plugin = self.endpoint.map(|endpoint| KmsPlugin {
+            provider: self.to.clone(),
+            endpoint,
+            timeout: self.timeout.clone(),
+        });
+        let goal = Goal::Migrate { to: self.to, keep_identity: self.keep_identity };
+        self.run.carry_out(Aim::Goal(goal, plugin.into_iter().collect()))
+    }
+}
+
+impl RotateArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.run.carry_out(Aim::Rotate(self.to))
+    }
+}
+
+impl DisableArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.run.carry_out(Aim::Goal(Goal::Disable, Vec::new()))
+    }
+}
+
+impl UndoArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.run.carry_out(Aim::Undo)
+    }
+}
+
+impl ContinueArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.run.carry_out(Aim::Continue)
+    }
+}
+
+impl RunArgs {
+    fn carry_out(self, aim: Aim) -> Result<(), Failure> {
+        crate::runtime()?.block_on(self.rollout(aim))
+    }
+
+    async fn rollout(self, aim: Aim) -> Result<(), Failure> {
+        let kubeconfig = self.fleet.kubeconfig();
+        let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
+        let state = self.fleet.state()?;
+        let path = state.join(format!("rollout-{}.json", server.cluster()));
+        // A plan alone leaves nothing behind, and takes no lock from whoever carries one out.
+        let (file, known) = match self.yes {
+            true => {
+                make_directory(&state)?;
+                let (file, known) =
+                    RecordFile::open(&path, server.cluster()).map_err(|error| failed(&error))?;
+                (Some(file), known)
+            }
+            false => (None, read_record(&path).map_err(|error| failed(&error))?),
+        };
+        let mut record = self.record(&aim, known, server.cluster())?;
+        record.removed.extend(self.fleet.removed.iter().cloned());
+        let stop = CancellationToken::new();
+        let settings = Settings {
+            hosts: self.fleet.hosts()?,
+            kubeconfig,
+            journals: file.is_some().then_some(state),
+            patience: self.patience.get(),
+            stop: stop.clone(),
+        };
+        let mut bar = None;
+        let mut events = |event: Event<'_>| show(event, &mut bar);
+        let mut executor = Executor::new(settings, server, record, file, &mut events);
+        let (_, mut observed) = executor.preview().await;
+        refuse_wildcards(&executor.record().resources)?;
+        if let Aim::Rotate(None) = aim {
+            observed = await_new_key(&mut executor).await?;
+        }
+        complete(executor.record(), &aim, &observed)?;
+        let (plan, _) = executor.preview().await;
+        say(plan.to_string().trim_end());
+        if self.dry_run {
+            return Ok(());
+        }
+        if let Next::Done(_) = plan.next {
+            return Ok(());
+        }
+        if !self.yes {
+            return Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()));
+        }
+        let ended = {
+            let signal =
+                termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
+            let mut work = std::pin::pin!(executor.run());
+            tokio::select! {
+                ended = &mut work => ended,
+                signal = signal => {
+                    say(&format!("{signal}: stops after the step that is under way"));
+                    stop.cancel();
+                    work.await
+                }
+            }
+        };
+        drop(executor);
+        finished(ended)
+    }
+
+    /// The record to go on with.
+    fn record(&self, aim: &Aim, known: Option<Record>, cluster: &str) -> Result<Record, Failure> {
+        let resources = |known: Option<&Record>| match (self.resources.is_empty(), known) {
+            (false, _) => self.resources.clone(),
+            (true, Some(known)) => known.resources.clone(),
+            (true, None) => vec!["secrets".to_owned()],
+        };
+        match (aim, known) {
+            (Aim::Continue | Aim::Undo, None) => {
+                Err(Failure::new("no rollout of this cluster is known on this host").usage().hint(
+                    "begin one with `keystead cluster enable`, or name its --state directory".to_owned(),
+                ))
+            }
+            (Aim::Continue, Some(known)) if known.reached => {
+                Err(Failure::new(format!("the last rollout is done: {}", known.goal)))
+            }
+            (Aim::Continue | Aim::Undo, Some(mut known)) => {
+                known.try_again();
+                Ok(known)
+            }
+            (Aim::Goal(goal, plugins), Some(mut known)) => {
+                if !known.reached && known.goal != *goal {
+                    say(&format!(
+                        "another rollout is under way, and this one takes its place: {}",
+                        known.goal
+                    ));
+                }
+                let resources = resources(Some(&known));
+                known.turn(goal.clone(), resources, plugins.clone());
+                Ok(known)
+            }
+            (Aim::Goal(goal, plugins), None) => {
+                Ok(Record::new(cluster.to_owned(), goal.clone(), resources(None), plugins.clone()))
+            }
+            (Aim::Rotate(_), Some(mut known)) => {
+                known.try_again();
+                known.resources = resources(Some(&known));
+                Ok(known)
+            }
+            // Until a look says which key id it goes to.
+            (Aim::Rotate(_), None) => {
+                Ok(Record::new(cluster.to_owned(), Goal::Disable, resources(None), Vec::new()))
+            }
+        }
+    }
+}
+
+/// What only a look tells.
+fn complete(record: &mut Record, aim: &Aim, observed: &Observed) -> Result<(), Failure> {
+    match aim {
+        Aim::Rotate(to) => {
+            let (provider, to) = new_key(observed, to.as_deref())?;
+            let goal = Goal::Rotate { provider, to };
+            if record.reached || record.goal != goal {
+                record.turn(goal, record.resources.clone(), Vec::new());
+            }
+        }
+        Aim::Undo if !matches!(record.goal, Goal::Undo { .. }) => {
+            let before = record.before.clone().ok_or_else(|| {
+                Failure::new("what the API servers used before is not known, so there is no way back to it")
+                    .hint("use `keystead cluster disable` or `keystead cluster migrate`".to_owned())
+            })?;
+            let (resources, plugins) = (record.resources.clone(), Vec::new());
+            let kept = Some(before.clone());
+            record.turn(Goal::Undo { to: before }, resources, plugins);
+            record.before = kept;
+        }
+        _ => {}
+    }
+    if record.before.is_none() {
+        record.before = before(&observed.servers);
+    }
+    Ok(())
+}
+
+/// What all API servers use, if they agree.
+fn before(servers: &[Server]) -> Option<Configuration> {
+    let mut files = servers.iter().map(|it| it.on_disk.as_ref());
+    let first = files.next()??;
+    files.all(|it| it == Some(first)).then(|| first.clone())
+}
+
+/// The KMS v2 entry that writes, and the key id that its plugins report.
+fn new_key(observed: &Observed, to: Option<&str>) -> Result<(Provider, String), Failure> {
+    let provider = writer(observed)?;
+    if let Some(to) = to {
+        return Ok((provider, to.to_owned()));
+    }
+    let reported: Vec<String> = reported(observed, &provider).into_iter().collect();
+    match reported.as_slice() {
+        [one] => Ok((provider, one.clone())),
+        [] => Err(Failure::new(format!("no plugin of {provider} says which key it uses"))
+            .hint("`keystead cluster status` says what is wrong with them".to_owned())),
+        several => Err(Failure::new(format!(
+            "the plugins of {provider} report different key ids: {}",
+            several.join(", ")
+        ))
+        .hint("name the new one with --to, or wait until all of them report it".to_owned())),
+    }
+}
+
+fn writer(observed: &Observed) -> Result<Provider, Failure> {
+    let writers = observed.servers.iter().filter_map(|it| it.on_disk.as_ref()).map(|it| it.order().writer);
+    let provider = writers.clone().next().filter(|first| writers.clone().all(|it| it == *first));
+    provider.filter(|it| matches!(it, Provider::KmsV2 { .. })).ok_or_else(|| {
+        Failure::new("the API servers do not all write with one KMS v2 entry, so there is no key to rotate")
+            .hint("use `keystead cluster migrate` to get there".to_owned())
+    })
+}
+
+fn reported(observed: &Observed, provider: &Provider) -> BTreeSet<String> {
+    let plugins = observed.servers.iter().flat_map(|it| &it.plugins).filter(|it| it.provider == *provider);
+    plugins.filter_map(|it| it.reports.clone()).collect()
+}
+
+/// Looks until the plugins report a key id that not everything is under already. They take up a new key by themselves, a moment after it was
+/// made.
+async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure> {
+    executor.count().await.map_err(|error| failed(error.as_ref()))?;
+    let deadline = Instant::now() + TAKE_UP;
+    loop {
+        let (_, observed) = executor.preview().await;
+        let provider = writer(&observed)?;
+        let keys = reported(&observed, &provider);
+        // Those that differ are on their way.
+        let is_new = |to: &String| {
+            let goal = Goal::Rotate { provider: provider.clone(), to: to.clone() };
+            !broken_promises(&goal, &observed).is_empty()
+        };
+        if keys.len() < 2 && keys.first().is_none_or(is_new) {
+            return Ok(observed);
+        }
+        if Instant::now() > deadline {
+            let Some(key) = keys.first().filter(|_| keys.len() == 1) else { return Ok(observed) };
+            return Err(Failure::new(format!(
+                "there is no new key: everything is under {key}, which the plugins of {provider} report"
+            ))
+            .hint(
+                "make a new version the primary one first: `keystead kms keys versions create --primary`, `keystead plugin key rotate`, or in your own KMS"
+                    .to_owned(),
+            ));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+/// Our plugin asks its provider every 10 s.
+const TAKE_UP: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {
+    match resources.iter().find(|it| it.contains('*')) {
+        None => Ok(()),
+        Some(wildcard) => Err(Failure::new(format!(
+            "{wildcard} is a wildcard, and a rollout of one is not supported: what it covers changes as the cluster does"
+        ))
+        .hint("put the resources into an entry of their own before the wildcard's, by name".to_owned())),
+    }
+}
+
+fn make_directory(path: &std::path::Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| {
+        Failure::new(format!("cannot make {}: {error}", path.display()))
+            .hint("run it as root, or name another directory with --state".to_owned())
+    })
+}
+
+fn show(event: Event<'_>, bar: &mut Option<Bar>) {
+    match event {
+        Event::Plan(plan) => {
+            *bar = None;
+            if let Next::Steps(steps) = &plan.next {
+                for planned in steps {
+                    say(&format!("next: {planned}"));
+                }
+            }
+        }
+        Event::Step(planned) => say(&format!("now: {}", planned.step)),
+        Event::Remark { host, text } => say(&format!("{host}: {text}")),
+        Event::Reencrypt(progress) => bar.get_or_insert_with(Bar::new).show(progress),
+        Event::Rewritten(report) => {
+            *bar = None;
+            say(report.trim_end());
+        }
+    }
+}
+
+fn finished(ended: Result<Ended, ExecuteError>) -> Result<(), Failure> {
+    match ended {
+        Ok(Ended::Reached(remarks)) => {
+            say("done");
+            remarks.iter().for_each(|it| say(it));
+            Ok(())
+        }
+        Ok(Ended::Blocked(obstacles)) => {
+            let failure = Failure::new("nothing more is safe now; what runs goes on as it is");
+            let failure = obstacles
+                .iter()
+                .fold(failure, |failure, it| failure.caused_by(format!("{}. {}", it.reason, it.action)));
+            Err(failure.hint("settle that, then run `keystead cluster continue --yes`".to_owned()))
+        }
+        Ok(Ended::Stopped) => Err(Failure::new("stopped on the way, at a point where everything is readable")
+            .exit(Exit::Partly)
+            .hint("go on with `keystead cluster continue --yes`, or take it back with `keystead cluster undo --yes`".to_owned())),
+        Err(error) => Err(failed(&error)
+            .hint("settle that, then run `keystead cluster continue --yes`".to_owned())),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::from_error(error)
+}

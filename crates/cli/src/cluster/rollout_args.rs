@@ -1,0 +1,118 @@
+//! What every command about a rollout is told: the hosts, the API servers, and where the rollout is remembered.
+
+use std::path::PathBuf;
+
+use keystead_cluster::api::Kubeconfig;
+use keystead_cluster::executor::{HostAccess, SshHost};
+use keystead_cluster::host::LocalHost;
+use keystead_cluster::owned_file::Places;
+use keystead_runtime::Failure;
+
+use super::state_directory;
+
+/// The host that this runs on, and its files.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "This host")]
+pub(crate) struct LocalArgs {
+    /// kube-apiserver's static pod
+    #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/manifests/kube-apiserver.yaml")]
+    manifest: PathBuf,
+    /// Where an EncryptionConfiguration is made if there is none yet
+    #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/pki/encryption-configuration.yaml")]
+    configuration: PathBuf,
+    /// For what was replaced, and for what a rollout remembers [default: /var/lib/keystead for root, otherwise keystead in
+    /// XDG_STATE_HOME]
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+    /// For new text of files before it gets its name: on the file system of those files, and not a directory of theirs
+    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/kubernetes/keystead")]
+    staging: PathBuf,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct FleetArgs {
+    #[command(flatten)]
+    local: LocalArgs,
+    /// How the other control-plane hosts are asked: with the system's ssh, where `keystead` must be installed and the user may act as root
+    #[arg(long, value_name = "WAY", requires = "hosts")]
+    over: Option<Way>,
+    /// Another control-plane host, as for ssh; again for more
+    #[arg(long = "host", value_name = "HOST", requires = "over")]
+    hosts: Vec<String>,
+    /// What is run on the other hosts
+    #[arg(long, value_name = "PROGRAM", default_value = "keystead", requires = "over")]
+    remote_program: String,
+    /// This host takes no part: it only asks the others
+    #[arg(long, requires = "over")]
+    not_this_host: bool,
+    /// A control-plane host that is gone for good; again for more
+    #[arg(long, value_name = "HOST")]
+    pub(super) removed: Vec<String>,
+    /// The kubeconfig; several with `:` between them are merged [default: /etc/kubernetes/admin.conf]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<String>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Way {
+    Ssh,
+}
+
+impl LocalArgs {
+    pub(super) fn state(&self) -> Result<PathBuf, Failure> {
+        self.state.clone().map_or_else(state_directory, Ok)
+    }
+
+    pub(super) fn host(&self) -> Result<LocalHost, Failure> {
+        let name = rustix::system::uname();
+        let name = name.nodename().to_string_lossy().into_owned();
+        Ok(LocalHost {
+            name,
+            manifest: self.manifest.clone(),
+            configuration: self.configuration.clone(),
+            places: Places { staging: self.staging.clone(), previous: self.state()?.join("previous") },
+        })
+    }
+
+    /// The same files on another host.
+    fn words(&self) -> Vec<String> {
+        let path = |flag: &str, path: &PathBuf| [flag.to_owned(), path.display().to_string()];
+        let mut words: Vec<String> = [
+            path("--manifest", &self.manifest),
+            path("--configuration", &self.configuration),
+            path("--staging", &self.staging),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        words.extend(self.state.iter().flat_map(|it| path("--state", it)));
+        words
+    }
+}
+
+impl FleetArgs {
+    pub(super) fn kubeconfig(&self) -> Kubeconfig {
+        Kubeconfig { files: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+
+    pub(super) fn state(&self) -> Result<PathBuf, Failure> {
+        self.local.state()
+    }
+
+    pub(super) fn hosts(&self) -> Result<Vec<HostAccess>, Failure> {
+        let mut hosts = Vec::new();
+        if !self.not_this_host {
+            hosts.push(HostAccess::Local(self.local.host()?));
+        }
+        let mut command = vec![self.remote_program.clone(), "cluster".to_owned(), "host".to_owned()];
+        command.extend(self.local.words());
+        hosts.extend(self.hosts.iter().map(|destination| {
+            HostAccess::Ssh(SshHost { destination: destination.clone(), command: command.clone() })
+        }));
+        Ok(hosts)
+    }
+}

@@ -1,0 +1,266 @@
+//! `keystead cluster status|verify`
+
+use std::fmt;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use keystead_cluster::api::ApiServer;
+use keystead_cluster::executor::{Event, Executor, Record, Settings, read_record};
+use keystead_cluster::rollout::{
+    Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider, Server, broken_promises,
+};
+use keystead_model::Exit;
+use keystead_runtime::Failure;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::reencrypt::not_connected;
+use super::rollout_args::FleetArgs;
+use crate::output::say;
+use crate::report_format::ReportFormat;
+
+/// Show on one screen how the cluster's encryption stands: API servers, providers, plugins, key ids, what is stored, and what comes next
+///
+/// It changes nothing. Exit codes: 0 shown, 2 usage, kubeconfig or record, 4 the API server cannot be reached, 5 denied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Do not count in etcd, which takes some seconds for a hundred thousand objects
+    #[arg(long)]
+    no_count: bool,
+}
+
+/// See whether what the last rollout promised holds: counted in etcd, and asked of every API server and plugin
+///
+/// Without a rollout: that everything is stored as the API servers' files say. It changes nothing. Exit codes: 0 it holds, 6 it does not, 2
+/// usage, kubeconfig or record, 4 the API server cannot be reached, 5 denied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    look: LookArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct LookArgs {
+    /// A resource to look at. Again for more [default: those of the last rollout, or secrets]
+    #[arg(long = "resource", value_name = "NAME")]
+    resources: Vec<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    format: ReportFormat,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// What was seen.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// Uid of the namespace kube-system.
+    cluster: String,
+    /// The last rollout; none is known on this host.
+    rollout: Option<Rollout>,
+    #[serde(flatten)]
+    observed: Observed,
+}
+
+#[derive(Debug, Serialize)]
+struct Rollout {
+    goal: Goal,
+    reached: bool,
+    plan: Plan,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdict {
+    /// Uid of the namespace kube-system.
+    cluster: String,
+    promise: String,
+    /// Nothing: it holds.
+    broken: Vec<String>,
+}
+
+impl StatusArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        crate::runtime()?.block_on(async {
+            let Look { cluster, record, observed, plan } = self.look.look(!self.no_count).await?;
+            let rollout = record.map(|it| Rollout { goal: it.goal, reached: it.reached, plan });
+            self.look.format.print(&Status { cluster, rollout, observed })
+        })
+    }
+}
+
+impl VerifyArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        crate::runtime()?.block_on(async {
+            let Look { cluster, record, observed, .. } = self.look.look(true).await?;
+            let goal = match record {
+                Some(record) => record.goal,
+                None => as_files_say(&observed.servers)?,
+            };
+            let broken = broken_promises(&goal, &observed);
+            let count = broken.len();
+            self.look.format.print(&Verdict { cluster, promise: goal.to_string(), broken })?;
+            match count {
+                0 => Ok(()),
+                _ => Err(Failure::new(format!("{count} things are not as promised"))
+                    .exit(Exit::Problem)
+                    .hint("`keystead cluster status` shows what comes next".to_owned())),
+            }
+        })
+    }
+}
+
+struct Look {
+    cluster: String,
+    /// None: no rollout is known here.
+    record: Option<Record>,
+    observed: Observed,
+    plan: Plan,
+}
+
+impl LookArgs {
+    async fn look(&self, count: bool) -> Result<Look, Failure> {
+        let kubeconfig = self.fleet.kubeconfig();
+        let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
+        let cluster = server.cluster().to_owned();
+        let path = self.fleet.state()?.join(format!("rollout-{cluster}.json"));
+        let known = read_record(&path).map_err(|error| Failure::from_error(&error).usage())?;
+        let is_known = known.is_some();
+        // Where nothing is known no goal is shown either.
+        let mut record = known.unwrap_or_else(|| {
+            Record::new(cluster.clone(), Goal::Disable, vec!["secrets".into()], Vec::new())
+        });
+        if !self.resources.is_empty() {
+            record.resources.clone_from(&self.resources);
+        }
+        record.removed.extend(self.fleet.removed.iter().cloned());
+        let settings = Settings {
+            hosts: self.fleet.hosts()?,
+            kubeconfig,
+            journals: None,
+            patience: std::time::Duration::ZERO,
+            stop: CancellationToken::new(),
+        };
+        let mut events = |event: Event<'_>| {
+            if let Event::Remark { host, text } = event {
+                say(&format!("{host}: {text}"));
+            }
+        };
+        let mut executor = Executor::new(settings, server, record, None, &mut events);
+        if count && let Err(error) = executor.count().await {
+            say(&format!("not counted: {}", keystead_model::ErrorChain(error.as_ref())));
+        }
+        let (plan, observed) = executor.preview().await;
+        let record = is_known.then(|| executor.record().clone());
+        Ok(Look { cluster, record, observed, plan })
+    }
+}
+
+/// What the files of the API servers promise, if all promise the same.
+fn as_files_say(servers: &[Server]) -> Result<Goal, Failure> {
+    let mut files = servers.iter().filter_map(|it| it.on_disk.as_ref());
+    let first = files.next().cloned();
+    let agreed = first.filter(|first| files.all(|it| it == first));
+    agreed.map(|to| Goal::Undo { to }).ok_or_else(|| {
+        Failure::new("the API servers have different files, or none that can be read")
+            .exit(Exit::Problem)
+            .hint("`keystead cluster status` shows them".to_owned())
+    })
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "cluster {}", self.cluster)?;
+        let mut table = new_table(&["API SERVER", "ADDRESS", "VERSION", "STATE", "FILE", "USES"]);
+        for server in &self.observed.servers {
+            table.add_row([
+                server.name.clone(),
+                server.address.clone(),
+                server.minor.map(|it| format!("1.{it}")).unwrap_or_default(),
+                match &server.answer {
+                    Answer::Ready => "ready".to_owned(),
+                    Answer::NotReady { .. } => "not ready".to_owned(),
+                    Answer::Silent { .. } => "silent".to_owned(),
+                },
+                server.on_disk.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
+                match &server.loaded {
+                    Loaded::Known(loaded) if Some(loaded) == server.on_disk.as_ref() => "its file".to_owned(),
+                    Loaded::Known(loaded) => loaded.to_string(),
+                    Loaded::OneOf(_) => "its file, or the one before".to_owned(),
+                    Loaded::NotRunning => "does not run".to_owned(),
+                    Loaded::Unknown => "unknown".to_owned(),
+                },
+            ]);
+        }
+        writeln!(f, "\n{table}")?;
+        for server in &self.observed.servers {
+            if let Answer::NotReady { reason } | Answer::Silent { reason } = &server.answer {
+                writeln!(f, "{}: {reason}", server.name)?;
+            }
+        }
+        let mut table = new_table(&["PLUGIN", "HOST", "STATE", "KEY ID", "SEEN BY THE API SERVER"]);
+        for server in &self.observed.servers {
+            for plugin in &server.plugins {
+                table.add_row([
+                    plugin.provider.to_string(),
+                    server.name.clone(),
+                    match &plugin.unhealthy {
+                        None if plugin.unwraps_others => "ok".to_owned(),
+                        None => "does not unwrap the others'".to_owned(),
+                        Some(reason) => reason.clone(),
+                    },
+                    plugin.reports.clone().unwrap_or_default(),
+                    plugin.seen.clone().unwrap_or_default(),
+                ]);
+            }
+        }
+        if !table.is_empty() {
+            writeln!(f, "\n{table}")?;
+        }
+        let mut table = new_table(&["RESOURCE", "STORED AS", "OBJECTS"]);
+        for stored in &self.observed.stored {
+            let Inventory::Counted { counts, malformed, .. } = &stored.inventory else { continue };
+            for count in counts {
+                let way = match &count.stored_as.provider {
+                    Provider::Identity => "plain text".to_owned(),
+                    _ => count.stored_as.to_string(),
+                };
+                table.add_row([stored.resource.clone(), way, count.objects.to_string()]);
+            }
+            if *malformed > 0 {
+                table.add_row([stored.resource.clone(), "unreadable".to_owned(), malformed.to_string()]);
+            }
+        }
+        if !table.is_empty() {
+            writeln!(f, "\n{table}")?;
+        }
+        match &self.rollout {
+            None => writeln!(f, "\nno rollout is known on this host"),
+            Some(Rollout { goal, reached: true, .. }) => writeln!(f, "\nthe last rollout is done: {goal}"),
+            Some(Rollout { plan, .. }) => {
+                writeln!(f, "\n{}", plan.to_string().trim_end())?;
+                match &plan.next {
+                    Next::Steps(_) => writeln!(f, "Go on with `keystead cluster continue --yes`."),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "cluster {}\npromised: {}", self.cluster, self.promise)?;
+        match self.broken.is_empty() {
+            true => writeln!(f, "it holds"),
+            false => self.broken.iter().try_for_each(|it| writeln!(f, "  broken: {it}")),
+        }
+    }
+}
+
+fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header.to_vec());
+    table
+}

@@ -1,0 +1,59 @@
+//! `keystead cluster enable` and its kind, with real API servers, etcd and plugins. Played are the kubelet, and ssh with the hosts behind
+//! it: every host is a directory of this machine, and what goes to another host has the paths of that host.
+
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod fleet;
+mod load;
+
+use fleet::Fleet;
+use load::Load;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
+    let fleet = Fleet::start("1.37.2", 1).await;
+    fleet.create_secrets(50).await;
+
+    // Nothing is done without being told so.
+    let told = fleet.keystead(&["enable"]).await;
+    assert_eq!(told.code, Some(1), "{told}");
+    assert!(told.stderr.contains("--yes"), "{told}");
+    assert_eq!(fleet.pods[0].starts(), 1);
+
+    let load = Load::start(&fleet, 20).await;
+    fleet.succeeds(&["enable", "--yes"]).await;
+    assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
+    assert_eq!(fleet.pods[0].starts(), 2, "the flag needs one start, everything else is reloaded");
+    let verified = fleet.succeeds(&["verify"]).await;
+    assert!(verified.stdout.contains("it holds"), "{verified}");
+    let undo = fleet.keystead(&["undo", "--yes"]).await;
+    assert_eq!(undo.code, Some(1), "what is encrypted could not be read: {undo}");
+    assert!(undo.stderr.contains("keystead cluster disable"), "{undo}");
+
+    fleet.rotate_keys();
+    fleet.succeeds(&["rotate", "--yes"]).await;
+    assert_eq!(fleet.key_ids().await.len(), 1, "everything is under one key");
+
+    fleet.succeeds(&["disable", "--yes"]).await;
+    assert_eq!(fleet.stored("secrets").await, ["identity"]);
+    let manifest = fleet.manifest(0);
+    assert!(!manifest.contains("encryption") && !manifest.contains("kms-plugin-socket"), "{manifest}");
+    load.stop().await.assert_nothing_lost(&fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn k8_three_api_servers_under_load() {
+    let fleet = Fleet::start("1.37.2", 3).await;
+    fleet.create_secrets(200).await;
+    let load = Load::start(&fleet, 60).await;
+    fleet.succeeds(&["enable", "--yes"]).await;
+    assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
+    fleet.rotate_keys();
+    fleet.succeeds(&["rotate", "--yes"]).await;
+    assert_eq!(fleet.key_ids().await.len(), 1, "everything is under one key");
+    fleet.succeeds(&["disable", "--yes"]).await;
+    assert_eq!(fleet.stored("secrets").await, ["identity"]);
+    load.stop().await.assert_nothing_lost(&fleet).await;
+}

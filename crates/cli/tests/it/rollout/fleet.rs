@@ -1,0 +1,233 @@
+//! Control-plane hosts that share one etcd.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keystead_etcd::stored::Stored;
+use keystead_etcd::{Connection, Etcd};
+use keystead_testkit::api::{Client, Kind, Object};
+use keystead_testkit::control_plane::{ControlPlane, Options, StaticPod};
+use keystead_testkit::process::Process;
+use tokio::task::JoinSet;
+
+use crate::keystead;
+
+/// Far more than a start takes: test machines are busy.
+const START: Duration = Duration::from_secs(120);
+
+pub(crate) struct Fleet {
+    pub(crate) pods: Vec<StaticPod>,
+    /// One for each API server, at its own address.
+    pub(crate) clients: Vec<Client>,
+    // Dropped in this order: what runs, then etcd and the directory.
+    _kubelets: JoinSet<()>,
+    _plugins: Vec<Process>,
+    kubeconfig: PathBuf,
+    control_plane: ControlPlane,
+}
+
+/// How a command ended.
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Fleet {
+    pub(crate) async fn start(version: &str, hosts: usize) -> Self {
+        let options = Options { version: version.to_owned(), api_servers: hosts, ..Options::default() };
+        let mut control_plane = ControlPlane::prepare(options).await.expect("etcd");
+        let directory = control_plane.directory().to_owned();
+        let kubeconfig = directory.join("kubeconfig");
+        let (mut pods, mut clients, mut plugins) = (Vec::new(), Vec::new(), Vec::new());
+        let mut kubelets = JoinSet::new();
+        for (index, server) in std::mem::take(&mut control_plane.api_servers).into_iter().enumerate() {
+            let host = directory.join(format!("host-{index}"));
+            for name in ["manifests", "pki", "staging", "state", "plugin"] {
+                fs::create_dir_all(host.join(name)).expect("a directory");
+                fs::set_permissions(host.join(name), fs::Permissions::from_mode(0o700)).expect("a mode");
+            }
+            if index == 0 {
+                fs::write(&kubeconfig, server.kubeconfig(server.token())).expect("a kubeconfig");
+                make_key(&host.join("plugin/key"));
+            } else {
+                fs::copy(directory.join("host-0/plugin/key"), host.join("plugin/key")).expect("the same key");
+            }
+            plugins.push(start_plugin(&host).await);
+            clients.push(server.client().clone());
+            let manifest = host.join("manifests/kube-apiserver.yaml");
+            let pki = host.join("pki");
+            let (kubelet, pod) = server.into_static_pod(&manifest, &[&pki], version).expect("a manifest");
+            pods.push(pod);
+            kubelets.spawn(async move {
+                kubelet.run().await.expect("a kubelet");
+            });
+        }
+        play_ssh(&directory);
+        let fleet = Self { pods, clients, _kubelets: kubelets, _plugins: plugins, kubeconfig, control_plane };
+        for client in &fleet.clients {
+            ready(client).await;
+        }
+        fleet
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.control_plane.directory()
+    }
+
+    fn host(&self, index: usize) -> PathBuf {
+        self.directory().join(format!("host-{index}"))
+    }
+
+    pub(crate) fn manifest(&self, index: usize) -> String {
+        fs::read_to_string(self.host(index).join("manifests/kube-apiserver.yaml")).expect("a manifest")
+    }
+
+    /// Runs `keystead cluster ARGS` on the first host.
+    pub(crate) async fn keystead(&self, args: &[&str]) -> Told {
+        let mut command = tokio::process::Command::from(self.command(args));
+        let output = command.kill_on_drop(true).output().await.expect("runs");
+        Told {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
+        let host = self.host(0);
+        let mut command = keystead();
+        command.arg("cluster").args(args).arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--manifest").arg(host.join("manifests/kube-apiserver.yaml"));
+        command.arg("--configuration").arg(host.join("pki/encryption-configuration.yaml"));
+        command.arg("--staging").arg(host.join("staging")).arg("--state").arg(host.join("state"));
+        if args.contains(&"enable") {
+            command.arg("--endpoint").arg(format!("unix://{}", host.join("plugin/kms.sock").display()));
+        }
+        if self.pods.len() > 1 {
+            command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
+            for index in 1..self.pods.len() {
+                command.args(["--host", &format!("host-{index}")]);
+            }
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.directory().join("bin").display()));
+        command
+    }
+
+    pub(crate) async fn succeeds(&self, args: &[&str]) -> Told {
+        let told = self.keystead(args).await;
+        assert_eq!(told.code, Some(0), "keystead cluster {args:?}: {told}");
+        told
+    }
+
+    pub(crate) async fn create_secrets(&self, count: usize) {
+        for index in 0..count {
+            let secret = Object::new(Kind::Secret, "default", &format!("s-{index:04}"), "key", b"canary");
+            self.clients[index % self.clients.len()].create(&secret).await.expect("created");
+        }
+    }
+
+    /// A new version on every host that all can read, and then the one that encrypts.
+    pub(crate) fn rotate_keys(&self) {
+        let first = self.host(0).join("plugin/key");
+        plugin_key(&["add"], &first);
+        for index in 1..self.pods.len() {
+            replace(&first, &self.host(index).join("plugin/key"));
+        }
+        plugin_key(&["promote", "2"], &first);
+        for index in 1..self.pods.len() {
+            replace(&first, &self.host(index).join("plugin/key"));
+        }
+    }
+
+    async fn values(&self, resource: &str) -> Vec<Stored> {
+        let etcd = Etcd::connect(&Connection::plain(self.control_plane.etcd().url())).await.expect("etcd");
+        let mut scanner = etcd.scan(&format!("/registry/{resource}/"));
+        let mut values = Vec::new();
+        while let Some(page) = scanner.next_page().await.expect("a page") {
+            values.extend(page.entries.iter().map(|it| Stored::parse(&it.value, &[]).expect("readable")));
+        }
+        assert!(!values.is_empty());
+        values
+    }
+
+    /// The providers of what is stored.
+    pub(crate) async fn stored(&self, resource: &str) -> Vec<String> {
+        let ways = self.values(resource).await.into_iter().map(|it| match it {
+            Stored::Plain(_) => "identity".to_owned(),
+            Stored::KmsV1(it) => format!("kms:v1:{}", it.provider),
+            Stored::KmsV2(it) => format!("kms:v2:{}", it.provider),
+            Stored::StaticKey { key_name, .. } => key_name,
+        });
+        ways.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The key ids of the Secrets that are stored.
+    pub(crate) async fn key_ids(&self) -> BTreeSet<String> {
+        let values = self.values("secrets").await.into_iter();
+        values.filter_map(|it| if let Stored::KmsV2(it) = it { Some(it.seed.key_id) } else { None }).collect()
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+async fn ready(client: &Client) {
+    let deadline = tokio::time::Instant::now() + START;
+    while !client.readyz(false).await.is_ok_and(|it| it.ok) {
+        assert!(tokio::time::Instant::now() < deadline, "{} is not ready", client.url());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn make_key(path: &Path) {
+    plugin_key(&["create"], path);
+}
+
+fn plugin_key(args: &[&str], file: &Path) {
+    let mut command = keystead();
+    let output =
+        command.args(["plugin", "key"]).args(args).arg("--key-file").arg(file).output().expect("runs");
+    assert!(output.status.success(), "plugin key {args:?}: {}", crate::stderr(&output));
+}
+
+/// As the guide says: never half there.
+fn replace(from: &Path, to: &Path) {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).expect("a copy");
+    fs::rename(&new, to).expect("a rename");
+}
+
+async fn start_plugin(host: &Path) -> Process {
+    let path = |name: &str| host.join("plugin").join(name).display().to_string();
+    let args = [
+        "plugin".to_owned(),
+        "run".to_owned(),
+        format!("--socket={}", path("kms.sock")),
+        "--provider=local".to_owned(),
+        format!("--key-file={}", path("key")),
+        "--probe-interval=1s".to_owned(),
+        "--admin=127.0.0.1:0".to_owned(),
+    ]
+    .map(Into::into);
+    let log = host.join("plugin.log");
+    Process::spawn(Path::new(env!("CARGO_BIN_EXE_keystead")), &args, &log).await.expect("a plugin")
+}
+
+/// What goes to another host has that host's paths, and what comes back those of the first: to the command all hosts look alike.
+fn play_ssh(directory: &Path) {
+    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nshift 2\ncommand=$(echo \"$*\" | sed \"s#/host-0/#/$host/#g\")\n\
+        sed \"s#/host-0/#/$host/#g\" | sh -c \"$command\" | sed \"s#/$host/#/host-0/#g\"\n";
+    let bin = directory.join("bin");
+    fs::create_dir_all(&bin).expect("a directory");
+    fs::write(bin.join("ssh"), script).expect("a script");
+    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).expect("a mode");
+}
