@@ -1,9 +1,9 @@
 //! How far a run is, in a file that is replaced as a whole: a run that was killed goes on there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub struct Journal {
     /// What is there now. The steps of the record may be of another day.
     planned: Vec<Step>,
     saved: Option<Instant>,
+    /// Open and locked as long as this run is the one that writes the file.
+    lock: Option<File>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,9 @@ pub enum JournalError {
         /// Why not.
         source: io::Error,
     },
+    /// Another run has it.
+    #[error("another re-encryption is under way with the state file {}", .0.display())]
+    InUse(PathBuf),
     /// It is not one.
     #[error("{} is no state file of a re-encryption of this version", .0.display())]
     Damaged(PathBuf),
@@ -94,6 +99,9 @@ impl JournalError {
         match self {
             Self::Read(error) => error.hint(),
             Self::Write { .. } => Some("name another file with --state, or use --no-state".to_owned()),
+            Self::InUse(_) => Some(
+                "wait until it has ended, or stop it: the same command then goes on where it was".to_owned(),
+            ),
             Self::Damaged(path) => {
                 Some(format!("remove {}, or use --no-state: the run starts at the beginning", path.display()))
             }
@@ -131,6 +139,7 @@ impl Journal {
             resumed: false,
             planned: plan.steps.clone(),
             saved: None,
+            lock: None,
         };
         let Some(path) = file else { return Ok(journal) };
         let bytes = match whole_file::read(path, Readers::Owner, FILE_MAX) {
@@ -168,6 +177,24 @@ impl Journal {
     pub fn resumed(&self) -> Option<(u32, u64)> {
         let done = self.record.passes.last().map_or(0, |pass| pass.values().map(Tally::objects).sum());
         self.resumed.then_some((self.record.pass, done))
+    }
+
+    /// Begins to write: takes the file for this run alone, until it ends in whatever way, and reads it again, because another run may
+    /// have written it meanwhile.
+    pub(super) fn take(&mut self, plan: &Plan) -> Result<(), JournalError> {
+        let Some(path) = self.file.clone() else { return Ok(()) };
+        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            created.map_err(|source| JournalError::Write { path: path.clone(), source })?;
+        }
+        let lock = lock(&path)?;
+        *self = Self { lock: Some(lock), ..Self::open(Some(&path), plan)? };
+        self.save()
+    }
+
+    /// Whether this run may write the file.
+    pub(super) fn is_taken(&self) -> bool {
+        self.file.is_none() || self.lock.is_some()
     }
 
     /// One more page of the present step.
@@ -227,9 +254,6 @@ impl Journal {
     pub(super) fn save(&mut self) -> Result<(), JournalError> {
         let Some(path) = &self.file else { return Ok(()) };
         let failed = |source| JournalError::Write { path: path.clone(), source };
-        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        }
         let text = serde_json::to_vec(&self.record).map_err(|error| failed(error.into()))?;
         whole_file::replace(path, &text, Readers::Owner).map_err(failed)?;
         self.saved = Some(Instant::now());
@@ -239,11 +263,45 @@ impl Journal {
     /// The run is finished: the next one starts at the beginning.
     pub(super) fn remove(&self) -> Result<(), JournalError> {
         let Some(path) = &self.file else { return Ok(()) };
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(JournalError::Write { path: path.clone(), source })
+        // The lock last: who finds it gone finds no state either.
+        for path in [path, &lock_path(path)] {
+            match fs::remove_file(path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(JournalError::Write { path: path.clone(), source });
+                }
+                _ => {}
             }
-            _ => Ok(()),
+        }
+        Ok(())
+    }
+}
+
+/// A file beside it, because the state file itself is replaced.
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Locks it. The system unlocks it when the process ends, so that nothing keeps out the next one after a kill.
+fn lock(state: &Path) -> Result<File, JournalError> {
+    let path = lock_path(state);
+    let failed = |source| JournalError::Write { path: path.clone(), source };
+    loop {
+        let mut options = OpenOptions::new();
+        let file =
+            options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(state.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        // Whoever had it before may have removed it after it was opened here: then that lock keeps nobody out.
+        let ours = file.metadata().map_err(failed)?;
+        match fs::metadata(&path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+            _ => {}
         }
     }
 }

@@ -61,7 +61,6 @@ pub async fn run(
     control: Control,
     observer: &mut (dyn FnMut(&Progress) + Send),
 ) -> Run {
-    let resumed = journal.resumed().is_some();
     let start = Instant::now();
     let mut sending = Sending {
         server,
@@ -70,8 +69,10 @@ pub async fn run(
         stop: control.stop.clone(),
         reporter: Reporter::new(observer),
     };
-    // A file that cannot be written is found out before anything is changed.
-    let ended = match journal.save() {
+    // A file that another run has or that cannot be written is found out before anything is changed.
+    let taken = journal.take(plan);
+    let resumed = journal.resumed().is_some();
+    let ended = match taken {
         Ok(()) => passes(&mut sending, plan, &mut journal, control.passes_max).await,
         Err(error) => Err(error.into()),
     };
@@ -86,7 +87,9 @@ pub async fn run(
         Ok(ending) => (ending, None),
         Err(interrupted) => {
             // Saved as far as that goes: the interruption is what matters.
-            drop(journal.save());
+            if journal.is_taken() {
+                drop(journal.save());
+            }
             (Ending::Interrupted, Some(interrupted))
         }
     };

@@ -1,12 +1,13 @@
 //! A run that was cut goes on where it was, and only there.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use keystead_cluster::reencrypt::{
-    Control, Ending, Journal, JournalError, Outcome, Plan, Progress, Request, run,
+    Control, Ending, Interrupted, Journal, JournalError, Outcome, Plan, Progress, Request, run,
 };
 use keystead_runtime::Failure;
 use tokio::sync::watch;
@@ -147,6 +148,49 @@ async fn a_run_that_was_killed_goes_on() -> Result<()> {
     assert_eq!(report.passes[0].resources["secrets"].objects(), objects);
     let last = report.passes.last().context("a pass")?;
     assert_eq!((last.count(Outcome::Rewritten), last.count(Outcome::Current)), (0, objects));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_runs_do_not_share_a_state() -> Result<()> {
+    let (tell, mut told) = watch::channel(false);
+    let instead: Instead = Box::new(move |method, _, patches| {
+        let hit = method == "PATCH" && patches == 700;
+        if hit {
+            tell.send_replace(true);
+        }
+        // Longer than the second one takes to be refused.
+        hit.then(|| Answer { retry_after: Some(60), ..Answer::new(429, "too many requests") })
+    });
+    let fake = Fake::start(1000, Some(instead)).await?;
+    let directory = tempfile::tempdir()?;
+    let state = directory.path().join("state.json");
+    let plan = Plan::make(&fake.server, secrets()).await?;
+    let mut observer = |_: &Progress| ();
+    let journal = Journal::open(Some(&state), &plan)?;
+    let mut first = Box::pin(run(&fake.server, &plan, journal, Control::default(), &mut observer));
+    tokio::select! {
+        run = &mut first => anyhow::bail!("it ended: {run:?}"),
+        told = told.wait_for(|it| *it) => drop(told?),
+    }
+
+    // It is replaced when it is written.
+    let file = std::fs::metadata(&state)?.ino();
+    let journal = Journal::open(Some(&state), &plan)?;
+    let second = run(&fake.server, &plan, journal, Control::default(), &mut |_| ()).await;
+    let error = second.interrupted.context("refused")?;
+    assert!(matches!(error, Interrupted::Journal(JournalError::InUse(_))), "{error}");
+    assert!(error.to_string().ends_with(&state.display().to_string()) && error.hint().is_some(), "{error}");
+    assert_eq!((std::fs::metadata(&state)?.ino(), second.report.objects_sent), (file, 0));
+
+    // Killed: nothing keeps out the next one. What that one has read before it had the file counts no more.
+    drop(first);
+    let before = Journal::open(Some(&state), &plan)?;
+    assert!(before.resumed().is_some());
+    std::fs::remove_file(&state)?;
+    let third = run(&fake.server, &plan, before, Control::default(), &mut |_| ()).await;
+    assert_eq!((third.report.ending, third.report.resumed), (Ending::AllCurrent, false), "{third:?}");
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 0, "a finished run leaves nothing");
     Ok(())
 }
 
