@@ -9,6 +9,7 @@
 
 mod concurrency;
 mod journal;
+mod lock;
 mod objects;
 mod outcome;
 mod pace;

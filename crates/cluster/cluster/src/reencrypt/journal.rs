@@ -1,15 +1,16 @@
 //! How far a run is, in a file that is replaced as a whole: a run that was killed goes on there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keystead_runtime::whole_file::{self, FileError, Readers};
 use serde::{Deserialize, Serialize};
 
+use super::lock;
 use super::plan::{Plan, Request, Step};
 use super::tally::Tally;
 
@@ -187,7 +188,12 @@ impl Journal {
             let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
             created.map_err(|source| JournalError::Write { path: path.clone(), source })?;
         }
-        let lock = lock(&path)?;
+        let beside = lock::path(&path);
+        let lock = match lock::take(&beside) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(JournalError::InUse(path)),
+            Err(source) => return Err(JournalError::Write { path: beside, source }),
+        };
         *self = Self { lock: Some(lock), ..Self::open(Some(&path), plan)? };
         self.save()
     }
@@ -264,7 +270,7 @@ impl Journal {
     pub(super) fn remove(&self) -> Result<(), JournalError> {
         let Some(path) = &self.file else { return Ok(()) };
         // The lock last: who finds it gone finds no state either.
-        for path in [path, &lock_path(path)] {
+        for path in [path, &lock::path(path)] {
             match fs::remove_file(path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(JournalError::Write { path: path.clone(), source });
@@ -273,36 +279,6 @@ impl Journal {
             }
         }
         Ok(())
-    }
-}
-
-/// A file beside it, because the state file itself is replaced.
-fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
-}
-
-/// Locks it. The system unlocks it when the process ends, so that nothing keeps out the next one after a kill.
-fn lock(state: &Path) -> Result<File, JournalError> {
-    let path = lock_path(state);
-    let failed = |source| JournalError::Write { path: path.clone(), source };
-    loop {
-        let mut options = OpenOptions::new();
-        let file =
-            options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(state.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        // Whoever had it before may have removed it after it was opened here: then that lock keeps nobody out.
-        let ours = file.metadata().map_err(failed)?;
-        match fs::metadata(&path) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
-            _ => {}
-        }
     }
 }
 

@@ -71,6 +71,28 @@ async fn of_several_kubeconfigs_those_that_are_missing_are_left_out() -> Result<
     Ok(())
 }
 
+#[tokio::test]
+async fn several_kubeconfigs_are_merged_and_the_first_that_says_something_is_right() -> Result<()> {
+    let fake = Fake::start(1, None).await?;
+    let directory = tempfile::tempdir()?;
+    let write = |name: &str, text: serde_json::Value| {
+        let path = directory.path().join(name);
+        fs::write(&path, text.to_string()).map(|()| path.display().to_string())
+    };
+    let server = |url: &str| json!([{"name": "c", "cluster": {"server": url}}]);
+    let contexts = json!([{"name": "c", "context": {"cluster": "c", "user": "u"}}]);
+    let first = write("first", json!({"current-context": "c", "contexts": contexts}))?;
+    let second = write(
+        "second",
+        json!({"clusters": server(&fake.url), "users": [{"name": "u", "user": {"token": "t"}}]}),
+    )?;
+    let third = write("third", json!({"current-context": "d", "clusters": server("http://127.0.0.1:1")}))?;
+    let files = Some(format!("{first}:{second}:/nonexistent:{third}"));
+    let server = ApiServer::connect(&Kubeconfig { files, context: None }).await?;
+    assert_eq!((server.cluster(), server.url()), ("cluster-a", fake.url.as_str()));
+    Ok(())
+}
+
 fn with_plugin(directory: &Path, url: &str) -> Result<PathBuf> {
     let plugin = directory.join("plugin");
     fs::write(&plugin, PLUGIN)?;
