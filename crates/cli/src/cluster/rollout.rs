@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::executor::{
-    Ended, Event, ExecuteError, Executor, Record, RecordFile, Settings, read_record,
+    Ended, Event, ExecuteError, Executor, KubeadmPatch, Record, RecordFile, Settings, read_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server, broken_promises};
@@ -232,6 +232,11 @@ impl RunArgs {
         let (plan, _) = executor.preview().await;
         say(plan.to_string().trim_end());
         if self.dry_run {
+            match executor.kubeadm_patch().await {
+                Ok(None) => {}
+                Ok(Some(patch)) => say_kubeadm("would be changed", &patch),
+                Err(error) => say(&format!("kubeadm: {}", keystead_model::ErrorChain(&error))),
+            }
             return Ok(());
         }
         if let Next::Done(_) = plan.next {
@@ -438,12 +443,18 @@ fn show(event: Event<'_>, bar: &mut Option<Bar>) {
         }
         Event::Step(planned) => say(&format!("now: {}", planned.step)),
         Event::Remark { host, text } => say(&format!("{host}: {text}")),
+        Event::Kubeadm(patch) => say_kubeadm("changed", patch),
         Event::Reencrypt(progress) => bar.get_or_insert_with(Bar::new).show(progress),
         Event::Rewritten(report) => {
             *bar = None;
             say(report.trim_end());
         }
     }
+}
+
+fn say_kubeadm(word: &str, patch: &KubeadmPatch) {
+    say(&format!("ClusterConfiguration in the ConfigMap kubeadm-config, {word}:"));
+    patch.lines().iter().for_each(|line| say(line));
 }
 
 fn finished(ended: Result<Ended, ExecuteError>) -> Result<(), Failure> {

@@ -14,6 +14,10 @@ use load::Load;
 async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     let fleet = Fleet::start("1.37.2", 1).await;
     fleet.create_secrets(50).await;
+    let kubeadm = fleet.create_kubeadm_config().await;
+    let planned = fleet.succeeds(&["enable", "--dry-run"]).await;
+    assert!(planned.stderr.contains("+    - name: encryption-provider-config"), "{planned}");
+    assert_eq!(fleet.kubeadm_config().await, kubeadm);
 
     // Nothing is done without being told so.
     let told = fleet.keystead(&["enable"]).await;
@@ -25,6 +29,8 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     fleet.succeeds(&["enable", "--yes"]).await;
     assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
     assert_eq!(fleet.pods[0].starts(), 2, "the flag needs one start, everything else is reloaded");
+    let kept = fleet.kubeadm_config().await;
+    assert!(kept.contains("encryption-provider-config") && kept.contains("kms-plugin-socket"), "{kept}");
     let verified = fleet.succeeds(&["verify"]).await;
     assert!(verified.stdout.contains("it holds"), "{verified}");
     let undo = fleet.keystead(&["undo", "--yes"]).await;
@@ -39,6 +45,7 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert_eq!(fleet.stored("secrets").await, ["identity"]);
     let manifest = fleet.manifest(0);
     assert!(!manifest.contains("encryption") && !manifest.contains("kms-plugin-socket"), "{manifest}");
+    assert_eq!(fleet.kubeadm_config().await, kubeadm);
     load.stop().await.assert_nothing_lost(&fleet).await;
 }
 

@@ -6,6 +6,7 @@
 
 mod canary;
 mod host_access;
+mod kubeadm;
 mod loaded;
 mod observe;
 mod perform;
@@ -28,6 +29,7 @@ use crate::rollout::{
 
 pub use canary::CanaryError;
 pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
+pub use kubeadm::{KubeadmConfigError, KubeadmPatch};
 pub use perform::StepError;
 pub use record::{PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record};
 
@@ -45,6 +47,8 @@ pub struct Executor<'e> {
     stop: CancellationToken,
     events: &'e mut (dyn FnMut(Event<'_>) + Send),
     etcd: Option<Etcd>,
+    /// Which hosts had the flag when kubeadm's configuration was last compared with them.
+    kubeadm_seen: Option<Vec<bool>>,
     /// Of this run.
     canaries: Vec<Canary>,
     /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
@@ -65,6 +69,8 @@ pub enum Event<'a> {
         /// Its words.
         text: &'a str,
     },
+    /// kubeadm's configuration was changed.
+    Kubeadm(&'a KubeadmPatch),
     /// How far the re-encryption is.
     Reencrypt(&'a Progress),
     /// What was re-encrypted, in words.
@@ -151,6 +157,7 @@ impl<'e> Executor<'e> {
             stop: settings.stop,
             events,
             etcd: None,
+            kubeadm_seen: None,
             canaries: Vec::new(),
             counted: BTreeMap::new(),
         }
@@ -205,6 +212,7 @@ impl<'e> Executor<'e> {
             }
             let sight = self.observe().await;
             self.save()?;
+            self.kubeadm_in_step(&sight).await;
             let now = plan(&self.record.goal, &sight.observed);
             if last.as_ref() != Some(&now) {
                 self.remarks(&sight);
@@ -260,6 +268,27 @@ impl<'e> Executor<'e> {
             }
         }
         Ok(())
+    }
+
+    /// What cannot be kept in step is told: the rollout itself does not depend on it.
+    async fn kubeadm_in_step(&mut self, sight: &observe::Sight) {
+        let flags: Vec<bool> = sight
+            .hosts
+            .iter()
+            .filter_map(|it| Some(it.report.as_ref().ok()?.seen.configuration.is_some()))
+            .collect();
+        if self.kubeadm_seen.as_ref() == Some(&flags) {
+            return;
+        }
+        self.kubeadm_seen = Some(flags);
+        match self.keep_kubeadm_in_step(sight).await {
+            Ok(None) => {}
+            Ok(Some(patch)) => (self.events)(Event::Kubeadm(&patch)),
+            Err(error) => {
+                let text = keystead_model::ErrorChain(&error).to_string();
+                (self.events)(Event::Remark { host: "kubeadm", text: &text });
+            }
+        }
     }
 
     fn remarks(&mut self, sight: &observe::Sight) {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api_server_manifest::ManifestError;
+use crate::api_server_manifest::{EncryptionSettings, ManifestError};
 use crate::encryption_configuration::{ConfigurationError, Finding};
 use crate::kms_socket::Wrapped;
 use crate::owned_file::{InFile, OwnedFileError, Places};
@@ -128,6 +128,8 @@ pub struct Report {
     pub changed: f64,
     /// `--encryption-provider-config-automatic-reload` in the manifest.
     pub automatic_reload: bool,
+    /// What the manifest says about encryption, or would say if it were switched on with the plugins of the task.
+    pub settings: EncryptionSettings,
     /// The kube-apiserver that runs.
     pub process: Option<Process>,
     /// How etcd is reached from here.
@@ -204,6 +206,14 @@ pub enum HostError {
     /// Somebody else was there.
     #[error("{} was changed since it was looked at, and was left as it is: run the command again", .0.display())]
     Changed(PathBuf),
+    /// Directories of our own.
+    #[error("cannot use {} for files on their way", path.display())]
+    Places {
+        /// One of them.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// No plugin is known for it.
     #[error("no plugin of {0} is known on this host")]
     NoPlugin(Provider),

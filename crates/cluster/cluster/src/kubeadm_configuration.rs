@@ -23,6 +23,18 @@ const API_SERVER: Step<'static> = Step::Key("apiServer");
 const ARGS: &str = "extraArgs";
 const VOLUMES: &str = "extraVolumes";
 
+/// kubeadm's `certificatesDir` where nothing is written.
+const CERTIFICATES: &str = "/etc/kubernetes/pki";
+/// Where distributions keep authorities; kubeadm mounts those that are there.
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl/certs",
+    "/etc/ca-certificates",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
+
 impl ClusterConfiguration {
     /// Reads the text of one.
     pub fn read(bytes: &[u8]) -> Result<Self, KubeadmError> {
@@ -175,6 +187,9 @@ impl ClusterConfiguration {
 
     /// Whether the directory is mounted. Refuses if its name or path stand for something else.
     fn has_volume(&self, wanted: &DirectoryMount) -> Result<bool, KubeadmError> {
+        if self.is_mounted_anyway(&wanted.path) {
+            return Ok(true);
+        }
         for volume in self.volumes() {
             if mounts(volume, &wanted.path) {
                 return Ok(true);
@@ -184,6 +199,15 @@ impl ClusterConfiguration {
             }
         }
         Ok(false)
+    }
+
+    /// Whether kubeadm mounts the directory by itself (`cmd/kubeadm/app/phases/controlplane/volumes.go`). A second mount of the same path
+    /// makes a pod that the kubelet refuses.
+    fn is_mounted_anyway(&self, path: &str) -> bool {
+        let certificates = self.document.root().get("certificatesDir").and_then(Node::as_str);
+        let certificates = certificates.filter(|it| !it.is_empty()).unwrap_or(CERTIFICATES);
+        let path = path.trim_end_matches('/');
+        path == certificates.trim_end_matches('/') || AUTHORITIES.contains(&path)
     }
 
     fn with_volume(self, wanted: &DirectoryMount) -> Result<Self, KubeadmError> {

@@ -132,6 +132,29 @@ impl Fleet {
         }
     }
 
+    /// What kubeadm leaves in its clusters; the text of it.
+    pub(crate) async fn create_kubeadm_config(&self) -> String {
+        let pki = self.host(0).join("pki");
+        let text = format!(
+            "apiServer:\n  extraArgs:\n    - name: authorization-mode\n      value: Node,RBAC\napiVersion: kubeadm.k8s.io/v1beta4\ncertificatesDir: {}\nkind: ClusterConfiguration\n",
+            pki.display()
+        );
+        let object = Object::new(
+            Kind::ConfigMap,
+            "kube-system",
+            "kubeadm-config",
+            "ClusterConfiguration",
+            text.as_bytes(),
+        );
+        self.clients[0].create(&object).await.expect("created");
+        text
+    }
+
+    pub(crate) async fn kubeadm_config(&self) -> String {
+        let object = self.clients[0].get(Kind::ConfigMap, "kube-system", "kubeadm-config").await;
+        String::from_utf8_lossy(&object.expect("it is there").data["ClusterConfiguration"]).into_owned()
+    }
+
     /// A new version on every host that all can read, and then the one that encrypts.
     pub(crate) fn rotate_keys(&self) {
         let first = self.host(0).join("plugin/key");

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ApiServerManifest, DirectoryMount, ManifestError};
 use crate::api_server_flags::{CONFIG, FEATURE_GATES, KMS_V1, RELOAD};
 
 /// What a manifest must say for kube-apiserver to encrypt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncryptionSettings {
     /// The EncryptionConfiguration, in one of the directories.
     pub configuration: String,

@@ -1,5 +1,7 @@
 //! Directories of the host inside the container.
 
+use serde::{Deserialize, Serialize};
+
 use super::{ApiServerManifest, ManifestError};
 use crate::yaml::{Content, Document, Node, Step, Value};
 
@@ -19,7 +21,7 @@ pub struct Mount {
 }
 
 /// A directory that kube-apiserver is to see.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryMount {
     /// Name of the volume, such as `kms-plugin-socket`.
     pub volume: String,

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::on_disk::{ConfigurationFile, Files, hex};
+use super::plugins::{self, PluginAt};
 use super::{Change, HostError, LocalHost, Seen};
-use crate::api_server_manifest::{ApiServerManifest, DirectoryMount, EncryptionSettings, Facts};
-use crate::encryption_configuration::{
-    EncryptionConfiguration, GroupResource, KmsVersion, Provider as FileProvider,
-};
+use crate::api_server_flags::KMS_V1;
+use crate::api_server_manifest::{ApiServerManifest, DirectoryMount, EncryptionSettings, Facts, Mount};
+use crate::encryption_configuration::GroupResource;
 use keystead_runtime::whole_file::FileError;
 
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
@@ -36,6 +36,9 @@ impl LocalHost {
             let changed = configuration.filter(|_| now.manifest == seen.manifest);
             return Err(HostError::Changed(changed.unwrap_or_else(|| self.manifest.clone())));
         }
+        // What a process that was killed left half-written may hold keys.
+        let cleaned = self.places.remove_unfinished();
+        cleaned.map_err(|source| HostError::Places { path: self.places.staging.clone(), source })?;
         match change {
             Change::Write { resources, order, plugins } => {
                 let resources: Vec<GroupResource> =
@@ -61,7 +64,7 @@ impl LocalHost {
     ) -> Result<(), HostError> {
         let new = provider_order::write(Some(&file.text), resources, order, plugins, &files.api_server());
         let new = new.map_err(|error| file.file.located(error))?;
-        for directory in socket_directories(&new, &files.facts) {
+        for directory in socket_directories(&plugins::known(Some(&new), &[]), &files.facts) {
             if files.facts.host_path(&directory.path).is_none() {
                 return Err(HostError::SocketHidden(directory.path));
             }
@@ -78,28 +81,16 @@ impl LocalHost {
         order: &Order,
         plugins: &[KmsPlugin],
     ) -> Result<(), HostError> {
+        let used: Vec<PluginAt> =
+            plugins::known(None, plugins).into_iter().filter(|it| order.reads(&it.provider)).collect();
+        let settings = self.new_settings(files, &used);
         let mut server = files.api_server();
-        let kms_v1 =
-            server.minor >= KMS_V1_IS_OFF && order.providers().any(|it| matches!(it, Provider::KmsV1 { .. }));
-        if kms_v1 {
+        if settings.kms_v1 {
             server.kms_v1 = Some(true);
         }
-        let reload = files.facts.version.is_some_and(|(_, minor, _)| minor >= TELLS_LOADED_FILE);
-        server.automatic_reload |= reload;
+        server.automatic_reload |= settings.automatic_reload.unwrap_or_default();
         let text = provider_order::write(None, resources, order, plugins, &server);
         let text = text.map_err(|error| files.manifest_file.located(error))?;
-        let mut directories = socket_directories(&text, &files.facts);
-        directories.push(DirectoryMount {
-            volume: CONFIGURATION_VOLUME.to_owned(),
-            path: directory_of(&self.configuration),
-            read_only: true,
-        });
-        let settings = EncryptionSettings {
-            configuration: self.configuration.display().to_string(),
-            automatic_reload: reload.then_some(true),
-            kms_v1,
-            directories,
-        };
         // Before the first file is written.
         let manifest = edited(files, |manifest| {
             let edits = manifest.plan_encryption(&settings)?;
@@ -118,20 +109,7 @@ impl LocalHost {
 
     /// The configuration stays where it is: nothing reads it any more, and it may hold keys.
     fn switch_off(&self, files: &Files, file: Option<&ConfigurationFile>) -> Result<(), HostError> {
-        let Some((configuration, file)) = files.facts.encryption_provider_config.clone().zip(file) else {
-            return Ok(());
-        };
-        let kms_v1 =
-            file.text.entries().iter().flat_map(|it| &it.providers).any(
-                |it| matches!(&it.provider, FileProvider::Kms(kms) if kms.api_version == KmsVersion::V1),
-            );
-        let mut directories = socket_directories(&file.text, &files.facts);
-        directories.push(DirectoryMount {
-            volume: CONFIGURATION_VOLUME.to_owned(),
-            path: directory_of(Path::new(&configuration)),
-            read_only: true,
-        });
-        let settings = EncryptionSettings { configuration, automatic_reload: None, kms_v1, directories };
+        let Some(settings) = file.and_then(|it| files.settings(it)) else { return Ok(()) };
         let manifest = edited(files, |manifest| {
             let edits = manifest.plan_removal(&settings)?;
             manifest.edited(&edits)
@@ -154,28 +132,58 @@ fn edited(
     Ok(edit(&files.manifest).map_err(|error| files.manifest_file.located(error))?)
 }
 
-/// Where the sockets of a configuration are, each directory once. A socket in the abstract name space needs none.
-fn socket_directories(text: &EncryptionConfiguration, facts: &Facts) -> Vec<DirectoryMount> {
-    let mut directories: Vec<DirectoryMount> = Vec::new();
-    for provider in text.entries().iter().flat_map(|it| &it.providers) {
-        let FileProvider::Kms(kms) = &provider.provider else { continue };
-        let socket = kms.endpoint.socket();
-        if socket.starts_with('@') {
-            continue;
+impl LocalHost {
+    /// What is written into a manifest that has no flag yet, for these plugins.
+    pub(super) fn new_settings(&self, files: &Files, plugins: &[PluginAt]) -> EncryptionSettings {
+        let minor = files.facts.version.map(|(_, minor, _)| minor);
+        let has_v1 = plugins.iter().any(|it| matches!(it.provider, Provider::KmsV1 { .. }));
+        EncryptionSettings {
+            configuration: self.configuration.display().to_string(),
+            automatic_reload: minor.is_some_and(|minor| minor >= TELLS_LOADED_FILE).then_some(true),
+            kms_v1: has_v1 && minor.is_none_or(|minor| minor >= KMS_V1_IS_OFF),
+            directories: directories(&self.configuration, plugins, &files.facts),
         }
-        let path = directory_of(Path::new(socket));
+    }
+}
+
+impl Files {
+    /// What the manifest says about encryption. None: the flag is not set.
+    pub(super) fn settings(&self, file: &ConfigurationFile) -> Option<EncryptionSettings> {
+        let configuration = self.facts.encryption_provider_config.clone()?;
+        let plugins = plugins::known(Some(&file.text), &[]);
+        let has_v1 = plugins.iter().any(|it| matches!(it.provider, Provider::KmsV1 { .. }));
+        Some(EncryptionSettings {
+            automatic_reload: self.facts.automatic_reload.then_some(true),
+            kms_v1: has_v1 && self.facts.feature_gates.get(KMS_V1) == Some(&true),
+            directories: directories(Path::new(&configuration), &plugins, &self.facts),
+            configuration,
+        })
+    }
+}
+
+fn directories(configuration: &Path, plugins: &[PluginAt], facts: &Facts) -> Vec<DirectoryMount> {
+    let mut directories = socket_directories(plugins, facts);
+    directories.push(DirectoryMount {
+        volume: CONFIGURATION_VOLUME.to_owned(),
+        path: directory_of(configuration),
+        read_only: true,
+    });
+    directories
+}
+
+/// Where the sockets of plugins are, each directory once. A socket in the abstract name space needs none.
+fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<DirectoryMount> {
+    let mut directories: Vec<DirectoryMount> = Vec::new();
+    for plugin in plugins.iter().filter(|it| !it.socket.starts_with('@')) {
+        let path = directory_of(Path::new(&plugin.socket));
         if directories.iter().any(|it| it.path == path) {
             continue;
         }
-        // A volume of that name may be there for another directory, and every entry has a name of its own.
-        let is_taken = |name: &str| {
-            directories.iter().any(|it| it.volume == name)
-                || facts
-                    .mounts
-                    .iter()
-                    .any(|it| it.volume == name && it.host_path.trim_end_matches('/') != path)
-        };
-        let volume = match is_taken(SOCKET_VOLUME) {
+        // A volume of that name may be there for another directory, and every directory has a name of its own.
+        let is_other = |it: &&Mount| it.volume == SOCKET_VOLUME && it.host_path.trim_end_matches('/') != path;
+        let is_taken = directories.iter().any(|it| it.volume == SOCKET_VOLUME)
+            || facts.mounts.iter().any(|it| is_other(&it));
+        let volume = match is_taken {
             false => SOCKET_VOLUME.to_owned(),
             true => format!("{SOCKET_VOLUME}-{}", hex(path.as_bytes()).get(..8).unwrap_or_default()),
         };

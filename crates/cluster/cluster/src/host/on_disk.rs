@@ -56,6 +56,10 @@ impl LocalHost {
             resources: provider_order::resources(file.map(|it| &it.text), &resources),
             earlier: self.earlier(&resources),
             automatic_reload: facts.automatic_reload,
+            settings: match file.and_then(|it| files.settings(it)) {
+                Some(settings) => settings,
+                None => self.new_settings(&files, &plugins::known(None, more)),
+            },
             process: process::find(facts.secure_port),
             etcd: files.etcd(file),
             plugins: plugins::probe(&known).await,

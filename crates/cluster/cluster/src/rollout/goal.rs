@@ -51,6 +51,11 @@ impl Goal {
         }
     }
 
+    /// Whether every API server has `--encryption-provider-config` at the end.
+    pub fn sets_flag(&self) -> bool {
+        self.end() != Some(Configuration::NoEncryption)
+    }
+
     /// The key id that must be used; none: any of the writer's.
     pub(super) fn key_id(&self) -> Option<&str> {
         match self {

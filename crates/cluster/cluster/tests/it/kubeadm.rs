@@ -56,6 +56,17 @@ fn v1beta4_has_lists() {
 }
 
 #[test]
+fn directories_that_kubeadm_mounts_itself_are_not_mounted_twice() {
+    let mut settings = settings();
+    settings.directories[0].path = "/etc/kubernetes/pki".into();
+    let enabled = read(V1BETA4).with_encryption(&settings).expect("edited");
+    assert_eq!(enabled.text().matches("mountPath").count(), 1, "{}", enabled.text());
+    let elsewhere = V1BETA4.replace("certificatesDir: /etc/kubernetes/pki", "certificatesDir: /opt/pki");
+    let enabled = read(&elsewhere).with_encryption(&settings).expect("edited");
+    assert_eq!(enabled.text().matches("mountPath").count(), 2, "{}", enabled.text());
+}
+
+#[test]
 fn v1beta3_has_a_mapping() {
     let enabled = read(V1BETA3).with_encryption(&settings()).expect("edited");
     let flags = "        feature-gates: \"A=true,KMSv1=true\"

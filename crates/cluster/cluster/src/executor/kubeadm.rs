@@ -1,0 +1,155 @@
+//! kubeadm's ClusterConfiguration in the cluster, kept in step with the manifests: `kubeadm upgrade` and `kubeadm join` write manifests
+//! anew from it, and a flag that is only in a manifest is lost with them.
+
+use std::time::Duration;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Executor;
+use super::observe::Sight;
+use crate::api::{ApiServer, Call, CallError};
+use crate::api_server_manifest::EncryptionSettings;
+use crate::kubeadm_configuration::{ClusterConfiguration, KubeadmError};
+
+const ASK: Duration = Duration::from_secs(15);
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+/// Where kubeadm keeps it, and under which name there.
+const PATH: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
+const ENTRY: &str = "ClusterConfiguration";
+
+/// What kubeadm's configuration lacks, or has too much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeadmPatch {
+    /// The text as it is.
+    pub old: String,
+    /// The text as it must be.
+    pub new: String,
+    resource_version: String,
+}
+
+/// Why kubeadm's configuration was not read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeadmConfigError {
+    /// The API server did not give or take it.
+    #[error("the ConfigMap kubeadm-config in kube-system cannot be read or changed")]
+    Call(#[from] CallError),
+    /// Its text.
+    #[error("ClusterConfiguration in the ConfigMap kubeadm-config in kube-system: {0}")]
+    Text(#[from] KubeadmError),
+}
+
+#[derive(Deserialize)]
+struct ConfigMap {
+    metadata: Metadata,
+    #[serde(default)]
+    data: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    resource_version: String,
+}
+
+/// What has to change so that it says `settings`, or nothing of them. None: nothing, or the cluster is not kubeadm's.
+pub(super) async fn patch(
+    server: &ApiServer,
+    settings: &EncryptionSettings,
+    is_set: bool,
+) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
+    let found: ConfigMap = match server.json(&Call::get(PATH, JSON, ASK)).await {
+        Err(CallError::Refused(refusal)) if refusal.status == 404 => return Ok(None),
+        answer => answer?,
+    };
+    let Some(old) = found.data.get(ENTRY) else { return Ok(None) };
+    let text = ClusterConfiguration::read(old.as_bytes())?;
+    let new = match is_set {
+        true => text.with_encryption(settings)?,
+        false => text.without_encryption(settings)?,
+    };
+    let new = new.text().to_owned();
+    let resource_version = found.metadata.resource_version;
+    Ok((new != *old).then(|| KubeadmPatch { old: old.clone(), new, resource_version }))
+}
+
+impl KubeadmPatch {
+    /// The lines that go and come, with `-` and `+` in front.
+    pub fn lines(&self) -> Vec<String> {
+        let (old, new): (Vec<&str>, Vec<&str>) = (self.old.lines().collect(), self.new.lines().collect());
+        let same = |a: &&(&&str, &&str)| a.0 == a.1;
+        let before = old.iter().zip(&new).take_while(|it| same(&it)).count();
+        let after = old.iter().skip(before).rev().zip(new.iter().skip(before).rev());
+        let after = after.take_while(|it| same(&it)).count();
+        let changed = |lines: &[&str], mark: char| -> Vec<String> {
+            let end = lines.len() - after;
+            lines.iter().take(end).skip(before).map(|it| format!("{mark}{it}")).collect()
+        };
+        let mut lines = changed(&old, '-');
+        lines.extend(changed(&new, '+'));
+        lines
+    }
+
+    /// Writes it, unless somebody else changed it meanwhile.
+    async fn apply(&self, server: &ApiServer) -> Result<(), KubeadmConfigError> {
+        let body = json!({
+            "metadata": { "resourceVersion": self.resource_version },
+            "data": { ENTRY: self.new },
+        })
+        .to_string();
+        let call =
+            Call { method: Method::PATCH, path: PATH, accept: JSON, body: Some((MERGE, &body)), limit: ASK };
+        server.call(&call).await?;
+        Ok(())
+    }
+}
+
+impl Executor<'_> {
+    /// What kubeadm's configuration would need for the goal of this rollout.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or has something else in the places that are needed.
+    pub async fn kubeadm_patch(&mut self) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
+        let sight = self.observe().await;
+        let settings = sight.hosts.iter().find_map(|it| it.report.as_ref().ok());
+        let Some(settings) = settings.map(|it| it.settings.clone()) else { return Ok(None) };
+        let is_set = self.record.goal.sets_flag();
+        patch(&self.server, &settings, is_set).await
+    }
+
+    /// Keeps it in step with the manifests: set as soon as one host has the flag, because from then on values may need it, and unset when
+    /// none has it.
+    pub(super) async fn keep_kubeadm_in_step(
+        &mut self,
+        sight: &Sight,
+    ) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
+        let reports: Vec<_> = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).collect();
+        let with_flag = reports.iter().find(|it| it.seen.configuration.is_some());
+        let Some(report) = with_flag.or(reports.first()) else { return Ok(None) };
+        let patch = patch(&self.server, &report.settings, with_flag.is_some()).await?;
+        if let Some(patch) = &patch {
+            patch.apply(&self.server).await?;
+        }
+        Ok(patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KubeadmPatch;
+
+    #[test]
+    fn only_what_differs_is_shown() {
+        let patch = |old: &str, new: &str| KubeadmPatch {
+            old: old.into(),
+            new: new.into(),
+            resource_version: String::new(),
+        };
+        assert_eq!(patch("a\nb\nc\n", "a\nx\nc\n").lines(), ["-b", "+x"]);
+        assert_eq!(patch("a\nb\n", "a\nn\na\nb\n").lines(), ["+n", "+a"]);
+        assert!(patch("a\n", "a\n").lines().is_empty());
+    }
+}
