@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reencrypt::{Bar, not_connected};
 use super::rollout_args::FleetArgs;
-use crate::output::say;
+use crate::output::{say, visible};
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
 ///
@@ -223,6 +223,7 @@ impl RunArgs {
         let mut bar = None;
         let mut events = |event: Event<'_>| show(event, &mut bar);
         let mut executor = Executor::new(settings, server, record, file, &mut events);
+        all_are_named(&mut executor).await?;
         let (_, mut observed) = executor.preview().await;
         refuse_wildcards(&executor.record().resources)?;
         if let Aim::Rotate(None) = aim {
@@ -230,7 +231,7 @@ impl RunArgs {
         }
         complete(executor.record(), &aim, &observed)?;
         let (plan, _) = executor.preview().await;
-        say(plan.to_string().trim_end());
+        tell(&plan.to_string());
         if self.dry_run {
             match executor.kubeadm_patch().await {
                 Ok(None) => {}
@@ -412,6 +413,20 @@ async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure>
 const TAKE_UP: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
+/// An API server that is not known may write in any way.
+async fn all_are_named(executor: &mut Executor<'_>) -> Result<(), Failure> {
+    let unnamed = executor.unnamed_servers().await.map_err(|error| failed(&error))?;
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "no host was named for these API servers of the cluster: {}",
+        unnamed.join(", ")
+    ))
+    .usage()
+    .hint("name all control-plane hosts: --over ssh --host HOST ...".to_owned()))
+}
+
 fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {
     match resources.iter().find(|it| it.contains('*')) {
         None => Ok(()),
@@ -431,37 +446,42 @@ fn make_directory(path: &std::path::Path) -> Result<(), Failure> {
     })
 }
 
+/// Names and key ids are whatever plugins say and whoever can write to etcd wrote.
+fn tell(text: &str) {
+    text.trim_end().lines().for_each(|line| say(&visible(line)));
+}
+
 fn show(event: Event<'_>, bar: &mut Option<Bar>) {
     match event {
         Event::Plan(plan) => {
             *bar = None;
             if let Next::Steps(steps) = &plan.next {
                 for planned in steps {
-                    say(&format!("next: {planned}"));
+                    tell(&format!("next: {planned}"));
                 }
             }
         }
-        Event::Step(planned) => say(&format!("now: {}", planned.step)),
-        Event::Remark { host, text } => say(&format!("{host}: {text}")),
+        Event::Step(planned) => tell(&format!("now: {}", planned.step)),
+        Event::Remark { host, text } => tell(&format!("{host}: {text}")),
         Event::Kubeadm(patch) => say_kubeadm("changed", patch),
         Event::Reencrypt(progress) => bar.get_or_insert_with(Bar::new).show(progress),
         Event::Rewritten(report) => {
             *bar = None;
-            say(report.trim_end());
+            tell(report);
         }
     }
 }
 
 fn say_kubeadm(word: &str, patch: &KubeadmPatch) {
     say(&format!("ClusterConfiguration in the ConfigMap kubeadm-config, {word}:"));
-    patch.lines().iter().for_each(|line| say(line));
+    patch.lines().iter().for_each(|line| tell(line));
 }
 
 fn finished(ended: Result<Ended, ExecuteError>) -> Result<(), Failure> {
     match ended {
         Ok(Ended::Reached(remarks)) => {
             say("done");
-            remarks.iter().for_each(|it| say(it));
+            remarks.iter().for_each(|it| tell(it));
             Ok(())
         }
         Ok(Ended::Blocked(obstacles)) => {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reencrypt::not_connected;
 use super::rollout_args::FleetArgs;
-use crate::output::say;
+use crate::output::{say, visible};
 use crate::report_format::ReportFormat;
 
 /// Show on one screen how the cluster's encryption stands: API servers, providers, plugins, key ids, what is stored, and what comes next
@@ -170,7 +170,16 @@ fn as_files_say(servers: &[Server]) -> Result<Goal, Failure> {
 }
 
 impl fmt::Display for Status {
+    /// Names and key ids are whatever plugins say and whoever can write to etcd wrote.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text)?;
+        text.lines().try_for_each(|line| writeln!(f, "{}", visible(line)))
+    }
+}
+
+impl Status {
+    fn write(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "cluster {}", self.cluster)?;
         let mut table = new_table(&["API SERVER", "ADDRESS", "VERSION", "STATE", "FILE", "USES"]);
         for server in &self.observed.servers {
@@ -254,7 +263,7 @@ impl fmt::Display for Verdict {
         writeln!(f, "cluster {}\npromised: {}", self.cluster, self.promise)?;
         match self.broken.is_empty() {
             true => writeln!(f, "it holds"),
-            false => self.broken.iter().try_for_each(|it| writeln!(f, "  broken: {it}")),
+            false => self.broken.iter().try_for_each(|it| writeln!(f, "  broken: {}", visible(it))),
         }
     }
 }

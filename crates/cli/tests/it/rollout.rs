@@ -26,11 +26,14 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert_eq!(fleet.pods[0].starts(), 1);
 
     let load = Load::start(&fleet, 20).await;
-    fleet.succeeds(&["enable", "--yes"]).await;
+    let enabled = fleet.succeeds(&["enable", "--yes"]).await;
     assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
     assert_eq!(fleet.pods[0].starts(), 2, "the flag needs one start, everything else is reloaded");
     let kept = fleet.kubeadm_config().await;
-    assert!(kept.contains("encryption-provider-config") && kept.contains("kms-plugin-socket"), "{kept}");
+    assert!(
+        kept.contains("encryption-provider-config") && kept.contains("kms-plugin-socket"),
+        "{kept}\n{enabled}"
+    );
     let verified = fleet.succeeds(&["verify"]).await;
     assert!(verified.stdout.contains("it holds"), "{verified}");
     let undo = fleet.keystead(&["undo", "--yes"]).await;
@@ -62,5 +65,26 @@ async fn k8_three_api_servers_under_load() {
     assert_eq!(fleet.key_ids().await.len(), 1, "everything is under one key");
     fleet.succeeds(&["disable", "--yes"]).await;
     assert_eq!(fleet.stored("secrets").await, ["identity"]);
+    load.stop().await.assert_nothing_lost(&fleet).await;
+}
+
+/// An API server that does not say which file it uses is restarted for each step.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn k7_k8_older_api_servers_from_kms_v1_to_v2_with_a_command_that_is_killed() {
+    let fleet = Fleet::start("1.31.0", 3).await;
+    fleet.create_secrets(100).await;
+    let load = Load::start(&fleet, 30).await;
+    let kills =
+        fleet.succeeds_although_killed(&["enable", "--kms-version", "v1", "--name", "old", "--yes"]).await;
+    assert!(kills > 3, "killed {kills} times");
+    assert_eq!(fleet.stored("secrets").await, ["kms:v1:old"]);
+    assert!(fleet.manifest(2).contains("KMSv1=true"), "{}", fleet.manifest(2));
+    let endpoint = fleet.endpoint();
+    let kills = fleet
+        .succeeds_although_killed(&["migrate", "--to", "kms:v2:new", "--endpoint", &endpoint, "--yes"])
+        .await;
+    assert!(kills > 3, "killed {kills} times");
+    assert_eq!(fleet.stored("secrets").await, ["kms:v2:new"]);
     load.stop().await.assert_nothing_lost(&fleet).await;
 }

@@ -4,6 +4,7 @@ mod connection;
 mod discovery;
 mod error;
 mod metrics;
+mod published;
 mod request;
 mod server_facts;
 
@@ -13,3 +14,8 @@ pub use discovery::{DiscoveryError, LeftOut, Resource, Resources};
 pub use error::{CallError, Refusal};
 pub(crate) use request::{Call, METADATA, METADATA_LIST};
 pub use server_facts::ServerFacts;
+
+/// The base URL of an API server.
+pub(crate) fn url(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+}

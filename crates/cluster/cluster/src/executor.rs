@@ -20,7 +20,7 @@ use keystead_etcd::Etcd;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ApiServer, ConnectError, Kubeconfig};
+use crate::api::{ApiServer, CallError, ConnectError, Kubeconfig};
 use crate::kms_socket::Wrapped;
 use crate::reencrypt::Progress;
 use crate::rollout::{
@@ -49,6 +49,8 @@ pub struct Executor<'e> {
     etcd: Option<Etcd>,
     /// Which hosts had the flag when kubeadm's configuration was last compared with them.
     kubeadm_seen: Option<Vec<bool>>,
+    /// Why it is not as the hosts are.
+    kubeadm_trouble: Option<String>,
     /// Of this run.
     canaries: Vec<Canary>,
     /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
@@ -158,6 +160,7 @@ impl<'e> Executor<'e> {
             events,
             etcd: None,
             kubeadm_seen: None,
+            kubeadm_trouble: None,
             canaries: Vec::new(),
             counted: BTreeMap::new(),
         }
@@ -181,6 +184,25 @@ impl<'e> Executor<'e> {
     /// The record, as it is now.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
+    }
+
+    /// API servers that publish themselves in the cluster and are on none of the hosts that were named, nor on one that was said to be gone.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not say which there are.
+    pub async fn unnamed_servers(&mut self) -> Result<Vec<String>, CallError> {
+        let sight = self.observe().await;
+        let named = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).map(|it| &it.address);
+        // One that does not answer now, and one that is gone, are known by what was seen of them before.
+        let is_known = |name: &String| {
+            self.hosts.iter().any(|it| it.name() == name) || self.record.removed.contains(name)
+        };
+        let recorded =
+            self.record.servers.iter().filter(|(name, _)| is_known(name)).map(|(_, it)| &it.address);
+        let known: BTreeSet<&String> = named.chain(recorded).collect();
+        let published = self.server.published().await?;
+        Ok(published.into_iter().filter(|it| !known.contains(it)).collect())
     }
 
     /// Counts what is stored, which changes nothing.
@@ -214,7 +236,7 @@ impl<'e> Executor<'e> {
             self.save()?;
             self.kubeadm_in_step(&sight).await;
             let now = plan(&self.record.goal, &sight.observed);
-            if last.as_ref() != Some(&now) {
+            if last.as_ref().is_none_or(|it| steps_of(it) != steps_of(&now)) {
                 self.remarks(&sight);
                 (self.events)(Event::Plan(&now));
                 since = Instant::now();
@@ -224,12 +246,15 @@ impl<'e> Executor<'e> {
                     self.record.reached = true;
                     self.record.seen_before.clear();
                     self.save()?;
+                    if let Some(text) = &self.kubeadm_trouble {
+                        (self.events)(Event::Remark { host: "kubeadm", text });
+                    }
                     return Ok(Ended::Reached(remarks.clone()));
                 }
                 Next::Blocked(obstacles) => return Ok(Ended::Blocked(obstacles.clone())),
                 Next::Steps(steps) => steps.clone(),
             };
-            let waits = steps.iter().all(|it| matches!(it.step, Step::Wait { .. } | Step::PromoteKey { .. }));
+            let waits = steps.iter().all(|it| is_wait(&it.step, &sight));
             if waits {
                 let after = since.elapsed();
                 if after > self.patience {
@@ -252,7 +277,7 @@ impl<'e> Executor<'e> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            if matches!(planned.step, Step::Wait { .. }) {
+            if is_wait(&planned.step, sight) {
                 continue;
             }
             let step = || planned.step.to_string();
@@ -280,15 +305,22 @@ impl<'e> Executor<'e> {
         if self.kubeadm_seen.as_ref() == Some(&flags) {
             return;
         }
-        self.kubeadm_seen = Some(flags);
-        match self.keep_kubeadm_in_step(sight).await {
-            Ok(None) => {}
-            Ok(Some(patch)) => (self.events)(Event::Kubeadm(&patch)),
+        let kept = self.keep_kubeadm_in_step(sight).await;
+        // An API server that starts is asked again at the next look, and whether it ever answered is told at the end.
+        self.kubeadm_trouble = match kept {
+            Ok(patch) => {
+                self.kubeadm_seen = Some(flags);
+                patch.iter().for_each(|it| (self.events)(Event::Kubeadm(it)));
+                None
+            }
             Err(error) => {
                 let text = keystead_model::ErrorChain(&error).to_string();
-                (self.events)(Event::Remark { host: "kubeadm", text: &text });
+                if !error.is_away() {
+                    self.kubeadm_seen = Some(flags);
+                }
+                Some(text)
             }
-        }
+        };
     }
 
     fn remarks(&mut self, sight: &observe::Sight) {
@@ -306,6 +338,24 @@ impl<'e> Executor<'e> {
 
     fn save(&self) -> Result<(), RecordError> {
         self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))
+    }
+}
+
+/// Whether looking again is all there is to do. A key becomes the one that encrypts where it is kept, and a kubelet that has a new manifest
+/// restarts the API server by itself.
+fn is_wait(step: &Step, sight: &observe::Sight) -> bool {
+    match step {
+        Step::Wait { .. } | Step::PromoteKey { .. } => true,
+        Step::Restart { server } => sight.host(server).is_some_and(observe::HostSight::is_restarting),
+        _ => false,
+    }
+}
+
+/// What is said of a plan once. Its reasons may differ from look to look.
+fn steps_of(plan: &Plan) -> Vec<&Step> {
+    match &plan.next {
+        Next::Steps(steps) => steps.iter().map(|it| &it.step).collect(),
+        Next::Blocked(_) | Next::Done(_) => Vec::new(),
     }
 }
 

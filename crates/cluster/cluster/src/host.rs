@@ -126,6 +126,8 @@ pub struct Report {
     pub earlier: BTreeMap<String, Configuration>,
     /// When the manifest or the configuration last changed, in seconds since 1970.
     pub changed: f64,
+    /// When the manifest last changed: a kubelet ends a process that started before, and starts another.
+    pub manifest_changed: f64,
     /// `--encryption-provider-config-automatic-reload` in the manifest.
     pub automatic_reload: bool,
     /// What the manifest says about encryption, or would say if it were switched on with the plugins of the task.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use keystead_etcd::stored::Stored;
@@ -12,6 +13,7 @@ use keystead_etcd::{Connection, Etcd};
 use keystead_testkit::api::{Client, Kind, Object};
 use keystead_testkit::control_plane::{ControlPlane, Options, StaticPod};
 use keystead_testkit::process::Process;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
 
 use crate::keystead;
@@ -106,7 +108,7 @@ impl Fleet {
         command.arg("--configuration").arg(host.join("pki/encryption-configuration.yaml"));
         command.arg("--staging").arg(host.join("staging")).arg("--state").arg(host.join("state"));
         if args.contains(&"enable") {
-            command.arg("--endpoint").arg(format!("unix://{}", host.join("plugin/kms.sock").display()));
+            command.arg("--endpoint").arg(self.endpoint());
         }
         if self.pods.len() > 1 {
             command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
@@ -123,6 +125,40 @@ impl Fleet {
         let told = self.keystead(args).await;
         assert_eq!(told.code, Some(0), "keystead cluster {args:?}: {told}");
         told
+    }
+
+    /// The plugin's socket, on every host.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("unix://{}", self.host(0).join("plugin/kms.sock").display())
+    }
+
+    /// Runs a command and kills it when it begins its first step, then `continue` and kills that at its second, and so on, until one comes
+    /// to its end; how many were killed.
+    pub(crate) async fn succeeds_although_killed(&self, args: &[&str]) -> usize {
+        let mut kills = 0;
+        loop {
+            let args = if kills == 0 { args } else { &["continue", "--yes"] };
+            let mut command = tokio::process::Command::from(self.command(args));
+            let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("runs");
+            let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+            let (mut text, mut begun) = (String::new(), 0);
+            while let Some(line) = lines.next_line().await.expect("text") {
+                begun += usize::from(line.starts_with("now: "));
+                text.push_str(&line);
+                text.push('\n');
+                if begun > kills {
+                    child.kill().await.expect("killed");
+                    break;
+                }
+            }
+            let status = child.wait().await.expect("it ended");
+            if begun > kills {
+                kills += 1;
+                continue;
+            }
+            assert!(status.success(), "keystead cluster {args:?} after {kills} kills: {text}");
+            return kills;
+        }
     }
 
     pub(crate) async fn create_secrets(&self, count: usize) {

@@ -52,7 +52,7 @@ impl Load {
                         }
                         Err(failure) => failures.lock().expect("nobody panics with it").push(failure),
                     }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 counts
             });

@@ -73,7 +73,7 @@ pub struct Refusal {
     pub status: u16,
     /// Kubernetes' word for it, such as `NotFound`; empty where the answer is no `Status`.
     pub reason: String,
-    /// Kubernetes' message, or what else the answer was; at most 1 KiB.
+    /// Kubernetes' message, or what else the answer was; at most 4 KiB.
     pub message: String,
     /// Plural name of the resource that it is about, such as `secrets`, where it says so; otherwise empty.
     pub resource: String,

@@ -18,8 +18,8 @@ pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadat
 /// Bytes of the longest answer read. The metadata of one object has at most 1.5 MiB, etcd's limit; a page of 500 has some hundred
 /// KiB, and one that has more than this is asked for again with fewer objects.
 const ANSWER_MAX: usize = 32 << 20;
-/// Bytes of a message that are kept.
-const MESSAGE_MAX: usize = 1024;
+/// Bytes of a message that are kept. All lines of `/readyz?verbose` are some 3,000.
+const MESSAGE_MAX: usize = 4096;
 
 /// One call.
 pub(crate) struct Call<'a> {

@@ -54,7 +54,8 @@ impl ApiServer {
             return Some(keystead_model::ErrorChain(&error).to_string());
         };
         let failed: Vec<&str> = refusal.message.lines().filter(|it| it.starts_with("[-]")).collect();
-        Some(if failed.is_empty() { error.to_string() } else { failed.join("; ") })
+        let status = || format!("/readyz answers HTTP {}", refusal.status);
+        Some(if failed.is_empty() { status() } else { failed.join("; ") })
     }
 
     async fn minor(&self) -> Option<u32> {

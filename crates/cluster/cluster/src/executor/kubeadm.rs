@@ -41,6 +41,13 @@ pub enum KubeadmConfigError {
     Text(#[from] KubeadmError),
 }
 
+impl KubeadmConfigError {
+    /// Whether asking again may help.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Call(_))
+    }
+}
+
 #[derive(Deserialize)]
 struct ConfigMap {
     metadata: Metadata,

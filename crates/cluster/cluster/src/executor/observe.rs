@@ -42,6 +42,12 @@ impl Sight {
 }
 
 impl HostSight {
+    /// Whether the kubelet has an older process to end, or one to start: a changed manifest is another pod to it.
+    pub(super) fn is_restarting(&self) -> bool {
+        let Ok(report) = &self.report else { return false };
+        report.process.as_ref().is_none_or(|it| it.started < report.manifest_changed)
+    }
+
     /// Another one after each start and each reload.
     pub(super) fn epoch(&self) -> Option<String> {
         let process = self.report.as_ref().ok()?.process.as_ref()?;

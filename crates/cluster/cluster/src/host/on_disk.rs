@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use keystead_crypto::sha256;
 
 use super::{EtcdAccess, HostError, LocalHost, Report, Seen, plugins, process};
+use crate::api::url;
 use crate::api_server_flags::KMS_V1;
 use crate::api_server_manifest::{ApiServerManifest, Facts};
 use crate::encryption_configuration::{ApiServer, EncryptionConfiguration, GroupResource};
@@ -45,10 +46,8 @@ impl LocalHost {
         let resources: Vec<GroupResource> = resources.iter().map(|it| GroupResource::parse(it)).collect();
         let known = plugins::known(file.map(|it| &it.text), more);
         let facts = &files.facts;
-        let mut changed = changed(&self.manifest);
-        if let Some(file) = file {
-            changed = changed.max(self::changed(file.file.path()));
-        }
+        let manifest_changed = changed(&self.manifest);
+        let file_changed = file.map_or(0.0, |it| changed(it.file.path()));
         Ok(Report {
             address: address(facts),
             minor: facts.version.map(|(_, minor, _)| minor),
@@ -63,7 +62,8 @@ impl LocalHost {
             process: process::find(facts.secure_port),
             etcd: files.etcd(file),
             plugins: plugins::probe(&known).await,
-            changed,
+            manifest_changed,
+            changed: manifest_changed.max(file_changed),
             on_disk: files.order(&resources, read).map_err(|error| chain(&error)),
         })
     }
@@ -137,9 +137,7 @@ const EARLIER_MAX: usize = 1000;
 
 /// Where the kubelet asks too: kubeadm writes the flag, and without it the API server listens on all addresses.
 fn address(facts: &Facts) -> String {
-    let host = facts.advertise_address.as_deref().unwrap_or("127.0.0.1");
-    let port = facts.secure_port;
-    if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+    url(facts.advertise_address.as_deref().unwrap_or("127.0.0.1"), facts.secure_port)
 }
 
 /// When name or content last changed, in seconds since 1970. Nobody can set that time, and a rename counts.

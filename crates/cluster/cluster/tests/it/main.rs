@@ -7,6 +7,7 @@ mod cases;
 mod credentials;
 mod edits;
 mod fake;
+mod hosts;
 mod inputs;
 mod interference;
 mod kubeadm;

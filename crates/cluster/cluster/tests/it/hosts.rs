@@ -1,0 +1,172 @@
+//! Tasks on the files of a host. Nothing runs there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use keystead_cluster::host::{Answer, Change, HostError, LocalHost, Report, Task};
+use keystead_cluster::owned_file::Places;
+use keystead_cluster::provider_order::KmsPlugin;
+use keystead_cluster::rollout::{Configuration, Order, Provider};
+use tempfile::TempDir;
+
+/// A port that nobody's API server has: the tests of this machine take those above.
+const PORT: u16 = 1;
+
+struct Scene {
+    directory: TempDir,
+    host: LocalHost,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        for name in ["manifests", "pki", "staging"] {
+            fs::create_dir(path(name)).expect("a directory");
+            fs::set_permissions(path(name), fs::Permissions::from_mode(0o700)).expect("a mode");
+        }
+        let manifest = path("manifests/kube-apiserver.yaml");
+        let pki = path("pki").display().to_string();
+        fs::write(
+            &manifest,
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-apiserver # ours\nspec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --advertise-address=10.0.0.7\n    - --secure-port={PORT}\n    image: registry.k8s.io/kube-apiserver:v1.37.2\n    name: kube-apiserver\n    volumeMounts:\n    - mountPath: {pki}\n      name: k8s-certs\n  volumes:\n  - hostPath:\n      path: {pki}\n    name: k8s-certs\n"
+            ),
+        )
+        .expect("written");
+        let host = LocalHost {
+            name: "cp-1".into(),
+            manifest,
+            configuration: path("pki/encryption.yaml"),
+            places: Places { staging: path("staging"), previous: path("previous") },
+        };
+        Self { directory, host }
+    }
+
+    async fn look(&self) -> Report {
+        let task = Task::Look { resources: vec!["secrets".into()], plugins: vec![self.plugin("kms")] };
+        match self.host.perform(&task).await {
+            Ok(Answer::Report(report)) => *report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<(), HostError> {
+        let seen = self.look().await.seen;
+        self.host.perform(&Task::Change { change, seen }).await.map(drop)
+    }
+
+    fn plugin(&self, name: &str) -> KmsPlugin {
+        let socket = self.directory.path().join("run").join(name);
+        KmsPlugin {
+            provider: Provider::KmsV2 { name: name.into() },
+            endpoint: format!("unix://{}", socket.display()),
+            timeout: None,
+        }
+    }
+
+    fn write(&self, names: &[&str], plugins: Vec<KmsPlugin>) -> Change {
+        let order = order(names);
+        Change::Write { resources: vec!["secrets".into()], order, plugins }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.host.manifest).expect("a manifest")
+    }
+}
+
+fn order(names: &[&str]) -> Order {
+    let mut names = names.iter().map(|it| it.parse().expect("a provider"));
+    Order { writer: names.next().expect("a writer"), readers: names.collect() }
+}
+
+#[tokio::test]
+async fn encryption_comes_and_goes_and_what_a_person_wrote_stays() {
+    let scene = Scene::new();
+    let before = scene.text();
+    let report = scene.look().await;
+    assert_eq!(report.address, format!("https://10.0.0.7:{PORT}"));
+    assert_eq!((report.minor, report.process), (Some(37), None));
+    assert_eq!(report.on_disk, Ok(Configuration::NoEncryption));
+    assert!(report.plugins[0].probe.is_err(), "nobody is at the socket");
+
+    let first = ["identity", "kms:v2:kms"];
+    scene.change(scene.write(&first, vec![scene.plugin("kms")])).await.expect("written");
+    let text = scene.text();
+    for part in ["# ours", "--encryption-provider-config=", "automatic-reload=true", "kms-plugin-socket"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(text.matches("mountPath").count(), 2, "the configuration's directory is mounted already");
+    let report = scene.look().await;
+    assert_eq!(report.on_disk, Ok(Configuration::Providers(order(&first))));
+    let mode = fs::metadata(&scene.host.configuration).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let digest = report.seen.configuration.expect("a configuration");
+    let second = ["kms:v2:kms", "identity"];
+    scene.change(scene.write(&second, Vec::new())).await.expect("written");
+    let report = scene.look().await;
+    assert_eq!(report.on_disk, Ok(Configuration::Providers(order(&second))));
+    assert_eq!(report.earlier.get(&digest), Some(&Configuration::Providers(order(&first))));
+
+    scene.change(Change::RemoveFlag).await.expect("removed");
+    assert_eq!(scene.text(), before);
+    scene.change(Change::RemoveFlag).await.expect("twice is once");
+    // The file that is left over is no longer in use, and is kept when it is replaced.
+    scene.change(scene.write(&first, vec![scene.plugin("kms")])).await.expect("written");
+    assert_eq!(scene.look().await.earlier.len(), 2);
+}
+
+#[tokio::test]
+async fn a_restart_is_asked_for_once() {
+    let scene = Scene::new();
+    let restart = |epoch: &str| scene.change(Change::Restart { epoch: epoch.into() });
+    restart("7-1").await.expect("asked");
+    let text = scene.text();
+    assert!(text.contains("keystead.io/restart-after: 7-1") && text.contains("# ours"), "{text}");
+    restart("7-1").await.expect("asked");
+    assert_eq!(scene.text(), text);
+    restart("8-1").await.expect("asked");
+    assert_eq!(scene.text(), text.replace("7-1", "8-1"));
+}
+
+#[tokio::test]
+async fn what_somebody_else_changed_is_left_alone() {
+    let scene = Scene::new();
+    let seen = scene.look().await.seen;
+    let stranger = scene.text().replace("# ours", "# theirs");
+    fs::write(&scene.host.manifest, &stranger).expect("written");
+    let change = scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")]);
+    let error = scene.host.perform(&Task::Change { change, seen }).await.expect_err("refused");
+    assert!(matches!(error, HostError::Changed(_)), "{error}");
+    assert_eq!(scene.text(), stranger);
+    assert!(!scene.host.configuration.exists(), "nothing is half done");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_before_anything_is_written() {
+    let scene = Scene::new();
+    let error = scene.change(scene.write(&["identity", "kms:v2:nowhere"], Vec::new())).await;
+    assert!(error.expect_err("refused").to_string().contains("name its plugin's socket"));
+    assert!(!scene.host.configuration.exists());
+
+    scene.change(scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")])).await.expect("written");
+    let text = fs::read_to_string(&scene.host.configuration).expect("a file");
+    let mut hidden = scene.plugin("other");
+    hidden.endpoint = "unix:///somewhere/else/kms.sock".into();
+    let change = scene.write(&["identity", "kms:v2:kms", "kms:v2:other"], vec![hidden]);
+    let error = scene.change(change).await.expect_err("refused");
+    assert!(error.to_string().contains("/somewhere/else"), "{error}");
+    assert_eq!(fs::read_to_string(&scene.host.configuration).expect("a file"), text);
+
+    fs::write(&scene.host.configuration, text.replace("identity: {}", "identity: {key: c2VjcmV0}"))
+        .expect("written");
+    let on_disk = scene.look().await.on_disk.expect_err("kube-apiserver does not take it");
+    assert!(on_disk.contains("encryption.yaml") && !on_disk.contains("c2VjcmV0"), "{on_disk}");
+    let missing =
+        LocalHost { manifest: PathBuf::from("/nonexistent/kube-apiserver.yaml"), ..scene.host.clone() };
+    let task = Task::Look { resources: vec!["secrets".into()], plugins: Vec::new() };
+    let error = missing.perform(&task).await.expect_err("there is none");
+    assert!(error.to_string().contains("/nonexistent"), "{error}");
+}
