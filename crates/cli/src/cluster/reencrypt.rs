@@ -197,7 +197,7 @@ fn unusable(error: &JournalError) -> Failure {
 }
 
 /// What was given is usage or configuration text.
-fn exit(class: ErrorClass) -> Exit {
+pub(super) fn exit(class: ErrorClass) -> Exit {
     match class {
         ErrorClass::Invalid => Exit::Usage,
         class => class.exit(),

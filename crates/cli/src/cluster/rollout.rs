@@ -8,12 +8,12 @@ use keystead_cluster::executor::{
     Ended, Event, ExecuteError, Executor, KubeadmPatch, Record, RecordFile, Settings, read_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
-use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server, broken_promises};
+use keystead_cluster::rollout::{Configuration, Goal, Inventory, Next, Observed, Provider, Server};
 use keystead_model::Exit;
 use keystead_runtime::{Failure, Span, termination};
 use tokio_util::sync::CancellationToken;
 
-use super::reencrypt::{Bar, not_connected};
+use super::reencrypt::{Bar, exit, not_connected};
 use super::rollout_args::FleetArgs;
 use crate::output::{say, visible};
 
@@ -204,17 +204,19 @@ impl RunArgs {
         let (file, known) = match self.yes {
             true => {
                 make_directory(&state)?;
-                let (file, known) =
-                    RecordFile::open(&path, server.cluster()).map_err(|error| failed(&error))?;
+                let (file, known) = RecordFile::open(&path, server.cluster())
+                    .map_err(|error| failed(&error).exit(exit(error.class())))?;
                 (Some(file), known)
             }
-            false => (None, read_record(&path).map_err(|error| failed(&error))?),
+            false => (None, read_record(&path).map_err(|error| failed(&error).exit(exit(error.class())))?),
         };
+        let begins = known.as_ref().is_none_or(|it| it.reached);
         let mut record = self.record(&aim, known, server.cluster())?;
-        record.removed.extend(self.fleet.removed.iter().cloned());
+        let hosts = self.fleet.hosts()?;
+        self.fleet.remove(&mut record, &hosts, &server).await?;
         let stop = CancellationToken::new();
         let settings = Settings {
-            hosts: self.fleet.hosts()?,
+            hosts,
             kubeconfig,
             journals: file.is_some().then_some(state),
             patience: self.patience.get(),
@@ -229,7 +231,10 @@ impl RunArgs {
         if let Aim::Rotate(None) = aim {
             observed = await_new_key(&mut executor).await?;
         }
-        complete(executor.record(), &aim, &observed)?;
+        complete(executor.record(), &aim, begins, &observed)?;
+        if !executor.record().goal.sets_flag() {
+            nothing_beside(&executor.resources_beside().await)?;
+        }
         let (plan, _) = executor.preview().await;
         tell(&plan.to_string());
         if self.dry_run {
@@ -311,7 +316,7 @@ impl RunArgs {
 }
 
 /// What only a look tells.
-fn complete(record: &mut Record, aim: &Aim, observed: &Observed) -> Result<(), Failure> {
+fn complete(record: &mut Record, aim: &Aim, begins: bool, observed: &Observed) -> Result<(), Failure> {
     match aim {
         Aim::Rotate(to) => {
             let (provider, to) = new_key(observed, to.as_deref())?;
@@ -332,7 +337,8 @@ fn complete(record: &mut Record, aim: &Aim, observed: &Observed) -> Result<(), F
         }
         _ => {}
     }
-    if record.before.is_none() {
+    // Later it would be something in the middle.
+    if begins && record.before.is_none() {
         record.before = before(&observed.servers);
     }
     Ok(())
@@ -389,8 +395,12 @@ async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure>
         let keys = reported(&observed, &provider);
         // Those that differ are on their way.
         let is_new = |to: &String| {
-            let goal = Goal::Rotate { provider: provider.clone(), to: to.clone() };
-            !broken_promises(&goal, &observed).is_empty()
+            let counts = observed.stored.iter().filter_map(|it| match &it.inventory {
+                Inventory::Counted { counts, .. } => Some(counts),
+                _ => None,
+            });
+            let mut ways = counts.flatten().filter(|it| it.objects > 0).map(|it| &it.stored_as);
+            ways.any(|it| it.provider != provider || it.key_id.as_ref() != Some(to))
         };
         if keys.len() < 2 && keys.first().is_none_or(is_new) {
             return Ok(observed);
@@ -412,6 +422,19 @@ async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure>
 /// Our plugin asks its provider every 10 s.
 const TAKE_UP: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// Without the flag what it encrypts for others could not be read.
+fn nothing_beside(others: &BTreeSet<String>) -> Result<(), Failure> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    Err(Failure::new(format!("the same file encrypts {} too, which would be unreadable without it", others.join(", ")))
+        .hint(
+            "name all of them with --resource, or take the rollout's entry out of the file by hand when nothing needs it"
+                .to_owned(),
+        ))
+}
 
 /// An API server that is not known may write in any way.
 async fn all_are_named(executor: &mut Executor<'_>) -> Result<(), Failure> {
@@ -488,13 +511,14 @@ fn finished(ended: Result<Ended, ExecuteError>) -> Result<(), Failure> {
             let failure = Failure::new("nothing more is safe now; what runs goes on as it is");
             let failure = obstacles
                 .iter()
-                .fold(failure, |failure, it| failure.caused_by(format!("{}. {}", it.reason, it.action)));
+                .fold(failure, |failure, it| failure.caused_by(visible(&format!("{}. {}", it.reason, it.action))));
             Err(failure.hint("settle that, then run `keystead cluster continue --yes`".to_owned()))
         }
         Ok(Ended::Stopped) => Err(Failure::new("stopped on the way, at a point where everything is readable")
             .exit(Exit::Partly)
             .hint("go on with `keystead cluster continue --yes`, or take it back with `keystead cluster undo --yes`".to_owned())),
         Err(error) => Err(failed(&error)
+            .exit(exit(error.class()))
             .hint("settle that, then run `keystead cluster continue --yes`".to_owned())),
     }
 }

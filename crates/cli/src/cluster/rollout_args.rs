@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use keystead_cluster::api::Kubeconfig;
-use keystead_cluster::executor::{HostAccess, SshHost};
+use keystead_cluster::api::{ApiServer, Kubeconfig};
+use keystead_cluster::executor::{HostAccess, Record, SshHost};
 use keystead_cluster::host::LocalHost;
 use keystead_cluster::owned_file::Places;
 use keystead_runtime::Failure;
@@ -101,6 +101,36 @@ impl FleetArgs {
 
     pub(super) fn state(&self) -> Result<PathBuf, Failure> {
         self.local.state()
+    }
+
+    /// Takes the hosts that are gone into the record, and those that are named out of it.
+    pub(super) async fn remove(
+        &self,
+        record: &mut Record,
+        hosts: &[HostAccess],
+        server: &ApiServer,
+    ) -> Result<(), Failure> {
+        record.removed.retain(|name| hosts.iter().all(|it| it.name() != name));
+        if self.removed.is_empty() {
+            return Ok(());
+        }
+        let nodes = server.control_plane_nodes().await.map_err(|error| Failure::from_error(&error))?;
+        for name in &self.removed {
+            if hosts.iter().any(|it| it.name() == name) {
+                return Err(Failure::new(format!("{name} cannot be a host and be removed")).usage());
+            }
+            let is_known = record.servers.contains_key(name) || nodes.iter().any(|it| it.name == *name);
+            if !is_known {
+                return Err(Failure::new(format!("no control-plane host {name} was ever seen"))
+                    .usage()
+                    .hint(
+                        "--removed takes the name under which `keystead cluster status` or kubectl showed it"
+                            .to_owned(),
+                    ));
+            }
+            record.removed.insert(name.clone());
+        }
+        Ok(())
     }
 
     pub(super) fn hosts(&self) -> Result<Vec<HostAccess>, Failure> {

@@ -8,6 +8,7 @@ use keystead_cluster::api::ApiServer;
 use keystead_cluster::executor::{Event, Executor, Record, Settings, read_record};
 use keystead_cluster::rollout::{
     Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider, Server, broken_promises,
+    stored_otherwise,
 };
 use keystead_model::Exit;
 use keystead_runtime::Failure;
@@ -83,7 +84,7 @@ struct Verdict {
 impl StatusArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::runtime()?.block_on(async {
-            let Look { cluster, record, observed, plan } = self.look.look(!self.no_count).await?;
+            let Look { cluster, record, observed, plan, .. } = self.look.look(!self.no_count).await?;
             let rollout = record.map(|it| Rollout { goal: it.goal, reached: it.reached, plan });
             self.look.format.print(&Status { cluster, rollout, observed })
         })
@@ -93,12 +94,26 @@ impl StatusArgs {
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::runtime()?.block_on(async {
-            let Look { cluster, record, observed, .. } = self.look.look(true).await?;
-            let goal = match record {
-                Some(record) => record.goal,
-                None => as_files_say(&observed.servers)?,
+            let Look { cluster, record, observed, unnamed, .. } = self.look.look(true).await?;
+            let (goal, mut broken) = match record {
+                Some(record) => (record.goal, Vec::new()),
+                None => {
+                    let goal = as_files_say(&observed.servers)?;
+                    let otherwise = match goal.writer() {
+                        Provider::Identity => vec!["the API servers' files encrypt nothing".to_owned()],
+                        writer => stored_otherwise(&writer, &observed),
+                    };
+                    (goal, otherwise)
+                }
             };
-            let broken = broken_promises(&goal, &observed);
+            broken.extend(broken_promises(&goal, &observed));
+            broken.sort();
+            broken.dedup();
+            broken.extend(
+                unnamed
+                    .into_iter()
+                    .map(|it| format!("{it} is an API server too, and no host of it was named")),
+            );
             let count = broken.len();
             self.look.format.print(&Verdict { cluster, promise: goal.to_string(), broken })?;
             match count {
@@ -117,6 +132,8 @@ struct Look {
     record: Option<Record>,
     observed: Observed,
     plan: Plan,
+    /// API servers on no host that was named.
+    unnamed: Vec<String>,
 }
 
 impl LookArgs {
@@ -134,9 +151,10 @@ impl LookArgs {
         if !self.resources.is_empty() {
             record.resources.clone_from(&self.resources);
         }
-        record.removed.extend(self.fleet.removed.iter().cloned());
+        let hosts = self.fleet.hosts()?;
+        self.fleet.remove(&mut record, &hosts, &server).await?;
         let settings = Settings {
-            hosts: self.fleet.hosts()?,
+            hosts,
             kubeconfig,
             journals: None,
             patience: std::time::Duration::ZERO,
@@ -144,16 +162,20 @@ impl LookArgs {
         };
         let mut events = |event: Event<'_>| {
             if let Event::Remark { host, text } = event {
-                say(&format!("{host}: {text}"));
+                say(&visible(&format!("{host}: {text}")));
             }
         };
         let mut executor = Executor::new(settings, server, record, None, &mut events);
+        // With the resources that go together with those that were named.
+        executor.preview().await;
         if count && let Err(error) = executor.count().await {
             say(&format!("not counted: {}", keystead_model::ErrorChain(error.as_ref())));
         }
         let (plan, observed) = executor.preview().await;
+        let unnamed = executor.unnamed_servers().await.map_err(|error| Failure::from_error(&error))?;
+        unnamed.iter().for_each(|it| say(&format!("{it} is an API server too, and no host of it was named")));
         let record = is_known.then(|| executor.record().clone());
-        Ok(Look { cluster, record, observed, plan })
+        Ok(Look { cluster, record, observed, plan, unnamed })
     }
 }
 

@@ -12,10 +12,17 @@ pub use connection::{ApiServer, ConnectError, Kubeconfig};
 pub(crate) use discovery::discover;
 pub use discovery::{DiscoveryError, LeftOut, Resource, Resources};
 pub use error::{CallError, Refusal};
+pub use published::ControlPlaneNode;
 pub(crate) use request::{Call, METADATA, METADATA_LIST};
 pub use server_facts::ServerFacts;
 
 /// The base URL of an API server.
 pub(crate) fn url(host: &str, port: u16) -> String {
     if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+}
+
+/// Whether such a URL has this address, which is without a port.
+pub(crate) fn is_at(url: &str, address: &str) -> bool {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    rest.rsplit_once(':').is_some_and(|(host, _)| host.trim_matches(['[', ']']) == address)
 }

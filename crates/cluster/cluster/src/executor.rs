@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keystead_etcd::Etcd;
+use keystead_model::ErrorClass;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ pub struct Executor<'e> {
     canaries: Vec<Canary>,
     /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
     counted: BTreeMap<String, (Inventory, Vec<(Provider, Wrapped)>)>,
+    /// Resources that were counted since [`Record::written_since`] last grew.
+    counted_since: BTreeSet<String>,
 }
 
 /// Something to tell a person.
@@ -125,6 +128,19 @@ pub enum ExecuteError {
     },
 }
 
+impl ExecuteError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Record(error) => error.class(),
+            Self::Connect(error) => error.class(),
+            Self::Step { source, .. } => source.class(),
+            Self::Refused { .. } => ErrorClass::FailedPrecondition,
+            Self::NothingComes { .. } => ErrorClass::FailedPrecondition,
+        }
+    }
+}
+
 /// What a run is given.
 pub struct Settings {
     /// The control-plane hosts, all of them.
@@ -163,6 +179,7 @@ impl<'e> Executor<'e> {
             kubeadm_trouble: None,
             canaries: Vec::new(),
             counted: BTreeMap::new(),
+            counted_since: BTreeSet::new(),
         }
     }
 
@@ -186,23 +203,41 @@ impl<'e> Executor<'e> {
         &mut self.record
     }
 
-    /// API servers that publish themselves in the cluster and are on none of the hosts that were named, nor on one that was said to be gone.
+    /// API servers of the cluster that are on none of the hosts that were named: those that publish themselves, those that this record
+    /// knows, and the control-plane nodes. What was said to be gone is left out, unless it publishes itself.
     ///
     /// # Errors
     ///
     /// The API server does not say which there are.
     pub async fn unnamed_servers(&mut self) -> Result<Vec<String>, CallError> {
         let sight = self.observe().await;
+        let is_named = |name: &String| self.hosts.iter().any(|it| it.name() == name);
+        let is_gone = |name: &String| self.record.removed.contains(name);
         let named = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).map(|it| &it.address);
-        // One that does not answer now, and one that is gone, are known by what was seen of them before.
-        let is_known = |name: &String| {
-            self.hosts.iter().any(|it| it.name() == name) || self.record.removed.contains(name)
-        };
+        // One that does not answer now is known by what was seen of it before.
         let recorded =
-            self.record.servers.iter().filter(|(name, _)| is_known(name)).map(|(_, it)| &it.address);
+            self.record.servers.iter().filter(|(name, _)| is_named(name)).map(|(_, it)| &it.address);
         let known: BTreeSet<&String> = named.chain(recorded).collect();
+        // One that publishes itself runs, whatever was said of it.
         let published = self.server.published().await?;
-        Ok(published.into_iter().filter(|it| !known.contains(it)).collect())
+        let mut unnamed: Vec<String> = published.into_iter().filter(|it| !known.contains(it)).collect();
+        unnamed.extend(self.record.servers.keys().filter(|it| !is_named(it) && !is_gone(it)).cloned());
+        for node in self.server.control_plane_nodes().await? {
+            let is_known = is_named(&node.name)
+                || is_gone(&node.name)
+                || node.addresses.iter().any(|it| known.iter().any(|url| crate::api::is_at(url, it)));
+            if !is_known && !unnamed.contains(&node.name) {
+                unnamed.push(node.name);
+            }
+        }
+        Ok(unnamed)
+    }
+
+    /// Resources that the files encrypt and that are not those of the rollout: without the flag they would be unreadable.
+    pub async fn resources_beside(&mut self) -> BTreeSet<String> {
+        let sight = self.observe().await;
+        let reports = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok());
+        reports.flat_map(|it| it.others.iter().cloned()).collect()
     }
 
     /// Counts what is stored, which changes nothing.
@@ -255,7 +290,10 @@ impl<'e> Executor<'e> {
                 Next::Steps(steps) => steps.clone(),
             };
             let waits = steps.iter().all(|it| is_wait(&it.step, &sight));
-            if waits {
+            // The same again, although it was done: something undoes it, and it must not be done without end.
+            let again = last.as_ref().is_some_and(|it| steps_of(it) == steps_of(&now))
+                && !steps.iter().any(|it| matches!(it.step, Step::Reencrypt { .. }));
+            if waits || again {
                 let after = since.elapsed();
                 if after > self.patience {
                     let waiting: Vec<String> = steps.iter().map(|it| it.step.to_string()).collect();
@@ -265,7 +303,8 @@ impl<'e> Executor<'e> {
                     () = self.stop.cancelled() => {}
                     () = tokio::time::sleep(BETWEEN_LOOKS) => {}
                 }
-            } else {
+            }
+            if !waits {
                 self.take(&steps, &sight).await?;
             }
             last = Some(now);
@@ -290,6 +329,10 @@ impl<'e> Executor<'e> {
                 // Somebody else was there. What is there now decides.
                 Err(error) if error.is_stale() => return Ok(()),
                 Err(source) => return Err(ExecuteError::Step { step: step(), source }),
+            }
+            if matches!(planned.step, Step::Reencrypt { .. }) {
+                // It may have taken hours: what comes next is decided by another look.
+                return Ok(());
             }
         }
         Ok(())
@@ -326,7 +369,7 @@ impl<'e> Executor<'e> {
     fn remarks(&mut self, sight: &observe::Sight) {
         for host in &sight.hosts {
             let text = match &host.report {
-                Err(reason) => reason,
+                Err(unseen) => &unseen.reason,
                 Ok(report) => match &report.on_disk {
                     Err(reason) => reason,
                     Ok(_) => continue,

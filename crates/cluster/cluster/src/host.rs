@@ -77,7 +77,10 @@ pub enum Change {
         plugins: Vec<KmsPlugin>,
     },
     /// Take the flag away.
-    RemoveFlag,
+    RemoveFlag {
+        /// As in [`Task::Look`]. Refused if the file encrypts others.
+        resources: Vec<String>,
+    },
     /// Have the kubelet start the API server anew.
     Restart {
         /// What is to end: [`super::rollout::Server::epoch`]. Twice for the same one is once.
@@ -126,12 +129,15 @@ pub struct Report {
     pub earlier: BTreeMap<String, Configuration>,
     /// When the manifest or the configuration last changed, in seconds since 1970.
     pub changed: f64,
-    /// When the manifest last changed: a kubelet ends a process that started before, and starts another.
-    pub manifest_changed: f64,
     /// `--encryption-provider-config-automatic-reload` in the manifest.
     pub automatic_reload: bool,
-    /// What the manifest says about encryption, or would say if it were switched on with the plugins of the task.
-    pub settings: EncryptionSettings,
+    /// What the manifest says about encryption, or would say if it were switched on with the plugins of the task; or why the same cannot be
+    /// said on another host.
+    pub settings: Result<EncryptionSettings, String>,
+    /// Resources that the file encrypts and that are not those of the rollout.
+    pub others: Vec<String>,
+    /// The process that is to end, by the restart that was last asked for.
+    pub restart_after: Option<String>,
     /// The kube-apiserver that runs.
     pub process: Option<Process>,
     /// How etcd is reached from here.
@@ -205,6 +211,12 @@ pub enum HostError {
         "kube-apiserver does not see {0}, where the plugin's socket is: put the socket into a directory that is mounted already, or mount this one and try again"
     )]
     SocketHidden(String),
+    /// The flag is for them too.
+    #[error("kube-apiserver's file encrypts {} too, which would be unreadable without the flag: name those with --resource as well, or take their entry out first", .0.join(", "))]
+    OthersNeedFlag(Vec<String>),
+    /// Another task is under way.
+    #[error("another command changes the files of this host: {} is locked", .0.display())]
+    Busy(PathBuf),
     /// Somebody else was there.
     #[error("{} was changed since it was looked at, and was left as it is: run the command again", .0.display())]
     Changed(PathBuf),

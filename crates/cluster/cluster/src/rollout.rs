@@ -36,7 +36,7 @@ pub use observed::{
 };
 pub use plan::{Fact, Next, Obstacle, Phase, PhaseLine, Plan, PlannedStep, Progress, Step};
 use situation::Situation;
-pub use verify::broken_promises;
+pub use verify::{broken_promises, stored_otherwise};
 
 type PhaseRule = fn(&Situation<'_>) -> Option<Next>;
 

@@ -49,6 +49,7 @@ pub async fn count(
             }
             *counts.entry(stored_as.clone()).or_default() += 1;
             if let StoredValue::KmsV2(value) = value
+                && seeds.len() < SEEDS_MAX
                 && !seeds.contains_key(&stored_as)
             {
                 let seed = value.seed;
@@ -86,6 +87,9 @@ pub fn stored_as(value: &StoredValue) -> StoredAs {
         },
     }
 }
+
+/// Key ids whose wrapped seed is kept: each is sent to each plugin at each look, and a cluster has a few.
+const SEEDS_MAX: usize = 64;
 
 /// More ways than any cluster has: whoever can write to etcd decides how many there are. What is beyond counts as unreadable.
 const WAYS_MAX: usize = 10_000;

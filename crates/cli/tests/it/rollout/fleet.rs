@@ -89,18 +89,28 @@ impl Fleet {
         fs::read_to_string(self.host(index).join("manifests/kube-apiserver.yaml")).expect("a manifest")
     }
 
-    /// Runs `keystead cluster ARGS` on the first host.
+    /// Runs `keystead cluster ARGS` on the first host, with the others named.
     pub(crate) async fn keystead(&self, args: &[&str]) -> Told {
-        let mut command = tokio::process::Command::from(self.command(args));
-        let output = command.kill_on_drop(true).output().await.expect("runs");
-        Told {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        told(self.command(args)).await
     }
 
-    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
+    /// The same, with no other host named.
+    pub(crate) async fn alone(&self, args: &[&str]) -> Told {
+        told(self.local_command(args)).await
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.local_command(args);
+        if self.pods.len() > 1 {
+            command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
+            for index in 1..self.pods.len() {
+                command.args(["--host", &format!("host-{index}")]);
+            }
+        }
+        command
+    }
+
+    fn local_command(&self, args: &[&str]) -> std::process::Command {
         let host = self.host(0);
         let mut command = keystead();
         command.arg("cluster").args(args).arg("--kubeconfig").arg(&self.kubeconfig);
@@ -109,12 +119,6 @@ impl Fleet {
         command.arg("--staging").arg(host.join("staging")).arg("--state").arg(host.join("state"));
         if args.contains(&"enable") {
             command.arg("--endpoint").arg(self.endpoint());
-        }
-        if self.pods.len() > 1 {
-            command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
-            for index in 1..self.pods.len() {
-                command.args(["--host", &format!("host-{index}")]);
-            }
         }
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.directory().join("bin").display()));
@@ -132,8 +136,8 @@ impl Fleet {
         format!("unix://{}", self.host(0).join("plugin/kms.sock").display())
     }
 
-    /// Runs a command and kills it when it begins its first step, then `continue` and kills that at its second, and so on, until one comes
-    /// to its end; how many were killed.
+    /// Runs a command and kills it when it begins its first step, then `continue` and kills that at its second, the next one at its fourth,
+    /// and so on, until one comes to its end; how many were killed.
     pub(crate) async fn succeeds_although_killed(&self, args: &[&str]) -> usize {
         let mut kills = 0;
         loop {
@@ -146,13 +150,13 @@ impl Fleet {
                 begun += usize::from(line.starts_with("now: "));
                 text.push_str(&line);
                 text.push('\n');
-                if begun > kills {
+                if begun == 1 << kills {
                     child.kill().await.expect("killed");
                     break;
                 }
             }
             let status = child.wait().await.expect("it ended");
-            if begun > kills {
+            if begun == 1 << kills {
                 kills += 1;
                 continue;
             }
@@ -236,6 +240,15 @@ impl Fleet {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+async fn told(command: std::process::Command) -> Told {
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await.expect("runs");
+    Told {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

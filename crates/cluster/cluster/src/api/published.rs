@@ -38,6 +38,59 @@ impl ApiServer {
     }
 }
 
+/// A node of the control plane.
+pub struct ControlPlaneNode {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, without ports.
+    pub addresses: Vec<String>,
+}
+
+impl ApiServer {
+    /// The nodes that are labelled as control planes, whether or not an API server runs there now.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not give the list.
+    pub async fn control_plane_nodes(&self) -> Result<Vec<ControlPlaneNode>, CallError> {
+        const PATH: &str = "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane";
+        let list: Nodes = self.json(&Call::get(PATH, JSON, ASK)).await?;
+        let node = |it: Node| ControlPlaneNode {
+            name: it.metadata.name,
+            addresses: it.status.addresses.into_iter().map(|it| it.address).collect(),
+        };
+        Ok(list.items.into_iter().map(node).collect())
+    }
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    items: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    metadata: NodeMetadata,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Deserialize)]
+struct NodeMetadata {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+struct NodeStatus {
+    #[serde(default)]
+    addresses: Vec<NodeAddress>,
+}
+
+#[derive(Deserialize)]
+struct NodeAddress {
+    address: String,
+}
+
 #[derive(Deserialize)]
 struct List {
     items: Vec<Slice>,

@@ -7,6 +7,11 @@ const METADATA: Step<'static> = Step::Key("metadata");
 const ANNOTATIONS: &str = "annotations";
 
 impl ApiServerManifest {
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.document.root().get("metadata")?.get(ANNOTATIONS)?.get(name)?.as_str()
+    }
+
     /// The manifest with an annotation. To the kubelet a pod with another annotation is another pod: it ends the one and starts the other.
     pub fn with_annotation(&self, name: &str, value: &str) -> Result<Self, ManifestError> {
         let value = Value::string(value);

@@ -36,6 +36,11 @@ pub enum KubeadmConfigError {
     /// The API server did not give or take it.
     #[error("the ConfigMap kubeadm-config in kube-system cannot be read or changed")]
     Call(#[from] CallError),
+    /// Another host cannot have the same.
+    #[error(
+        "the ConfigMap kubeadm-config in kube-system is not kept in step, because {0}: put the flag and the volume there by hand"
+    )]
+    Elsewhere(String),
     /// Its text.
     #[error("ClusterConfiguration in the ConfigMap kubeadm-config in kube-system: {0}")]
     Text(#[from] KubeadmError),
@@ -121,10 +126,11 @@ impl Executor<'_> {
     /// It cannot be read, or has something else in the places that are needed.
     pub async fn kubeadm_patch(&mut self) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
         let sight = self.observe().await;
-        let settings = sight.hosts.iter().find_map(|it| it.report.as_ref().ok());
-        let Some(settings) = settings.map(|it| it.settings.clone()) else { return Ok(None) };
-        let is_set = self.record.goal.sets_flag();
-        patch(&self.server, &settings, is_set).await
+        let report = sight.hosts.iter().find_map(|it| it.report.as_ref().ok());
+        let Some(report) = report else { return Ok(None) };
+        let settings =
+            report.settings.as_ref().map_err(|reason| KubeadmConfigError::Elsewhere(reason.clone()))?;
+        patch(&self.server, settings, self.record.goal.sets_flag()).await
     }
 
     /// Keeps it in step with the manifests: set as soon as one host has the flag, because from then on values may need it, and unset when
@@ -135,8 +141,14 @@ impl Executor<'_> {
     ) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
         let reports: Vec<_> = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).collect();
         let with_flag = reports.iter().find(|it| it.seen.configuration.is_some());
+        let all_answered = reports.len() == sight.hosts.len();
+        if with_flag.is_none() && (!all_answered || self.record.goal.sets_flag()) {
+            return Ok(None);
+        }
         let Some(report) = with_flag.or(reports.first()) else { return Ok(None) };
-        let patch = patch(&self.server, &report.settings, with_flag.is_some()).await?;
+        let settings =
+            report.settings.as_ref().map_err(|reason| KubeadmConfigError::Elsewhere(reason.clone()))?;
+        let patch = patch(&self.server, settings, with_flag.is_some()).await?;
         if let Some(patch) = &patch {
             patch.apply(&self.server).await?;
         }

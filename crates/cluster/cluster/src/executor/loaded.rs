@@ -2,7 +2,7 @@
 
 use super::record::ServerRecord;
 use crate::api::ServerFacts;
-use crate::host::{Process, Report};
+use crate::host::Report;
 use crate::rollout::{Configuration, Loaded};
 
 /// The first minor version that says which file it uses.
@@ -24,9 +24,13 @@ pub(super) fn loaded(report: &Report, facts: &ServerFacts, known: Option<&Server
     if answers && facts.minor.is_some_and(|minor| minor >= TELLS_LOADED_FILE) {
         return Loaded::Unknown;
     }
+    // What is remembered of this process comes first: a clock that was set makes times of files and of starts lie.
+    if known.is_some_and(|it| it.process.as_ref() == Some(&process.id) && it.loaded.is_some()) {
+        return by_record(report, known);
+    }
     match &report.on_disk {
         Ok(on_disk) if process.started > report.changed + MARGIN_S => Loaded::Known(on_disk.clone()),
-        _ => by_record(report, process, known),
+        _ => Loaded::Unknown,
     }
 }
 
@@ -38,8 +42,7 @@ fn by_digest(report: &Report, digest: &str) -> Option<Configuration> {
 }
 
 /// The same process: it uses what it used, or, if it reloads, what was written since. That holds as long as nobody else wrote.
-fn by_record(report: &Report, process: &Process, known: Option<&ServerRecord>) -> Loaded {
-    let known = known.filter(|it| it.process.as_ref() == Some(&process.id));
+fn by_record(report: &Report, known: Option<&ServerRecord>) -> Loaded {
     let Some((loaded, written)) = known.and_then(|it| Some((it.loaded.clone()?, &it.written))) else {
         return Loaded::Unknown;
     };

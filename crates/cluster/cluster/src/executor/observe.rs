@@ -7,7 +7,7 @@ use keystead_crypto::sha256;
 
 use super::loaded::loaded;
 use super::record::{Record, ServerRecord};
-use super::{Executor, HostAccess};
+use super::{AccessError, Executor, HostAccess};
 use crate::api::{ApiServer, ServerFacts};
 use crate::host::{Answer as HostAnswer, EtcdAccess, Report, Task};
 use crate::kms_socket::Wrapped;
@@ -24,10 +24,17 @@ pub(super) struct Sight {
 /// One host and its API server.
 pub(super) struct HostSight {
     pub(super) name: String,
-    pub(super) report: Result<Report, String>,
+    pub(super) report: Result<Report, Unseen>,
     pub(super) facts: ServerFacts,
     /// To ask it again; none if its address is not known.
     pub(super) api: Option<ApiServer>,
+}
+
+/// Why a host's report is missing.
+pub(super) struct Unseen {
+    pub(super) reason: String,
+    /// It answered, and cannot say what is asked: it is there.
+    answered: bool,
 }
 
 impl Sight {
@@ -42,10 +49,13 @@ impl Sight {
 }
 
 impl HostSight {
-    /// Whether the kubelet has an older process to end, or one to start: a changed manifest is another pod to it.
+    /// Whether the kubelet has a process to end, or one to start: it was asked to, or the flag came or went.
     pub(super) fn is_restarting(&self) -> bool {
         let Ok(report) = &self.report else { return false };
-        report.process.as_ref().is_none_or(|it| it.started < report.manifest_changed)
+        report.process.as_ref().is_none_or(|it| {
+            report.restart_after.as_ref() == Some(&it.id)
+                || it.has_flag != report.seen.configuration.is_some()
+        })
     }
 
     /// Another one after each start and each reload.
@@ -61,8 +71,12 @@ impl Executor<'_> {
         let hosts = join_all(self.hosts.iter().map(|host| self.look(host))).await;
         let unwrapped = self.unwrap_everywhere(&hosts).await;
         let servers: Vec<Server> = hosts.iter().map(|it| self.server(it, &hosts, &unwrapped)).collect();
+        let written = self.record.written_since.len();
         for (host, server) in hosts.iter().zip(&servers) {
             remember(&mut self.record, host, server);
+        }
+        if self.record.written_since.len() > written {
+            self.counted_since.clear();
         }
         let stored = self.record.resources.iter().map(|resource| {
             let pass = self.record.passes.get(resource);
@@ -93,8 +107,14 @@ impl Executor<'_> {
             Task::Look { resources: self.record.resources.clone(), plugins: self.record.plugins.clone() };
         let report = match host.perform(&task).await {
             Ok(HostAnswer::Report(report)) => Ok(*report),
-            Ok(_) => Err("it answers something else than what was asked".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(_) => Err(Unseen {
+                reason: "it answers something else than what was asked".to_owned(),
+                answered: true,
+            }),
+            Err(error) => Err(Unseen {
+                reason: keystead_model::ErrorChain(&error).to_string(),
+                answered: !matches!(error, AccessError::NoAnswer { .. }),
+            }),
         };
         let address = match &report {
             Ok(report) => Some(report.address.clone()),
@@ -160,11 +180,15 @@ impl Executor<'_> {
         let known = self.record.servers.get(&sight.name);
         let report = match &sight.report {
             Ok(report) => report,
-            Err(reason) => {
+            Err(Unseen { reason, answered }) => {
+                let reason = reason.clone();
                 return Server {
                     name: sight.name.clone(),
                     address: known.map(|it| it.address.clone()).unwrap_or_default(),
-                    answer: Answer::Silent { reason: reason.clone() },
+                    answer: match answered {
+                        true => Answer::NotReady { reason },
+                        false => Answer::Silent { reason },
+                    },
                     minor: sight.facts.minor,
                     on_disk: None,
                     loaded: Loaded::Unknown,

@@ -4,6 +4,8 @@ use keystead_etcd::{
     ClientFiles, ConnectError as EtcdConnectError, Connection, Etcd, Layout, ReadError, TlsFiles,
 };
 
+use keystead_model::ErrorClass;
+
 use super::canary::{self, CanaryError, Peer};
 use super::host_access::AccessError;
 use super::observe::Sight;
@@ -33,6 +35,11 @@ pub enum StepError {
     /// etcd cannot be reached.
     #[error("etcd, as kube-apiserver's manifest has it, cannot be reached")]
     Etcd(#[from] EtcdConnectError),
+    /// Another cluster's, or another prefix.
+    #[error(
+        "the etcd of {0}, as kube-apiserver's manifest has it, holds another cluster than the one that answers: run the command on a control-plane host of that one"
+    )]
+    OtherEtcd(String),
     /// etcd did not answer.
     #[error("etcd cannot be read")]
     Read(#[from] ReadError),
@@ -51,6 +58,23 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Host(AccessError::NoAnswer { .. }) => ErrorClass::Unavailable,
+            Self::Host(_) | Self::NoHost(_) | Self::NoEtcd | Self::OtherEtcd(_) => {
+                ErrorClass::FailedPrecondition
+            }
+            Self::Record(error) => error.class(),
+            Self::Etcd(error) => error.class(),
+            Self::Read(_) => ErrorClass::Unavailable,
+            Self::Canary(CanaryError::Write { source, .. }) => source.class(),
+            Self::Canary(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
+            Self::Plan(error) => error.class(),
+            Self::Interrupted(error) => error.class(),
+        }
+    }
+
     /// Whether something is not as it was when the step was planned.
     pub(super) fn is_stale(&self) -> bool {
         matches!(self, Self::Host(error) if error.is_stale())
@@ -75,7 +99,8 @@ impl Executor<'_> {
                 self.change(server, change, Some(configuration), sight).await
             }
             Step::RemoveFlag { server } => {
-                self.change(server, Change::RemoveFlag, Some(Configuration::NoEncryption), sight).await
+                let change = Change::RemoveFlag { resources: self.record.resources.clone() };
+                self.change(server, change, Some(Configuration::NoEncryption), sight).await
             }
             Step::Restart { server } => {
                 let report = sight.host(server).and_then(|it| it.report.as_ref().ok());
@@ -132,21 +157,9 @@ impl Executor<'_> {
         sight: &Sight,
     ) -> Result<(), Box<StepError>> {
         let began_with = observed.writers();
-        // What is written from here on is seen again.
-        let before = std::mem::take(&mut self.record.written_since);
-        let counted = async {
-            let (etcd, layout) = self.etcd(sight).await?;
-            let resource = GroupResource::parse(resource);
-            let found = stored_values::count(&etcd, &layout, &resource).await;
-            found.map_err(StepError::from).map_err(Box::new)
-        };
-        let found = match counted.await {
-            Ok(found) => found,
-            Err(error) => {
-                self.record.written_since.extend(before);
-                return Err(error);
-            }
-        };
+        let (etcd, layout) = self.etcd(sight).await?;
+        let found = stored_values::count(&etcd, &layout, &GroupResource::parse(resource)).await;
+        let found = found.map_err(StepError::from).map_err(Box::new)?;
         let inventory = Inventory::Counted {
             revision: found.revision,
             began_with,
@@ -154,10 +167,11 @@ impl Executor<'_> {
             malformed: found.malformed,
         };
         self.counted.insert(resource.to_owned(), (inventory, found.seeds));
-        // With several resources, each of them has to be counted since.
-        let counted_all = self.record.resources.iter().all(|it| self.counted.contains_key(it));
-        if !counted_all {
-            self.record.written_since.extend(before);
+        // What was seen before is answered when each resource was counted since.
+        self.counted_since.insert(resource.to_owned());
+        if self.record.resources.iter().all(|it| self.counted_since.contains(it)) {
+            self.counted_since.clear();
+            self.record.written_since.clear();
         }
         Ok(())
     }
@@ -232,7 +246,20 @@ impl Executor<'_> {
         let tls = access.ca_file.clone().map(|ca| TlsFiles { ca, client });
         let connection = Connection { endpoints: access.endpoints.clone(), tls, login: None };
         let etcd = Etcd::connect(&connection).await.map_err(StepError::from).map_err(Box::new)?;
+        self.is_of_this_cluster(&etcd, &layout).await?;
         self.etcd = Some(etcd.clone());
         Ok((etcd, layout))
+    }
+
+    /// The uid of kube-system is the cluster's, and stands in its namespace.
+    async fn is_of_this_cluster(&self, etcd: &Etcd, layout: &Layout) -> Result<(), Box<StepError>> {
+        let key = format!("/{}/namespaces/kube-system", layout.etcd_prefix.trim_matches('/'));
+        let entry = etcd.get(key.as_bytes()).await.map_err(StepError::from).map_err(Box::new)?;
+        let uid = self.record.cluster.as_bytes();
+        // Of one that is encrypted nothing can be said.
+        let is_it = entry.is_some_and(|it| {
+            it.value.starts_with(b"k8s:enc:") || it.value.windows(uid.len()).any(|part| part == uid)
+        });
+        if is_it { Ok(()) } else { Err(Box::new(StepError::OtherEtcd(etcd.endpoint().to_owned()))) }
     }
 }

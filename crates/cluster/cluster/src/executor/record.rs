@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keystead_model::ErrorClass;
 use keystead_runtime::whole_file::{self, Readers};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,16 @@ pub enum RecordError {
         /// The cluster that answers.
         wanted: String,
     },
+}
+
+impl RecordError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Locked(_) | Self::Io { .. } => ErrorClass::FailedPrecondition,
+            Self::Malformed { .. } | Self::OtherCluster { .. } => ErrorClass::Invalid,
+        }
+    }
 }
 
 /// The file of a record. While it is open, no other process opens it.

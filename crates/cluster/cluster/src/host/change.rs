@@ -1,5 +1,7 @@
 //! The changes of a host's files.
 
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::on_disk::{ConfigurationFile, Files, hex};
@@ -24,10 +26,11 @@ const SOCKET_VOLUME: &str = "kms-plugin-socket";
 /// The volume of the EncryptionConfiguration's directory, where no other mounts it.
 const CONFIGURATION_VOLUME: &str = "encryption-configuration";
 /// What makes the kubelet start the API server anew: for it, a changed manifest is another pod.
-const RESTART: &str = "keystead.io/restart-after";
+pub(super) const RESTART: &str = "keystead.io/restart-after";
 
 impl LocalHost {
     pub(super) fn change(&self, change: &Change, seen: &Seen) -> Result<(), HostError> {
+        let _lock = self.lock()?;
         let files = self.files()?;
         let file = files.configuration();
         let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));
@@ -48,8 +51,22 @@ impl LocalHost {
                     None => self.switch_on(&files, &resources, order, plugins),
                 }
             }
-            Change::RemoveFlag => self.switch_off(&files, file?.as_ref()),
+            Change::RemoveFlag { resources } => self.switch_off(&files, file?.as_ref(), resources),
             Change::Restart { epoch } => self.restart(&files, epoch),
+        }
+    }
+
+    /// One change at a time: what another command has half-written must not be removed under it.
+    fn lock(&self) -> Result<File, HostError> {
+        let places = |source| HostError::Places { path: self.places.staging.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.places.staging).map_err(places)?;
+        let path = self.places.staging.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(places)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(HostError::Busy(path)),
+            Err(TryLockError::Error(source)) => Err(places(source)),
         }
     }
 
@@ -108,7 +125,16 @@ impl LocalHost {
     }
 
     /// The configuration stays where it is: nothing reads it any more, and it may hold keys.
-    fn switch_off(&self, files: &Files, file: Option<&ConfigurationFile>) -> Result<(), HostError> {
+    fn switch_off(
+        &self,
+        files: &Files,
+        file: Option<&ConfigurationFile>,
+        resources: &[String],
+    ) -> Result<(), HostError> {
+        let others = file.map(|it| it.others(resources)).unwrap_or_default();
+        if !others.is_empty() {
+            return Err(HostError::OthersNeedFlag(others));
+        }
         let Some(settings) = file.and_then(|it| files.settings(it)) else { return Ok(()) };
         let manifest = edited(files, |manifest| {
             let edits = manifest.plan_removal(&settings)?;

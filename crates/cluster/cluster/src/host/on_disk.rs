@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 
 use keystead_crypto::sha256;
 
+use super::change::RESTART;
 use super::{EtcdAccess, HostError, LocalHost, Report, Seen, plugins, process};
 use crate::api::url;
 use crate::api_server_flags::KMS_V1;
+use crate::api_server_manifest::EncryptionSettings;
 use crate::api_server_manifest::{ApiServerManifest, Facts};
-use crate::encryption_configuration::{ApiServer, EncryptionConfiguration, GroupResource};
+use crate::encryption_configuration::{
+    ApiServer, EncryptionConfiguration, GroupResource, Provider as FileProvider, ResourceEntry,
+};
 use crate::owned_file::OwnedFile;
 use crate::provider_order::{self, KmsPlugin};
 use crate::rollout::Configuration;
@@ -47,22 +51,24 @@ impl LocalHost {
         let known = plugins::known(file.map(|it| &it.text), more);
         let facts = &files.facts;
         let manifest_changed = changed(&self.manifest);
+        let in_rollout = provider_order::resources(file.map(|it| &it.text), &resources);
         let file_changed = file.map_or(0.0, |it| changed(it.file.path()));
         Ok(Report {
             address: address(facts),
             minor: facts.version.map(|(_, minor, _)| minor),
             seen: files.seen(file),
-            resources: provider_order::resources(file.map(|it| &it.text), &resources),
+            others: file.map(|it| it.others(&in_rollout)).unwrap_or_default(),
+            restart_after: files.manifest.annotation(RESTART).map(str::to_owned),
+            resources: in_rollout,
             earlier: self.earlier(&resources),
             automatic_reload: facts.automatic_reload,
             settings: match file.and_then(|it| files.settings(it)) {
-                Some(settings) => settings,
-                None => self.new_settings(&files, &plugins::known(None, more)),
+                Some(settings) => files.same_elsewhere(settings),
+                None => Ok(self.new_settings(&files, &plugins::known(None, more))),
             },
             process: process::find(facts.secure_port),
             etcd: files.etcd(file),
             plugins: plugins::probe(&known).await,
-            manifest_changed,
             changed: manifest_changed.max(file_changed),
             on_disk: files.order(&resources, read).map_err(|error| chain(&error)),
         })
@@ -81,6 +87,18 @@ impl LocalHost {
     }
 }
 
+impl ConfigurationFile {
+    /// What it encrypts besides these resources.
+    pub(super) fn others(&self, resources: &[String]) -> Vec<String> {
+        let entries = self.text.entries().iter();
+        let encrypts = |it: &&ResourceEntry| {
+            it.providers.iter().any(|it| !matches!(it.provider, FileProvider::Identity))
+        };
+        let names = entries.filter(encrypts).flat_map(|it| &it.resources).map(|(name, _)| name);
+        names.filter(|it| !resources.contains(it)).cloned().collect()
+    }
+}
+
 impl Files {
     /// The EncryptionConfiguration; none if the flag is not set.
     pub(super) fn configuration(&self) -> Result<Option<ConfigurationFile>, HostError> {
@@ -93,6 +111,17 @@ impl Files {
 
     pub(super) fn seen(&self, file: Option<&ConfigurationFile>) -> Seen {
         Seen { manifest: hex(self.manifest_file.bytes()), configuration: file.map(|it| hex(it.file.bytes())) }
+    }
+
+    /// The settings, if each directory has the same path on the host as in the container. Otherwise they say nothing of where it is.
+    fn same_elsewhere(&self, settings: EncryptionSettings) -> Result<EncryptionSettings, String> {
+        for directory in &settings.directories {
+            let path = directory.path.trim_end_matches('/');
+            if let Some(host) = self.facts.host_path(path).filter(|it| it.trim_end_matches('/') != path) {
+                return Err(format!("{path} in the container is {host} on the host"));
+            }
+        }
+        Ok(settings)
     }
 
     /// What kube-apiserver takes. Of a version that the image does not tell, it is taken to be new.

@@ -22,7 +22,11 @@ pub(super) fn find(secure_port: u16) -> Option<Process> {
         let words: Vec<&str> =
             command.split(|it| *it == 0).filter_map(|it| str::from_utf8(it).ok()).collect();
         let (program, args) = words.split_first()?;
-        let is_ours = program.rsplit('/').next() == Some("kube-apiserver")
+        // One in a pod of its own network is another cluster's.
+        let here =
+            fs::read_link("/proc/self/ns/net").ok() == fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let is_ours = here
+            && program.rsplit('/').next() == Some("kube-apiserver")
             && flag(args, "secure-port").unwrap_or(SECURE_PORT) == port;
         if !is_ours {
             return None;

@@ -41,6 +41,18 @@ pub fn broken_promises(goal: &Goal, observed: &Observed) -> Vec<String> {
     broken
 }
 
+/// What is stored in another way than by this provider; as [`broken_promises`] where nobody promised more than that.
+pub fn stored_otherwise(writer: &Provider, observed: &Observed) -> Vec<String> {
+    let mut found = Vec::new();
+    for stored in &observed.stored {
+        let Inventory::Counted { counts, .. } = &stored.inventory else { continue };
+        let other = counts.iter().filter(|it| it.objects > 0 && it.stored_as.provider != *writer);
+        let resource = &stored.resource;
+        found.extend(other.map(|it| format!("{} {resource} are stored as {}", it.objects, it.stored_as)));
+    }
+    found
+}
+
 fn server_is_not(server: &Server, goal: &Goal) -> Vec<String> {
     let name = &server.name;
     match &server.answer {

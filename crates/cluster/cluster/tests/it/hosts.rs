@@ -76,6 +76,10 @@ impl Scene {
     }
 }
 
+fn remove() -> Change {
+    Change::RemoveFlag { resources: vec!["secrets".into()] }
+}
+
 fn order(names: &[&str]) -> Order {
     let mut names = names.iter().map(|it| it.parse().expect("a provider"));
     Order { writer: names.next().expect("a writer"), readers: names.collect() }
@@ -110,9 +114,9 @@ async fn encryption_comes_and_goes_and_what_a_person_wrote_stays() {
     assert_eq!(report.on_disk, Ok(Configuration::Providers(order(&second))));
     assert_eq!(report.earlier.get(&digest), Some(&Configuration::Providers(order(&first))));
 
-    scene.change(Change::RemoveFlag).await.expect("removed");
+    scene.change(remove()).await.expect("removed");
     assert_eq!(scene.text(), before);
-    scene.change(Change::RemoveFlag).await.expect("twice is once");
+    scene.change(remove()).await.expect("twice is once");
     // The file that is left over is no longer in use, and is kept when it is replaced.
     scene.change(scene.write(&first, vec![scene.plugin("kms")])).await.expect("written");
     assert_eq!(scene.look().await.earlier.len(), 2);
@@ -142,6 +146,34 @@ async fn what_somebody_else_changed_is_left_alone() {
     assert!(matches!(error, HostError::Changed(_)), "{error}");
     assert_eq!(scene.text(), stranger);
     assert!(!scene.host.configuration.exists(), "nothing is half done");
+}
+
+#[tokio::test]
+async fn the_flag_stays_as_long_as_others_need_it() {
+    let scene = Scene::new();
+    scene.change(scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")])).await.expect("written");
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let other = format!(
+        "  - resources: [configmaps]\n    providers:\n      - aescbc: {{keys: [{{name: k, secret: {key}}}]}}\n      - identity: {{}}\n"
+    );
+    let text = fs::read_to_string(&scene.host.configuration).expect("a file");
+    fs::write(&scene.host.configuration, format!("{text}{other}")).expect("written");
+    assert_eq!(scene.look().await.others, ["configmaps"]);
+    let manifest = scene.text();
+    let error = scene.change(remove()).await.expect_err("ConfigMaps could not be read");
+    assert!(matches!(&error, HostError::OthersNeedFlag(others) if others == &["configmaps"]), "{error}");
+    assert_eq!(scene.text(), manifest);
+}
+
+#[tokio::test]
+async fn two_commands_do_not_change_one_host_at_a_time() {
+    let scene = Scene::new();
+    let lock = fs::File::create(scene.host.places.staging.join("lock")).expect("a file");
+    lock.lock().expect("locked");
+    let error = scene.change(Change::Restart { epoch: "7-1".into() }).await.expect_err("it is busy");
+    assert!(matches!(error, HostError::Busy(_)), "{error}");
+    drop(lock);
+    scene.change(Change::Restart { epoch: "7-1".into() }).await.expect("asked");
 }
 
 #[tokio::test]
