@@ -45,16 +45,19 @@ pub fn build(version: &str) -> Result<PathBuf> {
     }
     // The testkit computes the same name (crates/test/testkit/src/control_plane/binaries.rs).
     let out = go::cache()?.join("control-plane").join(format!("{version}-{}", go::short(digest)));
-    let minor = version.split('.').nth(1).context("a version is 1.MINOR.PATCH")?;
-    let stamp = "k8s.io/component-base/version";
-    // Without the stamp the server calls itself v0.0.0.
-    let stamp =
-        format!("-s -w -X {stamp}.gitVersion=v{version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}");
+    let stamp = stamp(version)?;
     let etcd = "go.etcd.io/etcd/server/v3";
     go::build(&module, etcd, "-s -w", &out.join("etcd"), "about 1 minute on 2 cores")?;
     let server = "k8s.io/kubernetes/cmd/kube-apiserver";
     go::build(&module, server, &stamp, &out.join("kube-apiserver"), "about 3 to 6 minutes on 2 cores")?;
     Ok(out)
+}
+
+/// The linker's flags for Kubernetes' programs. Without the version in them they call themselves v0.0.0.
+pub fn stamp(version: &str) -> Result<String> {
+    let minor = version.split('.').nth(1).context("a version is 1.MINOR.PATCH")?;
+    let stamp = "k8s.io/component-base/version";
+    Ok(format!("-s -w -X {stamp}.gitVersion=v{version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor}"))
 }
 
 /// Every version under tests/control-plane, oldest first.

@@ -13,6 +13,7 @@ mod go;
 mod image;
 mod layers;
 mod libtest;
+mod node;
 mod packages;
 mod parts;
 mod process;

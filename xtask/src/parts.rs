@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::{control_plane, go, image, packages, workspace};
+use crate::{control_plane, go, image, node, packages, workspace};
 
 /// kube-apiserver and etcd of every version in `tests/control-plane`.
 const CONTROL_PLANE: &str = "control plane";
@@ -36,8 +36,17 @@ const PACKAGES: &[(&str, Option<&str>, Provide)] = &[
     ("containerd", Some("KEYSTEAD_CONTAINERD"), packages::containerd),
 ];
 
-/// What `cargo xtask image` makes, and the variable in which the tests find it.
-const PLUGIN_IMAGE: (&str, &str) = ("plugin image", "KEYSTEAD_PLUGIN_IMAGE");
+/// What only `cargo xtask test --tools` provides: the variable in which the tests find it, and why other runs do without.
+const TOOLS: &[(&str, &str, Provide, &str)] = &[
+    ("plugin image", "KEYSTEAD_PLUGIN_IMAGE", image::for_tests, "it takes another build of the plugin"),
+    // Not `node`: a test that needs the part `node clients` would be taken for one that needs this.
+    (
+        "real node",
+        "KEYSTEAD_NODE",
+        node::programs,
+        "it takes eight more programs in Go and packages of Debian",
+    ),
+];
 
 /// The list of parts that may be absent.
 const MAY_BE_MISSING: &str = "tests/may-be-missing.toml";
@@ -87,16 +96,19 @@ pub fn provide(tools: bool) -> Result<Parts> {
             Err(cause) => missing(name, cause),
         }
     }
-    let (name, variable) = PLUGIN_IMAGE;
     if tools {
-        match image::for_tests() {
-            Ok(path) => parts.variables.push((variable, path)),
-            Err(cause) => missing(name, cause),
+        for (name, variable, provide, _) in TOOLS {
+            match provide() {
+                Ok(path) => parts.variables.push((variable, path)),
+                Err(cause) => missing(name, cause),
+            }
         }
     } else {
-        let cause = "it takes another build of the plugin".to_owned();
-        let excuse = Some("`cargo xtask test --tools` makes it".to_owned());
-        parts.missing.push(Missing { name: name.to_owned(), cause, excuse });
+        parts.missing.extend(TOOLS.iter().map(|(name, _, _, cause)| Missing {
+            name: (*name).to_owned(),
+            cause: (*cause).to_owned(),
+            excuse: Some("`cargo xtask test --tools` makes it".to_owned()),
+        }));
     }
     Ok(parts)
 }
@@ -109,7 +121,8 @@ pub fn go_program(name: &str) -> Result<PathBuf> {
 /// The parts besides the programs under `tests/go`.
 fn kinds() -> impl Iterator<Item = &'static str> {
     let packages = PACKAGES.iter().map(|(name, _, _)| *name);
-    [CONTROL_PLANE, ROOT].into_iter().chain(packages).chain([PLUGIN_IMAGE.0])
+    let tools = TOOLS.iter().map(|(name, ..)| *name);
+    [CONTROL_PLANE, ROOT].into_iter().chain(packages).chain(tools)
 }
 
 /// Names and reasons in the list. A name that is no part of ours is a mistake, not a promise for later.

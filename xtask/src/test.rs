@@ -24,7 +24,8 @@ pub struct Args {
     /// Only the tests that need nothing but Rust: no real control plane, no Go.
     #[arg(long)]
     fast: bool,
-    /// Also the tests of what `image` and `release` make. They build the plugin once more, with another C compiler.
+    /// Also the tests of what `image` and `release` make, and of a real node. They build the plugin once more, with another C
+    /// compiler, and Kubernetes' and containerd's programs.
     #[arg(long, conflicts_with = "fast")]
     tools: bool,
     /// Run them at another date, such as 2028-02-29: with libfaketime, which is installed if it is missing.
@@ -42,7 +43,7 @@ pub enum Reach {
     Fast,
     /// Also what needs real parts.
     Full,
-    /// Also what `image` and `release` make.
+    /// Also what `image` and `release` make, and a real node.
     Tools,
 }
 
