@@ -8,5 +8,6 @@ pub mod api;
 pub mod control_plane;
 pub mod kms_client;
 pub mod kms_server;
+pub mod node;
 pub mod process;
 mod ready;
