@@ -10,6 +10,7 @@ mod gcloud;
 mod gcloud_elsewhere;
 mod inventory;
 mod quickstart;
+mod real_node;
 mod recording;
 mod reencrypt;
 mod refusals;
