@@ -75,11 +75,14 @@ pub fn stored_as(value: &StoredValue) -> StoredAs {
     let way = |provider| StoredAs { provider, key_id: None };
     match value {
         StoredValue::Plain(_) => way(Provider::Identity),
-        StoredValue::StaticKey { cipher, key_name } => way(match cipher {
-            StaticCipher::AesCbc => Provider::AesCbc { key: key_name.clone() },
-            StaticCipher::AesGcm => Provider::AesGcm { key: key_name.clone() },
-            StaticCipher::Secretbox => Provider::Secretbox { key: key_name.clone() },
-        }),
+        StoredValue::StaticKey(value) => {
+            let key = value.key_name.clone();
+            way(match value.cipher {
+                StaticCipher::AesCbc => Provider::AesCbc { key },
+                StaticCipher::AesGcm => Provider::AesGcm { key },
+                StaticCipher::Secretbox => Provider::Secretbox { key },
+            })
+        }
         StoredValue::KmsV1(value) => way(Provider::KmsV1 { name: value.provider.clone() }),
         StoredValue::KmsV2(value) => StoredAs {
             provider: Provider::KmsV2 { name: value.provider.clone() },

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::connection::ReadError;
 use crate::scan::Scanner;
-use crate::stored::{PlainFormat, StaticCipher, Stored};
+use crate::stored::{PlainFormat, StaticCipher, StaticKey, Stored};
 
 /// Scans to the end and counts. Memory does not grow with the number of objects.
 ///
@@ -35,6 +35,14 @@ pub struct Layout {
     pub etcd_prefix: String,
     /// Names of providers and static keys: see [`Stored::parse`].
     pub known_names: Vec<String>,
+}
+
+impl Layout {
+    /// The part of an etcd key that names the resource: `secrets`, `services/specs`, `cert-manager.io/certificates`. At most its first
+    /// 1024 bytes.
+    pub fn resource_of(&self, key: &[u8]) -> String {
+        resource_of(key, &self.etcd_prefix)
+    }
 }
 
 /// What is stored, and how. Equal contents give equal text, in a stable order.
@@ -216,7 +224,9 @@ impl Tally {
     fn encryption_of(&mut self, stored: Stored) -> Encryption {
         match stored {
             Stored::Plain(format) => Encryption::Plain { format },
-            Stored::StaticKey { cipher, key_name } => Encryption::StaticKey { cipher, key_name },
+            Stored::StaticKey(StaticKey { cipher, key_name, .. }) => {
+                Encryption::StaticKey { cipher, key_name }
+            }
             Stored::KmsV1(value) => Encryption::KmsV1 { provider: value.provider },
             Stored::KmsV2(value) => {
                 let fingerprint = value.seed.fingerprint();

@@ -1,9 +1,11 @@
 //! A stored value taken apart without any key.
 
+mod cbc;
 mod gcm;
 mod kms_v1;
 mod kms_v2;
 mod malformed;
+mod static_key;
 mod wrapped_seed;
 
 pub use gcm::{OpenError, SealError};
@@ -11,6 +13,7 @@ pub use kms_v1::KmsV1;
 pub use kms_v2::{KmsV2, SealRandomness};
 pub use malformed::Malformed;
 use serde::Serialize;
+pub use static_key::{StaticCipher, StaticKey};
 pub use wrapped_seed::{SeedKind, WrappedSeed};
 
 /// What one value in etcd is, seen without any key.
@@ -19,12 +22,7 @@ pub enum Stored {
     /// Not encrypted.
     Plain(PlainFormat),
     /// Encrypted with a key that stands in the EncryptionConfiguration itself.
-    StaticKey {
-        /// The cipher that the value names.
-        cipher: StaticCipher,
-        /// The name of the key in the EncryptionConfiguration.
-        key_name: String,
-    },
+    StaticKey(StaticKey),
     /// Encrypted by way of a KMS v1 plugin.
     KmsV1(KmsV1),
     /// Encrypted by way of a KMS v2 plugin.
@@ -45,18 +43,6 @@ pub enum PlainFormat {
     Other,
 }
 
-/// The providers of an EncryptionConfiguration that hold their keys themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StaticCipher {
-    /// `aescbc`: no integrity at all.
-    AesCbc,
-    /// `aesgcm`.
-    AesGcm,
-    /// `secretbox`: not bound to the etcd key.
-    Secretbox,
-}
-
 impl Stored {
     /// Takes a value apart. `known_names` are the provider and key names of the EncryptionConfiguration, as far as
     /// known: they are matched first, the longest first, because a KMS v1 provider or a static key may have a `:` in
@@ -75,11 +61,10 @@ impl Stored {
             let (provider, rest) = split_name(rest, known_names)?;
             return KmsV1::parse(provider, rest).map(Self::KmsV1);
         }
-        for (prefix, cipher) in STATIC_PREFIXES {
+        for (prefix, cipher) in static_key::PREFIXES {
             if let Some(rest) = value.strip_prefix(prefix) {
-                let (key_name, payload) = split_name(rest, known_names)?;
-                check_static_payload(cipher, payload)?;
-                return Ok(Self::StaticKey { cipher, key_name });
+                let (key_name, rest) = split_name(rest, known_names)?;
+                return StaticKey::parse(cipher, key_name, rest).map(Self::StaticKey);
             }
         }
         if value.starts_with(ENCRYPTED_PREFIX) {
@@ -118,29 +103,8 @@ fn split_name<'a>(bytes: &'a [u8], known: &[String]) -> Result<(String, &'a [u8]
     Ok((name.to_owned(), rest.get(1..).unwrap_or_default()))
 }
 
-fn check_static_payload(cipher: StaticCipher, payload: &[u8]) -> Result<(), Malformed> {
-    let minimum = match cipher {
-        // IV and one block: the padding makes even an empty text one block.
-        StaticCipher::AesCbc => 16 + 16,
-        StaticCipher::AesGcm => gcm::OVERHEAD,
-        // Nonce and tag.
-        StaticCipher::Secretbox => 24 + 16,
-    };
-    malformed::at_least(payload, minimum)?;
-    if cipher == StaticCipher::AesCbc && !payload.len().is_multiple_of(16) {
-        return Err(Malformed::PartialBlock);
-    }
-    Ok(())
-}
-
 /// Reserved by kube-apiserver for values that are encrypted (`identity.go`).
 const ENCRYPTED_PREFIX: &[u8] = b"k8s:enc:";
-
-const STATIC_PREFIXES: [(&[u8], StaticCipher); 3] = [
-    (b"k8s:enc:aescbc:v1:", StaticCipher::AesCbc),
-    (b"k8s:enc:aesgcm:v1:", StaticCipher::AesGcm),
-    (b"k8s:enc:secretbox:v1:", StaticCipher::Secretbox),
-];
 
 /// RFC 8949, 3.4.6.
 const SELF_DESCRIBED_CBOR: &[u8] = &[0xd9, 0xd9, 0xf7];

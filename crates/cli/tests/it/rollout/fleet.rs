@@ -225,7 +225,7 @@ impl Fleet {
             Stored::Plain(_) => "identity".to_owned(),
             Stored::KmsV1(it) => format!("kms:v1:{}", it.provider),
             Stored::KmsV2(it) => format!("kms:v2:{}", it.provider),
-            Stored::StaticKey { key_name, .. } => key_name,
+            Stored::StaticKey(it) => it.key_name,
         });
         ways.collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -260,7 +260,7 @@ async fn ready(client: &Client) {
     }
 }
 
-fn make_key(path: &Path) {
+pub(crate) fn make_key(path: &Path) {
     plugin_key(&["create"], path);
 }
 
@@ -278,7 +278,8 @@ fn replace(from: &Path, to: &Path) {
     fs::rename(&new, to).expect("a rename");
 }
 
-async fn start_plugin(host: &Path) -> Process {
+/// With the key and socket in `HOST/plugin`.
+pub(crate) async fn start_plugin(host: &Path) -> Process {
     let path = |name: &str| host.join("plugin").join(name).display().to_string();
     let args = [
         "plugin".to_owned(),

@@ -21,7 +21,7 @@ pub enum OpenError {
     /// The value was changed, or moved from another etcd key, or this is not its key.
     #[error("the value does not open: it was changed or moved, or was sealed with another key")]
     NotAuthentic,
-    /// KMS v1 written by Kubernetes 1.24 or earlier: the padding is wrong.
+    /// AES-CBC, which `aescbc` uses and KMS v1 did before Kubernetes 1.25: the padding is wrong.
     #[error("the value does not open: wrong padding")]
     Padding,
 }

@@ -1,13 +1,9 @@
 //! Values behind `k8s:enc:kms:v1:NAME:`: `length(2, big endian) wrapped-key payload`.
 
-use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, AES_CBC_IV_LEN, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
-};
-use aws_lc_rs::iv::FixedLength;
 use zeroize::Zeroizing;
 
 use super::malformed::{Malformed, at_least};
-use super::{OpenError, SealError, gcm};
+use super::{OpenError, SealError, cbc, gcm};
 
 /// What stands before the provider's name.
 pub(super) const PREFIX: &[u8] = b"k8s:enc:kms:v1:";
@@ -43,22 +39,7 @@ impl KmsV1 {
     ///
     /// Only where size or padding do not fit.
     pub fn open_unauthenticated(&self, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let algorithm = match key.len() {
-            16 => &AES_128,
-            24 => &AES_192,
-            32 => &AES_256,
-            other => return Err(OpenError::KeySize(other)),
-        };
-        let (iv, blocks) = self.payload.split_at_checked(AES_CBC_IV_LEN).ok_or(OpenError::ShortPayload)?;
-        let iv = FixedLength::try_from(iv).map_err(|_| OpenError::ShortPayload)?;
-        let key = UnboundCipherKey::new(algorithm, key)
-            .and_then(PaddedBlockDecryptingKey::cbc_pkcs7)
-            .map_err(|_| OpenError::KeySize(key.len()))?;
-        let mut buffer = Zeroizing::new(blocks.to_vec());
-        let length =
-            key.decrypt(&mut buffer, DecryptionContext::Iv128(iv)).map_err(|_| OpenError::Padding)?.len();
-        buffer.truncate(length);
-        Ok(buffer)
+        cbc::open(key, &self.payload)
     }
 
     /// Seals an object as kube-apiserver does. `wrapped_key` is what a plugin's Encrypt gave for `key` (32 bytes and

@@ -128,6 +128,6 @@ fn open(value: &[u8], unwrapped: &[u8], etcd_key: &[u8]) -> Option<Vec<u8>> {
     match parse(value).ok()? {
         Stored::KmsV1(object) => Some(object.open(unwrapped, etcd_key).ok()?.to_vec()),
         Stored::KmsV2(object) => Some(object.open(unwrapped, etcd_key).ok()?.to_vec()),
-        Stored::Plain(_) | Stored::StaticKey { .. } => None,
+        Stored::Plain(_) | Stored::StaticKey(_) => None,
     }
 }

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use keystead_etcd::stored::{
-    KmsV1, KmsV2, OpenError, PlainFormat, SealRandomness, SeedKind, Stored, WrappedSeed,
+    KmsV1, KmsV2, OpenError, PlainFormat, SealRandomness, SeedKind, StaticCipher, StaticKey, Stored,
+    WrappedSeed,
 };
 
 use crate::round_trip::{parse, parse_v2};
@@ -72,6 +73,36 @@ fn payload_before_1_25_opens_only_when_asked_to() {
     assert_eq!(value.open_unauthenticated(KEY).expect("opens").as_slice(), PANDAS);
     assert_eq!(value.open_unauthenticated(b"awesomes_snorlax"), Err(OpenError::Padding));
 }
+
+#[test]
+fn values_of_static_keys_open_with_their_key_only() {
+    let value =
+        |cipher, payload: &str| StaticKey { cipher, key_name: "k".to_owned(), payload: bytes(payload) };
+    let gcm = value(StaticCipher::AesGcm, include_str!("golden/gcm-payload.hex"));
+    assert_eq!(gcm.open(KEY, b"bamboo").expect("opens").as_slice(), PANDAS);
+    assert_eq!(gcm.open(KEY, b"bambus"), Err(OpenError::NotAuthentic), "another etcd key");
+    let cbc = value(StaticCipher::AesCbc, include_str!("golden/cbc-payload.hex"));
+    assert_eq!(cbc.open(KEY, b"anything").expect("opens").as_slice(), PANDAS);
+    assert_eq!(cbc.open(b"awesomes_snorlax", b""), Err(OpenError::Padding));
+    assert_eq!(cbc.open(b"short", b""), Err(OpenError::KeySize(5)));
+
+    // The vector of NaCl's own test `secretbox.c`: key, nonce, and the box with its tag in front.
+    let nacl = ["69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37", NACL_BOX].concat();
+    let mut secretbox = value(StaticCipher::Secretbox, &nacl);
+    let key = bytes("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389");
+    let opened = secretbox.open(&key, b"anything").expect("opens");
+    assert!(opened.starts_with(&bytes("be075fc53c81f2d5cf141316ebeb0c7b")) && opened.len() == 131);
+    assert_eq!(secretbox.open(&[0; 32], b""), Err(OpenError::NotAuthentic));
+    assert_eq!(secretbox.open(&[0; 16], b""), Err(OpenError::KeySize(16)));
+    *secretbox.payload.last_mut().expect("not empty") ^= 1;
+    assert_eq!(secretbox.open(&key, b""), Err(OpenError::NotAuthentic));
+}
+
+/// 16 bytes of tag and 131 of ciphertext.
+const NACL_BOX: &str = "f3ffc7703f9400e52a7dfb4b3d3305d98e993b9f48681273c29650ba32fc76ce48332ea7164d96a4476fb8c531a1186a\
+    c0dfc17c98dce87b4da7f011ec48c97271d2c20f9b928fe2270d6fb863d51738b48eeee314a7cc8ab932164548e526ae\
+    90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74\
+    e355a5";
 
 pub(crate) fn type_0() -> Vec<u8> {
     bytes(include_str!("golden/kms-v2-type-0.hex"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keystead_etcd::stored::{
     KmsV1, KmsV2, Malformed, OpenError, PlainFormat, SealError, SealRandomness, SeedKind, StaticCipher,
-    Stored, WrappedSeed,
+    StaticKey, Stored, WrappedSeed,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -82,7 +82,8 @@ fn values_of_static_keys_name_their_key() {
         ("k8s:enc:secretbox:v1:", StaticCipher::Secretbox, 40),
     ] {
         let value = |length| [prefix.as_bytes(), b"key1:", &vec![b':'; length]].concat();
-        let expected = Stored::StaticKey { cipher, key_name: "key1".to_owned() };
+        let payload = vec![b':'; shortest];
+        let expected = Stored::StaticKey(StaticKey { cipher, key_name: "key1".to_owned(), payload });
         assert_eq!(parse(&value(shortest)), Ok(expected));
         let short = Malformed::ShortPayload { length: shortest - 1, minimum: shortest };
         assert_eq!(parse(&value(shortest - 1)), Err(short));
