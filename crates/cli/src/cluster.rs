@@ -30,7 +30,7 @@ pub(crate) enum ClusterCommand {
     Inventory(Box<inventory::InventoryArgs>),
     Reencrypt(Box<reencrypt::ReencryptArgs>),
     Host(Box<host::HostArgs>),
-    /// A backup of etcd: what it holds. No etcd is needed
+    /// A backup of etcd: what it holds, what reads it, what is in it. No etcd is needed
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
 }

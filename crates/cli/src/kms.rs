@@ -12,7 +12,7 @@ use keystead_runtime::Failure;
 use crate::session::{Session, SessionArgs};
 
 pub(crate) use keys::wait;
-pub(crate) use names::{checked, id};
+pub(crate) use names::{InKey, checked, id};
 
 /// Keys of a key management service, in gcloud's words
 ///

@@ -49,7 +49,7 @@ enum Command {
     /// The KMS plugin: run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// A cluster and its etcd: what is stored under which key, in a backup too; re-encryption
+    /// A cluster and its etcd: what is stored under which key, in a backup too, and what is in it; re-encryption
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     Kms(Box<kms::KmsArgs>),

@@ -9,7 +9,8 @@ use keystead_etcd::{Encryption, Group, HashCheck, History, SnapshotCounts, Store
 use serde::Serialize;
 
 use crate::output::visible;
-use table::{Bars, amount, count, rows};
+use table::{Bars, amount, rows};
+pub(super) use table::{count, plain_table};
 
 /// An inventory, with where it comes from.
 #[derive(Debug, Serialize)]

@@ -42,8 +42,9 @@ pub(crate) struct LayoutArgs {
     /// Only this resource, named as in the table: secrets, configmaps, cert-manager.io/certificates. Again for more
     #[arg(long = "resource", value_name = "NAME")]
     resources: Vec<String>,
-    /// kube-apiserver's file of that flag. Only needed where a key or KMS v1 provider has a name with `:` in it, which a stored value
-    /// does not tell from what follows: such values are shown under a wrong name, or as ones that cannot be read
+    /// kube-apiserver's file of that flag. Its keys open what they encrypted, where values are opened; nothing of them is shown. Where values
+    /// are only counted it is needed if a key or KMS v1 provider has a name with `:` in it, which a stored value does not tell from what
+    /// follows: such values are shown under a wrong name, or as ones that cannot be read
     #[arg(long, value_name = "FILE")]
     encryption_provider_config: Option<PathBuf>,
 }
@@ -81,23 +82,25 @@ impl EtcdArgs {
 
 impl LayoutArgs {
     pub(super) fn layout(&self) -> Result<Layout, Failure> {
-        let known_names = match &self.encryption_provider_config {
-            Some(file) => names_in(file)?,
-            None => Vec::new(),
-        };
-        Ok(Layout { etcd_prefix: self.etcd_prefix.clone(), known_names })
+        Ok(self.layout_with(self.configuration()?.as_ref()))
+    }
+
+    /// The same, where the file is read already.
+    pub(super) fn layout_with(&self, configuration: Option<&EncryptionConfiguration>) -> Layout {
+        let known_names = configuration.map(EncryptionConfiguration::known_names).unwrap_or_default();
+        Layout { etcd_prefix: self.etcd_prefix.clone(), known_names }
+    }
+
+    pub(super) fn configuration(&self) -> Result<Option<EncryptionConfiguration>, Failure> {
+        let Some(path) = &self.encryption_provider_config else { return Ok(None) };
+        let file = OwnedFile::read(path, MAX_LEN).map_err(|error| Failure::from_error(&error).usage())?;
+        let configuration = EncryptionConfiguration::read(file.bytes());
+        configuration.map(Some).map_err(|error| Failure::from_error(&file.located(error)).usage())
     }
 
     pub(super) fn resources(&self) -> &[String] {
         &self.resources
     }
-}
-
-fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
-    let file = OwnedFile::read(path, MAX_LEN).map_err(|error| Failure::from_error(&error).usage())?;
-    let configuration = EncryptionConfiguration::read(file.bytes());
-    let configuration = configuration.map_err(|error| Failure::from_error(&file.located(error)).usage())?;
-    Ok(configuration.known_names())
 }
 
 fn failure(error: &ConnectError) -> Failure {

@@ -1,7 +1,13 @@
 //! `keystead cluster snapshot ...`
 
-use std::path::PathBuf;
+mod decrypt;
+mod open_args;
+mod plan_restore;
+mod register;
 
+use std::path::{Path, PathBuf};
+
+use keystead_cluster::restore::DecryptError;
 use keystead_etcd::{HashCheck, Snapshot, SnapshotError, snapshot_inventory};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
@@ -13,6 +19,10 @@ use crate::report_format::ReportFormat;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum SnapshotCommand {
     Inventory(SnapshotInventoryArgs),
+    PlanRestore(plan_restore::PlanRestoreArgs),
+    Decrypt(decrypt::DecryptArgs),
+    Register(Box<register::RegisterArgs>),
+    Unregister(Box<register::UnregisterArgs>),
 }
 
 /// Count what a snapshot of etcd holds, with the old revisions that no API shows
@@ -39,31 +49,58 @@ pub(crate) struct SnapshotInventoryArgs {
 pub(super) fn run(command: &SnapshotCommand) -> Result<(), Failure> {
     match command {
         SnapshotCommand::Inventory(args) => inventory(args),
+        SnapshotCommand::PlanRestore(args) => plan_restore::run(args),
+        SnapshotCommand::Decrypt(args) => decrypt::run(args),
+        SnapshotCommand::Register(args) => register::register(args),
+        SnapshotCommand::Unregister(args) => register::unregister(args),
     }
 }
 
 fn inventory(args: &SnapshotInventoryArgs) -> Result<(), Failure> {
-    let file = args.file.display().to_string();
-    let failure = |error: SnapshotError| {
-        let failure = Failure::new(format!("cannot read {file}")).caused_by(error.to_string());
-        failure.because(&error).exit(error.class().exit())
-    };
     let layout = args.layout.layout()?;
     let resources = args.layout.resources();
     let counts = Snapshot::open(&args.file)
         .and_then(|snapshot| snapshot_inventory(&snapshot, &layout, resources))
-        .map_err(failure)?;
+        .map_err(|error| unreadable(&args.file, &error))?;
     let hash = counts.history.hash;
-    args.format.print(&CountsReport::of_snapshot(file.clone(), layout.prefixes(resources), counts))?;
+    let file = args.file.display().to_string();
+    args.format.print(&CountsReport::of_snapshot(file, layout.prefixes(resources), counts))?;
     match hash {
         HashCheck::Matches | HashCheck::Absent => Ok(()),
-        HashCheck::Differs => {
-            Err(Failure::new(format!("{file} is not what was saved: the hash at its end is another"))
-                .hint(
-                    "the counts are those of the file as it is; fetch it again from where it was saved"
-                        .to_owned(),
-                )
-                .exit(Exit::Problem))
-        }
+        HashCheck::Differs => Err(not_what_was_saved(&args.file).hint(
+            "the counts are those of the file as it is; fetch it again from where it was saved".to_owned(),
+        )),
+    }
+}
+
+fn unreadable(file: &Path, error: &SnapshotError) -> Failure {
+    let failure = Failure::new(format!("cannot read {}", file.display())).caused_by(error.to_string());
+    failure.because(error).exit(error.class().exit())
+}
+
+fn not_what_was_saved(file: &Path) -> Failure {
+    let text = format!("{} is not what was saved: the hash at its end is another", file.display());
+    Failure::new(text).exit(Exit::Problem)
+}
+
+/// Why nothing, or nothing more, was opened.
+fn not_opened(file: &Path, error: &DecryptError) -> Failure {
+    match error {
+        DecryptError::Snapshot(error) => unreadable(file, error),
+        DecryptError::Plugin(problem) => Failure::new(problem.to_string())
+            .hint(
+                "is --socket right, and does the plugin run there? `keystead plugin check` asks it"
+                    .to_owned(),
+            )
+            .exit(Exit::Unreachable),
+        DecryptError::Write(_) => Failure::from_error(error),
+    }
+}
+
+fn hash_in_words(hash: HashCheck) -> &'static str {
+    match hash {
+        HashCheck::Matches => "hash at the end: matches",
+        HashCheck::Differs => "hash at the end: DIFFERS, this is not the file that was saved",
+        HashCheck::Absent => "hash at the end: none, as in a member's own database",
     }
 }

@@ -1,7 +1,7 @@
 //! A plugin at its socket, asked as kube-apiserver asks it.
 //!
 //! It proves what a rollout depends on: the plugin is well, it wraps, and it unwraps what it or another host's plugin wrapped. What is
-//! unwrapped is forgotten at once. The answers are the plugin's word: they are bounded, and none of them is trusted.
+//! unwrapped is in memory that wipes itself. The answers are the plugin's word: they are bounded, and none of them is trusted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,7 +63,15 @@ pub enum PluginProblem {
     Refused {
         /// The call.
         call: &'static str,
-        /// Its words, or why there was no answer.
+        /// Its words.
+        message: String,
+    },
+    /// Nobody answers at the socket, or the connection broke.
+    #[error("{call} failed: {message}")]
+    Unreachable {
+        /// The call.
+        call: &'static str,
+        /// Why there was no answer.
         message: String,
     },
     /// It gave no answer.
@@ -114,7 +122,24 @@ impl KmsSocket {
     ///
     /// It refuses, or something else comes out.
     pub async fn unwrap(&self, wrapped: &Wrapped) -> Result<(), PluginProblem> {
-        let plain = Zeroizing::new(match self.version {
+        let plain = self.decrypt(wrapped).await?;
+        match wrapped.digest {
+            Some(digest) if sha256(&plain) != digest => {
+                Err(PluginProblem::Wrong("it unwraps to something else than what was wrapped"))
+            }
+            // The smallest key that kube-apiserver takes.
+            None if plain.len() < 16 => Err(PluginProblem::Wrong("what it unwraps is too short for a key")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it unwraps, whatever that is.
+    ///
+    /// # Errors
+    ///
+    /// It refuses, or does not answer.
+    pub async fn decrypt(&self, wrapped: &Wrapped) -> Result<Zeroizing<Vec<u8>>, PluginProblem> {
+        Ok(Zeroizing::new(match self.version {
             KmsVersion::V1 => {
                 let request = kms_v1::DecryptRequest {
                     version: V1BETA1.to_owned(),
@@ -131,15 +156,7 @@ impl KmsSocket {
                 };
                 call("Decrypt", self.v2().decrypt(request)).await?.plaintext
             }
-        });
-        match wrapped.digest {
-            Some(digest) if sha256(&plain) != digest => {
-                Err(PluginProblem::Wrong("it unwraps to something else than what was wrapped"))
-            }
-            // The smallest key that kube-apiserver takes.
-            None if plain.len() < 16 => Err(PluginProblem::Wrong("what it unwraps is too short for a key")),
-            _ => Ok(()),
-        }
+        }))
     }
 
     async fn wrap_v1(&self, secret: &[u8; 32]) -> Result<Wrapped, PluginProblem> {
@@ -218,11 +235,16 @@ async fn call<T>(
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => {
             // There is a source only where no answer came.
-            let message = match std::error::Error::source(&status) {
-                Some(cause) => bounded(&ErrorChain(cause).to_string()),
-                None => format!("{:?}: {}", status.code(), bounded(status.message())),
-            };
-            Err(PluginProblem::Refused { call: name, message })
+            Err(match std::error::Error::source(&status) {
+                Some(cause) => {
+                    let message = bounded(&ErrorChain(cause).to_string());
+                    PluginProblem::Unreachable { call: name, message }
+                }
+                None => {
+                    let message = format!("{:?}: {}", status.code(), bounded(status.message()));
+                    PluginProblem::Refused { call: name, message }
+                }
+            })
         }
         Err(_) => Err(PluginProblem::Late { call: name }),
     }

@@ -1,7 +1,8 @@
 //! Changes of a control plane's encryption: planners without side effects, executors that carry a plan out, and edits of files that a
 //! person owns.
 //!
-//! It must never ask for the data of a Secret: metadata is enough, but for the canaries that it writes itself. It keeps comments, order and every field that it
+//! It must never ask for the data of a Secret: metadata is enough, but for the canaries that it writes itself, and for `restore.rs`, which opens
+//! a backup. It keeps comments, order and every field that it
 //! does not know, never prints a key, and writes nothing whose meaning it has not read back.
 //!
 //! Read `rollout.rs` first, the planner, then `executor.rs`, which carries a plan out on `host.rs` and with `reencrypt.rs`. `api.rs` is how
@@ -18,6 +19,7 @@ pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod provider_order;
 pub mod reencrypt;
+pub mod restore;
 pub mod rollout;
 pub mod stored_values;
 pub mod yaml;

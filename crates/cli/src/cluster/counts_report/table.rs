@@ -75,9 +75,28 @@ pub(super) fn rows(counts: &StoredCounts, bars: Bars) -> String {
         row.extend((bars != Bars::None).then(|| bars.of(group.objects, all)));
         table.add_row(row);
     }
+    written(table, &[4, 5, 6])
+}
+
+/// A table without lines; these columns are numbers.
+pub(in crate::cluster) fn plain_table<const N: usize>(
+    head: &[&str; N],
+    rows: Vec<[String; N]>,
+    numbers: &[usize],
+) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    written(table, numbers)
+}
+
+fn written(mut table: Table, numbers: &[usize]) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if (4..7).contains(&index) {
+        if numbers.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -113,7 +132,7 @@ fn words(encryption: &Encryption) -> [String; 3] {
 }
 
 /// `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(in crate::cluster) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
