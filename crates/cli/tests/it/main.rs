@@ -18,6 +18,7 @@ mod requests;
 mod rollout;
 mod scene;
 mod server;
+mod snapshot;
 mod usage;
 
 use std::process::{Command, Output};

@@ -3,7 +3,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod fleet;
+pub(crate) mod fleet;
 mod load;
 
 use fleet::Fleet;

@@ -28,9 +28,9 @@ use crate::report_format::ReportFormat;
 /// manifest that `kubectl apply` takes, and so is what is stored as JSON; anything else is `value`, the stored bytes in base64. The file is
 /// new, readable by its owner only, and complete or not there.
 ///
-/// What is opened are the objects as they were when the snapshot was made, not their older revisions. An object that was copied to another
-/// etcd key, or changed, is told as tampered with and is not given away; under aescbc and in plain a change cannot be seen, and copies
-/// are only seen of Secrets and ConfigMaps, which say their names; so under secretbox.
+/// What is opened are the objects as they were when the snapshot was made, not their older revisions. An object that was changed, or copied
+/// from another etcd key, is told as tampered with and is not given away. Under secretbox, aescbc and in plain a copy is only seen of Secrets
+/// and ConfigMaps, which say their names, and under aescbc and in plain a change is not seen.
 ///
 /// Exit code 3 if some objects were opened and others not, 1 if none was, 6 if one was tampered with or the file is damaged, 4 if the plugin
 /// does not answer.
@@ -52,16 +52,16 @@ pub(crate) struct DecryptArgs {
     #[command(flatten)]
     with: OpenArgs,
     /// Write what was opened into this new file
-    #[arg(long, value_name = "NEW_FILE")]
+    #[arg(long, value_name = "NEW_FILE", help_heading = "Output")]
     output_file: Option<PathBuf>,
     /// Print the line of a single object (--name or --key) to standard output, and the report to standard error
-    #[arg(long, conflicts_with = "output_file")]
+    #[arg(long, conflicts_with = "output_file", help_heading = "Output")]
     show_value: bool,
     /// Go on though the file is not what was saved by the hash at its end
-    #[arg(long)]
+    #[arg(long, help_heading = "What opens values")]
     skip_hash_check: bool,
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table, help_heading = "Output")]
     format: ReportFormat,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct PlanRestoreArgs {
     #[command(flatten)]
     with: OpenArgs,
     /// Form of the result
-    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table, help_heading = "Output")]
     format: ReportFormat,
 }
 
