@@ -65,16 +65,9 @@ async fn secrets_of_every_provider_are_read_when_the_cluster_is_gone() {
     let directory = tempfile::tempdir().expect("a directory");
     let good = directory.path().join("good.db");
     save(control_plane.etcd().url(), &good).await;
-    for (name, _) in &providers {
-        let value = etcd.get(format!("/registry/secrets/default/{name}").as_bytes()).await.expect("read");
-        let value = value.expect("it is there").value;
-        put(control_plane.etcd().url(), &format!("/registry/secrets/default/{name}-copy"), &value).await;
-    }
-    let copied = directory.path().join("copied.db");
-    save(control_plane.etcd().url(), &copied).await;
     let today = directory.path().join("encryption.yaml");
     fs::write(&today, text(4)).expect("written");
-    let [good, copied, today] = [&good, &copied, &today].map(|it| it.display().to_string());
+    let [good, today] = [&good, &today].map(|it| it.display().to_string());
     let output = directory.path().join("out");
     let out = output.display().to_string();
     let socket = plugin.socket();
@@ -104,8 +97,18 @@ async fn secrets_of_every_provider_are_read_when_the_cluster_is_gone() {
     let (code, _, err) = run(&["plan-restore", &good]);
     assert_eq!(code, Some(0), "nothing is tried, nothing fails: {err}");
 
-    // The cluster is gone.
     server.stop().await.expect("stops");
+
+    for (name, _) in &providers {
+        let value = etcd.get(format!("/registry/secrets/default/{name}").as_bytes()).await.expect("read");
+        let value = value.expect("it is there").value;
+        put(control_plane.etcd().url(), &format!("/registry/secrets/default/{name}-copy"), &value).await;
+    }
+    let copied = directory.path().join("copied.db");
+    save(control_plane.etcd().url(), &copied).await;
+    let copied = copied.display().to_string();
+
+    // The cluster is gone.
     control_plane.etcd_mut().stop().await.expect("stops");
     drop(control_plane);
     let (code, report, err) = run(&[&["decrypt", &good, "--output-file", &out][..], &with].concat());

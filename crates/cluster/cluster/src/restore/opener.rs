@@ -206,5 +206,7 @@ fn not_opened(entry: &str, error: OpenError) -> Unopened {
 
 /// Whether kube-apiserver can have written these bytes.
 fn is_object(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"k8s\0") || serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+    // The last one is of CBOR (RFC 8949, 3.4.6).
+    [&b"k8s\0"[..], &[0xd9, 0xd9, 0xf7]].iter().any(|start| bytes.starts_with(start))
+        || serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }

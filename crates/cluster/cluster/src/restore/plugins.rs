@@ -19,7 +19,6 @@ pub struct Plugins {
 }
 
 /// Why there is no seed.
-#[derive(Clone, Debug)]
 pub(super) enum NoSeed {
     /// No socket is known for this entry.
     NoPlugin,
