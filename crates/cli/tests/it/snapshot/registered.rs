@@ -8,7 +8,7 @@ use crate::stderr;
 use keystead_etcd::stored::SeedKind;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p13_versions_of_a_backup_are_not_destroyed_until_it_is_gone() {
+async fn versions_of_a_backup_are_not_destroyed_until_it_is_gone() {
     let scene = Scene::new().await;
     let of = format!("--keyring r --location {LOCATION}");
     scene.works(&format!("kms keyrings create r --location {LOCATION}"));
