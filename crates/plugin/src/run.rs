@@ -3,8 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use keystead_model::{ErrorChain, Exit};
+use keystead_crypto::{Random, Secret32, SystemRandom};
+use keystead_model::{ErrorChain, ErrorClass, Exit};
+use keystead_provider::{Guard, GuardSettings, Provider as _, ProviderError};
 use keystead_runtime::{Drained, Failure, harden, print_result, start_logs, termination};
 
 use crate::app::{App, refused_socket};
@@ -21,6 +24,9 @@ pub struct RunArgs {
     /// Check the settings and what they name, print the result, and end
     #[arg(long)]
     check_config: bool,
+    /// The same, and have the provider wrap something and unwrap it again
+    #[arg(long, conflicts_with = "check_config")]
+    check_provider: bool,
     /// Print the JSON schema of the configuration file, and end
     #[arg(long)]
     print_config_schema: bool,
@@ -37,6 +43,11 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if args.check_config {
         check(&settings)?;
         return print_result("the settings are good\n");
+    }
+    if args.check_provider {
+        check(&settings)?;
+        ask(&settings)?;
+        return print_result("the settings are good, and the provider wraps and unwraps\n");
     }
     start_logs(settings.log_level, settings.log_format);
     if let Err(error) = harden() {
@@ -79,6 +90,33 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     let handed_over = UnixListener::from(OwnedFd::from(handed_over));
     Listener::bind(&settings.socket, Some(handed_over)).map_err(|error| refused_socket(&error))?;
     providers::check(&settings.provider)
+}
+
+/// One wrap and its unwrap, bounded as those of a plugin that serves.
+fn ask(settings: &Settings) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let opened = providers::open(&settings.provider, &random)?;
+        let guarded = Guard::new(opened.provider, GuardSettings::default());
+        let asked = async {
+            let key = Secret32::generate(&*random)
+                .map_err(|error| ProviderError::new(ErrorClass::Bug, error.to_string()))?;
+            let wrapped = guarded.wrap(&key).await?;
+            if guarded.unwrap(&wrapped.version, &wrapped.bytes).await?.is_same(&key) {
+                return Ok(());
+            }
+            Err(ProviderError::new(ErrorClass::Corrupt, "it did not unwrap what it had just wrapped"))
+        };
+        asked.await.map_err(|error: ProviderError| {
+            Failure::new("the settings are good, but the provider cannot be used")
+                .caused_by(ErrorChain(&error).to_string())
+                .exit(error.class().exit())
+        })
+    })
 }
 
 impl RunArgs {

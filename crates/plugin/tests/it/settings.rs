@@ -32,6 +32,27 @@ fn check_config_looks_at_everything_and_makes_nothing() {
     assert_eq!(running.terminate().code, 0);
 }
 
+#[test]
+fn check_provider_has_the_key_wrap_and_unwrap() {
+    let place = Place::new();
+    let socket = place.path("new/kms.sock").display().to_string();
+    let checked = place.run(["--key-file", "key", "--socket", &socket, "--check-provider"]);
+    let good = "the settings are good, and the provider wraps and unwraps\n";
+    assert_eq!((checked.code, checked.stdout.as_str()), (0, good), "{checked:?}");
+    assert!(!place.path("new").exists());
+
+    // Settings that are good say nothing about a service that does not answer.
+    let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanary"]}"#;
+    place.write("credentials.json", content.to_owned(), 0o600);
+    let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+    let args = ["--kms-key", key, "--credentials-file", "credentials.json", "--socket", &socket];
+    let settings = place.run([&args[..], &["--check-config"]].concat());
+    assert_eq!(settings.code, 0, "{settings:?}");
+    let asked = place.run([&args[..], &["--check-provider"]].concat());
+    assert_eq!(asked.code, 4, "{asked:?}");
+    assert!(asked.stderr.contains("the provider cannot be used"), "{asked:?}");
+}
+
 fn names(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).expect("a directory");
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
