@@ -254,4 +254,24 @@ impl LocalHost {
             }
         }
     }
+
+    /// The KMS entries of kube-apiserver's EncryptionConfiguration, with the socket of each, whatever resources they are for.
+    ///
+    /// # Errors
+    ///
+    /// A manifest or configuration that cannot be read.
+    pub fn kms_entries(&self) -> Result<Vec<(Provider, PathBuf)>, HostError> {
+        let file = self.files()?.configuration()?;
+        let known = plugins::known(file.as_ref().map(|it| &it.text), &[]);
+        Ok(known.into_iter().map(|it| (it.provider, PathBuf::from(it.socket))).collect())
+    }
+
+    /// Whether kube-apiserver's container sees this path of the host under the same name.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that cannot be read.
+    pub fn is_seen_by_api_server(&self, path: &str) -> Result<bool, HostError> {
+        Ok(self.files()?.facts.host_path(path).as_deref() == Some(path))
+    }
 }

@@ -17,6 +17,7 @@ pub mod host;
 pub mod kms_socket;
 pub mod kubeadm_configuration;
 pub mod owned_file;
+pub mod plugin_pod;
 pub mod provider_order;
 pub mod reencrypt;
 pub mod restore;

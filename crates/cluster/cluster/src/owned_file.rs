@@ -106,6 +106,21 @@ impl OwnedFile {
         Ok(Some(previous))
     }
 
+    /// Takes the file away; the answer is where its text is kept.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::replace`]. The file is then as it was.
+    pub fn remove(&self, places: &Places) -> Result<PathBuf, OwnedFileError> {
+        let previous = self.keep(&places.previous)?;
+        self.unchanged()?;
+        let io = |action| move |source| OwnedFileError::Io { action, path: self.path.clone(), source };
+        fs::remove_file(&self.path).map_err(io("remove"))?;
+        whole_file::sync_directory_of(&self.path)
+            .map_err(io("sync the directory, after it was removed, of"))?;
+        Ok(previous)
+    }
+
     /// Refuses if what is there now is not what was read.
     fn unchanged(&self) -> Result<(), OwnedFileError> {
         let changed = || OwnedFileError::Changed(self.path.clone());

@@ -59,6 +59,19 @@ fn the_new_text_keeps_the_mode_and_the_old_text_is_kept() {
 }
 
 #[test]
+fn what_is_removed_is_kept_elsewhere() {
+    let host = Host::new();
+    fs::write(&host.path, "old").expect("written");
+    let file = host.read();
+    let kept = file.remove(&host.places).expect("removed");
+    assert!(!host.path.exists());
+    assert_eq!((mode(&kept), fs::read(&kept).expect("read")), (0o600, b"old".to_vec()));
+    fs::write(&host.path, "another").expect("written");
+    assert!(matches!(file.remove(&host.places), Err(OwnedFileError::Changed(_))));
+    assert_eq!(fs::read(&host.path).expect("read"), b"another");
+}
+
+#[test]
 #[ignore = "needs root"]
 fn the_owner_stays() {
     let host = Host::new();
