@@ -10,12 +10,7 @@ mod rollout_args;
 mod snapshot;
 mod status;
 
-use std::path::PathBuf;
-
 use keystead_runtime::Failure;
-use rustix::process::geteuid;
-
-use crate::xdg;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClusterCommand {
@@ -50,16 +45,4 @@ pub(crate) fn run(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Reencrypt(args) => reencrypt::run(*args),
         ClusterCommand::Snapshot(command) => snapshot::run(&command),
     }
-}
-
-/// Where the state of a cluster's changes is kept when nobody says.
-fn state_directory() -> Result<PathBuf, Failure> {
-    if geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/keystead"));
-    }
-    xdg::directory("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
-        Failure::new("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
-            .usage()
-            .hint("name one with --state".to_owned())
-    })
 }

@@ -23,7 +23,10 @@ mod services;
 mod session;
 mod xdg;
 
+use std::path::PathBuf;
+
 use keystead_runtime::Failure;
+use rustix::process::geteuid;
 
 /// Encrypts the Secrets of any Kubernetes cluster with a key that lives outside the cluster.
 ///
@@ -46,7 +49,7 @@ enum Command {
     /// The key management service: run it, back it up, restore it
     #[command(subcommand)]
     Server(server::ServerCommand),
-    /// The KMS plugin: run it, check any plugin, measure it, look after its key file
+    /// The KMS plugin: install it on a host, run it, check any plugin, measure it, look after its key file
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// A cluster and its etcd: what is stored under which key, in a backup too, and what is in it; re-encryption
@@ -83,4 +86,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))
+}
+
+/// Where the state of a cluster's changes is kept when nobody says.
+fn state_directory() -> Result<PathBuf, Failure> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/keystead"));
+    }
+    xdg::directory("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
+        Failure::new("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
+            .usage()
+            .hint("name one with --state".to_owned())
+    })
 }

@@ -2,6 +2,19 @@
 
 mod bench;
 mod check;
+mod image;
+mod install;
+mod new_files;
+mod on_host;
+mod program;
+mod settings;
+mod settings_of_service;
+mod socket;
+mod systemctl;
+mod uninstall;
+mod upgrade;
+
+use std::path::PathBuf;
 
 use keystead_runtime::Failure;
 
@@ -15,6 +28,9 @@ pub(crate) enum PluginCommand {
     Key(keystead_plugin::key_commands::KeyArgs),
     /// Play kube-apiserver against a plugin of any make and judge every answer
     Check(check::CheckArgs),
+    Install(Box<install::InstallArgs>),
+    Upgrade(Box<upgrade::UpgradeArgs>),
+    Uninstall(Box<uninstall::UninstallArgs>),
     /// Measure how fast plugins of any make answer
     Bench(bench::BenchArgs),
     #[command(hide = true)]
@@ -30,7 +46,16 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
             keystead_runtime::print_result(&keystead_plugin::key_commands::run(args)?)
         }
         PluginCommand::Check(args) => check::check(&args),
+        PluginCommand::Install(args) => install::run(&args),
+        PluginCommand::Upgrade(args) => upgrade::run(&args),
+        PluginCommand::Uninstall(args) => uninstall::run(&args),
         PluginCommand::Bench(args) => bench::run(&args),
         PluginCommand::BareTonic(args) => bench::serve_bare_tonic(&args),
     }
+}
+
+/// A program of PATH.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|it| it.join(program)).find(|it| it.is_file())
 }

@@ -8,7 +8,7 @@ use keystead_cluster::host::LocalHost;
 use keystead_cluster::owned_file::Places;
 use keystead_runtime::Failure;
 
-use super::state_directory;
+use crate::state_directory;
 
 /// The host that this runs on, and its files.
 #[derive(Clone, Debug, clap::Args)]

@@ -9,6 +9,7 @@ mod files;
 mod gcloud;
 mod gcloud_elsewhere;
 mod inventory;
+mod plugin_install;
 mod quickstart;
 mod real_node;
 mod recording;

@@ -50,6 +50,11 @@ impl Scene {
         self.server.endpoint()
     }
 
+    /// The authority of the server's certificate, in PEM.
+    pub(crate) fn authority(&self) -> String {
+        std::fs::read_to_string(self.server.data_dir().join("tls/ca.pem")).expect("an authority")
+    }
+
     pub(crate) fn token_file(&self) -> PathBuf {
         self.server.token_file()
     }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use keystead_runtime::Failure;
 
-use crate::cluster::state_directory;
+use crate::state_directory;
 
 /// Where the state of a run over this cluster is kept when nobody says: one file for each cluster, so that two never meet.
 pub(super) fn default(cluster: &str) -> Result<PathBuf, Failure> {
