@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keystead_cluster::owned_file::Places;
@@ -11,6 +11,12 @@ use keystead_runtime::Failure;
 use keystead_runtime::whole_file;
 
 use super::on_host::PROGRAM;
+
+/// A file that was named, from the root on: a name without a slash would be looked for on PATH.
+pub(super) fn named(given: &Path) -> Result<PathBuf, Failure> {
+    fs::canonicalize(given)
+        .map_err(|error| Failure::new(format!("there is no program {}: {error}", given.display())))
+}
 
 /// Refuses what is not the plugin, or does not run on this host; the answer is what it says of its version.
 pub(super) fn version(program: &Path) -> Result<String, Failure> {

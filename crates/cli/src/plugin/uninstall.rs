@@ -131,8 +131,8 @@ impl UninstallArgs {
         let host = self.host.as_local_host()?;
         let entries = host.kms_entries().map_err(|error| {
             Failure::new("what kube-apiserver uses cannot be found out, so the plugin stays")
-                .because(&error)
                 .caused_by(error.to_string())
+                .because(&error)
         })?;
         if let Some((provider, _)) = entries.iter().find(|(_, it)| it == socket) {
             return Err(Failure::new(format!(

@@ -55,15 +55,12 @@ impl UpgradeArgs {
         let pod = InstalledPod::read(file.bytes()).map_err(|error| failed(&file.located(error)))?;
         let pod =
             pod.ok_or_else(|| Failure::new(format!("{} is not the pod of keystead-plugin", path.display())))?;
-        let mut image = self.image.find(true)?;
-        if pod.is_never_pulled() && image.file.is_none() && image.pull == ImagePull::IfNotPresent {
-            // The policy is the person's now: what they name must be there.
-            if !self.image.has(&image.name)? {
-                return Err(Failure::new(format!("containerd does not have the image {}", image.name)).hint(
-                    format!("load it first, or set `imagePullPolicy: IfNotPresent` in {}", path.display()),
-                ));
-            }
-            image.pull = ImagePull::Never;
+        let image = self.image.find(true)?;
+        // The policy stays, so what is named must be there.
+        if pod.is_never_pulled() && image.pull == ImagePull::IfNotPresent && !self.image.has(&image.name)? {
+            return Err(Failure::new(format!("containerd does not have the image {}", image.name)).hint(
+                format!("load it first, or set `imagePullPolicy: IfNotPresent` in {}", path.display()),
+            ));
         }
         let digest = image.file.as_ref().map(|(_, digest)| digest.as_str());
         let new = pod.with_image(&image.name, digest).map_err(|error| failed(&file.located(error)))?;
@@ -106,6 +103,7 @@ impl UpgradeArgs {
                 .usage()
                 .hint("give it with --program FILE; --image and --image-name are for a static pod".to_owned())
         })?;
+        let given = &program::named(given)?;
         systemctl::must_run()?;
         let (new, to) = (program::version(given)?, self.host.program());
         say(&format!("plan: copy {}, which is {new}, to {}", given.display(), to.display()));

@@ -29,8 +29,8 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
         .usage()
         .hint(format!("leave --socket out for {}, and name that to kube-apiserver", socket::IN_RUN)));
     }
-    let program = args.systemd.program.clone().or_else(|| installed_program(args));
-    let program = program.ok_or_else(|| {
+    let given = args.systemd.program.as_deref().map(program::named).transpose()?;
+    let program = given.clone().or_else(|| installed_program(args)).ok_or_else(|| {
         Failure::new(format!("{PROGRAM} is neither in {} nor in /usr/bin", args.host.program().display()))
             .hint("give the program of the release with --program FILE".to_owned())
     })?;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
             say(&unchecked);
         }
     }
-    if let Some(given) = &args.systemd.program {
+    if let Some(given) = &given {
         say(&format!("plan: copy {} to {}", given.display(), args.host.program().display()));
     }
     files.iter().for_each(|file| say(&format!("plan: write {}", file.path.display())));
@@ -64,7 +64,7 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
     if !args.consent.given()? {
         return Ok(());
     }
-    if let Some(given) = &args.systemd.program {
+    if let Some(given) = &given {
         program::install(given, &args.host.program(), &args.host.places()?)?;
     }
     let mut made = Made::default();

@@ -137,7 +137,7 @@ fn k5_a_key_file_needs_no_variable() {
 
 /// What `--dry-run` prints of one file.
 fn section<'t>(printed: &'t str, path: &str) -> &'t str {
-    let start = printed.find(&format!("# {path}\n")).unwrap_or_else(|| panic!("no {path}: {printed}"));
+    let start = printed.find(&format!("# {path}\n")).expect(path);
     let text = &printed[start + path.len() + 3..];
     let end = text.find("\n# /").map_or(text.len(), |end| end + 1);
     text[..end].trim_end_matches('\n').len().checked_add(1).map_or(text, |end| &text[..end])
@@ -147,7 +147,7 @@ fn section<'t>(printed: &'t str, path: &str) -> &'t str {
 fn blocks<'t>(text: &'t str, language: &'static str) -> impl Iterator<Item = &'t str> {
     let mut parts = text.split("```");
     // Outside, inside, outside...
-    let _ = parts.next();
+    parts.next();
     parts.step_by(2).filter_map(move |block| {
         let (first, rest) = block.split_once('\n')?;
         (first == language).then_some(rest)

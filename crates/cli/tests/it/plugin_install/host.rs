@@ -63,7 +63,7 @@ impl Host {
     }
 
     pub(super) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read_to_string(self.path(name)).expect(name)
     }
 
     /// As an editor does that knows of the kubelet.
@@ -175,7 +175,7 @@ impl fmt::Display for Told {
 
 /// YAML as a reader of another make sees it.
 pub(super) fn yaml(text: &str) -> serde_json::Value {
-    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    serde_saphyr::from_str(text).expect(text)
 }
 
 pub(super) struct Kubelet {
