@@ -42,9 +42,9 @@ fn check_provider_has_the_key_wrap_and_unwrap() {
     assert!(!place.path("new").exists());
 
     // Settings that are good say nothing about a service that does not answer.
-    let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanary"]}"#;
+    let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanarycanarycanarycanarycanaryA"]}"#;
     place.write("credentials.json", content.to_owned(), 0o600);
-    let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+    let key = "projects/my-project/locations/global/keyRings/ring/cryptoKeys/key";
     let args = ["--kms-key", key, "--credentials-file", "credentials.json", "--socket", &socket];
     let settings = place.run([&args[..], &["--check-config"]].concat());
     assert_eq!(settings.code, 0, "{settings:?}");

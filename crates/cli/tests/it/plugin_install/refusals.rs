@@ -106,23 +106,24 @@ fn k4_a_whole_token_is_refused_and_not_repeated() {
     let host = Host::new();
     host.private("etc/keystead/credentials.json", "{}");
     let credentials = host.path("etc/keystead/credentials.json").display().to_string();
-    let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+    let key = "projects/my-project/locations/global/keyRings/ring/cryptoKeys/key";
     let args =
         ["install", "--as", "static-pod", "--yes", "--kms-key", key, "--credentials-file", &credentials];
     let mut command = host.command(&args);
-    command.env("KMS_USER_ID", "ks_4f3a2b0c_canarycanarycanary");
+    command.env("KMS_USER_ID", "ks_4f3a2b0c_canarycanarycanarycanarycanarycanarycanaryA");
     let told = super::host::Told::of(command);
     assert_eq!(told.code, Some(2), "{told}");
     assert!(told.stderr.contains("only the id belongs there"), "{told}");
     assert!(!told.stderr.contains("canary") && !told.stdout.contains("canary"), "{told}");
     assert_eq!(host.manifests(), [""; 0]);
     // And a key service that does not answer.
-    let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanary"]}"#;
+    let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanarycanarycanarycanarycanaryA"]}"#;
     host.private("etc/keystead/credentials.json", content);
     let told = host.plugin(&args);
+    assert_eq!(told.code, Some(4), "{told}");
     assert!(told.stderr.contains("cannot use these settings"), "{told}");
+    assert!(told.stderr.contains("the provider cannot be used"), "{told}");
     assert!(!told.stderr.contains("canary") && !told.stdout.contains("canary"), "{told}");
-    assert_ne!(told.code, Some(0), "{told}");
     assert_eq!(host.manifests(), [""; 0]);
 }
 
