@@ -27,7 +27,7 @@ pub(crate) enum ClusterCommand {
     Host(Box<host::HostArgs>),
     /// A backup of etcd: what it holds, what reads it, what is in it. No etcd is needed
     #[command(subcommand)]
-    Snapshot(snapshot::SnapshotCommand),
+    Snapshot(Box<snapshot::SnapshotCommand>),
 }
 
 pub(crate) fn run(command: ClusterCommand) -> Result<(), Failure> {

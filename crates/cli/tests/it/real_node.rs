@@ -20,7 +20,7 @@ const VALUE: &str = "right-in-the-pod";
 
 #[tokio::test]
 #[ignore = "needs root and the real node and the plugin image: cargo xtask test --tools"]
-async fn k5_k10_a_static_pod_and_one_command_encrypt_a_real_control_plane() {
+async fn k5_k6_k9_k10_a_static_pod_and_one_command_encrypt_a_real_control_plane() {
     let image = PathBuf::from(std::env::var_os("KEYSTEAD_PLUGIN_IMAGE").expect("the full test run sets it"));
     let before = settings();
     let node = Node::start(&[&image]).await.expect("a node");

@@ -43,7 +43,7 @@ fn check_provider_has_the_key_wrap_and_unwrap() {
 
     // Settings that are good say nothing about a service that does not answer.
     let content = r#"{"endpoint": "http://127.0.0.1:1", "tokens": ["ks_4f3a2b0c_canarycanarycanarycanarycanarycanarycanaryA"]}"#;
-    place.write("credentials.json", content.to_owned(), 0o600);
+    place.write("credentials.json", content, 0o600);
     let key = "projects/my-project/locations/global/keyRings/ring/cryptoKeys/key";
     let args = ["--kms-key", key, "--credentials-file", "credentials.json", "--socket", &socket];
     let settings = place.run([&args[..], &["--check-config"]].concat());
