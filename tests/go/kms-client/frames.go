@@ -176,9 +176,14 @@ func (c *byHand) answer(stream uint32) string {
 		case *http2.GoAwayFrame:
 			return "goaway: " + frame.ErrCode.String()
 		case *http2.RSTStreamFrame:
-			return "reset: " + frame.ErrCode.String()
+			// A server may reset a stream that it has answered already.
+			if frame.StreamID == stream {
+				return "reset: " + frame.ErrCode.String()
+			}
 		case *http2.DataFrame:
-			body = append(body, frame.Data()...)
+			if frame.StreamID == stream {
+				body = append(body, frame.Data()...)
+			}
 		case *http2.MetaHeadersFrame:
 			if frame.StreamID == stream && frame.StreamEnded() {
 				code, message := field(frame, "grpc-status"), field(frame, "grpc-message")

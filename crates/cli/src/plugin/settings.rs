@@ -147,7 +147,12 @@ impl SettingsArgs {
             )));
         };
         command.args(settings.flags()).arg("--socket").arg(socket).arg("--check-provider");
-        command.env_clear().envs(settings.ids.iter().cloned()).stdin(Stdio::null());
+        // What this shell sets of the plugin's settings is not set where it will run.
+        let sets = |name: &OsString| ["KEYSTEAD_", "KMS_"].iter().any(|it| starts_with(name, it));
+        std::env::vars_os().map(|(name, _)| name).filter(sets).for_each(|name| {
+            command.env_remove(name);
+        });
+        command.envs(settings.ids.iter().cloned()).stdin(Stdio::null());
         let output = command
             .output()
             .map_err(|error| Failure::new(format!("the plugin's program cannot be run: {error}")))?;
@@ -271,4 +276,8 @@ fn refuse_taken_port(port: u16) -> Result<(), Failure> {
         Failure::new(format!("port {port} of 127.0.0.1 cannot be had: {error}"))
             .hint("another plugin may run on this host; choose another port with --admin-port".to_owned())
     })
+}
+
+fn starts_with(name: &OsString, prefix: &str) -> bool {
+    name.as_encoded_bytes().starts_with(prefix.as_bytes())
 }
