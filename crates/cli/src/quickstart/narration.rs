@@ -54,7 +54,8 @@ impl Narration {
              \x20                                                    \"Run the key management service\"\n\
              \x20  keystead-plugin key create                       or only a key file on each control-plane host;\n\
              \x20                                                    \"Install on a cluster\"\n\
-             \x20  keystead plugin check --socket /run/keystead/kms.sock",
+             \x20  keystead plugin install --as static-pod          the plugin, on every control-plane host\n\
+             \x20  keystead cluster enable                          encrypts what is stored while clients go on",
         );
     }
 }
