@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use keystead_cluster::api::ApiServer;
+use keystead_cluster::encryption_configuration::Endpoint;
 use keystead_cluster::executor::{
     Ended, Event, ExecuteError, Executor, KubeadmPatch, Record, RecordFile, Settings, read_record,
 };
@@ -46,7 +47,7 @@ pub(crate) struct MigrateArgs {
     to: Provider,
     /// The socket of a KMS entry that the file does not have yet, such as unix:///tmp/keystead/kms.sock
     #[arg(long, value_name = "URL")]
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     /// How long kube-apiserver waits for that plugin, such as 3s
     #[arg(long, value_name = "TIME", requires = "endpoint")]
     timeout: Option<String>,
@@ -105,7 +106,7 @@ struct PluginArgs {
     name: String,
     /// The plugin's socket, the same on every host
     #[arg(long, value_name = "URL", default_value = "unix:///tmp/keystead/kms.sock")]
-    endpoint: String,
+    endpoint: Endpoint,
     /// The version of the KMS API: v1 is for Kubernetes below 1.27
     #[arg(long, value_name = "VERSION", default_value = "v2", value_parser = ["v1", "v2"])]
     kms_version: String,
@@ -148,7 +149,7 @@ impl EnableArgs {
             "v1" => Provider::KmsV1 { name },
             _ => Provider::KmsV2 { name },
         };
-        let plugin = KmsPlugin { provider: to.clone(), endpoint, timeout };
+        let plugin = KmsPlugin { provider: to.clone(), endpoint: endpoint.to_string(), timeout };
         let goal = Goal::Enable { to, keep_identity: self.keep_identity };
         self.run.carry_out(Aim::Goal(goal, vec![plugin]))
     }
@@ -158,7 +159,7 @@ impl MigrateArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let plugin = self.endpoint.map(|endpoint| KmsPlugin {
             provider: self.to.clone(),
-            endpoint,
+            endpoint: endpoint.to_string(),
             timeout: self.timeout.clone(),
         });
         let goal = Goal::Migrate { to: self.to, keep_identity: self.keep_identity };

@@ -7,7 +7,7 @@ use keystead_cluster::host::{Answer, LocalHost, Report, Task};
 use keystead_cluster::owned_file::OwnedFile;
 use keystead_cluster::plugin_pod::InstalledPod;
 use keystead_cluster::yaml::MAX_LEN;
-use keystead_etcd::{ClientFiles, Connection, Encryption, Etcd, Layout, TlsFiles, inventory};
+use keystead_etcd::{Encryption, Etcd, inventory};
 use keystead_runtime::{Failure, print_result};
 
 use super::on_host::{ConsentArgs, Form, HostArgs};
@@ -191,12 +191,8 @@ async fn look(host: &LocalHost) -> Result<Report, Failure> {
 async fn orphans(report: &Report) -> Result<Vec<String>, String> {
     let access = &report.etcd;
     let chain = |error: &dyn std::error::Error| keystead_model::ErrorChain(error).to_string();
-    let client = access.certificate_file.clone().zip(access.key_file.clone());
-    let client = client.map(|(certificate, key)| ClientFiles { certificate, key });
-    let tls = access.ca_file.clone().map(|ca| TlsFiles { ca, client });
-    let connection = Connection { endpoints: access.endpoints.clone(), tls, login: None };
-    let etcd = Etcd::connect(&connection).await.map_err(|error| chain(&error))?;
-    let layout = Layout { etcd_prefix: access.prefix.clone(), known_names: access.known_names.clone() };
+    let etcd = Etcd::connect(&access.connection()).await.map_err(|error| chain(&error))?;
+    let layout = access.layout();
     let mut scanner = etcd.scan_all(&layout.prefixes(&[]));
     let counts = inventory(&mut scanner, &layout).await.map_err(|error| chain(&error))?;
     let read_by_nobody = counts.groups.iter().filter_map(|group| match &group.encryption {

@@ -340,11 +340,8 @@ impl<'e> Executor<'e> {
 
     /// What cannot be kept in step is told: the rollout itself does not depend on it.
     async fn kubeadm_in_step(&mut self, sight: &observe::Sight) {
-        let flags: Vec<bool> = sight
-            .hosts
-            .iter()
-            .filter_map(|it| Some(it.report.as_ref().ok()?.seen.configuration.is_some()))
-            .collect();
+        let flags: Vec<bool> =
+            sight.hosts.iter().filter_map(|it| Some(it.report.as_ref().ok()?.has_flag)).collect();
         if self.kubeadm_seen.as_ref() == Some(&flags) {
             return;
         }

@@ -5,13 +5,16 @@
 //! is ever part of a task or an answer.
 
 mod change;
-mod on_disk;
+mod files;
+mod look;
 mod plugins;
 mod process;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use keystead_etcd::{ClientFiles, Connection, Layout, TlsFiles};
 use serde::{Deserialize, Serialize};
 
 use crate::api_server_manifest::{EncryptionSettings, ManifestError};
@@ -119,6 +122,8 @@ pub struct Report {
     pub address: String,
     /// The y of Kubernetes 1.y, from the image's tag.
     pub minor: Option<u32>,
+    /// Whether `--encryption-provider-config` is in the manifest, whatever file it names.
+    pub has_flag: bool,
     /// The files.
     pub seen: Seen,
     /// What the API server would use if it started now, or why that is not known.
@@ -172,6 +177,21 @@ pub struct EtcdAccess {
     pub prefix: String,
     /// Names of the file's providers and keys, where a stored value does not say where they end.
     pub known_names: Vec<String>,
+}
+
+impl EtcdAccess {
+    /// How to connect, from this host.
+    pub fn connection(&self) -> Connection {
+        let client = self.certificate_file.clone().zip(self.key_file.clone());
+        let client = client.map(|(certificate, key)| ClientFiles { certificate, key });
+        let tls = self.ca_file.clone().map(|ca| TlsFiles { ca, client });
+        Connection { endpoints: self.endpoints.clone(), tls, login: None }
+    }
+
+    /// Where in etcd this cluster is.
+    pub fn layout(&self) -> Layout {
+        Layout { etcd_prefix: self.prefix.clone(), known_names: self.known_names.clone() }
+    }
 }
 
 /// One plugin, asked at its socket.

@@ -141,10 +141,9 @@ impl OwnedFile {
             |source| OwnedFileError::Io { action: "keep the old text of", path: self.path.clone(), source };
         make(directory)?;
         check_place(&self.path, directory)?;
-        let digest = sha256(&self.bytes);
-        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(sha256(&self.bytes));
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{digest}"));
+        name.push(format!(".{}", digest.get(..16).unwrap_or_default()));
         let previous = directory.join(name);
         whole_file::replace(&previous, &self.bytes, Readers::Owner).map_err(io)?;
         Ok(previous)

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::encryption_configuration::{
-    ApiServer, ChangeError, EncryptionConfiguration, GroupResource, KmsVersion, NewKms, NewProvider, Place,
-    Provider as FileProvider, ProviderAt, StaticKey,
+    ApiServer, ChangeError, EncryptionConfiguration, GroupResource, KmsEntry, KmsVersion, NewKms,
+    NewProvider, Place, Provider as FileProvider, ProviderAt, StaticKey,
 };
 use crate::rollout::{Configuration, Order, Provider};
 
@@ -201,16 +201,20 @@ fn ways(text: &EncryptionConfiguration, resource: &GroupResource) -> Vec<Way> {
             FileProvider::Secretbox(keys) => keyed(keys, |key| Provider::Secretbox { key }),
             FileProvider::Identity => ways.push(Way { provider: Provider::Identity, at, key: None, keys: 0 }),
             FileProvider::Kms(kms) => {
-                let name = kms.name.clone();
-                let provider = match kms.api_version {
-                    KmsVersion::V1 => Provider::KmsV1 { name },
-                    KmsVersion::V2 => Provider::KmsV2 { name },
-                };
-                ways.push(Way { provider, at, key: None, keys: 0 });
+                ways.push(Way { provider: of_entry(kms), at, key: None, keys: 0 });
             }
         }
     }
     ways
+}
+
+/// The plan's word for a KMS entry.
+pub(crate) fn of_entry(kms: &KmsEntry) -> Provider {
+    let name = kms.name.clone();
+    match kms.api_version {
+        KmsVersion::V1 => Provider::KmsV1 { name },
+        KmsVersion::V2 => Provider::KmsV2 { name },
+    }
 }
 
 fn new_provider(provider: &Provider, plugins: &[KmsPlugin]) -> Result<NewProvider, OrderError> {

@@ -12,7 +12,6 @@ mod opener;
 mod plan;
 mod plugins;
 mod protobuf;
-mod resource_name;
 mod versions;
 
 pub use configuration::configuration;

@@ -31,6 +31,7 @@ mod write_everywhere;
 pub use configuration::{Configuration, NotAProvider, Order, Provider, StoredAs};
 pub use goal::Goal;
 pub use guard::refusal;
+pub(crate) use observed::TELLS_LOADED_FILE;
 pub use observed::{
     Answer, Canary, Count, Inventory, Loaded, Observed, Pass, Plugin, Reading, Server, Stored, Writing,
 };

@@ -6,6 +6,7 @@ use keystead_etcd::stored::{StaticCipher, Stored as StoredValue};
 use keystead_etcd::{Etcd, Layout, ReadError};
 
 use crate::encryption_configuration::GroupResource;
+use crate::etcd_path::etcd_path;
 use crate::kms_socket::Wrapped;
 use crate::rollout::{Count, Provider, StoredAs};
 
@@ -96,60 +97,3 @@ const SEEDS_MAX: usize = 64;
 
 /// More ways than any cluster has: whoever can write to etcd decides how many there are. What is beyond counts as unreadable.
 const WAYS_MAX: usize = 10_000;
-
-/// Where kube-apiserver keeps a resource, below its prefix (`pkg/registry/*/rest/storage_*.go` of Kubernetes).
-pub fn etcd_path(resource: &GroupResource) -> String {
-    let name = resource.resource.as_str();
-    let path = match (resource.group.as_str(), name) {
-        ("", "services") => "services/specs",
-        ("", "endpoints") => "services/endpoints",
-        ("", "nodes") => "minions",
-        ("", "replicationcontrollers") => "controllers",
-        ("networking.k8s.io", "ingresses") => "ingress",
-        ("", name) => name,
-        (group, name) if is_built_in(group) => name,
-        (group, name) => return format!("{group}/{name}"),
-    };
-    path.to_owned()
-}
-
-/// Groups whose resources have no group in their path. Those of `apiregistration.k8s.io` and `apiextensions.k8s.io` have, as those of
-/// custom resources do.
-fn is_built_in(group: &str) -> bool {
-    const WITHOUT_DOT: [&str; 5] = ["apps", "autoscaling", "batch", "extensions", "policy"];
-    const KUBERNETES: [&str; 13] = [
-        "admissionregistration",
-        "certificates",
-        "coordination",
-        "discovery",
-        "events",
-        "flowcontrol.apiserver",
-        "internal.apiserver",
-        "networking",
-        "node",
-        "rbac.authorization",
-        "resource",
-        "scheduling",
-        "storage",
-    ];
-    let kubernetes = group.strip_suffix(".k8s.io").is_some_and(|it| KUBERNETES.contains(&it));
-    WITHOUT_DOT.contains(&group) || kubernetes || group == "storagemigration.k8s.io"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::etcd_path;
-    use crate::encryption_configuration::GroupResource;
-
-    #[test]
-    fn paths_are_those_of_kubernetes() {
-        let path = |text: &str| etcd_path(&GroupResource::parse(text));
-        assert_eq!(path("secrets"), "secrets");
-        assert_eq!(path("services"), "services/specs");
-        assert_eq!(path("deployments.apps"), "deployments");
-        assert_eq!(path("ingresses.networking.k8s.io"), "ingress");
-        assert_eq!(path("leases.coordination.k8s.io"), "leases");
-        assert_eq!(path("certificates.cert-manager.io"), "cert-manager.io/certificates");
-        assert_eq!(path("gateways.gateway.networking.k8s.io"), "gateway.networking.k8s.io/gateways");
-    }
-}

@@ -8,7 +8,6 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use keystead_crypto::SecretBytes;
 use zeroize::Zeroizing;
 
-use super::endpoint::BadEndpoint;
 use super::{
     ConfigurationError, Endpoint, KmsEntry, KmsVersion, Problem, Provider, ProviderEntry, ResourceEntry,
     StaticKey, duration,
@@ -116,14 +115,8 @@ impl<'d> Decoder<'d> {
             _ => return Err(self.field(node, "apiVersion", Problem::KmsVersion)),
         };
         let name = self.required(node, "name")?.to_owned();
-        let endpoint = Endpoint::parse(self.text(node, "endpoint")?).map_err(|error| {
-            let problem = match error {
-                BadEndpoint::Empty => Problem::Missing("endpoint"),
-                BadEndpoint::Url => Problem::EndpointUrl,
-                BadEndpoint::Scheme => Problem::EndpointScheme,
-            };
-            self.field(node, "endpoint", problem)
-        })?;
+        let endpoint = self.text(node, "endpoint")?.parse();
+        let endpoint: Endpoint = endpoint.map_err(|problem| self.field(node, "endpoint", problem))?;
         let cache_size = match (self.cache_size(node)?, api_version) {
             (Some(_), KmsVersion::V2) => return Err(self.field(node, "cachesize", Problem::CacheSizeOfV2)),
             (None, KmsVersion::V2) => None,

@@ -1,6 +1,9 @@
 //! Where a plugin listens, as Go's `url.Parse` and kube-apiserver read it.
 
 use std::fmt;
+use std::str::FromStr;
+
+use super::Problem;
 
 /// An endpoint that kube-apiserver starts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,41 +12,7 @@ pub struct Endpoint {
     socket: String,
 }
 
-/// Why kube-apiserver refuses an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadEndpoint {
-    Empty,
-    Url,
-    Scheme,
-}
-
 impl Endpoint {
-    /// Takes the text of `endpoint`.
-    pub(super) fn parse(text: &str) -> Result<Self, BadEndpoint> {
-        if text.is_empty() {
-            return Err(BadEndpoint::Empty);
-        }
-        if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) || text.starts_with(':') {
-            return Err(BadEndpoint::Url);
-        }
-        let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
-        unescaped(fragment)?;
-        let Some((scheme, rest)) = url.split_once(':') else { return Err(BadEndpoint::Scheme) };
-        if !scheme.eq_ignore_ascii_case("unix") {
-            return Err(BadEndpoint::Scheme);
-        }
-        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
-        // Without a slash it is an opaque URL, whose path is empty.
-        let path = match rest.strip_prefix("//") {
-            Some(after) => after.find('/').and_then(|slash| after.get(slash..)).unwrap_or_default(),
-            None if rest.starts_with('/') => rest,
-            None => "",
-        };
-        let path = unescaped(path)?;
-        let socket = if path.starts_with("/@") { path.trim_start_matches('/').to_owned() } else { path };
-        Ok(Self { text: text.to_owned(), socket })
-    }
-
     /// The text of the file.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -64,6 +33,36 @@ impl Endpoint {
     }
 }
 
+impl FromStr for Endpoint {
+    type Err = Problem;
+
+    /// Takes the text of `endpoint`.
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        if text.is_empty() {
+            return Err(Problem::Missing("endpoint"));
+        }
+        if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) || text.starts_with(':') {
+            return Err(Problem::EndpointUrl);
+        }
+        let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
+        unescaped(fragment)?;
+        let Some((scheme, rest)) = url.split_once(':') else { return Err(Problem::EndpointScheme) };
+        if !scheme.eq_ignore_ascii_case("unix") {
+            return Err(Problem::EndpointScheme);
+        }
+        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+        // Without a slash it is an opaque URL, whose path is empty.
+        let path = match rest.strip_prefix("//") {
+            Some(after) => after.find('/').and_then(|slash| after.get(slash..)).unwrap_or_default(),
+            None if rest.starts_with('/') => rest,
+            None => "",
+        };
+        let path = unescaped(path)?;
+        let socket = if path.starts_with("/@") { path.trim_start_matches('/').to_owned() } else { path };
+        Ok(Self { text: text.to_owned(), socket })
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -71,7 +70,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// `%41` is `A`.
-fn unescaped(text: &str) -> Result<String, BadEndpoint> {
+fn unescaped(text: &str) -> Result<String, Problem> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -82,11 +81,11 @@ fn unescaped(text: &str) -> Result<String, BadEndpoint> {
         }
         let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
         let hex = hex.filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(BadEndpoint::Url)?;
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or(Problem::EndpointUrl)?;
         bytes.push(byte);
         rest = after.get(2..).unwrap_or_default();
     }
-    String::from_utf8(bytes).map_err(|_| BadEndpoint::Url)
+    String::from_utf8(bytes).map_err(|_| Problem::EndpointUrl)
 }
 
 #[cfg(test)]
@@ -108,7 +107,7 @@ mod tests {
             ("unix:///run/a%20b", "/run/a b", false),
             ("unix:///run/a?b#c", "/run/a", false),
         ] {
-            let endpoint = Endpoint::parse(text).expect(text);
+            let endpoint: Endpoint = text.parse().expect(text);
             assert_eq!(
                 (endpoint.socket(), endpoint.is_plain() && !socket.is_empty()),
                 (socket, plain),
@@ -116,14 +115,14 @@ mod tests {
             );
         }
         for (text, expected) in [
-            ("", BadEndpoint::Empty),
-            ("/run/kms.sock", BadEndpoint::Scheme),
-            ("tcp://localhost:1", BadEndpoint::Scheme),
-            (":///run", BadEndpoint::Url),
-            ("unix:///run/%zz", BadEndpoint::Url),
-            ("unix:///run/\u{7f}", BadEndpoint::Url),
+            ("", Problem::Missing("endpoint")),
+            ("/run/kms.sock", Problem::EndpointScheme),
+            ("tcp://localhost:1", Problem::EndpointScheme),
+            (":///run", Problem::EndpointUrl),
+            ("unix:///run/%zz", Problem::EndpointUrl),
+            ("unix:///run/\u{7f}", Problem::EndpointUrl),
         ] {
-            assert_eq!(Endpoint::parse(text), Err(expected), "{text}");
+            assert_eq!(text.parse::<Endpoint>(), Err(expected), "{text}");
         }
     }
 }

@@ -15,8 +15,9 @@ use serde_json::json;
 use super::observe::HostSight;
 use crate::api::{ApiServer, Call, CallError};
 use crate::encryption_configuration::GroupResource;
+use crate::etcd_path::etcd_path;
 use crate::rollout::{Canary, Reading, Writing};
-use crate::stored_values::{etcd_path, stored_as};
+use crate::stored_values::stored_as;
 
 const ASK: Duration = Duration::from_secs(15);
 const JSON: &str = "application/json";
@@ -100,8 +101,7 @@ pub(super) async fn run(
     let mut random = [0; 24];
     SystemRandom.fill(&mut random).map_err(|_| CanaryError::NoRandomness)?;
     let (name, value) = random.split_at(8);
-    let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("keystead-canary-{name}");
+    let name = format!("keystead-canary-{}", hex::encode(name));
     let value = BASE64_STANDARD.encode(value);
     let object = json!({
         "apiVersion": "v1",

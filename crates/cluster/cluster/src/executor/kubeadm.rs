@@ -140,7 +140,7 @@ impl Executor<'_> {
         sight: &Sight,
     ) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
         let reports: Vec<_> = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).collect();
-        let with_flag = reports.iter().find(|it| it.seen.configuration.is_some());
+        let with_flag = reports.iter().find(|it| it.has_flag);
         let all_answered = reports.len() == sight.hosts.len();
         if with_flag.is_none() && (!all_answered || self.record.goal.sets_flag()) {
             return Ok(None);

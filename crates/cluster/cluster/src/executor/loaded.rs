@@ -3,10 +3,8 @@
 use super::record::ServerRecord;
 use crate::api::ServerFacts;
 use crate::host::Report;
-use crate::rollout::{Configuration, Loaded};
+use crate::rollout::{Configuration, Loaded, TELLS_LOADED_FILE};
 
-/// The first minor version that says which file it uses.
-const TELLS_LOADED_FILE: u32 = 34;
 /// A file that was changed less than this before the start may have been read before the change or after it: times of files are as
 /// old as the kernel's last tick, and a start takes a moment.
 const MARGIN_S: f64 = 1.0;

@@ -52,10 +52,10 @@ impl HostSight {
     /// Whether the kubelet has a process to end, or one to start: it was asked to, or the flag came or went.
     pub(super) fn is_restarting(&self) -> bool {
         let Ok(report) = &self.report else { return false };
-        report.process.as_ref().is_none_or(|it| {
-            report.restart_after.as_ref() == Some(&it.id)
-                || it.has_flag != report.seen.configuration.is_some()
-        })
+        report
+            .process
+            .as_ref()
+            .is_none_or(|it| report.restart_after.as_ref() == Some(&it.id) || it.has_flag != report.has_flag)
     }
 
     /// Another one after each start and each reload.
@@ -121,14 +121,17 @@ impl Executor<'_> {
             Err(_) => self.record.servers.get(&name).map(|it| it.address.clone()),
         };
         let api = match address {
-            Some(address) => ApiServer::at(&self.kubeconfig, &address).await.ok(),
-            None => None,
+            Some(address) => {
+                let api = ApiServer::at(&self.kubeconfig, &address).await;
+                api.map_err(|error| keystead_model::ErrorChain(&error).to_string())
+            }
+            None => Err("its address is not known".to_owned()),
         };
         let facts = match &api {
-            Some(api) => api.facts().await,
-            None => ServerFacts { not_ready: Some("its address is not known".into()), ..Default::default() },
+            Ok(api) => api.facts().await,
+            Err(reason) => ServerFacts { not_ready: Some(reason.clone()), ..Default::default() },
         };
-        HostSight { name, report, facts, api }
+        HostSight { name, report, facts, api: api.ok() }
     }
 
     /// Which plugin unwraps what. By host and provider: the key ids that were unwrapped, and whether all of the other hosts' samples were.
@@ -236,7 +239,7 @@ impl Executor<'_> {
         let seen = hash.map(|hash| {
             let reported = hosts.iter().filter_map(|it| sample(it, provider));
             let stored = self.counted.values().flat_map(|(_, seeds)| seeds).map(|(_, seed)| seed);
-            let known = reported.chain(stored).find(|it| hex(it.key_id.as_bytes()) == *hash);
+            let known = reported.chain(stored).find(|it| hex::encode(sha256(it.key_id.as_bytes())) == *hash);
             known.map_or_else(|| format!("sha256:{hash}"), |it| it.key_id.clone())
         });
         Plugin {
@@ -261,10 +264,6 @@ struct Unwrapped {
 fn sample<'h>(host: &'h HostSight, provider: &Provider) -> Option<&'h Wrapped> {
     let plugins = &host.report.as_ref().ok()?.plugins;
     plugins.iter().find(|it| it.provider == *provider)?.probe.as_ref().ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What cannot be seen again later.

@@ -1,8 +1,6 @@
 //! One step of a plan.
 
-use keystead_etcd::{
-    ClientFiles, ConnectError as EtcdConnectError, Connection, Etcd, Layout, ReadError, TlsFiles,
-};
+use keystead_etcd::{ConnectError as EtcdConnectError, Etcd, Layout, ReadError};
 
 use keystead_model::ErrorClass;
 
@@ -187,7 +185,10 @@ impl Executor<'_> {
         let fail = |error: StepError| Box::new(error);
         let request = Request { resources: vec![resource.to_owned()], ..Request::default() };
         let plan = Plan::make(&self.server, request).await.map_err(StepError::from).map_err(fail)?;
-        let file = self.journals.as_ref().map(|it| it.join(format!("rollout-reencrypt-{resource}.json")));
+        let file = self
+            .journals
+            .as_ref()
+            .map(|it| it.join(format!("rollout-{}-reencrypt-{resource}.json", self.record.cluster)));
         if let Some(file) = file.as_ref().filter(|_| !resume) {
             drop(std::fs::remove_file(file));
         }
@@ -237,14 +238,10 @@ impl Executor<'_> {
 
     async fn etcd(&mut self, sight: &Sight) -> Result<(Etcd, Layout), Box<StepError>> {
         let access = sight.etcd().ok_or(StepError::NoEtcd).map_err(Box::new)?;
-        let layout = Layout { etcd_prefix: access.prefix.clone(), known_names: access.known_names.clone() };
+        let (layout, connection) = (access.layout(), access.connection());
         if let Some(etcd) = &self.etcd {
             return Ok((etcd.clone(), layout));
         }
-        let client = access.certificate_file.clone().zip(access.key_file.clone());
-        let client = client.map(|(certificate, key)| ClientFiles { certificate, key });
-        let tls = access.ca_file.clone().map(|ca| TlsFiles { ca, client });
-        let connection = Connection { endpoints: access.endpoints.clone(), tls, login: None };
         let etcd = Etcd::connect(&connection).await.map_err(StepError::from).map_err(Box::new)?;
         self.is_of_this_cluster(&etcd, &layout).await?;
         self.etcd = Some(etcd.clone());

@@ -2,31 +2,19 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
-use super::on_disk::{ConfigurationFile, Files, hex};
-use super::plugins::{self, PluginAt};
-use super::{Change, HostError, LocalHost, Seen};
-use crate::api_server_flags::KMS_V1;
-use crate::api_server_manifest::{ApiServerManifest, DirectoryMount, EncryptionSettings, Facts, Mount};
-use crate::encryption_configuration::GroupResource;
 use keystead_runtime::whole_file::FileError;
 
+use super::files::{ConfigurationFile, Files};
+use super::plugins::{self, PluginAt};
+use super::settings::{RESTART, socket_directories};
+use super::{Change, HostError, LocalHost, Seen};
+use crate::api_server_manifest::{ApiServerManifest, ManifestError};
+use crate::encryption_configuration::GroupResource;
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
 use crate::provider_order::{self, KmsPlugin};
-use crate::rollout::{Order, Provider};
+use crate::rollout::Order;
 use crate::yaml::MAX_LEN;
-
-/// The first minor version that says which file it uses. An earlier one that reloads by itself cannot be watched.
-const TELLS_LOADED_FILE: u32 = 34;
-/// The first minor version in which KMS v1 has to be switched on.
-const KMS_V1_IS_OFF: u32 = 29;
-/// The volume of the plugin's socket, as the product's documents call it.
-const SOCKET_VOLUME: &str = "kms-plugin-socket";
-/// The volume of the EncryptionConfiguration's directory, where no other mounts it.
-const CONFIGURATION_VOLUME: &str = "encryption-configuration";
-/// What makes the kubelet start the API server anew: for it, a changed manifest is another pod.
-pub(super) const RESTART: &str = "keystead.io/restart-after";
 
 impl LocalHost {
     pub(super) fn change(&self, change: &Change, seen: &Seen) -> Result<(), HostError> {
@@ -153,71 +141,7 @@ impl LocalHost {
 
 fn edited(
     files: &Files,
-    edit: impl FnOnce(&ApiServerManifest) -> Result<ApiServerManifest, crate::api_server_manifest::ManifestError>,
+    edit: impl FnOnce(&ApiServerManifest) -> Result<ApiServerManifest, ManifestError>,
 ) -> Result<ApiServerManifest, HostError> {
     Ok(edit(&files.manifest).map_err(|error| files.manifest_file.located(error))?)
-}
-
-impl LocalHost {
-    /// What is written into a manifest that has no flag yet, for these plugins.
-    pub(super) fn new_settings(&self, files: &Files, plugins: &[PluginAt]) -> EncryptionSettings {
-        let minor = files.facts.version.map(|(_, minor, _)| minor);
-        let has_v1 = plugins.iter().any(|it| matches!(it.provider, Provider::KmsV1 { .. }));
-        EncryptionSettings {
-            configuration: self.configuration.display().to_string(),
-            automatic_reload: minor.is_some_and(|minor| minor >= TELLS_LOADED_FILE).then_some(true),
-            kms_v1: has_v1 && minor.is_none_or(|minor| minor >= KMS_V1_IS_OFF),
-            directories: directories(&self.configuration, plugins, &files.facts),
-        }
-    }
-}
-
-impl Files {
-    /// What the manifest says about encryption. None: the flag is not set.
-    pub(super) fn settings(&self, file: &ConfigurationFile) -> Option<EncryptionSettings> {
-        let configuration = self.facts.encryption_provider_config.clone()?;
-        let plugins = plugins::known(Some(&file.text), &[]);
-        let has_v1 = plugins.iter().any(|it| matches!(it.provider, Provider::KmsV1 { .. }));
-        Some(EncryptionSettings {
-            automatic_reload: self.facts.automatic_reload.then_some(true),
-            kms_v1: has_v1 && self.facts.feature_gates.get(KMS_V1) == Some(&true),
-            directories: directories(Path::new(&configuration), &plugins, &self.facts),
-            configuration,
-        })
-    }
-}
-
-fn directories(configuration: &Path, plugins: &[PluginAt], facts: &Facts) -> Vec<DirectoryMount> {
-    let mut directories = socket_directories(plugins, facts);
-    directories.push(DirectoryMount {
-        volume: CONFIGURATION_VOLUME.to_owned(),
-        path: directory_of(configuration),
-        read_only: true,
-    });
-    directories
-}
-
-/// Where the sockets of plugins are, each directory once. A socket in the abstract name space needs none.
-fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<DirectoryMount> {
-    let mut directories: Vec<DirectoryMount> = Vec::new();
-    for plugin in plugins.iter().filter(|it| !it.socket.starts_with('@')) {
-        let path = directory_of(Path::new(&plugin.socket));
-        if directories.iter().any(|it| it.path == path) {
-            continue;
-        }
-        // A volume of that name may be there for another directory, and every directory has a name of its own.
-        let is_other = |it: &&Mount| it.volume == SOCKET_VOLUME && it.host_path.trim_end_matches('/') != path;
-        let is_taken = directories.iter().any(|it| it.volume == SOCKET_VOLUME)
-            || facts.mounts.iter().any(|it| is_other(&it));
-        let volume = match is_taken {
-            false => SOCKET_VOLUME.to_owned(),
-            true => format!("{SOCKET_VOLUME}-{}", hex(path.as_bytes()).get(..8).unwrap_or_default()),
-        };
-        directories.push(DirectoryMount { volume, path, read_only: false });
-    }
-    directories
-}
-
-fn directory_of(path: &Path) -> String {
-    path.parent().map(Path::to_owned).unwrap_or_else(|| PathBuf::from("/")).display().to_string()
 }

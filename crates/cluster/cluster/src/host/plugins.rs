@@ -3,9 +3,11 @@
 use futures_util::future::join_all;
 
 use super::{HostError, LocalHost, PluginReport};
-use crate::encryption_configuration::{EncryptionConfiguration, KmsVersion, Provider as FileProvider};
+use crate::encryption_configuration::{
+    EncryptionConfiguration, Endpoint, KmsVersion, Provider as FileProvider,
+};
 use crate::kms_socket::{KmsSocket, Wrapped};
-use crate::provider_order::KmsPlugin;
+use crate::provider_order::{KmsPlugin, of_entry};
 use crate::rollout::Provider;
 
 /// Where the plugin of a provider is.
@@ -25,18 +27,14 @@ pub(super) fn known(file: Option<&EncryptionConfiguration>, more: &[KmsPlugin]) 
     };
     for provider in file.iter().flat_map(|it| it.entries()).flat_map(|it| &it.providers) {
         if let FileProvider::Kms(kms) = &provider.provider {
-            let name = kms.name.clone();
-            let provider = match kms.api_version {
-                KmsVersion::V1 => Provider::KmsV1 { name },
-                KmsVersion::V2 => Provider::KmsV2 { name },
-            };
-            add(PluginAt { provider, socket: kms.endpoint.socket().to_owned() });
+            add(PluginAt { provider: of_entry(kms), socket: kms.endpoint.socket().to_owned() });
         }
     }
     for plugin in more {
-        let socket = plugin.endpoint.strip_prefix("unix://").unwrap_or(&plugin.endpoint);
-        let socket = socket.strip_prefix('/').filter(|it| it.starts_with('@')).unwrap_or(socket);
-        add(PluginAt { provider: plugin.provider.clone(), socket: socket.to_owned() });
+        // An endpoint that is none leads nowhere; whoever named it was told.
+        let socket =
+            plugin.endpoint.parse().map_or_else(|_| String::new(), |it: Endpoint| it.socket().to_owned());
+        add(PluginAt { provider: plugin.provider.clone(), socket });
     }
     plugins
 }

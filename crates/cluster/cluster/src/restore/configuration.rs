@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::plan::{Need, RestorePlan};
-use super::resource_name::resource_name;
 use crate::encryption_configuration::{EncryptionConfiguration, Provider as FileProvider};
+use crate::etcd_path::resource_at;
 use crate::rollout::Provider;
 
 /// What stands where a key has to be filled in: kube-apiserver does not start with it.
@@ -26,7 +26,7 @@ pub fn configuration(plan: &RestorePlan, today: Option<&EncryptionConfiguration>
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources:\n",
     );
     for resource in &resources {
-        text.push_str(&format!("  - {}\n", quoted(&resource_name(resource).to_string())));
+        text.push_str(&format!("  - {}\n", quoted(&resource_at(resource).to_string())));
     }
     text.push_str("  providers:\n");
     for Group { kind, names } in groups(plan, today) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::configuration::{Configuration, Provider, StoredAs};
 
 /// From this minor version on, an API server says which file it uses (metric `last_config_info`).
-const TELLS_LOADED_FILE: u32 = 34;
+pub(crate) const TELLS_LOADED_FILE: u32 = 34;
 
 /// Everything that a plan depends on besides its goal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

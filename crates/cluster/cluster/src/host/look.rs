@@ -1,48 +1,22 @@
-//! What is in the files of a host.
+//! What is on a host.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keystead_crypto::sha256;
-
-use super::change::RESTART;
-use super::{EtcdAccess, HostError, LocalHost, Report, Seen, plugins, process};
+use super::files::{ConfigurationFile, Files, digest};
+use super::settings::RESTART;
+use super::{EtcdAccess, HostError, LocalHost, Report, plugins, process};
 use crate::api::url;
-use crate::api_server_flags::KMS_V1;
-use crate::api_server_manifest::EncryptionSettings;
-use crate::api_server_manifest::{ApiServerManifest, Facts};
-use crate::encryption_configuration::{
-    ApiServer, EncryptionConfiguration, GroupResource, Provider as FileProvider, ResourceEntry,
-};
+use crate::api_server_manifest::Facts;
+use crate::encryption_configuration::{EncryptionConfiguration, GroupResource};
 use crate::owned_file::OwnedFile;
 use crate::provider_order::{self, KmsPlugin};
 use crate::rollout::Configuration;
 use crate::yaml::MAX_LEN;
 
-/// The manifest, read.
-pub(super) struct Files {
-    pub(super) manifest_file: OwnedFile,
-    pub(super) manifest: ApiServerManifest,
-    pub(super) facts: Facts,
-}
-
-/// The EncryptionConfiguration that a manifest names, read.
-pub(super) struct ConfigurationFile {
-    pub(super) file: OwnedFile,
-    pub(super) text: EncryptionConfiguration,
-}
-
 impl LocalHost {
-    pub(super) fn files(&self) -> Result<Files, HostError> {
-        let manifest_file = OwnedFile::read(&self.manifest, MAX_LEN)?;
-        let manifest = ApiServerManifest::read(manifest_file.bytes());
-        let manifest = manifest.map_err(|error| manifest_file.located(error))?;
-        let facts = manifest.facts().map_err(|error| manifest_file.located(error))?;
-        Ok(Files { manifest_file, manifest, facts })
-    }
-
     pub(super) async fn look(&self, resources: &[String], more: &[KmsPlugin]) -> Result<Report, HostError> {
         let files = self.files()?;
         let read = files.configuration();
@@ -56,6 +30,7 @@ impl LocalHost {
         Ok(Report {
             address: address(facts),
             minor: facts.version.map(|(_, minor, _)| minor),
+            has_flag: facts.encryption_provider_config.is_some(),
             seen: files.seen(file),
             others: file.map(|it| it.others(&in_rollout)).unwrap_or_default(),
             restart_after: files.manifest.annotation(RESTART).map(str::to_owned),
@@ -81,58 +56,13 @@ impl LocalHost {
             let file = OwnedFile::read(&path, MAX_LEN).ok()?;
             let text = EncryptionConfiguration::read(file.bytes()).ok()?;
             let order = provider_order::read(&text, resources).ok()?;
-            Some((hex(file.bytes()), order))
+            Some((digest(file.bytes()), order))
         };
         entries.filter_map(|entry| read(entry.ok()?.path())).take(EARLIER_MAX).collect()
     }
 }
 
-impl ConfigurationFile {
-    /// What it encrypts besides these resources.
-    pub(super) fn others(&self, resources: &[String]) -> Vec<String> {
-        let entries = self.text.entries().iter();
-        let encrypts = |it: &&ResourceEntry| {
-            it.providers.iter().any(|it| !matches!(it.provider, FileProvider::Identity))
-        };
-        let names = entries.filter(encrypts).flat_map(|it| &it.resources).map(|(name, _)| name);
-        names.filter(|it| !resources.contains(it)).cloned().collect()
-    }
-}
-
 impl Files {
-    /// The EncryptionConfiguration; none if the flag is not set.
-    pub(super) fn configuration(&self) -> Result<Option<ConfigurationFile>, HostError> {
-        let Some(path) = &self.facts.encryption_provider_config else { return Ok(None) };
-        let host = self.facts.host_path(path).ok_or_else(|| HostError::NotMounted(path.clone()))?;
-        let file = OwnedFile::read(Path::new(&host), MAX_LEN)?;
-        let text = EncryptionConfiguration::read(file.bytes()).map_err(|error| file.located(error))?;
-        Ok(Some(ConfigurationFile { file, text }))
-    }
-
-    pub(super) fn seen(&self, file: Option<&ConfigurationFile>) -> Seen {
-        Seen { manifest: hex(self.manifest_file.bytes()), configuration: file.map(|it| hex(it.file.bytes())) }
-    }
-
-    /// The settings, if each directory has the same path on the host as in the container. Otherwise they say nothing of where it is.
-    fn same_elsewhere(&self, settings: EncryptionSettings) -> Result<EncryptionSettings, String> {
-        for directory in &settings.directories {
-            let path = directory.path.trim_end_matches('/');
-            if let Some(host) = self.facts.host_path(path).filter(|it| it.trim_end_matches('/') != path) {
-                return Err(format!("{path} in the container is {host} on the host"));
-            }
-        }
-        Ok(settings)
-    }
-
-    /// What kube-apiserver takes. Of a version that the image does not tell, it is taken to be new.
-    pub(super) fn api_server(&self) -> ApiServer {
-        ApiServer {
-            minor: self.facts.version.map_or(u32::MAX, |(_, minor, _)| minor),
-            automatic_reload: self.facts.automatic_reload,
-            kms_v1: self.facts.feature_gates.get(KMS_V1).copied(),
-        }
-    }
-
     fn order(
         &self,
         resources: &[GroupResource],
@@ -172,10 +102,6 @@ fn address(facts: &Facts) -> String {
 /// When name or content last changed, in seconds since 1970. Nobody can set that time, and a rename counts.
 fn changed(path: &Path) -> f64 {
     fs::metadata(path).map_or(0.0, |it| it.ctime() as f64 + it.ctime_nsec() as f64 / 1e9)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn chain(error: &HostError) -> String {

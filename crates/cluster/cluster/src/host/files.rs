@@ -1,0 +1,81 @@
+//! The files of a host, read.
+
+use std::path::Path;
+
+use keystead_crypto::sha256;
+
+use super::{HostError, LocalHost, Seen};
+use crate::api_server_flags::KMS_V1;
+use crate::api_server_manifest::{ApiServerManifest, Facts};
+use crate::encryption_configuration::{
+    ApiServer, EncryptionConfiguration, Provider as FileProvider, ResourceEntry,
+};
+use crate::owned_file::OwnedFile;
+use crate::yaml::MAX_LEN;
+
+/// The manifest, read.
+pub(super) struct Files {
+    pub(super) manifest_file: OwnedFile,
+    pub(super) manifest: ApiServerManifest,
+    pub(super) facts: Facts,
+}
+
+/// The EncryptionConfiguration that a manifest names, read.
+pub(super) struct ConfigurationFile {
+    pub(super) file: OwnedFile,
+    pub(super) text: EncryptionConfiguration,
+}
+
+impl LocalHost {
+    pub(super) fn files(&self) -> Result<Files, HostError> {
+        let manifest_file = OwnedFile::read(&self.manifest, MAX_LEN)?;
+        let manifest = ApiServerManifest::read(manifest_file.bytes());
+        let manifest = manifest.map_err(|error| manifest_file.located(error))?;
+        let facts = manifest.facts().map_err(|error| manifest_file.located(error))?;
+        Ok(Files { manifest_file, manifest, facts })
+    }
+}
+
+impl ConfigurationFile {
+    /// What it encrypts besides these resources.
+    pub(super) fn others(&self, resources: &[String]) -> Vec<String> {
+        let entries = self.text.entries().iter();
+        let encrypts = |it: &&ResourceEntry| {
+            it.providers.iter().any(|it| !matches!(it.provider, FileProvider::Identity))
+        };
+        let names = entries.filter(encrypts).flat_map(|it| &it.resources).map(|(name, _)| name);
+        names.filter(|it| !resources.contains(it)).cloned().collect()
+    }
+}
+
+impl Files {
+    /// The EncryptionConfiguration; none if the flag is not set.
+    pub(super) fn configuration(&self) -> Result<Option<ConfigurationFile>, HostError> {
+        let Some(path) = &self.facts.encryption_provider_config else { return Ok(None) };
+        let host = self.facts.host_path(path).ok_or_else(|| HostError::NotMounted(path.clone()))?;
+        let file = OwnedFile::read(Path::new(&host), MAX_LEN)?;
+        let text = EncryptionConfiguration::read(file.bytes()).map_err(|error| file.located(error))?;
+        Ok(Some(ConfigurationFile { file, text }))
+    }
+
+    pub(super) fn seen(&self, file: Option<&ConfigurationFile>) -> Seen {
+        Seen {
+            manifest: digest(self.manifest_file.bytes()),
+            configuration: file.map(|it| digest(it.file.bytes())),
+        }
+    }
+
+    /// What kube-apiserver takes. Of a version that the image does not tell, it is taken to be new.
+    pub(super) fn api_server(&self) -> ApiServer {
+        ApiServer {
+            minor: self.facts.version.map_or(u32::MAX, |(_, minor, _)| minor),
+            automatic_reload: self.facts.automatic_reload,
+            kms_v1: self.facts.feature_gates.get(KMS_V1).copied(),
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal, as kube-apiserver's metrics have it.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex::encode(sha256(bytes))
+}
