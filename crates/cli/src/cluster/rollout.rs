@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::encryption_configuration::Endpoint;
 use keystead_cluster::executor::{
-    Ended, Event, ExecuteError, Executor, KubeadmPatch, Record, RecordFile, Settings, read_record,
+    Ended, Event, ExecuteError, Executor, KubeadmPatch, Preview, Record, RecordFile, Settings, read_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Goal, Inventory, Next, Observed, Provider, Server};
@@ -226,17 +226,17 @@ impl RunArgs {
         let mut bar = None;
         let mut events = |event: Event<'_>| show(event, &mut bar);
         let mut executor = Executor::new(settings, server, record, file, &mut events);
-        all_are_named(&mut executor).await?;
-        let (_, mut observed) = executor.preview().await;
+        let mut seen = look(&mut executor).await?;
+        all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
         if let Aim::Rotate(None) = aim {
-            observed = await_new_key(&mut executor).await?;
+            seen = await_new_key(&mut executor).await?;
         }
-        complete(executor.record(), &aim, begins, &observed)?;
+        complete(executor.record(), &aim, begins, &seen.observed)?;
         if !executor.record().goal.sets_flag() {
-            nothing_beside(&executor.resources_beside().await)?;
+            nothing_beside(&seen.beside)?;
         }
-        let (plan, _) = executor.preview().await;
+        let plan = look(&mut executor).await?.plan;
         tell(&plan.to_string());
         if self.dry_run {
             match executor.kubeadm_patch().await {
@@ -387,13 +387,14 @@ fn reported(observed: &Observed, provider: &Provider) -> BTreeSet<String> {
 
 /// Looks until the plugins report a key id that not everything is under already. They take up a new key by themselves, a moment after it was
 /// made.
-async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure> {
-    executor.count().await.map_err(|error| failed(error.as_ref()))?;
+async fn await_new_key(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
+    executor.count().await.map_err(|error| failed(error.as_ref()).exit(exit(error.class())))?;
     let deadline = Instant::now() + TAKE_UP;
     loop {
-        let (_, observed) = executor.preview().await;
-        let provider = writer(&observed)?;
-        let keys = reported(&observed, &provider);
+        let seen = look(executor).await?;
+        let observed = &seen.observed;
+        let provider = writer(observed)?;
+        let keys = reported(observed, &provider);
         // Those that differ are on their way.
         let is_new = |to: &String| {
             let counts = observed.stored.iter().filter_map(|it| match &it.inventory {
@@ -404,10 +405,10 @@ async fn await_new_key(executor: &mut Executor<'_>) -> Result<Observed, Failure>
             ways.any(|it| it.provider != provider || it.key_id.as_ref() != Some(to))
         };
         if keys.len() < 2 && keys.first().is_none_or(is_new) {
-            return Ok(observed);
+            return Ok(seen);
         }
         if Instant::now() > deadline {
-            let Some(key) = keys.first().filter(|_| keys.len() == 1) else { return Ok(observed) };
+            let Some(key) = keys.first().filter(|_| keys.len() == 1) else { return Ok(seen) };
             return Err(Failure::new(format!(
                 "there is no new key: everything is under {key}, which the plugins of {provider} report"
             ))
@@ -437,18 +438,30 @@ fn nothing_beside(others: &BTreeSet<String>) -> Result<(), Failure> {
         ))
 }
 
-/// An API server that is not known may write in any way.
-async fn all_are_named(executor: &mut Executor<'_>) -> Result<(), Failure> {
-    let unnamed = executor.unnamed_servers().await.map_err(|error| failed(&error))?;
-    if unnamed.is_empty() {
+/// An API server that is not known may write in any way, and two hosts under one address are one that is asked twice.
+fn all_are_named(seen: &Preview) -> Result<(), Failure> {
+    let servers = || seen.observed.servers.iter().filter(|it| !it.address.is_empty());
+    for server in servers() {
+        if let Some(other) = servers().find(|it| it.name < server.name && it.address == server.address) {
+            return Err(Failure::new(format!(
+                "{} and {} have the same address, {}",
+                other.name, server.name, server.address
+            ))
+            .usage()
+            .hint("name each host once; kube-apiserver's --advertise-address must be its own".to_owned()));
+        }
+    }
+    if seen.unnamed.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "no host was named for these API servers of the cluster: {}",
-        unnamed.join(", ")
-    ))
-    .usage()
-    .hint("name all control-plane hosts: --over ssh --host HOST ...".to_owned()))
+    let unnamed = seen.unnamed.join(", ");
+    Err(Failure::new(format!("no host was named for these API servers of the cluster: {unnamed}"))
+        .usage()
+        .hint("name all control-plane hosts: --over ssh --host HOST ...".to_owned()))
+}
+
+async fn look(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
+    executor.preview().await.map_err(|error| failed(&error).exit(exit(error.class())))
 }
 
 fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use keystead_cluster::host::LocalHost;
 use keystead_cluster::owned_file::Places;
 use keystead_runtime::Failure;
 
+use super::reencrypt::exit;
 use crate::state_directory;
 
 /// The host that this runs on, and its files.
@@ -43,9 +44,6 @@ pub(crate) struct FleetArgs {
     /// What is run on the other hosts
     #[arg(long, value_name = "PROGRAM", default_value = "keystead", requires = "over")]
     remote_program: String,
-    /// This host takes no part: it only asks the others
-    #[arg(long, requires = "over")]
-    not_this_host: bool,
     /// A control-plane host that is gone for good; again for more
     #[arg(long, value_name = "HOST")]
     pub(super) removed: Vec<String>,
@@ -114,7 +112,8 @@ impl FleetArgs {
         if self.removed.is_empty() {
             return Ok(());
         }
-        let nodes = server.control_plane_nodes().await.map_err(|error| Failure::from_error(&error))?;
+        let nodes = server.control_plane_nodes().await;
+        let nodes = nodes.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
         for name in &self.removed {
             if hosts.iter().any(|it| it.name() == name) {
                 return Err(Failure::new(format!("{name} cannot be a host and be removed")).usage());
@@ -134,10 +133,7 @@ impl FleetArgs {
     }
 
     pub(super) fn hosts(&self) -> Result<Vec<HostAccess>, Failure> {
-        let mut hosts = Vec::new();
-        if !self.not_this_host {
-            hosts.push(HostAccess::Local(self.local.host()?));
-        }
+        let mut hosts = vec![HostAccess::Local(self.local.host()?)];
         let mut command = vec![self.remote_program.clone(), "cluster".to_owned(), "host".to_owned()];
         command.extend(self.local.words());
         hosts.extend(self.hosts.iter().map(|destination| {

@@ -73,6 +73,13 @@ fn inventory(args: &SnapshotInventoryArgs) -> Result<(), Failure> {
     }
 }
 
+/// A snapshot, and whether it is what was saved.
+fn opened(file: &Path) -> Result<(Snapshot, HashCheck), Failure> {
+    let snapshot = Snapshot::open(file).map_err(|error| unreadable(file, &error))?;
+    let hash = snapshot.check_hash().map_err(|error| unreadable(file, &error))?;
+    Ok((snapshot, hash))
+}
+
 fn unreadable(file: &Path, error: &SnapshotError) -> Failure {
     let failure = Failure::new(format!("cannot read {}", file.display())).caused_by(error.to_string());
     failure.because(error).exit(error.class().exit())

@@ -4,8 +4,8 @@ use std::fmt;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use keystead_cluster::api::ApiServer;
-use keystead_cluster::executor::{Event, Executor, Record, Settings, read_record};
+use keystead_cluster::api::{ApiServer, CallError};
+use keystead_cluster::executor::{Event, Executor, Preview, Record, Settings, read_record};
 use keystead_cluster::rollout::{
     Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider, Server, broken_promises,
     stored_otherwise,
@@ -15,7 +15,7 @@ use keystead_runtime::Failure;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::reencrypt::not_connected;
+use super::reencrypt::{exit, not_connected};
 use super::rollout_args::FleetArgs;
 use crate::output::{say, visible};
 use crate::report_format::ReportFormat;
@@ -167,12 +167,12 @@ impl LookArgs {
         };
         let mut executor = Executor::new(settings, server, record, None, &mut events);
         // With the resources that go together with those that were named.
-        executor.preview().await;
+        let seen = |error: CallError| Failure::from_error(&error).exit(exit(error.class()));
+        executor.preview().await.map_err(seen)?;
         if count && let Err(error) = executor.count().await {
             say(&format!("not counted: {}", keystead_model::ErrorChain(error.as_ref())));
         }
-        let (plan, observed) = executor.preview().await;
-        let unnamed = executor.unnamed_servers().await.map_err(|error| Failure::from_error(&error))?;
+        let Preview { plan, observed, unnamed, .. } = executor.preview().await.map_err(seen)?;
         unnamed.iter().for_each(|it| say(&format!("{it} is an API server too, and no host of it was named")));
         let record = is_known.then(|| executor.record().clone());
         Ok(Look { cluster, record, observed, plan, unnamed })

@@ -16,6 +16,13 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     fleet.create_secrets(50).await;
     let plain = fleet.keystead(&["verify"]).await;
     assert_eq!(plain.code, Some(6), "nothing is encrypted: {plain}");
+    let program = env!("CARGO_BIN_EXE_keystead");
+    let twice = ["enable", "--over", "ssh", "--host", "host-0", "--remote-program", program];
+    let twice = fleet.keystead(&twice).await;
+    assert_eq!(twice.code, Some(2), "the same host under two names: {twice}");
+    assert!(twice.stderr.contains("have the same address"), "{twice}");
+    let nowhere = fleet.keystead(&["migrate", "--to", "kms:v2:b", "--endpoint", "tcp://127.0.0.1:1"]).await;
+    assert_eq!(nowhere.code, Some(2), "{nowhere}");
     let kubeadm = fleet.create_kubeadm_config().await;
     let planned = fleet.succeeds(&["enable", "--dry-run"]).await;
     assert!(planned.stderr.contains("+    - name: encryption-provider-config"), "{planned}");

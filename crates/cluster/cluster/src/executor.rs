@@ -21,7 +21,7 @@ use keystead_model::ErrorClass;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ApiServer, CallError, ConnectError, Kubeconfig};
+use crate::api::{ApiServer, CallError, Kubeconfig, is_at};
 use crate::kms_socket::Wrapped;
 use crate::reencrypt::Progress;
 use crate::rollout::{
@@ -93,15 +93,24 @@ pub enum Ended {
     Stopped,
 }
 
+/// What was seen before anything is done.
+pub struct Preview {
+    /// What would be done.
+    pub plan: Plan,
+    /// What that depends on.
+    pub observed: Observed,
+    /// API servers of the cluster that are on no host that was named: they may write in any way.
+    pub unnamed: Vec<String>,
+    /// Resources that the files encrypt and that are not those of the rollout: without the flag they would be unreadable.
+    pub beside: BTreeSet<String>,
+}
+
 /// Why a run ended early. What runs goes on as it is, and the same goal can be gone on with.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     /// The record is not kept.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// No API server.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
     /// A step.
     #[error("cannot {step}")]
     Step {
@@ -133,10 +142,8 @@ impl ExecuteError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Record(error) => error.class(),
-            Self::Connect(error) => error.class(),
             Self::Step { source, .. } => source.class(),
-            Self::Refused { .. } => ErrorClass::FailedPrecondition,
-            Self::NothingComes { .. } => ErrorClass::FailedPrecondition,
+            Self::Refused { .. } | Self::NothingComes { .. } => ErrorClass::FailedPrecondition,
         }
     }
 }
@@ -183,61 +190,33 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Looks once, and says what would be done. Nothing is changed, and nothing is written for it: the plan goes as far as the first
-    /// thing that only a canary or a count tells.
-    pub async fn preview(&mut self) -> (Plan, Observed) {
+    /// Looks, and says what would be done. Nothing is changed, and nothing is written for it: the plan goes as far as the first thing that
+    /// only a canary or a count tells.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not say which API servers there are.
+    pub async fn preview(&mut self) -> Result<Preview, CallError> {
         let mut sight = self.observe().await;
-        // Resources of one entry change together. Those of a wildcard are more than can be counted one by one.
-        let named = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).flat_map(|it| &it.resources);
+        // Resources of one entry change together.
+        let named = sight.reports().flat_map(|it| &it.resources);
         let all: BTreeSet<String> = named.chain(&self.record.resources).cloned().collect();
         if all.len() > self.record.resources.len() {
             self.record.resources = all.into_iter().collect();
             sight = self.observe().await;
         }
         self.remarks(&sight);
-        (plan(&self.record.goal, &sight.observed), sight.observed)
+        Ok(Preview {
+            plan: plan(&self.record.goal, &sight.observed),
+            unnamed: self.unnamed_servers(&sight).await?,
+            beside: sight.reports().flat_map(|it| it.others.iter().cloned()).collect(),
+            observed: sight.observed,
+        })
     }
 
     /// The record, as it is now.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
-    }
-
-    /// API servers of the cluster that are on none of the hosts that were named: those that publish themselves, those that this record
-    /// knows, and the control-plane nodes. What was said to be gone is left out, unless it publishes itself.
-    ///
-    /// # Errors
-    ///
-    /// The API server does not say which there are.
-    pub async fn unnamed_servers(&mut self) -> Result<Vec<String>, CallError> {
-        let sight = self.observe().await;
-        let is_named = |name: &String| self.hosts.iter().any(|it| it.name() == name);
-        let is_gone = |name: &String| self.record.removed.contains(name);
-        let named = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).map(|it| &it.address);
-        // One that does not answer now is known by what was seen of it before.
-        let recorded =
-            self.record.servers.iter().filter(|(name, _)| is_named(name)).map(|(_, it)| &it.address);
-        let known: BTreeSet<&String> = named.chain(recorded).collect();
-        // One that publishes itself runs, whatever was said of it.
-        let published = self.server.published().await?;
-        let mut unnamed: Vec<String> = published.into_iter().filter(|it| !known.contains(it)).collect();
-        unnamed.extend(self.record.servers.keys().filter(|it| !is_named(it) && !is_gone(it)).cloned());
-        for node in self.server.control_plane_nodes().await? {
-            let is_known = is_named(&node.name)
-                || is_gone(&node.name)
-                || node.addresses.iter().any(|it| known.iter().any(|url| crate::api::is_at(url, it)));
-            if !is_known && !unnamed.contains(&node.name) {
-                unnamed.push(node.name);
-            }
-        }
-        Ok(unnamed)
-    }
-
-    /// Resources that the files encrypt and that are not those of the rollout: without the flag they would be unreadable.
-    pub async fn resources_beside(&mut self) -> BTreeSet<String> {
-        let sight = self.observe().await;
-        let reports = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok());
-        reports.flat_map(|it| it.others.iter().cloned()).collect()
     }
 
     /// Counts what is stored, which changes nothing.
@@ -336,6 +315,31 @@ impl<'e> Executor<'e> {
             }
         }
         Ok(())
+    }
+
+    /// API servers on none of the hosts that were named: those that publish themselves, those that the record knows, and the control-plane
+    /// nodes. What was said to be gone is left out, unless it publishes itself.
+    async fn unnamed_servers(&self, sight: &observe::Sight) -> Result<Vec<String>, CallError> {
+        let is_named = |name: &String| self.hosts.iter().any(|it| it.name() == name);
+        let is_gone = |name: &String| self.record.removed.contains(name);
+        let named = sight.reports().map(|it| &it.address);
+        // One that does not answer now is known by what was seen of it before.
+        let recorded =
+            self.record.servers.iter().filter(|(name, _)| is_named(name)).map(|(_, it)| &it.address);
+        let known: BTreeSet<&String> = named.chain(recorded).collect();
+        // One that publishes itself runs, whatever was said of it.
+        let published = self.server.published().await?;
+        let mut unnamed: Vec<String> = published.into_iter().filter(|it| !known.contains(it)).collect();
+        unnamed.extend(self.record.servers.keys().filter(|it| !is_named(it) && !is_gone(it)).cloned());
+        for node in self.server.control_plane_nodes().await? {
+            let is_known = is_named(&node.name)
+                || is_gone(&node.name)
+                || node.addresses.iter().any(|it| known.iter().any(|url| is_at(url, it)));
+            if !is_known && !unnamed.contains(&node.name) {
+                unnamed.push(node.name);
+            }
+        }
+        Ok(unnamed)
     }
 
     /// What cannot be kept in step is told: the rollout itself does not depend on it.

@@ -86,8 +86,8 @@ pub enum Change {
     },
     /// Have the kubelet start the API server anew.
     Restart {
-        /// What is to end: [`super::rollout::Server::epoch`]. Twice for the same one is once.
-        epoch: String,
+        /// The process that is to end: [`Process::id`]. Twice for the same one is once.
+        process: String,
     },
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use keystead_cluster::restore::{Decrypted, Failed, OpenedObject, Selection, decrypt};
-use keystead_etcd::{HashCheck, Layout, Snapshot};
+use keystead_etcd::{HashCheck, Layout};
 use keystead_model::Exit;
 use keystead_runtime::whole_file::{beside, sync_directory_of};
 use keystead_runtime::{Failure, termination};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::open_args::OpenArgs;
-use super::{hash_in_words, not_opened, not_what_was_saved, unreadable};
+use super::{hash_in_words, not_opened, not_what_was_saved, opened};
 use crate::cluster::counts_report::count;
 use crate::cluster::etcd_args::LayoutArgs;
 use crate::output::{say, visible};
@@ -82,8 +82,7 @@ pub(super) fn run(args: &DecryptArgs) -> Result<(), Failure> {
         let hint = "name it with --key, or with --resource, --namespace and --name; all of them go into --output-file";
         return Err(Failure::new("--show-value is for a single object").usage().hint(hint.to_owned()));
     }
-    let snapshot = Snapshot::open(&args.file).map_err(|error| unreadable(&args.file, &error))?;
-    let hash = snapshot.check_hash().map_err(|error| unreadable(&args.file, &error))?;
+    let (snapshot, hash) = opened(&args.file)?;
     if hash == HashCheck::Differs && !args.skip_hash_check {
         let hint = "fetch it again from where it was saved; --skip-hash-check opens what can be opened";
         return Err(not_what_was_saved(&args.file).hint(hint.to_owned()));

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use keystead_cluster::restore::{Need, Proof, RestorePlan, configuration, plan};
 use keystead_cluster::rollout::Provider;
-use keystead_etcd::{HashCheck, Snapshot};
+use keystead_etcd::HashCheck;
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 use serde::Serialize;
 
 use super::open_args::OpenArgs;
-use super::{hash_in_words, not_opened, not_what_was_saved, unreadable};
+use super::{hash_in_words, not_opened, not_what_was_saved, opened};
 use crate::cluster::counts_report::{count, plain_table};
 use crate::cluster::etcd_args::LayoutArgs;
 use crate::output::visible;
@@ -53,8 +53,7 @@ struct Report {
 pub(super) fn run(args: &PlanRestoreArgs) -> Result<(), Failure> {
     let today = args.layout.configuration()?;
     let layout = args.layout.layout_with(today.as_ref());
-    let snapshot = Snapshot::open(&args.file).map_err(|error| unreadable(&args.file, &error))?;
-    let hash = snapshot.check_hash().map_err(|error| unreadable(&args.file, &error))?;
+    let (snapshot, hash) = opened(&args.file)?;
     let runtime = crate::runtime()?;
     let mut opener = args.with.opener(&runtime, today.as_ref())?;
     let plan = plan(&snapshot, &layout, args.layout.resources(), &mut opener)

@@ -11,6 +11,7 @@ use super::Executor;
 use super::observe::Sight;
 use crate::api::{ApiServer, Call, CallError};
 use crate::api_server_manifest::EncryptionSettings;
+use crate::host::Report;
 use crate::kubeadm_configuration::{ClusterConfiguration, KubeadmError};
 
 const ASK: Duration = Duration::from_secs(15);
@@ -126,8 +127,7 @@ impl Executor<'_> {
     /// It cannot be read, or has something else in the places that are needed.
     pub async fn kubeadm_patch(&mut self) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
         let sight = self.observe().await;
-        let report = sight.hosts.iter().find_map(|it| it.report.as_ref().ok());
-        let Some(report) = report else { return Ok(None) };
+        let Some(report) = sight.reports().next() else { return Ok(None) };
         let settings =
             report.settings.as_ref().map_err(|reason| KubeadmConfigError::Elsewhere(reason.clone()))?;
         patch(&self.server, settings, self.record.goal.sets_flag()).await
@@ -139,7 +139,7 @@ impl Executor<'_> {
         &mut self,
         sight: &Sight,
     ) -> Result<Option<KubeadmPatch>, KubeadmConfigError> {
-        let reports: Vec<_> = sight.hosts.iter().filter_map(|it| it.report.as_ref().ok()).collect();
+        let reports: Vec<&Report> = sight.reports().collect();
         let with_flag = reports.iter().find(|it| it.has_flag);
         let all_answered = reports.len() == sight.hosts.len();
         if with_flag.is_none() && (!all_answered || self.record.goal.sets_flag()) {

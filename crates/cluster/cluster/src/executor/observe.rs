@@ -9,7 +9,7 @@ use super::loaded::loaded;
 use super::record::{Record, ServerRecord};
 use super::{AccessError, Executor, HostAccess};
 use crate::api::{ApiServer, ServerFacts};
-use crate::host::{Answer as HostAnswer, EtcdAccess, Report, Task};
+use crate::host::{Answer as HostAnswer, Report, Task};
 use crate::kms_socket::Wrapped;
 use crate::rollout::{
     Answer, Configuration, Inventory, Loaded, Observed, Pass, Plugin, Provider, Server, Stored,
@@ -42,9 +42,9 @@ impl Sight {
         self.hosts.iter().find(|it| it.name == name)
     }
 
-    /// The way to etcd of the first host that says one.
-    pub(super) fn etcd(&self) -> Option<&EtcdAccess> {
-        self.hosts.iter().find_map(|it| Some(&it.report.as_ref().ok()?.etcd))
+    /// What the hosts that can say it say.
+    pub(super) fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.hosts.iter().filter_map(|it| it.report.as_ref().ok())
     }
 }
 

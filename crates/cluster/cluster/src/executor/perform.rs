@@ -103,8 +103,8 @@ impl Executor<'_> {
             Step::Restart { server } => {
                 let report = sight.host(server).and_then(|it| it.report.as_ref().ok());
                 let process = report.and_then(|it| it.process.as_ref());
-                let epoch = process.map_or_else(|| "none".to_owned(), |it| it.id.clone());
-                self.change(server, Change::Restart { epoch }, None, sight).await
+                let process = process.map_or_else(|| "none".to_owned(), |it| it.id.clone());
+                self.change(server, Change::Restart { process }, None, sight).await
             }
             // Looking again is all there is to do. A key becomes the one that encrypts where it is kept.
             Step::Wait { .. } | Step::PromoteKey { .. } => Ok(()),
@@ -237,7 +237,7 @@ impl Executor<'_> {
     }
 
     async fn etcd(&mut self, sight: &Sight) -> Result<(Etcd, Layout), Box<StepError>> {
-        let access = sight.etcd().ok_or(StepError::NoEtcd).map_err(Box::new)?;
+        let access = &sight.reports().next().ok_or(StepError::NoEtcd).map_err(Box::new)?.etcd;
         let (layout, connection) = (access.layout(), access.connection());
         if let Some(etcd) = &self.etcd {
             return Ok((etcd.clone(), layout));

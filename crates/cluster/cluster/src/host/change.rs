@@ -40,7 +40,7 @@ impl LocalHost {
                 }
             }
             Change::RemoveFlag { resources } => self.switch_off(&files, file?.as_ref(), resources),
-            Change::Restart { epoch } => self.restart(&files, epoch),
+            Change::Restart { process } => self.restart(&files, process),
         }
     }
 
@@ -132,8 +132,8 @@ impl LocalHost {
         Ok(())
     }
 
-    fn restart(&self, files: &Files, epoch: &str) -> Result<(), HostError> {
-        let manifest = edited(files, |manifest| manifest.with_annotation(RESTART, epoch))?;
+    fn restart(&self, files: &Files, process: &str) -> Result<(), HostError> {
+        let manifest = edited(files, |manifest| manifest.with_annotation(RESTART, process))?;
         files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
         Ok(())
     }

@@ -125,7 +125,7 @@ async fn encryption_comes_and_goes_and_what_a_person_wrote_stays() {
 #[tokio::test]
 async fn a_restart_is_asked_for_once() {
     let scene = Scene::new();
-    let restart = |epoch: &str| scene.change(Change::Restart { epoch: epoch.into() });
+    let restart = |process: &str| scene.change(Change::Restart { process: process.into() });
     restart("7-1").await.expect("asked");
     let text = scene.text();
     assert!(text.contains("keystead.io/restart-after: 7-1") && text.contains("# ours"), "{text}");
@@ -170,10 +170,10 @@ async fn two_commands_do_not_change_one_host_at_a_time() {
     let scene = Scene::new();
     let lock = fs::File::create(scene.host.places.staging.join("lock")).expect("a file");
     lock.lock().expect("locked");
-    let error = scene.change(Change::Restart { epoch: "7-1".into() }).await.expect_err("it is busy");
+    let error = scene.change(Change::Restart { process: "7-1".into() }).await.expect_err("it is busy");
     assert!(matches!(error, HostError::Busy(_)), "{error}");
     drop(lock);
-    scene.change(Change::Restart { epoch: "7-1".into() }).await.expect("asked");
+    scene.change(Change::Restart { process: "7-1".into() }).await.expect("asked");
 }
 
 #[tokio::test]
