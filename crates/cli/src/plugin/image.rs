@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keystead_cluster::plugin_pod::ImagePull;
 use keystead_runtime::Failure;
 use serde::Deserialize;
+use tar::Archive;
 
 /// Where the image comes from.
 #[derive(Clone, Debug, clap::Args)]
@@ -174,38 +175,20 @@ fn name_in(path: &Path) -> Result<(String, String), Failure> {
 }
 
 /// One file of a tar, without reading the others; none: it is not there.
-fn entry(mut tar: File, wanted: &str) -> std::io::Result<Option<Vec<u8>>> {
-    let invalid = |why| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
-    let mut header = [0u8; BLOCK];
-    for _ in 0..ENTRIES_MAX {
-        match tar.read_exact(&mut header) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
-        }
-        if header.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        if header.get(257..262) != Some(b"ustar") {
-            return Err(invalid("it is no tar"));
-        }
-        let text = |range| {
-            let field = header.get::<std::ops::Range<usize>>(range).unwrap_or_default();
-            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-            String::from_utf8_lossy(field.get(..end).unwrap_or_default()).trim().to_owned()
-        };
-        let size = u64::from_str_radix(&text(124..136), 8).map_err(|_| invalid("a size is no number"))?;
-        if text(0..100).trim_start_matches("./") == wanted {
+fn entry(tar: File, wanted: &str) -> std::io::Result<Option<Vec<u8>>> {
+    let mut tar = Archive::new(tar);
+    for entry in tar.entries_with_seek()?.take(ENTRIES_MAX) {
+        let entry = entry?;
+        let path = entry.path()?;
+        if path.strip_prefix(".").unwrap_or(&path) == Path::new(wanted) {
             let mut content = Vec::new();
-            tar.take(size.min(INDEX_MAX)).read_to_end(&mut content)?;
+            entry.take(INDEX_MAX).read_to_end(&mut content)?;
             return Ok(Some(content));
         }
-        let skipped = size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64);
-        tar.seek(SeekFrom::Current(i64::try_from(skipped).map_err(|_| invalid("a size is too large"))?))?;
     }
-    Err(invalid("it has too many files"))
+    Ok(None)
 }
 
-const BLOCK: usize = 512;
 /// An image of ours has 11 files at most.
 const ENTRIES_MAX: usize = 1000;
 const INDEX_MAX: u64 = 1 << 20;

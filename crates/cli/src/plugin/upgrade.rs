@@ -67,7 +67,8 @@ impl UpgradeArgs {
         let socket = pod.socket().unwrap_or_else(|| PathBuf::from(socket::IN_RUN));
         if new.text().as_bytes() == file.bytes() {
             say(&format!("{} has this image already: nothing to do", path.display()));
-            return self.image.load(&image);
+            // It may have been removed since.
+            return if self.consent.yes { self.image.load(&image) } else { Ok(()) };
         }
         if let Some((from, _)) = &image.file {
             say(&format!("plan: load {} from {} into containerd", image.name, from.display()));

@@ -52,6 +52,10 @@ fn k5_k6_k11_a_static_pod_is_installed_from_an_image_file_and_answers() {
     let again = host.succeeds(&[&args[..], &["--yes"]].concat());
     assert!(again.stderr.contains("there already"), "{again}");
     assert_eq!(kubelet.starts(), 1);
+    let imports = host.ctr_log().matches("import").count();
+    host.succeeds(&args);
+    host.succeeds(&["upgrade", "--image", image.to_str().expect("UTF-8"), "--dry-run"]);
+    assert_eq!(host.ctr_log().matches("import").count(), imports, "nothing is loaded without being told so");
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod protobuf;
 mod versions;
 
 pub use configuration::configuration;
-pub use decrypt::{DecryptError, Decrypted, Failed, OpenedObject, Selection, decrypt};
+pub use decrypt::{DecryptError, Decrypted, Failed, Selection, decrypt};
 pub use object::ObjectLine;
 pub use opener::{Opener, Unopened};
 pub use plan::{Need, Proof, RestorePlan, plan};

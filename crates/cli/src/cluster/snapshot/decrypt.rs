@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use keystead_cluster::restore::{Decrypted, Failed, OpenedObject, Selection, decrypt};
+use keystead_cluster::restore::{Decrypted, Failed, ObjectLine, Selection, decrypt};
 use keystead_etcd::{HashCheck, Layout};
 use keystead_model::Exit;
 use keystead_runtime::whole_file::{beside, sync_directory_of};
@@ -95,7 +95,7 @@ pub(super) fn run(args: &DecryptArgs) -> Result<(), Failure> {
         termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?
     };
     let mut signal = pin!(signal);
-    let take = |object: OpenedObject| {
+    let take = |line: ObjectLine| {
         let cut_short = runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -107,8 +107,8 @@ pub(super) fn run(args: &DecryptArgs) -> Result<(), Failure> {
             (Some(signal), _) => {
                 Err(io::Error::other(format!("cut short by {signal}; nothing is left behind")))
             }
-            (None, Some(file)) => file.write_all(object.line.as_str().as_bytes()),
-            (None, None) if args.show_value => io::stdout().write_all(object.line.as_str().as_bytes()),
+            (None, Some(file)) => file.write_all(line.as_str().as_bytes()),
+            (None, None) if args.show_value => io::stdout().write_all(line.as_str().as_bytes()),
             (None, None) => Ok(()),
         }
     };

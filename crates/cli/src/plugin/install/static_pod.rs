@@ -43,8 +43,12 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
     let files = files(host, &socket, manifest.text().to_owned());
     if all_there(&files)? {
         say(&format!("{} is there already, as it would be written", host.plugin_manifest().display()));
-        args.image.load(&image)?;
-        return wait(args, &socket);
+        // The image may have been removed since.
+        if args.consent.yes {
+            args.image.load(&image)?;
+            wait(args, &socket)?;
+        }
+        return Ok(());
     }
     socket::refuse_taken(&socket)?;
     socket::check_directory(&socket)?;
@@ -96,7 +100,7 @@ fn say_plan(files: &[NewFile], image: &Image, socket: &Path, unchecked: Option<S
 }
 
 fn wait(args: &InstallArgs, socket: &Path) -> Result<(), Failure> {
-    if args.consent.no_wait || args.consent.dry_run {
+    if args.consent.no_wait {
         return Ok(());
     }
     say(&format!("waiting until the plugin answers at {}", socket.display()));

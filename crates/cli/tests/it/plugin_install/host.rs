@@ -146,7 +146,14 @@ impl Host {
         let index = serde_json::json!({ "manifests": [{ "digest": digest, "annotations": { "io.containerd.image.name": name } }] });
         let files =
             [("blobs/sha256/x", b"something".to_vec()), ("index.json", index.to_string().into_bytes())];
-        fs::write(&path, tar(&files)).expect("writes");
+        let mut tar = tar::Builder::new(fs::File::create(&path).expect("a file"));
+        for (name, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len().try_into().expect("short"));
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, content.as_slice()).expect("writes");
+        }
+        tar.finish().expect("writes");
         fs::write(path.with_extension("tar.name"), format!("{name}\n")).expect("writes");
         path
     }
@@ -274,20 +281,4 @@ fn names(directory: &Path) -> Vec<String> {
         entries.map(|it| it.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, content) in files {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[156] = b'0';
-        header[257..262].copy_from_slice(b"ustar");
-        out.extend(header);
-        out.extend(content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
 }

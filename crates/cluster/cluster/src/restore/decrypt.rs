@@ -21,12 +21,6 @@ pub enum Selection {
     Key(Vec<u8>),
 }
 
-/// An object that was opened.
-pub struct OpenedObject {
-    /// Its line, with the content.
-    pub line: ObjectLine,
-}
-
 /// What became of the objects that were selected.
 #[derive(Debug, Serialize)]
 pub struct Decrypted {
@@ -84,7 +78,7 @@ pub fn decrypt(
     layout: &Layout,
     selection: &Selection,
     opener: &mut Opener,
-    take: impl FnMut(OpenedObject) -> io::Result<()>,
+    take: impl FnMut(ObjectLine) -> io::Result<()>,
 ) -> Result<Decrypted, DecryptError> {
     let mut run = Run { layout, opener, take, counts: Counts::default(), error: None };
     let revisions = snapshot.for_each(|stored| {
@@ -111,7 +105,7 @@ struct Run<'a, T> {
     error: Option<DecryptError>,
 }
 
-impl<T: FnMut(OpenedObject) -> io::Result<()>> Run<'_, T> {
+impl<T: FnMut(ObjectLine) -> io::Result<()>> Run<'_, T> {
     fn one(&mut self, key: &[u8], raw: &[u8], revision: i64) {
         self.counts.objects += 1;
         let value = match Stored::parse(raw, &self.layout.known_names) {
@@ -135,7 +129,7 @@ impl<T: FnMut(OpenedObject) -> io::Result<()>> Run<'_, T> {
         if matches!(value, Stored::StaticKey(_)) && self.counts.good_keys.len() < REASONS_MAX {
             self.counts.good_keys.insert(stored_as(&value));
         }
-        self.error = (self.take)(OpenedObject { line }).err().map(DecryptError::Write);
+        self.error = (self.take)(line).err().map(DecryptError::Write);
     }
 }
 
