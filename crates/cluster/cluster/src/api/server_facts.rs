@@ -17,11 +17,12 @@ const TEXT: &str = "text/plain";
 /// What is known of an API server.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServerFacts {
-    /// Why `/readyz` is not ok; none if it is.
+    /// Why `/readyz` is not ok, or why its metrics are not known; none if both are there. One that ends between the two calls says
+    /// nothing that holds.
     pub not_ready: Option<String>,
     /// The y of Kubernetes 1.y.
     pub minor: Option<u32>,
-    /// How often it loaded another file since it started; none if it does not say.
+    /// How often it loaded another file since it started; none if it is not ready.
     pub reloads: Option<u64>,
     /// SHA-256 of the EncryptionConfiguration in use, in hexadecimal; from 1.34 on, and none where there is none.
     pub configuration: Option<String>,
@@ -34,12 +35,20 @@ impl ApiServer {
     pub async fn facts(&self) -> ServerFacts {
         let not_ready = self.not_ready().await;
         let minor = self.minor().await;
-        let metrics = self.call(&Call::get("/metrics", TEXT, ASK)).await;
-        let metrics = metrics.ok().and_then(|it| String::from_utf8(it.to_vec()).ok()).unwrap_or_default();
+        let (metrics, unknown) = match self.call(&Call::get("/metrics", TEXT, ASK)).await {
+            Ok(metrics) => {
+                (String::from_utf8_lossy(&metrics).into_owned(), "what it answers is none".to_owned())
+            }
+            Err(error) => (String::new(), keystead_model::ErrorChain(&error).to_string()),
+        };
+        let reloads = reloads(&metrics);
         ServerFacts {
-            not_ready,
+            not_ready: match reloads {
+                Some(_) => not_ready,
+                None => not_ready.or(Some(format!("its /metrics cannot be read: {unknown}"))),
+            },
             minor,
-            reloads: reloads(&metrics),
+            reloads,
             configuration: samples(&metrics, LOADED)
                 .iter()
                 .find(|it| it.value > 0.0)

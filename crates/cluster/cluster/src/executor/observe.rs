@@ -287,5 +287,7 @@ fn remember(record: &mut Record, host: &HostSight, server: &Server) {
         _ => (None, Vec::new()),
     };
     let address = report.address.clone();
-    record.servers.insert(server.name.clone(), ServerRecord { address, process, loaded, written });
+    let configuration = report.seen.configuration.clone();
+    let server_record = ServerRecord { address, process, configuration, loaded, written };
+    record.servers.insert(server.name.clone(), server_record);
 }

@@ -59,8 +59,10 @@ pub struct PassRecord {
 pub struct ServerRecord {
     /// Its address, for when its host does not answer.
     pub address: String,
-    /// The process that used it.
+    /// The process that used it; none ran when it was last looked at.
     pub process: Option<String>,
+    /// Digest of its EncryptionConfiguration then.
+    pub configuration: Option<String>,
     /// What that was.
     pub loaded: Option<Configuration>,
     /// What was written for it since.

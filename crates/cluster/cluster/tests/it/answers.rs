@@ -168,3 +168,19 @@ async fn reencrypt(fake: &Fake, control: Control) -> Result<(Run, Progress)> {
     let run = run(&fake.server, &plan, Journal::open(None, &plan)?, control, &mut observer).await;
     Ok((run, seen))
 }
+
+/// It may have ended between the two questions.
+#[tokio::test]
+async fn an_api_server_that_is_ready_and_has_no_metrics_is_not_ready() -> Result<()> {
+    let instead: Instead = Box::new(|_, path, _| match path {
+        "/readyz?verbose" => Some(Answer::new(200, "ok")),
+        "/metrics" => Some(Answer::new(503, "apiserver is shutting down")),
+        _ => None,
+    });
+    let fake = Fake::start(1, Some(instead)).await?;
+    let facts = fake.server.facts().await;
+    assert_eq!(facts.reloads, None);
+    let reason = facts.not_ready.context("what it uses is not known")?;
+    assert!(reason.contains("/metrics") && reason.contains("shutting down"), "{reason}");
+    Ok(())
+}
