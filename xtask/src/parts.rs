@@ -13,6 +13,9 @@ const CONTROL_PLANE: &str = "control plane";
 /// Tests that change owners or become another user.
 const ROOT: &str = "root";
 
+/// Tests that take too long for each run; only `cargo xtask test --tools` has it.
+const HOUR: &str = "an hour";
+
 /// Programs under `tests/go`, and the variable in which the tests find each.
 const GO: &[(&str, &str)] = &[
     ("kms-client", "KEYSTEAD_GO_KMS_CLIENT"),
@@ -104,10 +107,12 @@ pub fn provide(tools: bool) -> Result<Parts> {
             }
         }
     } else {
-        parts.missing.extend(TOOLS.iter().map(|(name, _, _, cause)| Missing {
-            name: (*name).to_owned(),
+        let tools = TOOLS.iter().map(|(name, _, _, cause)| (*name, *cause));
+        let hour = (HOUR, "it is too long for each run");
+        parts.missing.extend(tools.chain([hour]).map(|(name, cause)| Missing {
+            name: name.to_owned(),
             cause: (*cause).to_owned(),
-            excuse: Some("`cargo xtask test --tools` makes it".to_owned()),
+            excuse: Some("`cargo xtask test --tools` has it".to_owned()),
         }));
     }
     Ok(parts)

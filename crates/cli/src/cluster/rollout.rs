@@ -92,6 +92,8 @@ pub(crate) struct UndoArgs {
 
 /// Go on with a rollout that was cut or blocked
 ///
+/// An API server that was being restarted then is waited for, as long as --patience says.
+///
 /// Exit codes are those of `enable`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContinueArgs {
@@ -198,7 +200,12 @@ impl RunArgs {
 
     async fn rollout(self, aim: Aim) -> Result<(), Failure> {
         let kubeconfig = self.fleet.kubeconfig();
-        let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
+        let patience = match aim {
+            Aim::Continue => self.patience.get(),
+            _ => Duration::ZERO,
+        };
+        let connect = async || ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error));
+        let server = reached(patience, connect).await?;
         let state = self.fleet.state()?;
         let path = state.join(format!("rollout-{}.json", server.cluster()));
         // A plan alone leaves nothing behind, and takes no lock from whoever carries one out.
@@ -226,7 +233,7 @@ impl RunArgs {
         let mut bar = None;
         let mut events = |event: Event<'_>| show(event, &mut bar);
         let mut executor = Executor::new(settings, server, record, file, &mut events);
-        let mut seen = look(&mut executor).await?;
+        let mut seen = reached(patience, async || look(&mut executor).await).await?;
         all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
         if let Aim::Rotate(None) = aim {
@@ -236,7 +243,7 @@ impl RunArgs {
         if !executor.record().goal.sets_flag() {
             nothing_beside(&seen.beside)?;
         }
-        let plan = look(&mut executor).await?.plan;
+        let plan = reached(patience, async || look(&mut executor).await).await?.plan;
         tell(&plan.to_string());
         if self.dry_run {
             match executor.kubeadm_patch().await {
@@ -462,6 +469,27 @@ fn all_are_named(seen: &Preview) -> Result<(), Failure> {
 
 async fn look(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
     executor.preview().await.map_err(|error| failed(&error).exit(exit(error.class())))
+}
+
+/// Asks again, as long as nobody can be reached and `patience` lasts.
+async fn reached<T>(
+    patience: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let deadline = Instant::now() + patience;
+    let mut said = false;
+    loop {
+        match attempt().await {
+            Err(failure) if failure.code() == Exit::Unreachable as u8 && Instant::now() < deadline => {
+                if !said {
+                    tell(&format!("waits: {failure}"));
+                }
+                said = true;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 pub(crate) mod fleet;
-mod load;
+pub(crate) mod load;
 
 use fleet::Fleet;
 use load::Load;
@@ -34,7 +34,7 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert!(told.stderr.contains("--yes"), "{told}");
     assert_eq!(fleet.pods[0].starts(), 1);
 
-    let load = Load::start(&fleet, 20).await;
+    let load = Load::start(&fleet.clients, 20).await;
     let both = ["enable", "--resource", "secrets", "--resource", "configmaps", "--yes"];
     let enabled = fleet.succeeds(&both).await;
     assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
@@ -60,7 +60,7 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     let manifest = fleet.manifest(0);
     assert!(!manifest.contains("encryption") && !manifest.contains("kms-plugin-socket"), "{manifest}");
     assert_eq!(fleet.kubeadm_config().await, kubeadm);
-    load.stop().await.assert_nothing_lost(&fleet).await;
+    load.stop().await.assert_nothing_lost(&fleet.clients).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
 async fn k8_three_api_servers_under_load() {
     let fleet = Fleet::start("1.37.2", 3).await;
     fleet.create_secrets(200).await;
-    let load = Load::start(&fleet, 60).await;
+    let load = Load::start(&fleet.clients, 60).await;
     fleet.succeeds(&["enable", "--yes"]).await;
     assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
     // Hosts that are known and not named may write in any way.
@@ -76,7 +76,7 @@ async fn k8_three_api_servers_under_load() {
     let told = fleet.alone(&["disable", "--yes"]).await;
     assert_eq!(told.code, Some(2), "{told}");
     assert!(told.stderr.contains("host-1") && told.stderr.contains("host-2"), "{told}");
-    load.stop().await.assert_nothing_lost(&fleet).await;
+    load.stop().await.assert_nothing_lost(&fleet.clients).await;
 }
 
 /// An API server that does not say which file it uses is restarted for each step.
@@ -85,13 +85,64 @@ async fn k8_three_api_servers_under_load() {
 async fn k7_k8_older_api_servers_from_kms_v1_to_v2_with_a_command_that_is_killed() {
     let fleet = Fleet::start("1.31.0", 3).await;
     fleet.create_secrets(100).await;
-    let load = Load::start(&fleet, 30).await;
-    let kills =
-        fleet.succeeds_although_killed(&["enable", "--kms-version", "v1", "--name", "old", "--yes"]).await;
+    let load = Load::start(&fleet.clients, 30).await;
+    let enable = ["enable", "--kms-version", "v1", "--name", "old", "--yes"];
+    let kills = fleet.succeeds_although_killed(&enable, |at| at * 2, false).await;
     assert!(kills > 2, "killed {kills} times");
     assert_eq!(fleet.stored("secrets").await, ["kms:v1:old"]);
     assert!(fleet.manifest(2).contains("KMSv1=true"), "{}", fleet.manifest(2));
     fleet.succeeds(&["migrate", "--to", "kms:v2:new", "--endpoint", &fleet.endpoint(), "--yes"]).await;
     assert_eq!(fleet.stored("secrets").await, ["kms:v2:new"]);
-    load.stop().await.assert_nothing_lost(&fleet).await;
+    load.stop().await.assert_nothing_lost(&fleet.clients).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
+async fn k8_whatever_is_killed_with_reloads() {
+    whatever_is_killed("1.37.2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
+async fn k8_whatever_is_killed_with_restarts() {
+    whatever_is_killed("1.31.0").await;
+}
+
+/// Every way of a cluster, with a thousand counters that are read and incremented, the command killed at its first, second, third step and
+/// so on, and an API server killed at each step.
+async fn whatever_is_killed(version: &str) {
+    let fleet = Fleet::start(version, 3).await;
+    fleet.create_secrets(200).await;
+    let load = Load::start(&fleet.clients, 500).await;
+    let later = |at| at + 1;
+
+    // Back, as long as nothing is stored in the new way.
+    fleet.is_killed_at(&["enable", "--yes"], "now: write [kms:v2:keystead").await;
+    fleet.succeeds_although_killed(&["undo", "--yes"], later, true).await;
+    assert_eq!(fleet.stored("secrets").await, ["identity"]);
+    assert!(!fleet.manifest(0).contains("encryption"), "{}", fleet.manifest(0));
+
+    // And as soon as something is.
+    fleet.all_ready().await;
+    fleet.is_killed_at(&["enable", "--yes"], "now: re-encrypt").await;
+    fleet.all_ready().await;
+    let undo = fleet.keystead(&["undo", "--yes"]).await;
+    assert_eq!(undo.code, Some(1), "{undo}");
+    assert!(undo.stderr.contains("keystead cluster disable"), "{undo}");
+    fleet.succeeds_although_killed(&["disable", "--yes"], later, true).await;
+    assert_eq!(fleet.stored("secrets").await, ["identity"]);
+
+    fleet.succeeds_although_killed(&["enable", "--yes"], later, true).await;
+    assert_eq!(fleet.stored("secrets").await, ["kms:v2:keystead"]);
+    fleet.all_ready().await;
+    assert_eq!(fleet.keystead(&["undo", "--yes"]).await.code, Some(1));
+    fleet.rotate_keys();
+    fleet.succeeds_although_killed(&["rotate", "--yes"], later, true).await;
+    assert_eq!(fleet.key_ids().await.len(), 1, "everything is under one key");
+    let migrate = ["migrate", "--to", "kms:v2:new", "--endpoint", &fleet.endpoint(), "--yes"];
+    fleet.succeeds_although_killed(&migrate, later, true).await;
+    assert_eq!(fleet.stored("secrets").await, ["kms:v2:new"]);
+    fleet.succeeds_although_killed(&["disable", "--yes"], later, true).await;
+    assert_eq!(fleet.stored("secrets").await, ["identity"]);
+    load.stop().await.assert_nothing_lost(&fleet.clients).await;
 }

@@ -52,6 +52,8 @@ pub struct Executor<'e> {
     kubeadm_seen: Option<Vec<bool>>,
     /// Why it is not as the hosts are.
     kubeadm_trouble: Option<String>,
+    /// Why the last step was not done, where another attempt may help.
+    away: Option<String>,
     /// Of this run.
     canaries: Vec<Canary>,
     /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
@@ -184,6 +186,7 @@ impl<'e> Executor<'e> {
             etcd: None,
             kubeadm_seen: None,
             kubeadm_trouble: None,
+            away: None,
             canaries: Vec::new(),
             counted: BTreeMap::new(),
             counted_since: BTreeSet::new(),
@@ -275,8 +278,9 @@ impl<'e> Executor<'e> {
             if waits || again {
                 let after = since.elapsed();
                 if after > self.patience {
-                    let waiting: Vec<String> = steps.iter().map(|it| it.step.to_string()).collect();
-                    return Err(ExecuteError::NothingComes { waiting: waiting.join("; "), after });
+                    let waiting = steps.iter().map(|it| it.step.to_string()).chain(self.away.take());
+                    let waiting = waiting.collect::<Vec<_>>().join("; ");
+                    return Err(ExecuteError::NothingComes { waiting, after });
                 }
                 tokio::select! {
                     () = self.stop.cancelled() => {}
@@ -304,9 +308,17 @@ impl<'e> Executor<'e> {
             }
             (self.events)(Event::Step(planned));
             match self.perform(&planned.step, &sight.observed, sight).await {
-                Ok(()) => self.save()?,
+                Ok(()) => {
+                    self.away = None;
+                    self.save()?;
+                }
                 // Somebody else was there. What is there now decides.
                 Err(error) if error.is_stale() => return Ok(()),
+                // It may be starting. Another look says so, and a re-encryption has waited by itself.
+                Err(error) if error.is_away() && !matches!(planned.step, Step::Reencrypt { .. }) => {
+                    self.away = Some(keystead_model::ErrorChain(&*error).to_string());
+                    return Ok(());
+                }
                 Err(source) => return Err(ExecuteError::Step { step: step(), source }),
             }
             if matches!(planned.step, Step::Reencrypt { .. }) {

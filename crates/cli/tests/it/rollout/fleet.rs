@@ -49,10 +49,7 @@ impl Fleet {
         let mut kubelets = JoinSet::new();
         for (index, server) in std::mem::take(&mut control_plane.api_servers).into_iter().enumerate() {
             let host = directory.join(format!("host-{index}"));
-            for name in ["manifests", "pki", "staging", "state", "plugin"] {
-                fs::create_dir_all(host.join(name)).expect("a directory");
-                fs::set_permissions(host.join(name), fs::Permissions::from_mode(0o700)).expect("a mode");
-            }
+            make_directories(&host);
             if index == 0 {
                 fs::write(&kubeconfig, server.kubeconfig(server.token())).expect("a kubeconfig");
                 make_key(&host.join("plugin/key"));
@@ -71,10 +68,14 @@ impl Fleet {
         }
         play_ssh(&directory);
         let fleet = Self { pods, clients, _kubelets: kubelets, _plugins: plugins, kubeconfig, control_plane };
-        for client in &fleet.clients {
+        fleet.all_ready().await;
+        fleet
+    }
+
+    pub(crate) async fn all_ready(&self) {
+        for client in &self.clients {
             ready(client).await;
         }
-        fleet
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -136,10 +137,18 @@ impl Fleet {
         format!("unix://{}", self.host(0).join("plugin/kms.sock").display())
     }
 
-    /// Runs a command and kills it when it begins its first step, then `continue` and kills that at its second, the next one at its fourth,
-    /// and so on, until one comes to its end; how many were killed.
-    pub(crate) async fn succeeds_although_killed(&self, args: &[&str]) -> usize {
-        let mut kills = 0;
+    /// Runs a command and kills it when it begins its first step, then `continue` and kills that at a later one, as `next` says, until one
+    /// comes to its end; how many were killed. With `api_servers`, one of them is killed at the first step of each kind, while the others serve.
+    pub(crate) async fn succeeds_although_killed(
+        &self,
+        args: &[&str],
+        next: fn(usize) -> usize,
+        api_servers: bool,
+    ) -> usize {
+        self.all_ready().await;
+        let (mut at, mut kills, mut turn) = (1, 0, 0);
+        // Proofs hold for processes that run: who kills one at each step keeps everything from being proved.
+        let mut seen = BTreeSet::new();
         loop {
             let args = if kills == 0 { args } else { &["continue", "--yes"] };
             let mut command = tokio::process::Command::from(self.command(args));
@@ -147,22 +156,55 @@ impl Fleet {
             let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
             let (mut text, mut begun) = (String::new(), 0);
             while let Some(line) = lines.next_line().await.expect("text") {
-                begun += usize::from(line.starts_with("now: "));
                 text.push_str(&line);
                 text.push('\n');
-                if begun == 1 << kills {
+                let Some(step) = line.strip_prefix("now: ") else { continue };
+                begun += 1;
+                let kind: Vec<String> = step.split(' ').take(2).map(str::to_owned).collect();
+                if api_servers && seen.insert(kind) {
+                    turn += usize::from(self.kill_api_server(turn).await);
+                }
+                if begun == at {
                     child.kill().await.expect("killed");
                     break;
                 }
             }
             let status = child.wait().await.expect("it ended");
-            if begun == 1 << kills {
-                kills += 1;
+            if begun == at {
+                (at, kills) = (next(at), kills + 1);
                 continue;
             }
             assert!(status.success(), "keystead cluster {args:?} after {kills} kills: {text}");
             return kills;
         }
+    }
+
+    /// Runs a command and kills it as soon as it says a line that begins so.
+    pub(crate) async fn is_killed_at(&self, args: &[&str], beginning: &str) {
+        let mut command = tokio::process::Command::from(self.command(args));
+        let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut text = String::new();
+        while let Some(line) = lines.next_line().await.expect("text") {
+            if line.starts_with(beginning) {
+                return child.kill().await.expect("killed");
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        assert!(text.is_empty(), "keystead cluster {args:?} never says {beginning}: {text}");
+    }
+
+    /// Kills one API server, if all serve: then clients find another one. Whether it did.
+    async fn kill_api_server(&self, turn: usize) -> bool {
+        for client in &self.clients {
+            if !client.readyz(false).await.is_ok_and(|it| it.ok) {
+                return false;
+            }
+        }
+        let pid = self.pods[turn % self.pods.len()].pid().and_then(|it| i32::try_from(it).ok());
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok())
     }
 
     pub(crate) async fn create_secrets(&self, count: usize) {
@@ -240,6 +282,13 @@ impl Fleet {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+fn make_directories(host: &Path) {
+    for name in ["manifests", "pki", "staging", "state", "plugin"] {
+        fs::create_dir_all(host.join(name)).expect("a directory");
+        fs::set_permissions(host.join(name), fs::Permissions::from_mode(0o700)).expect("a mode");
     }
 }
 

@@ -7,8 +7,6 @@ use std::time::Duration;
 use keystead_testkit::api::{Client, Error, Kind, Object};
 use tokio::task::JoinSet;
 
-use super::fleet::Fleet;
-
 /// Counters in Secrets, and who increments and reads them.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
@@ -22,7 +20,7 @@ pub(crate) struct Done {
     /// Of each worker.
     counters: usize,
     /// That were answered.
-    increments: u64,
+    pub(crate) increments: u64,
     failures: Vec<String>,
 }
 
@@ -30,16 +28,16 @@ pub(crate) struct Done {
 const WORKERS: usize = 2;
 
 impl Load {
-    pub(crate) async fn start(fleet: &Fleet, counters: usize) -> Self {
+    pub(crate) async fn start(clients: &[Client], counters: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let failures = Arc::new(std::sync::Mutex::new(Vec::new()));
         let mut workers = JoinSet::new();
         for worker in 0..WORKERS {
             for index in 0..counters {
                 let counter = Object::new(Kind::Secret, "default", &name(worker, index), "n", b"0");
-                fleet.clients[0].create(&counter).await.expect("a counter");
+                clients[0].create(&counter).await.expect("a counter");
             }
-            let clients = fleet.clients.clone();
+            let clients = clients.to_vec();
             let (stop, failures) = (Arc::clone(&stop), Arc::clone(&failures));
             workers.spawn(async move {
                 let mut counts = vec![0_u64; counters];
@@ -71,7 +69,7 @@ impl Load {
 }
 
 impl Done {
-    pub(crate) async fn assert_nothing_lost(self, fleet: &Fleet) {
+    pub(crate) async fn assert_nothing_lost(self, clients: &[Client]) {
         assert!(
             self.failures.is_empty(),
             "{} failures, such as {:?}",
@@ -82,7 +80,7 @@ impl Done {
         let mut found = 0;
         for worker in 0..WORKERS {
             for index in 0..self.counters {
-                let secret = fleet.clients[0].get(Kind::Secret, "default", &name(worker, index)).await;
+                let secret = clients[0].get(Kind::Secret, "default", &name(worker, index)).await;
                 found += number(&secret.expect("a counter"));
             }
         }

@@ -113,6 +113,15 @@ impl CallError {
         }
     }
 
+    /// Whether nobody answered, or somebody who starts, ends or is busy. HTTP 500 is an answer: so a value that cannot be decrypted is told.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Transport { .. } => true,
+            Self::Refused(refusal) => matches!(refusal.status, 429 | 503),
+            Self::Credentials { .. } | Self::TooLong { .. } | Self::Answer { .. } => false,
+        }
+    }
+
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),

@@ -57,6 +57,14 @@ pub enum CanaryError {
         /// What it said.
         source: CallError,
     },
+    /// A reader did not answer. One that answers and does not read it is part of the canary.
+    #[error("{server} could not be asked for what another one wrote")]
+    Read {
+        /// The API server.
+        server: String,
+        /// What happened.
+        source: CallError,
+    },
     /// etcd did not answer.
     #[error("what {server} wrote could not be looked at in etcd")]
     Etcd {
@@ -157,6 +165,9 @@ async fn look(
         let failed = match read {
             Ok(read) if read.data.canary == value => None,
             Ok(_) => Some("it reads something else than what was written".to_owned()),
+            Err(source) if source.is_away() => {
+                return Err(CanaryError::Read { server: reader.name.clone(), source });
+            }
             Err(error) => Some(ErrorChain(&error).to_string()),
         };
         readings.push(Reading { server: reader.name.clone(), epoch: reader.epoch.clone(), failed });

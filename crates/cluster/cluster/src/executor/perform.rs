@@ -66,10 +66,23 @@ impl StepError {
             Self::Record(error) => error.class(),
             Self::Etcd(error) => error.class(),
             Self::Read(_) => ErrorClass::Unavailable,
-            Self::Canary(CanaryError::Write { source, .. }) => source.class(),
+            Self::Canary(CanaryError::Write { source, .. } | CanaryError::Read { source, .. }) => {
+                source.class()
+            }
+            Self::Canary(CanaryError::Etcd { .. }) => ErrorClass::Unavailable,
             Self::Canary(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
             Self::Plan(error) => error.class(),
             Self::Interrupted(error) => error.class(),
+        }
+    }
+
+    /// Whether somebody did not answer, and may at the next attempt.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Canary(CanaryError::Write { source, .. } | CanaryError::Read { source, .. }) => {
+                source.is_away()
+            }
+            other => other.class() == ErrorClass::Unavailable,
         }
     }
 
