@@ -137,6 +137,19 @@ impl Node {
         Ok(())
     }
 
+    /// Cuts the power and boots: every process ends at once, and what is not on a disk is gone. It returns when the kubelet starts.
+    pub async fn reboot(&self) -> Result<()> {
+        let boots = || fs::read_to_string(self.directory.join("boots")).unwrap_or_default().lines().count();
+        let before = boots();
+        // The signal ends whoever sends it.
+        drop(self.run("kill", &["-HUP", "1"]).await?);
+        self.wait("it has booted", START, async |_| {
+            ensure!(boots() > before, "booted {before} times");
+            Ok(())
+        })
+        .await
+    }
+
     /// Asks `check` until it is content, or says why it was not after `patience`.
     pub async fn wait(
         &self,
@@ -233,7 +246,7 @@ fn write_files(directory: &Path, programs: &Path, images: &[&Path]) -> Result<()
         image.write(&folder.join(format!("{program}.tar")))?;
     }
     let busybox = (Path::new(BUSYBOX), "busybox");
-    let also = &["sh", "sleep", "env", "cat"];
+    let also = &["sh", "sleep", "env", "printenv", "cat"];
     // The container that holds a Pod's namespaces only has to wait.
     let pause = Image { name: name("pause")?, program: busybox, also, command: &["sleep", "2147483647"] };
     pause.write(&folder.join("pause.tar"))?;

@@ -41,32 +41,60 @@ printf '127.0.0.1 localhost\n10.99.0.2 node\n' >/etc/hosts
 rm -rf /etc/cni/net.d
 mkdir /etc/cni/net.d
 cp /run/node/cni.conflist /etc/cni/net.d/10-node.conflist
-containerd --config /run/node/containerd.toml >>/run/node/containerd.log 2>&1 &
-until ctr version >/dev/null 2>&1; do
-    sleep 0.1
-done
+start_containerd() {
+    containerd --config /run/node/containerd.toml >>/run/node/containerd.log 2>&1 &
+    until ctr version >/dev/null 2>&1; do
+        sleep 0.1
+    done
+}
+
+start_kubelet() {
+    (
+        # kubeadm writes them and then waits for the kubelet.
+        until [ -e /var/lib/kubelet/config.yaml ] && [ -e /etc/kubernetes/kubelet.conf ]; do
+            sleep 0.1
+        done
+        while :; do
+            # shellcheck disable=SC2046 # One word for each flag.
+            kubelet --config=/var/lib/kubelet/config.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
+                $(sed -n 's/^KUBELET_KUBEADM_ARGS="\(.*\)"$/\1/p' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null) || true
+            sleep 1
+        done
+    ) >>/run/node/kubelet.log 2>&1 &
+}
+
+# A power cut and a boot: no process lives on, and of files only what is on disks.
+reboot() {
+    kill -s KILL -- -1
+    while read -r _ _ _ _ path _; do
+        case $path in
+        /var/lib/kubelet/* | /var/lib/containerd/* | /run/containerd/* | /run/netns/*) echo "$path" ;;
+        esac
+    done </proc/self/mountinfo | sort -r | while read -r path; do
+        umount -l "$path"
+    done
+    # What is mounted there stands for a disk.
+    find /run -mindepth 1 -maxdepth 1 ! -exec mountpoint -q {} \; -exec rm -rf --one-file-system {} +
+    umount -l /tmp
+    mount -t tmpfs -o mode=1777 tmpfs /tmp
+    ip link delete cni0 2>/dev/null || true
+    systemd-tmpfiles --create --prefix=/tmp
+    start_containerd
+    start_kubelet
+    echo rebooted >>/run/node/boots
+}
+start_containerd
 for image in /run/node/images/*.tar; do
     ctr --namespace k8s.io images import "$image" >>/run/node/images.log 2>&1
     rm "$image"
 done
-
-(
-    # kubeadm writes them and then waits for the kubelet.
-    until [ -e /var/lib/kubelet/config.yaml ] && [ -e /etc/kubernetes/kubelet.conf ]; do
-        sleep 0.1
-    done
-    while :; do
-        # shellcheck disable=SC2046 # One word for each flag.
-        kubelet --config=/var/lib/kubelet/config.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
-            $(sed -n 's/^KUBELET_KUBEADM_ARGS="\(.*\)"$/\1/p' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null) || true
-        sleep 1
-    done
-) >>/run/node/kubelet.log 2>&1 &
-
+start_kubelet
 kubeadm init --config /run/node/kubeadm.yaml >>/run/node/kubeadm.log 2>&1
+trap reboot HUP
 echo ready
 # Whoever waits reads to the end, and this is not the end yet: standard output stays open.
 while :; do
-    wait
-    sleep 1
+    # A reboot ends both.
+    wait || true
+    sleep 1 || true
 done
