@@ -4,6 +4,7 @@ mod counts_report;
 mod etcd_args;
 mod host;
 mod inventory;
+mod prepare_host;
 mod reencrypt;
 mod rollout;
 mod rollout_args;
@@ -22,6 +23,7 @@ pub(crate) enum ClusterCommand {
     Undo(Box<rollout::UndoArgs>),
     Continue(Box<rollout::ContinueArgs>),
     Verify(Box<status::VerifyArgs>),
+    PrepareHost(Box<prepare_host::PrepareHostArgs>),
     Inventory(Box<inventory::InventoryArgs>),
     Reencrypt(Box<reencrypt::ReencryptArgs>),
     Host(Box<host::HostArgs>),
@@ -40,6 +42,7 @@ pub(crate) fn run(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Undo(args) => args.run(),
         ClusterCommand::Continue(args) => args.run(),
         ClusterCommand::Verify(args) => args.run(),
+        ClusterCommand::PrepareHost(args) => args.run(),
         ClusterCommand::Host(args) => host::run(&args),
         ClusterCommand::Inventory(args) => inventory::run(&args),
         ClusterCommand::Reencrypt(args) => reencrypt::run(*args),

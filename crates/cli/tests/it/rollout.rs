@@ -6,6 +6,9 @@
 pub(crate) mod fleet;
 pub(crate) mod load;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use fleet::Fleet;
 use load::Load;
 
@@ -51,6 +54,8 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert_eq!(undo.code, Some(1), "what is encrypted could not be read: {undo}");
     assert!(undo.stderr.contains("keystead cluster disable"), "{undo}");
 
+    a_host_that_joins_gets_the_same_file(&fleet).await;
+
     fleet.rotate_keys();
     fleet.succeeds(&["rotate", "--yes"]).await;
     assert_eq!(fleet.key_ids().await.len(), 1, "everything is under one key");
@@ -62,6 +67,38 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert_eq!(fleet.kubeadm_config().await, kubeadm);
     load.stop().await.assert_nothing_lost(&fleet.clients).await;
 }
+
+async fn a_host_that_joins_gets_the_same_file(fleet: &Fleet) {
+    let prepare = async |host: &str, more: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_keystead");
+        let args = ["prepare-host", "--over", "ssh", "--remote-program", program, "--host", host];
+        fleet.keystead(&[&args, more].concat()).await
+    };
+    let (stranger, _plugin) = fleet.newcomer("stranger", false).await;
+    let refused = prepare("stranger", &["--yes"]).await;
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("on stranger does not unwrap what is wrapped here"), "{refused}");
+    assert!(!stranger.join(FILE).exists());
+
+    let (joins, _plugin) = fleet.newcomer("joins", true).await;
+    assert_eq!(prepare("joins", &[]).await.code, Some(1), "nothing is done without --yes");
+    assert!(!joins.join(FILE).exists());
+    // The second time it is there.
+    for _ in 0..2 {
+        let done = prepare("joins", &["--yes"]).await;
+        assert_eq!(done.code, Some(0), "{done}");
+    }
+    let read = |host: &Path| std::fs::read_to_string(host.join(FILE)).expect("a file");
+    // ssh is played by renaming the hosts' directories.
+    assert_eq!(read(&joins).replace("/joins/", "/host-0/"), read(&fleet.directory().join("host-0")));
+    assert_eq!(joins.join(FILE).metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+    std::fs::write(joins.join(FILE), "# Another one.").expect("written");
+    let other = prepare("joins", &["--yes"]).await;
+    assert!(other.code == Some(1) && other.stderr.contains("joins has another"), "{other}");
+}
+
+/// Below a host's directory.
+const FILE: &str = "pki/encryption-configuration.yaml";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the control plane: cargo xtask test"]

@@ -2,12 +2,13 @@
 //!
 //! A host is given a [`Task`] and gives an [`Answer`], both plain data: the same words go to this host, over ssh, and later to an agent.
 //! Each change says what was seen when it was decided on, and is refused if that is not so any more. Nothing of a file's text
-//! is ever part of a task or an answer.
+//! is part of a task or an answer, except of [`Task::Prepare`].
 
 mod change;
 mod files;
 mod look;
 mod plugins;
+mod prepare;
 mod process;
 mod settings;
 
@@ -23,6 +24,8 @@ use crate::kms_socket::Wrapped;
 use crate::owned_file::{InFile, OwnedFileError, Places};
 use crate::provider_order::{KmsPlugin, OrderError};
 use crate::rollout::{Configuration, Order, Provider};
+
+pub use prepare::{FileText, PluginState, Preparation, Prepared, PreparedFile};
 
 /// A control-plane host whose kube-apiserver is a static pod, seen from itself.
 #[derive(Clone, Debug)]
@@ -63,6 +66,13 @@ pub enum Task {
         change: Change,
         /// The files as they were when that was decided.
         seen: Seen,
+    },
+    /// Get ready to join the control plane. It brings a file's text, so nobody but who may act as root here may ask it.
+    Prepare {
+        /// What is needed.
+        preparation: Preparation,
+        /// Whether the file is written.
+        write: bool,
     },
 }
 
@@ -113,6 +123,8 @@ pub enum Answer {
     },
     /// To [`Task::Change`].
     Done,
+    /// To [`Task::Prepare`].
+    Prepared(Prepared),
 }
 
 /// What is on a host.
@@ -248,6 +260,28 @@ pub enum HostError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A host that joins would look for it elsewhere.
+    #[error("kube-apiserver reads {path}, which is {} on this host: another host cannot be prepared for that", host.display())]
+    ElsewhereInContainer {
+        /// As the flag has it.
+        path: String,
+        /// The file here.
+        host: PathBuf,
+    },
+    /// A plugin that does not work proves nothing.
+    #[error("the plugin of {provider} on this host: {reason}")]
+    Plugin {
+        /// Whose.
+        provider: Provider,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Not what another host has.
+    #[error("what was sent is no EncryptionConfiguration: {0}")]
+    NoConfiguration(String),
+    /// It is a control-plane host already.
+    #[error("{} is there, so this host has joined already: `keystead cluster enable` and its kind are for those", .0.display())]
+    HasJoined(PathBuf),
     /// No plugin is known for it.
     #[error("no plugin of {0} is known on this host")]
     NoPlugin(Provider),
@@ -271,6 +305,9 @@ impl LocalHost {
             Task::Change { change, seen } => {
                 self.change(change, seen)?;
                 Ok(Answer::Done)
+            }
+            Task::Prepare { preparation, write } => {
+                Ok(Answer::Prepared(self.prepare(preparation, *write).await?))
             }
         }
     }

@@ -72,6 +72,19 @@ impl Fleet {
         fleet
     }
 
+    /// A host that has not joined: its directory and its plugin, with the key of the others or one of its own. It runs until this is dropped.
+    pub(crate) async fn newcomer(&self, name: &str, same_key: bool) -> (PathBuf, Process) {
+        let host = self.directory().join(name);
+        make_directories(&host);
+        if same_key {
+            fs::copy(self.host(0).join("plugin/key"), host.join("plugin/key")).expect("the same key");
+        } else {
+            make_key(&host.join("plugin/key"));
+        }
+        let plugin = start_plugin(&host).await;
+        (host, plugin)
+    }
+
     pub(crate) async fn all_ready(&self) {
         for client in &self.clients {
             ready(client).await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::Method;
+use keystead_model::ErrorChain;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use super::Executor;
 use super::observe::Sight;
 use crate::api::{ApiServer, Call, CallError};
 use crate::api_server_manifest::EncryptionSettings;
-use crate::host::Report;
+use crate::host::{Answer, LocalHost, Report, Task};
 use crate::kubeadm_configuration::{ClusterConfiguration, KubeadmError};
 
 const ASK: Duration = Duration::from_secs(15);
@@ -86,6 +87,23 @@ pub(super) async fn patch(
     let new = new.text().to_owned();
     let resource_version = found.metadata.resource_version;
     Ok((new != *old).then(|| KubeadmPatch { old: old.clone(), new, resource_version }))
+}
+
+/// Whether kubeadm's configuration has what the manifest of `host` says about encryption, or the cluster is not kubeadm's.
+///
+/// # Errors
+///
+/// One of the two cannot be read.
+pub async fn kubeadm_knows(server: &ApiServer, host: &LocalHost) -> Result<bool, KubeadmConfigError> {
+    let look = Task::Look { resources: Vec::new(), plugins: Vec::new() };
+    let report = match host.perform(&look).await {
+        Ok(Answer::Report(report)) => report,
+        Ok(_) => return Ok(false),
+        Err(error) => return Err(KubeadmConfigError::Elsewhere(ErrorChain(&error).to_string())),
+    };
+    let settings =
+        report.settings.as_ref().map_err(|reason| KubeadmConfigError::Elsewhere(reason.clone()))?;
+    Ok(patch(server, settings, true).await?.is_none())
 }
 
 impl KubeadmPatch {

@@ -45,7 +45,7 @@ impl LocalHost {
     }
 
     /// One change at a time: what another command has half-written must not be removed under it.
-    fn lock(&self) -> Result<File, HostError> {
+    pub(super) fn lock(&self) -> Result<File, HostError> {
         let places = |source| HostError::Places { path: self.places.staging.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(&self.places.staging).map_err(places)?;
         let path = self.places.staging.join("lock");

@@ -49,7 +49,7 @@ pub(super) async fn probe(plugins: &[PluginAt]) -> Vec<PluginReport> {
 }
 
 impl PluginAt {
-    fn open(&self) -> KmsSocket {
+    pub(super) fn open(&self) -> KmsSocket {
         let version = match self.provider {
             Provider::KmsV1 { .. } => KmsVersion::V1,
             _ => KmsVersion::V2,
