@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use keystead_audit::{Head, HeadError, Problems, PublicKey, Reader, SignedHead, Verified, VerifyError};
+use keystead_audit::{Head, Problems, Reader, SignedHead, Verified, VerifyError};
+use keystead_crypto::PublicKey;
 use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
 use serde_json::{Value, json};
@@ -135,10 +136,10 @@ fn report(verified: &Verified, kept: Option<&Head>, signature: bool) -> String {
     text
 }
 
-fn read<T: FromStr<Err = HeadError>>(path: &Path) -> Result<T, Failure> {
+fn read<T: FromStr<Err: std::error::Error>>(path: &Path) -> Result<T, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-    text.parse().map_err(|error: HeadError| {
+    text.parse().map_err(|error: T::Err| {
         Failure::new(format!("{} cannot be used", path.display())).caused_by(error.to_string()).usage()
     })
 }

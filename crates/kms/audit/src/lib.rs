@@ -48,6 +48,6 @@ pub use recover::Recovered;
 pub use refusals::RefusedCaller;
 pub use safe_value::{SafeFields, SafeValue};
 pub use settings::{AuditSettings, Clock, SignedHeads};
-pub use signed_head::{HeadError, HeadSigner, PublicKey, SignedHead};
+pub use signed_head::{HeadError, HeadSigner, SignedHead};
 pub use state::LogState;
 pub use verify::{Problems, Verified, VerifyError, verify};
