@@ -2,6 +2,7 @@
 
 mod counts_report;
 mod etcd_args;
+mod evidence;
 mod host;
 mod inventory;
 mod prepare_host;
@@ -10,6 +11,7 @@ mod rollout;
 mod rollout_args;
 mod snapshot;
 mod status;
+mod verify;
 
 use keystead_runtime::Failure;
 
@@ -22,8 +24,11 @@ pub(crate) enum ClusterCommand {
     Disable(Box<rollout::DisableArgs>),
     Undo(Box<rollout::UndoArgs>),
     Continue(Box<rollout::ContinueArgs>),
-    Verify(Box<status::VerifyArgs>),
     PrepareHost(Box<prepare_host::PrepareHostArgs>),
+    Verify(Box<verify::VerifyArgs>),
+    /// A report that `verify` signed: check it without a cluster, make the key that signs
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
     Inventory(Box<inventory::InventoryArgs>),
     Reencrypt(Box<reencrypt::ReencryptArgs>),
     Host(Box<host::HostArgs>),
@@ -43,6 +48,7 @@ pub(crate) fn run(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Continue(args) => args.run(),
         ClusterCommand::Verify(args) => args.run(),
         ClusterCommand::PrepareHost(args) => args.run(),
+        ClusterCommand::Evidence(command) => command.run(),
         ClusterCommand::Host(args) => host::run(&args),
         ClusterCommand::Inventory(args) => inventory::run(&args),
         ClusterCommand::Reencrypt(args) => reencrypt::run(*args),

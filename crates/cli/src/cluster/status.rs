@@ -1,16 +1,13 @@
-//! `keystead cluster status|verify`
+//! `keystead cluster status`
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use keystead_cluster::api::{ApiServer, CallError};
-use keystead_cluster::executor::{Event, Executor, Preview, Record, Settings, read_record};
-use keystead_cluster::rollout::{
-    Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider, Server, broken_promises,
-    stored_otherwise,
-};
-use keystead_model::Exit;
+use keystead_cluster::executor::{Event, Executor, InUse, Preview, Record, Settings, read_record};
+use keystead_cluster::rollout::{Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider};
 use keystead_runtime::Failure;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -32,24 +29,14 @@ pub(crate) struct StatusArgs {
     no_count: bool,
 }
 
-/// See whether what the last rollout promised holds: counted in etcd, and asked of every API server and plugin
-///
-/// Without a rollout: that everything is stored as the API servers' files say. It changes nothing. Exit codes: 0 it holds, 6 it does not, 2
-/// usage, kubeconfig or record, 4 the API server cannot be reached, 5 denied.
-#[derive(Debug, clap::Args)]
-pub(crate) struct VerifyArgs {
-    #[command(flatten)]
-    look: LookArgs,
-}
-
 #[derive(Clone, Debug, clap::Args)]
-struct LookArgs {
+pub(super) struct LookArgs {
     /// A resource to look at. Again for more [default: those of the last rollout, or secrets]
     #[arg(long = "resource", value_name = "NAME")]
     resources: Vec<String>,
     /// Form of the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
-    format: ReportFormat,
+    pub(super) format: ReportFormat,
     #[command(flatten)]
     fleet: FleetArgs,
 }
@@ -72,15 +59,6 @@ struct Rollout {
     plan: Plan,
 }
 
-#[derive(Debug, Serialize)]
-struct Verdict {
-    /// Uid of the namespace kube-system.
-    cluster: String,
-    promise: String,
-    /// Nothing: it holds.
-    broken: Vec<String>,
-}
-
 impl StatusArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::runtime()?.block_on(async {
@@ -91,53 +69,21 @@ impl StatusArgs {
     }
 }
 
-impl VerifyArgs {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        crate::runtime()?.block_on(async {
-            let Look { cluster, record, observed, unnamed, .. } = self.look.look(true).await?;
-            let (goal, mut broken) = match record {
-                Some(record) => (record.goal, Vec::new()),
-                None => {
-                    let goal = as_files_say(&observed.servers)?;
-                    let otherwise = match goal.writer() {
-                        Provider::Identity => vec!["the API servers' files encrypt nothing".to_owned()],
-                        writer => stored_otherwise(&writer, &observed),
-                    };
-                    (goal, otherwise)
-                }
-            };
-            broken.extend(broken_promises(&goal, &observed));
-            broken.sort();
-            broken.dedup();
-            broken.extend(
-                unnamed
-                    .into_iter()
-                    .map(|it| format!("{it} is an API server too, and no host of it was named")),
-            );
-            let count = broken.len();
-            self.look.format.print(&Verdict { cluster, promise: goal.to_string(), broken })?;
-            match count {
-                0 => Ok(()),
-                _ => Err(Failure::new(format!("{count} things are not as promised"))
-                    .exit(Exit::Problem)
-                    .hint("`keystead cluster status` shows what comes next".to_owned())),
-            }
-        })
-    }
-}
-
-struct Look {
-    cluster: String,
+/// What a look brings.
+pub(super) struct Look {
+    pub(super) cluster: String,
     /// None: no rollout is known here.
-    record: Option<Record>,
-    observed: Observed,
+    pub(super) record: Option<Record>,
+    pub(super) observed: Observed,
     plan: Plan,
     /// API servers on no host that was named.
-    unnamed: Vec<String>,
+    pub(super) unnamed: Vec<String>,
+    /// [`Preview::in_use`].
+    pub(super) in_use: BTreeMap<String, InUse>,
 }
 
 impl LookArgs {
-    async fn look(&self, count: bool) -> Result<Look, Failure> {
+    pub(super) async fn look(&self, count: bool) -> Result<Look, Failure> {
         let kubeconfig = self.fleet.kubeconfig();
         let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
         let cluster = server.cluster().to_owned();
@@ -172,23 +118,11 @@ impl LookArgs {
         if count && let Err(error) = executor.count().await {
             say(&format!("not counted: {}", keystead_model::ErrorChain(error.as_ref())));
         }
-        let Preview { plan, observed, unnamed, .. } = executor.preview().await.map_err(seen)?;
+        let Preview { plan, observed, unnamed, in_use, .. } = executor.preview().await.map_err(seen)?;
         unnamed.iter().for_each(|it| say(&format!("{it} is an API server too, and no host of it was named")));
         let record = is_known.then(|| executor.record().clone());
-        Ok(Look { cluster, record, observed, plan, unnamed })
+        Ok(Look { cluster, record, observed, plan, unnamed, in_use })
     }
-}
-
-/// What the files of the API servers promise, if all promise the same.
-fn as_files_say(servers: &[Server]) -> Result<Goal, Failure> {
-    let mut files = servers.iter().filter_map(|it| it.on_disk.as_ref());
-    let first = files.next().cloned();
-    let agreed = first.filter(|first| files.all(|it| it == first));
-    agreed.map(|to| Goal::Undo { to }).ok_or_else(|| {
-        Failure::new("the API servers have different files, or none that can be read")
-            .exit(Exit::Problem)
-            .hint("`keystead cluster status` shows them".to_owned())
-    })
 }
 
 impl fmt::Display for Status {
@@ -276,16 +210,6 @@ impl Status {
                     _ => Ok(()),
                 }
             }
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "cluster {}\npromised: {}", self.cluster, self.promise)?;
-        match self.broken.is_empty() {
-            true => writeln!(f, "it holds"),
-            false => self.broken.iter().try_for_each(|it| writeln!(f, "  broken: {}", visible(it))),
         }
     }
 }

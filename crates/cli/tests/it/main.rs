@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod check;
 mod env;
+mod evidence;
 mod files;
 mod gcloud;
 mod gcloud_elsewhere;

@@ -12,6 +12,8 @@ use std::path::Path;
 use fleet::Fleet;
 use load::Load;
 
+use crate::{keystead, stderr, stdout};
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the control plane: cargo xtask test"]
 async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
@@ -48,8 +50,30 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
         kept.contains("encryption-provider-config") && kept.contains("kms-plugin-socket"),
         "{kept}\n{enabled}"
     );
-    let verified = fleet.succeeds(&["verify"]).await;
+    let (key, public) = (fleet.path("evidence.key"), fleet.path("evidence.pem"));
+    let made = keystead().args(["cluster", "evidence", "create-key", &key, "--public-key", &public]).output();
+    assert!(made.expect("runs").status.success());
+    let report = fleet.path("evidence.jsonl");
+    let verified = fleet.succeeds(&["verify", "--evidence", &report, "--signing-key", &key]).await;
     assert!(verified.stdout.contains("it holds"), "{verified}");
+    let checked =
+        keystead().args(["cluster", "evidence", "check", &report, "--public-key", &public]).output();
+    let checked = checked.expect("runs");
+    let said = stdout(&checked);
+    assert!(
+        checked.status.success() && said.contains("uses [kms:v2:keystead]"),
+        "{said}{}",
+        stderr(&checked)
+    );
+    assert!(said.contains("v1.37.2") && said.contains(" 0 plain, 0 unreadable"), "{said}");
+    let evidence = std::fs::read_to_string(&report).expect("text");
+    let line = evidence.lines().next().expect("a report");
+    let seen: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let server = &seen["api_servers"][0];
+    assert!(server["configuration_in_use"].is_string(), "{seen}");
+    assert_eq!(server["configuration_in_use"], server["configuration_file"], "{seen}");
+    assert_eq!(server["plugins"][0]["key_id"], seen["stored"][0]["ways"][0]["key_id"], "{seen}");
+    assert!(!evidence.contains("s-00") && !evidence.contains("canary"), "an object is named: {evidence}");
     let undo = fleet.keystead(&["undo", "--yes"]).await;
     assert_eq!(undo.code, Some(1), "what is encrypted could not be read: {undo}");
     assert!(undo.stderr.contains("keystead cluster disable"), "{undo}");

@@ -101,10 +101,23 @@ pub struct Preview {
     pub plan: Plan,
     /// What that depends on.
     pub observed: Observed,
+    /// By host: what its API server says of itself, where it answers.
+    pub in_use: BTreeMap<String, InUse>,
     /// API servers of the cluster that are on no host that was named: they may write in any way.
     pub unnamed: Vec<String>,
     /// Resources that the files encrypt and that are not those of the rollout: without the flag they would be unreadable.
     pub beside: BTreeSet<String>,
+}
+
+/// What an API server says of itself, and the file that it would start with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Its version, such as `v1.37.2`.
+    pub version: Option<String>,
+    /// SHA-256 of the EncryptionConfiguration that it uses, in hexadecimal digits; from 1.34 on, and none where there is none.
+    pub configuration: Option<String>,
+    /// The same of the file on its host.
+    pub file: Option<String>,
 }
 
 /// Why a run ended early. What runs goes on as it is, and the same goal can be gone on with.
@@ -213,6 +226,7 @@ impl<'e> Executor<'e> {
             plan: plan(&self.record.goal, &sight.observed),
             unnamed: self.unnamed_servers(&sight).await?,
             beside: sight.reports().flat_map(|it| it.others.iter().cloned()).collect(),
+            in_use: sight.hosts.iter().map(|it| (it.name.clone(), it.in_use())).collect(),
             observed: sight.observed,
         })
     }

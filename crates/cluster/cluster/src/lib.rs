@@ -13,6 +13,7 @@ pub mod api_server_flags;
 pub mod api_server_manifest;
 pub mod encryption_configuration;
 pub mod etcd_path;
+pub mod evidence;
 pub mod executor;
 pub mod host;
 pub mod kms_socket;

@@ -95,6 +95,11 @@ impl Fleet {
         self.control_plane.directory()
     }
 
+    /// A file of the test's own, as a word of a command line.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory().join(name).display().to_string()
+    }
+
     fn host(&self, index: usize) -> PathBuf {
         self.directory().join(format!("host-{index}"))
     }

@@ -20,6 +20,8 @@ pub struct ServerFacts {
     /// Why `/readyz` is not ok, or why its metrics are not known; none if both are there. One that ends between the two calls says
     /// nothing that holds.
     pub not_ready: Option<String>,
+    /// As it says itself, such as `v1.37.2`.
+    pub version: Option<String>,
     /// The y of Kubernetes 1.y.
     pub minor: Option<u32>,
     /// How often it loaded another file since it started; none if it is not ready.
@@ -34,7 +36,7 @@ impl ApiServer {
     /// Asks for readiness, version and metrics. What is not answered is not known.
     pub async fn facts(&self) -> ServerFacts {
         let not_ready = self.not_ready().await;
-        let minor = self.minor().await;
+        let (version, minor) = self.version().await.unwrap_or_default();
         let (metrics, unknown) = match self.call(&Call::get("/metrics", TEXT, ASK)).await {
             Ok(metrics) => {
                 (String::from_utf8_lossy(&metrics).into_owned(), "what it answers is none".to_owned())
@@ -47,6 +49,7 @@ impl ApiServer {
                 Some(_) => not_ready,
                 None => not_ready.or(Some(format!("its /metrics cannot be read: {unknown}"))),
             },
+            version,
             minor,
             reloads,
             configuration: samples(&metrics, LOADED)
@@ -67,14 +70,17 @@ impl ApiServer {
         Some(if failed.is_empty() { status() } else { failed.join("; ") })
     }
 
-    async fn minor(&self) -> Option<u32> {
+    async fn version(&self) -> Option<(Option<String>, Option<u32>)> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Version {
+            git_version: Option<String>,
             minor: String,
         }
         let version: Version = self.json(&Call::get("/version", JSON, ASK)).await.ok()?;
         // Some vendors write `30+`.
-        version.minor.trim_end_matches(|it: char| !it.is_ascii_digit()).parse().ok()
+        let minor = version.minor.trim_end_matches(|it: char| !it.is_ascii_digit()).parse().ok();
+        Some((version.git_version, minor))
     }
 }
 

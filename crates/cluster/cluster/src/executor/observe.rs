@@ -7,7 +7,7 @@ use keystead_crypto::sha256;
 
 use super::loaded::loaded;
 use super::record::{Record, ServerRecord};
-use super::{AccessError, Executor, HostAccess};
+use super::{AccessError, Executor, HostAccess, InUse};
 use crate::api::{ApiServer, ServerFacts};
 use crate::host::{Answer as HostAnswer, Report, Task};
 use crate::kms_socket::Wrapped;
@@ -56,6 +56,14 @@ impl HostSight {
             .process
             .as_ref()
             .is_none_or(|it| report.restart_after.as_ref() == Some(&it.id) || it.has_flag != report.has_flag)
+    }
+
+    pub(super) fn in_use(&self) -> InUse {
+        InUse {
+            version: self.facts.version.clone(),
+            configuration: self.facts.configuration.clone(),
+            file: self.report.as_ref().ok().and_then(|it| it.seen.configuration.clone()),
+        }
     }
 
     /// Another one after each start and each reload.

@@ -6,6 +6,7 @@ mod answers;
 mod cases;
 mod credentials;
 mod edits;
+mod evidence;
 mod fake;
 mod hosts;
 mod inputs;
