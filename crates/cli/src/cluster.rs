@@ -5,6 +5,7 @@ mod etcd_args;
 mod evidence;
 mod host;
 mod inventory;
+mod platform;
 mod prepare_host;
 mod reencrypt;
 mod rollout;

@@ -14,6 +14,7 @@ use keystead_model::Exit;
 use keystead_runtime::{Failure, Span, termination};
 use tokio_util::sync::CancellationToken;
 
+use super::platform::refuse_others;
 use super::reencrypt::{Bar, exit, not_connected};
 use super::rollout_args::FleetArgs;
 use crate::output::{say, visible};
@@ -206,6 +207,7 @@ impl RunArgs {
         };
         let connect = async || ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error));
         let server = reached(patience, connect).await?;
+        refuse_others(&server).await?;
         let state = self.fleet.state()?;
         let path = state.join(format!("rollout-{}.json", server.cluster()));
         // A plan alone leaves nothing behind, and takes no lock from whoever carries one out.

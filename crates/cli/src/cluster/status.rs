@@ -12,6 +12,7 @@ use keystead_runtime::Failure;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::platform::refuse_others;
 use super::reencrypt::{exit, not_connected};
 use super::rollout_args::FleetArgs;
 use crate::output::{say, visible};
@@ -86,6 +87,7 @@ impl LookArgs {
     pub(super) async fn look(&self, count: bool) -> Result<Look, Failure> {
         let kubeconfig = self.fleet.kubeconfig();
         let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
+        refuse_others(&server).await?;
         let cluster = server.cluster().to_owned();
         let path = self.fleet.state()?.join(format!("rollout-{cluster}.json"));
         let known = read_record(&path).map_err(|error| Failure::from_error(&error).usage())?;

@@ -10,6 +10,7 @@ mod files;
 mod gcloud;
 mod gcloud_elsewhere;
 mod inventory;
+mod platforms;
 mod plugin_install;
 mod quickstart;
 mod real_node;

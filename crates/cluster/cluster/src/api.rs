@@ -4,6 +4,7 @@ mod connection;
 mod discovery;
 mod error;
 mod metrics;
+mod platform_facts;
 mod published;
 mod request;
 mod server_facts;

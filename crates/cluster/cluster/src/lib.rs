@@ -19,6 +19,7 @@ pub mod host;
 pub mod kms_socket;
 pub mod kubeadm_configuration;
 pub mod owned_file;
+pub mod platform;
 pub mod plugin_pod;
 pub mod provider_order;
 pub mod reencrypt;

@@ -70,7 +70,8 @@ impl ApiServer {
         Some(if failed.is_empty() { status() } else { failed.join("; ") })
     }
 
-    async fn version(&self) -> Option<(Option<String>, Option<u32>)> {
+    /// `gitVersion` and the minor version.
+    pub(super) async fn version(&self) -> Option<(Option<String>, Option<u32>)> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Version {

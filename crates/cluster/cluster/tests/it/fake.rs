@@ -32,11 +32,20 @@ pub(crate) struct Answer {
     /// The object that Kubernetes says is not there.
     pub(crate) missing: Option<&'static str>,
     pub(crate) continue_token: Option<String>,
+    /// Instead of a `Status`.
+    pub(crate) body: Option<Value>,
 }
 
 impl Answer {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, retry_after: None, message: message.into(), missing: None, continue_token: None }
+        Self {
+            status,
+            retry_after: None,
+            message: message.into(),
+            missing: None,
+            continue_token: None,
+            body: None,
+        }
     }
 
     pub(crate) fn missing(name: &'static str) -> Self {
@@ -114,6 +123,9 @@ impl State {
         }
         if let Some(answer) = self.instead.as_mut().and_then(|it| it(request.method().as_str(), &path, count))
         {
+            if let Some(body) = &answer.body {
+                return response(answer.status, answer.retry_after, body);
+            }
             let metadata = json!({"continue": answer.continue_token});
             let mut body = json!({"kind": "Status", "message": answer.message, "metadata": metadata});
             if let Some(name) = answer.missing {

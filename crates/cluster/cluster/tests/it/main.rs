@@ -18,6 +18,7 @@ mod manifests;
 mod orders;
 mod outages;
 mod plans;
+mod platforms;
 mod properties;
 mod refusals;
 mod resume;
