@@ -33,6 +33,18 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     assert!(planned.stderr.contains("+    - name: encryption-provider-config"), "{planned}");
     assert_eq!(fleet.kubeadm_config().await, kubeadm);
 
+    // A static pod of this socket says that its key service is a Service of the cluster.
+    let manifest = fleet.path("host-0/manifests/kms-plugin.yaml");
+    let socket = fleet.endpoint();
+    let args = format!("[--socket={socket}, '--kms-endpoint=https://kms.keystead.svc:8443']");
+    let pod = format!("kind: Pod\nspec: {{containers: [{{image: 'keystead-plugin:1', args: {args}}}]}}\n");
+    std::fs::write(&manifest, pod).expect("written");
+    let behind = fleet.keystead(&["enable", "--yes"]).await;
+    assert_eq!(behind.code, Some(1), "{behind}");
+    assert!(behind.stderr.contains("only through the cluster that it would protect"), "{behind}");
+    assert!(behind.stderr.contains("kms.keystead.svc"), "{behind}");
+    std::fs::remove_file(&manifest).expect("removed");
+
     // Nothing is done without being told so.
     let told = fleet.keystead(&["enable"]).await;
     assert_eq!(told.code, Some(1), "{told}");

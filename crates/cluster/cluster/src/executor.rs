@@ -54,6 +54,8 @@ pub struct Executor<'e> {
     kubeadm_trouble: Option<String>,
     /// Why the last step was not done, where another attempt may help.
     away: Option<String>,
+    /// By host: doubts that were told.
+    doubted: BTreeSet<(String, String)>,
     /// Of this run.
     canaries: Vec<Canary>,
     /// Of this run, by resource: what was counted, and a wrapped seed of each key id.
@@ -200,6 +202,7 @@ impl<'e> Executor<'e> {
             kubeadm_seen: None,
             kubeadm_trouble: None,
             away: None,
+            doubted: BTreeSet::new(),
             canaries: Vec::new(),
             counted: BTreeMap::new(),
             counted_since: BTreeSet::new(),
@@ -394,6 +397,7 @@ impl<'e> Executor<'e> {
     }
 
     fn remarks(&mut self, sight: &observe::Sight) {
+        self.doubts(sight);
         for host in &sight.hosts {
             let text = match &host.report {
                 Err(unseen) => &unseen.reason,
@@ -403,6 +407,23 @@ impl<'e> Executor<'e> {
                 },
             };
             (self.events)(Event::Remark { host: &host.name, text });
+        }
+    }
+
+    /// Each is told once.
+    fn doubts(&mut self, sight: &observe::Sight) {
+        for host in &sight.hosts {
+            for plugin in host.report.iter().flat_map(|it| &it.plugins) {
+                for doubt in &plugin.way.doubts {
+                    let provider = &plugin.provider;
+                    let text = format!(
+                        "the KMS of {provider} may be inside of the cluster that it protects: {doubt}"
+                    );
+                    if self.doubted.insert((host.name.clone(), text.clone())) {
+                        (self.events)(Event::Remark { host: &host.name, text: &text });
+                    }
+                }
+            }
         }
     }
 

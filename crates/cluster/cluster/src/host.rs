@@ -6,6 +6,8 @@
 
 mod change;
 mod files;
+mod kms_way;
+mod listener;
 mod look;
 mod plugins;
 mod prepare;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::api_server_manifest::{EncryptionSettings, ManifestError};
 use crate::encryption_configuration::{ConfigurationError, Finding};
 use crate::kms_socket::Wrapped;
+use crate::kms_way::KmsWay;
 use crate::owned_file::{InFile, OwnedFileError, Places};
 use crate::provider_order::{KmsPlugin, OrderError};
 use crate::rollout::{Configuration, Order, Provider};
@@ -213,6 +216,8 @@ pub struct PluginReport {
     pub provider: Provider,
     /// What it wrapped and unwrapped just now, or why it did not.
     pub probe: Result<Wrapped, String>,
+    /// How it reaches its KMS.
+    pub way: KmsWay,
 }
 
 /// Why a host did not do what it was asked. Its files are as they were.

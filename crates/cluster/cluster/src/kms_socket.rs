@@ -42,6 +42,12 @@ pub struct KmsSocket {
     version: KmsVersion,
 }
 
+/// The process that made a socket listen, as the kernel knows it; none where nobody does. That is systemd where it starts the service.
+pub(crate) async fn listener(socket: &str) -> Option<u32> {
+    let stream = tokio::time::timeout(CALL, connect(socket)).await.ok()?.ok()?;
+    u32::try_from(stream.peer_cred().ok()?.pid()?).ok()
+}
+
 /// What a plugin wrapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrapped {

@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod executor;
 pub mod host;
 pub mod kms_socket;
+pub mod kms_way;
 pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod platform;

@@ -257,7 +257,7 @@ impl Executor<'_> {
             seen,
             unwraps: found.filter(|_| name.is_some()).map(|it| it.key_ids.clone()).unwrap_or_default(),
             unwraps_others: found.is_some_and(|it| it.all_others),
-            behind_cluster: None,
+            behind_cluster: plugin.way.behind_cluster.clone(),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::files::{ConfigurationFile, Files, digest};
+use super::plugins::PluginAt;
 use super::settings::RESTART;
-use super::{EtcdAccess, HostError, LocalHost, Report, plugins, process};
+use super::{EtcdAccess, HostError, LocalHost, PluginReport, Report, plugins, process};
 use crate::api::url;
 use crate::api_server_manifest::Facts;
 use crate::encryption_configuration::{EncryptionConfiguration, GroupResource};
@@ -43,10 +44,18 @@ impl LocalHost {
             },
             process: process::find(facts.secure_port),
             etcd: files.etcd(file),
-            plugins: plugins::probe(&known).await,
+            plugins: self.plugins(known, &files).await,
             changed: manifest_changed.max(file_changed),
             on_disk: files.order(&resources, read).map_err(|error| chain(&error)),
         })
+    }
+
+    async fn plugins(&self, known: Vec<PluginAt>, files: &Files) -> Vec<PluginReport> {
+        let probes = plugins::probe(&known).await;
+        // Behind them: systemd may start a plugin only when it is asked.
+        let ways = self.kms_ways(&known, files).await;
+        let found = known.into_iter().zip(probes).zip(ways);
+        found.map(|((plugin, probe), way)| PluginReport { provider: plugin.provider, probe, way }).collect()
     }
 
     /// What the texts said that were replaced on this host. One that cannot be read says nothing.

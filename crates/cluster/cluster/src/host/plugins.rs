@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::{HostError, LocalHost, PluginReport};
+use super::{HostError, LocalHost};
 use crate::encryption_configuration::{
     EncryptionConfiguration, Endpoint, KmsVersion, Provider as FileProvider,
 };
@@ -40,11 +40,12 @@ pub(super) fn known(file: Option<&EncryptionConfiguration>, more: &[KmsPlugin]) 
 }
 
 /// Asks each, all at once.
-pub(super) async fn probe(plugins: &[PluginAt]) -> Vec<PluginReport> {
-    join_all(plugins.iter().map(|plugin| async {
-        let probe = plugin.open().probe().await.map_err(|problem| problem.to_string());
-        PluginReport { provider: plugin.provider.clone(), probe }
-    }))
+pub(super) async fn probe(plugins: &[PluginAt]) -> Vec<Result<Wrapped, String>> {
+    join_all(
+        plugins
+            .iter()
+            .map(|plugin| async { plugin.open().probe().await.map_err(|problem| problem.to_string()) }),
+    )
     .await
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::plugins::{self, PluginAt};
-use super::{HostError, LocalHost, PluginReport};
+use super::{HostError, LocalHost};
 use crate::encryption_configuration::EncryptionConfiguration;
 use crate::kms_socket::{PluginProblem, Wrapped};
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
@@ -88,8 +88,9 @@ impl LocalHost {
             return Err(HostError::ElsewhereInContainer { path, host: found.file.path().to_owned() });
         }
         let mut wrapped = Vec::new();
-        for PluginReport { provider, probe } in plugins::probe(&plugins::known(Some(&found.text), &[])).await
-        {
+        let known = plugins::known(Some(&found.text), &[]);
+        let probes = plugins::probe(&known).await;
+        for (PluginAt { provider, .. }, probe) in known.into_iter().zip(probes) {
             let sample = probe.map_err(|reason| HostError::Plugin { provider: provider.clone(), reason })?;
             wrapped.push((provider, sample));
         }

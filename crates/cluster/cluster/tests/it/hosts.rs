@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use keystead_cluster::host::{Answer, Change, HostError, LocalHost, Report, Task};
+use keystead_cluster::kms_way::KmsWay;
 use keystead_cluster::owned_file::Places;
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Order, Provider};
@@ -83,6 +84,44 @@ fn remove() -> Change {
 fn order(names: &[&str]) -> Order {
     let mut names = names.iter().map(|it| it.parse().expect("a provider"));
     Order { writer: names.next().expect("a writer"), readers: names.collect() }
+}
+
+/// The files of a control-plane host, as kubeadm and a person leave them.
+#[tokio::test]
+async fn a_kms_inside_of_the_cluster_is_told_by_files() {
+    let scene = Scene::new();
+    let range = format!("--secure-port={PORT}\n    - --service-cluster-ip-range=10.96.0.0/12");
+    let text = scene.text().replace(&format!("--secure-port={PORT}"), &range);
+    fs::write(&scene.host.manifest, text).expect("written");
+    let manifests = scene.directory.path().join("manifests");
+    let write = |name: &str, text: String| fs::write(manifests.join(name), text).expect("written");
+    write(
+        "kube-controller-manager.yaml",
+        "spec: {containers: [{command: [kube-controller-manager, --cluster-cidr=10.244.0.0/16]}]}".into(),
+    );
+    let pod = |address: &str| {
+        let socket = scene.plugin("kms").endpoint;
+        format!(
+            "spec: {{containers: [{{args: ['--listen={socket}'], env: [{{name: VAULT_ADDR, value: 'http://{address}'}}]}}]}}"
+        )
+    };
+    let way = async || scene.look().await.plugins[0].way.clone();
+    for (address, why) in [
+        ("10.96.4.5:8200", "10.96.4.5, which is in the cluster's --service-cluster-ip-range 10.96.0.0/12"),
+        ("10.244.2.2:8200", "10.244.2.2, which is in the cluster's --cluster-cidr 10.244.0.0/16"),
+        ("vault.vault.svc:8200", "vault.vault.svc, the name of a Service"),
+    ] {
+        write("vault-kms.yaml", pod(address));
+        let evidence = way().await.behind_cluster.expect(address);
+        assert!(evidence.contains(why) && evidence.contains("vault-kms.yaml"), "{evidence}");
+    }
+    write("vault-kms.yaml", pod("vault.example.com:8200"));
+    // The kubelet passes over it too.
+    write(".vault-kms.yaml", pod("vault.vault.svc:8200"));
+    assert_eq!(way().await, KmsWay::default());
+    write("vault-kms.yaml", pod("vault.vault.svc.home:8200"));
+    let seen = way().await;
+    assert_eq!((seen.behind_cluster, seen.doubts.len()), (None, 1));
 }
 
 #[tokio::test]
