@@ -201,7 +201,8 @@ fn pod_of(path: &str) -> Option<Pod> {
 
 /// `.../kubepods.slice/kubepods-burstable-podUID.slice/...` with the systemd driver, `/kubepods/burstable/podUID/...` with cgroupfs.
 fn pod_of_cgroup(line: &str) -> Option<Pod> {
-    let (_, path) = line.split_once("kubepods")?;
+    // The last one: a node may itself run in a pod.
+    let (_, path) = line.rsplit_once("kubepods")?;
     path.split('/').find_map(|part| {
         let part = part.strip_suffix(".slice").unwrap_or(part);
         let uid = part.get(part.rfind("pod")? + 3..)?.replace('_', "-");
@@ -231,6 +232,11 @@ mod tests {
             ),
             (
                 "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod5c1d8a0b7e0b4f4c9a2d3e4f5a6b7c8d.slice/x",
+                "5c1d8a0b7e0b4f4c9a2d3e4f5a6b7c8d",
+                false,
+            ),
+            (
+                "0::/kubepods/burstable/pod2f9c1c4e-63a1-4f5e-8a53-0c7d1b1f9e11/aa/kubelet/kubepods/pod5c1d8a0b7e0b4f4c9a2d3e4f5a6b7c8d/bb",
                 "5c1d8a0b7e0b4f4c9a2d3e4f5a6b7c8d",
                 false,
             ),
