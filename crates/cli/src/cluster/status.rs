@@ -20,7 +20,8 @@ use crate::report_format::ReportFormat;
 
 /// Show on one screen how the cluster's encryption stands: API servers, providers, plugins, key ids, what is stored, and what comes next
 ///
-/// It changes nothing. Exit codes: 0 shown, 2 usage, kubeconfig or record, 4 the API server cannot be reached, 5 denied.
+/// It changes nothing. Exit codes: 0 shown, 1 the control plane is run by a vendor or a distribution's own program, 2 usage, kubeconfig or record,
+/// 4 the API server cannot be reached, 5 denied.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
@@ -184,6 +185,17 @@ impl Status {
         }
         if !table.is_empty() {
             writeln!(f, "\n{table}")?;
+        }
+        for server in &self.observed.servers {
+            for plugin in &server.plugins {
+                if let Some(evidence) = &plugin.behind_cluster {
+                    let (provider, host) = (&plugin.provider, &server.name);
+                    writeln!(
+                        f,
+                        "the KMS of {provider} can be reached from {host} only through the cluster that it protects: {evidence}"
+                    )?;
+                }
+            }
         }
         let mut table = new_table(&["RESOURCE", "STORED AS", "OBJECTS"]);
         for stored in &self.observed.stored {

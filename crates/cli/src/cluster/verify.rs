@@ -3,7 +3,7 @@
 use std::fmt;
 
 use keystead_cluster::evidence::{PromisedBy, Verification};
-use keystead_cluster::rollout::{Goal, Observed, Provider, Server, broken_promises, stored_otherwise};
+use keystead_cluster::rollout::{Goal, Observed, Provider, broken_promises, stored_otherwise};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 use serde::Serialize;
@@ -17,8 +17,8 @@ use crate::output::visible;
 /// Without a rollout: that everything is stored as the API servers' files say. It changes nothing in the cluster. With --evidence it also
 /// writes what it found, signed, for somebody who checks it elsewhere with `keystead cluster evidence check`.
 ///
-/// Exit codes: 0 it holds, 6 it does not, 1 the evidence was not written, 2 usage, kubeconfig, record or signing key, 4 the API server cannot be
-/// reached, 5 denied.
+/// Exit codes: 0 it holds, 6 it does not, 1 the evidence was not written or the control plane is run by others, 2 usage, kubeconfig, record or
+/// signing key, 4 the API server cannot be reached, 5 denied.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -41,7 +41,7 @@ impl VerifyArgs {
         // Before anything is looked at: a count in etcd may take a while.
         let evidence = self.evidence.prepare()?;
         let look = crate::runtime()?.block_on(self.look.look(true))?;
-        let found = verification(&look)?;
+        let found = verification(&look);
         if let Some(evidence) = &evidence {
             evidence.write(found.clone(), &look.observed, &look.in_use)?;
         }
@@ -57,41 +57,39 @@ impl VerifyArgs {
     }
 }
 
-fn verification(look: &Look) -> Result<Verification, Failure> {
+fn verification(look: &Look) -> Verification {
     let Look { cluster, record, observed, unnamed, .. } = look;
-    let (goal, promised_by, mut findings) = match record {
-        Some(record) => (record.goal.clone(), PromisedBy::Rollout, Vec::new()),
+    let (promise, promised_by, mut findings) = match record {
+        Some(record) => {
+            (record.goal.to_string(), PromisedBy::Rollout, broken_promises(&record.goal, observed))
+        }
         None => {
-            let goal = as_files_say(&observed.servers)?;
-            let otherwise = otherwise(&goal, observed);
-            (goal, PromisedBy::Files, otherwise)
+            let (promise, findings) = as_files_say(observed);
+            (promise, PromisedBy::Files, findings)
         }
     };
-    findings.extend(broken_promises(&goal, observed));
     findings.sort();
     findings.dedup();
     findings
         .extend(unnamed.iter().map(|it| format!("{it} is an API server too, and no host of it was named")));
-    Ok(Verification { cluster: cluster.clone(), promise: goal.to_string(), promised_by, findings })
+    Verification { cluster: cluster.clone(), promise, promised_by, findings }
 }
 
-fn otherwise(goal: &Goal, observed: &Observed) -> Vec<String> {
-    match goal.writer() {
+/// What the files of the API servers promise, and what of it does not hold. If they differ, there is nothing that could.
+fn as_files_say(observed: &Observed) -> (String, Vec<String>) {
+    let mut files = observed.servers.iter().filter_map(|it| it.on_disk.as_ref());
+    let first = files.next();
+    let Some(to) = first.filter(|first| files.all(|it| it == *first)) else {
+        let promise = "what the files of the API servers say".to_owned();
+        return (promise, vec!["the API servers have different files, or none that can be read".to_owned()]);
+    };
+    let goal = Goal::Undo { to: to.clone() };
+    let mut findings = match goal.writer() {
         Provider::Identity => vec!["the API servers' files encrypt nothing".to_owned()],
         writer => stored_otherwise(&writer, observed),
-    }
-}
-
-/// What the files of the API servers promise, if all promise the same.
-fn as_files_say(servers: &[Server]) -> Result<Goal, Failure> {
-    let mut files = servers.iter().filter_map(|it| it.on_disk.as_ref());
-    let first = files.next().cloned();
-    let agreed = first.filter(|first| files.all(|it| it == first));
-    agreed.map(|to| Goal::Undo { to }).ok_or_else(|| {
-        Failure::new("the API servers have different files, or none that can be read")
-            .exit(Exit::Problem)
-            .hint("`keystead cluster status` shows them".to_owned())
-    })
+    };
+    findings.extend(broken_promises(&goal, observed));
+    (goal.to_string(), findings)
 }
 
 impl fmt::Display for Verdict {

@@ -19,8 +19,21 @@ use crate::{keystead, stderr, stdout};
 async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
     let fleet = Fleet::start("1.37.2", 1).await;
     fleet.create_secrets(50).await;
-    let plain = fleet.keystead(&["verify"]).await;
+    let (key, public) = (fleet.path("evidence.key"), fleet.path("evidence.pem"));
+    let made = keystead().args(["cluster", "evidence", "create-key", &key, "--public-key", &public]).output();
+    assert!(made.expect("runs").status.success());
+    let report = fleet.path("evidence.jsonl");
+    let signed = ["verify", "--evidence", &report, "--signing-key", &key];
+    let plain = fleet.keystead(&signed).await;
     assert_eq!(plain.code, Some(6), "nothing is encrypted: {plain}");
+    let check = ["cluster", "evidence", "check", &report, "--public-key", &public];
+    let checked = keystead().args(check).output().expect("runs");
+    assert_eq!(checked.status.code(), Some(6), "it is written all the same: {}", stderr(&checked));
+    assert!(
+        stdout(&checked).contains("broken: the API servers' files encrypt nothing"),
+        "{}",
+        stdout(&checked)
+    );
     let program = env!("CARGO_BIN_EXE_keystead");
     let twice = ["enable", "--over", "ssh", "--host", "host-0", "--remote-program", program];
     let twice = fleet.keystead(&twice).await;
@@ -62,15 +75,11 @@ async fn k7_k8_one_host_from_plain_to_encrypted_to_another_key_and_back() {
         kept.contains("encryption-provider-config") && kept.contains("kms-plugin-socket"),
         "{kept}\n{enabled}"
     );
-    let (key, public) = (fleet.path("evidence.key"), fleet.path("evidence.pem"));
-    let made = keystead().args(["cluster", "evidence", "create-key", &key, "--public-key", &public]).output();
-    assert!(made.expect("runs").status.success());
-    let report = fleet.path("evidence.jsonl");
-    let verified = fleet.succeeds(&["verify", "--evidence", &report, "--signing-key", &key]).await;
+    let again = fleet.keystead(&signed).await;
+    assert_eq!(again.code, Some(1), "the first report stays: {again}");
+    let verified = fleet.succeeds(&[&signed[..], &["--replace"]].concat()).await;
     assert!(verified.stdout.contains("it holds"), "{verified}");
-    let checked =
-        keystead().args(["cluster", "evidence", "check", &report, "--public-key", &public]).output();
-    let checked = checked.expect("runs");
+    let checked = keystead().args(check).output().expect("runs");
     let said = stdout(&checked);
     assert!(
         checked.status.success() && said.contains("uses [kms:v2:keystead]"),
