@@ -16,6 +16,8 @@ mod verify;
 
 use keystead_runtime::Failure;
 
+pub(crate) use rollout_args::LocalArgs;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClusterCommand {
     Status(Box<status::StatusArgs>),

@@ -6,6 +6,7 @@
 mod audit;
 mod cluster;
 mod connection;
+mod doctor;
 mod duration;
 mod env;
 mod iam;
@@ -55,6 +56,7 @@ enum Command {
     /// A cluster and its etcd: what is stored under which key, in a backup too, and what is in it; re-encryption
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    Doctor(Box<doctor::DoctorArgs>),
     Kms(Box<kms::KmsArgs>),
     Projects(Box<projects::ProjectsArgs>),
     Services(Box<services::ServicesArgs>),
@@ -73,6 +75,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Server(command) => server::run(command),
         Command::Plugin(command) => plugin::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Kms(args) => kms::run(&args),
         Command::Projects(args) => projects::run(&args),
         Command::Services(args) => services::run(&args),

@@ -61,11 +61,11 @@ enum Way {
 }
 
 impl LocalArgs {
-    pub(super) fn state(&self) -> Result<PathBuf, Failure> {
+    pub(crate) fn state(&self) -> Result<PathBuf, Failure> {
         self.state.clone().map_or_else(state_directory, Ok)
     }
 
-    pub(super) fn host(&self) -> Result<LocalHost, Failure> {
+    pub(crate) fn host(&self) -> Result<LocalHost, Failure> {
         let name = rustix::system::uname();
         let name = name.nodename().to_string_lossy().into_owned();
         Ok(LocalHost {

@@ -1,5 +1,6 @@
 //! One kube-apiserver, as a kubeconfig leads to it.
 
+mod clock;
 mod connection;
 mod discovery;
 mod error;

@@ -30,6 +30,7 @@ use crate::rollout::{
 
 pub use canary::CanaryError;
 pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
+pub(crate) use kubeadm::patch as kubeadm_patch;
 pub use kubeadm::{KubeadmConfigError, KubeadmPatch, kubeadm_knows};
 pub use perform::StepError;
 pub use record::{PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record};

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod api_server_flags;
 pub mod api_server_manifest;
+pub mod doctor;
 pub mod encryption_configuration;
 pub mod etcd_path;
 pub mod evidence;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keystead_proto::etcd::kv_client::KvClient;
-use keystead_proto::etcd::{KeyValue, RangeRequest, RangeResponse};
+use keystead_proto::etcd::maintenance_client::MaintenanceClient;
+use keystead_proto::etcd::{AlarmRequest, AlarmType, KeyValue, RangeRequest, RangeResponse};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
@@ -52,7 +53,17 @@ pub struct ClientFiles {
 pub struct Etcd {
     endpoint: String,
     client: KvClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
     session: Session,
+}
+
+/// Something that etcd itself says is wrong with it. It stays until somebody disarms it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The member, in hexadecimal, as etcdctl shows it.
+    pub member: String,
+    /// `NOSPACE` or `CORRUPT`; a number for one that is not known here.
+    pub kind: String,
 }
 
 /// One key with its value, which wipes itself and is not printed: it may be a Secret that is not encrypted.
@@ -99,6 +110,7 @@ impl Etcd {
             let etcd = Self {
                 endpoint: text.clone(),
                 client: KvClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX),
+                maintenance: MaintenanceClient::new(channel.clone()),
                 session: Session::new(connection.login.clone(), channel),
             };
             let refused = |status| ReadError::Call(Box::new(status));
@@ -158,6 +170,23 @@ impl Etcd {
         let answer = self.range(RangeRequest { key: NO_KEY.to_vec(), ..Default::default() }).await;
         let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?;
         answer.header.map(|it| it.revision).ok_or(ReadError::NoRevision)
+    }
+
+    /// The alarms of all members.
+    ///
+    /// # Errors
+    ///
+    /// Where etcd does not answer, or does not tell this user.
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, ReadError> {
+        let request = self.session.sign(AlarmRequest::default());
+        let answer = self.maintenance.clone().alarm(request).await;
+        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?.into_inner();
+        let alarms = answer.alarms.into_iter().map(|it| Alarm {
+            member: format!("{:x}", it.member_id),
+            kind: AlarmType::try_from(it.alarm)
+                .map_or_else(|_| it.alarm.to_string(), |kind| kind.as_str_name().to_owned()),
+        });
+        Ok(alarms.collect())
     }
 
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {

@@ -16,7 +16,7 @@ pub mod stored;
 
 pub use bbolt::{DatabaseError, PageProblem};
 pub use connection::{
-    ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, TlsFiles,
+    Alarm, ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, TlsFiles,
 };
 pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
 pub use scan::{Page, Scanner};

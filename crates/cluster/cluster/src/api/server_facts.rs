@@ -26,6 +26,8 @@ pub struct ServerFacts {
     pub minor: Option<u32>,
     /// How often it loaded another file since it started; none if it is not ready.
     pub reloads: Option<u64>,
+    /// When it last failed to load another file, if it loaded none since; in seconds since 1970.
+    pub failed_reload: Option<f64>,
     /// SHA-256 of the EncryptionConfiguration in use, in hexadecimal; from 1.34 on, and none where there is none.
     pub configuration: Option<String>,
     /// SHA-256 of the key id that each KMS v2 plugin last reported to it, in hexadecimal, by the name of the entry.
@@ -52,6 +54,7 @@ impl ApiServer {
             version,
             minor,
             reloads,
+            failed_reload: failed_reload(&metrics),
             configuration: samples(&metrics, LOADED)
                 .iter()
                 .find(|it| it.value > 0.0)
@@ -90,6 +93,7 @@ const STARTED: &str = "process_start_time_seconds";
 /// From 1.30 on, by status; before, one metric for each status.
 const RELOADS: &str = "apiserver_encryption_config_controller_automatic_reloads_total";
 const RELOADS_BEFORE: &str = "apiserver_encryption_config_controller_automatic_reload_success_total";
+const RELOADED_AT: &str = "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds";
 const KEY_IDS: &str = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
 
 fn reloads(metrics: &str) -> Option<u64> {
@@ -101,6 +105,15 @@ fn reloads(metrics: &str) -> Option<u64> {
     let before: f64 = samples(metrics, RELOADS_BEFORE).iter().map(|it| it.value).sum();
     // Versions that have both count each reload in both.
     Some(now.max(before) as u64)
+}
+
+fn failed_reload(metrics: &str) -> Option<f64> {
+    let newest = |wanted: &str| {
+        let is_wanted = |it: &&Sample| it.labels.get("status").is_some_and(|status| status == wanted);
+        let samples = samples(metrics, RELOADED_AT);
+        samples.iter().filter(is_wanted).map(|it| it.value).reduce(f64::max)
+    };
+    newest("failure").filter(|failed| newest("success").is_none_or(|loaded| loaded < *failed))
 }
 
 /// The newest of each entry: older ones stay in the metrics.

@@ -69,7 +69,7 @@ struct Metadata {
 }
 
 /// What has to change so that it says `settings`, or nothing of them. None: nothing, or the cluster is not kubeadm's.
-pub(super) async fn patch(
+pub(crate) async fn patch(
     server: &ApiServer,
     settings: &EncryptionSettings,
     is_set: bool,

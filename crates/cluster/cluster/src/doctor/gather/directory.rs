@@ -1,0 +1,97 @@
+//! The directory of static pods.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{ManifestText, Seen};
+use crate::api_server_manifest::ApiServerManifest;
+use crate::owned_file::OwnedFile;
+use crate::yaml::{Document, MAX_LEN, Node, Step};
+
+/// Files that are read; a control-plane host has some five.
+const FILES_MAX: usize = 64;
+
+/// What is there.
+pub(super) struct Directory {
+    /// Other files that run a kube-apiserver: the kubelet takes every file for a pod.
+    pub(super) twins: Vec<PathBuf>,
+    /// Files that flags of any pod name, where they are on the host.
+    pub(super) words: Vec<PathBuf>,
+    /// The other pods.
+    pub(super) pods: Vec<Pod>,
+}
+
+/// A static pod that is not kube-apiserver's.
+pub(super) struct Pod {
+    pub(super) path: PathBuf,
+    /// Secrets may stand in it.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// All containers' commands and arguments.
+    pub(super) words: Vec<Zeroizing<String>>,
+    /// Variables with the values that stand in the manifest.
+    pub(super) environment: Vec<(String, Zeroizing<String>)>,
+}
+
+impl Directory {
+    /// With the facts of kube-apiserver's manifest, if that could be read.
+    pub(super) fn read(manifest: &Path, text: Option<&ManifestText>) -> Seen<Self> {
+        let path = manifest.parent().unwrap_or(Path::new("/"));
+        let entries =
+            fs::read_dir(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let mut paths: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
+        paths.sort();
+        let mut directory = Self { twins: Vec::new(), words: Vec::new(), pods: Vec::new() };
+        for path in paths.into_iter().filter(|it| is_taken(it)).take(FILES_MAX) {
+            let Ok(file) = OwnedFile::read(&path, MAX_LEN) else { continue };
+            let Ok(document) = Document::parse(file.bytes()) else { continue };
+            let words = words(&document);
+            let is_api_server = ApiServerManifest::read(file.bytes()).is_ok();
+            for word in words.iter().filter_map(|it| value(it)).filter(|it| it.starts_with('/')) {
+                let host = text.filter(|_| is_api_server).and_then(|it| it.host_path(word));
+                directory.words.push(PathBuf::from(host.unwrap_or_else(|| word.to_owned())));
+            }
+            if !is_api_server {
+                let bytes = Zeroizing::new(file.bytes().to_vec());
+                directory.pods.push(Pod { path, bytes, words, environment: environment(&document) });
+            } else if path != manifest {
+                directory.twins.push(path);
+            }
+        }
+        directory.words.sort();
+        directory.words.dedup();
+        Ok(directory)
+    }
+}
+
+/// What the kubelet takes for a pod: any file whose name does not begin with a dot.
+fn is_taken(path: &Path) -> bool {
+    let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+    !name.starts_with('.') && path.is_file()
+}
+
+/// What stands behind `=`, or the word itself.
+fn value(word: &str) -> Option<&str> {
+    if word.starts_with('-') { word.split_once('=').map(|(_, value)| value) } else { Some(word) }
+}
+
+fn containers(document: &Document) -> impl Iterator<Item = &Node> {
+    let spec = document.at(&[Step::Key("spec")]);
+    ["initContainers", "containers"]
+        .into_iter()
+        .filter_map(move |it| spec.and_then(|spec| spec.get(it)))
+        .flat_map(Node::items)
+}
+
+fn words(document: &Document) -> Vec<Zeroizing<String>> {
+    let lists = containers(document).flat_map(|it| ["command", "args"].map(|key| it.get(key)));
+    let items = lists.flatten().flat_map(Node::items).filter_map(Node::as_str);
+    items.map(|it| Zeroizing::new(it.to_owned())).collect()
+}
+
+fn environment(document: &Document) -> Vec<(String, Zeroizing<String>)> {
+    let variables = containers(document).filter_map(|it| it.get("env")).flat_map(Node::items);
+    let word = |node: &Node, key| node.get(key).and_then(Node::as_str).map(str::to_owned);
+    variables.filter_map(|it| Some((word(it, "name")?, Zeroizing::new(word(it, "value")?)))).collect()
+}

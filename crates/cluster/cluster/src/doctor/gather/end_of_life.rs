@@ -1,0 +1,178 @@
+//! Files with keys, certificates and tokens: in whose hands they are, and when they end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use keystead_runtime::whole_file::{self, Readers};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use x509_parser::pem::Pem;
+use zeroize::Zeroizing;
+
+use super::programs::Program;
+use crate::doctor::facts::{CertificateEnd, FileFacts, FileKind, TokenEnd};
+use crate::yaml::{Document, Node};
+
+/// Bytes of the longest file looked at: a bundle of authorities has some hundred thousand.
+const FILE_MAX: usize = 1 << 20;
+/// Certificates of one file that are looked at.
+const CERTIFICATES_MAX: usize = 300;
+
+/// What was found so far.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) files: Vec<FileFacts>,
+    pub(super) certificates: Vec<CertificateEnd>,
+    pub(super) tokens: Vec<TokenEnd>,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// Whatever it is: a key, certificates, a kubeconfig, or nothing of the kind.
+    pub(super) fn look_at(&mut self, path: &Path) {
+        if !path.is_file() || !self.seen.insert(path.to_owned()) {
+            return;
+        }
+        let Ok((bytes, _)) = whole_file::read(path, Readers::Everybody, FILE_MAX) else { return };
+        let has = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+        if has("PRIVATE KEY-----") {
+            self.file(path, FileKind::PrivateKey);
+        }
+        if has("BEGIN CERTIFICATE-----") {
+            self.pem(&path.display().to_string(), &bytes);
+        }
+        if has("kind: Config") {
+            self.kubeconfig(path, &bytes);
+        }
+    }
+
+    pub(super) fn configuration(&mut self, path: &Path, has_keys: bool) {
+        self.file(path, if has_keys { FileKind::ConfigurationWithKeys } else { FileKind::Configuration });
+    }
+
+    pub(super) fn of_program(&mut self, program: &Program) {
+        if let Some((path, _)) = &program.facts.key_file
+            && self.seen.insert(path.clone())
+        {
+            self.file(path, FileKind::KeyFile);
+        }
+        if let Some(path) = &program.ca_file {
+            self.look_at(path);
+        }
+        if let Some(path) = &program.credentials {
+            self.credentials(path);
+        }
+    }
+
+    fn file(&mut self, path: &Path, kind: FileKind) {
+        let Ok(metadata) = fs::metadata(path) else { return };
+        let (mode, user, group) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        self.files.push(FileFacts { path: path.to_owned(), kind, mode, user, group });
+    }
+
+    fn pem(&mut self, from: &str, bytes: &[u8]) {
+        let certificates = Pem::iter_from_buffer(bytes).take(CERTIFICATES_MAX);
+        let certificates = certificates.filter_map(Result::ok).filter(|it| it.label == "CERTIFICATE");
+        for (index, pem) in certificates.enumerate() {
+            let Ok(parsed) = pem.parse_x509() else { continue };
+            let at = parsed.validity().not_after.timestamp();
+            let which = if index == 0 { String::new() } else { format!(", certificate {}", index + 1) };
+            self.certificates.push(CertificateEnd { from: format!("{from}{which}"), at });
+        }
+    }
+
+    fn kubeconfig(&mut self, path: &Path, bytes: &[u8]) {
+        let Ok(document) = Document::parse(bytes) else { return };
+        let root = document.root();
+        let from = path.display().to_string();
+        let mut has_secret = false;
+        let inner = |list: &'static str, item: &'static str| {
+            root.get(list).map(Node::items).unwrap_or_default().iter().filter_map(move |it| it.get(item))
+        };
+        for cluster in inner("clusters", "cluster") {
+            self.data(&from, cluster.get("certificate-authority-data"));
+        }
+        for user in inner("users", "user") {
+            self.data(&from, user.get("client-certificate-data"));
+            if let Some(path) = user.get("client-certificate").and_then(Node::as_str) {
+                self.look_at(Path::new(path));
+            }
+            has_secret |= user.get("client-key-data").is_some() || user.get("token").is_some();
+            let token = user.get("token").and_then(Node::as_str);
+            self.tokens.extend(
+                token.and_then(jwt_end).map(|at| TokenEnd { from: format!("the token in {from}"), at }),
+            );
+        }
+        if has_secret {
+            self.file(path, FileKind::Kubeconfig);
+        }
+    }
+
+    fn data(&mut self, from: &str, node: Option<&Node>) {
+        let text = node.and_then(Node::as_str).unwrap_or_default();
+        if let Ok(bytes) = STANDARD.decode(text) {
+            self.pem(from, &bytes);
+        }
+    }
+
+    fn credentials(&mut self, path: &Path) {
+        if !self.seen.insert(path.to_owned()) {
+            return;
+        }
+        self.file(path, FileKind::Credentials);
+        let Ok((bytes, _)) = whole_file::read(path, Readers::Everybody, FILE_MAX) else { return };
+        let Ok(written) = serde_json::from_slice::<Credentials>(&bytes) else { return };
+        let from = path.display().to_string();
+        for (index, token) in written.tokens.iter().enumerate() {
+            let TokenEntry::WithEnd { expire_time: Some(end) } = token else { continue };
+            let Ok(end) = end.parse::<jiff::Timestamp>() else { continue };
+            self.tokens
+                .push(TokenEnd { from: format!("token {} in {from}", index + 1), at: end.as_second() });
+        }
+        if let Some(ca) = &written.ca {
+            self.pem(&from, ca.as_bytes());
+        }
+        let beside = |it: &PathBuf| path.parent().unwrap_or(Path::new("/")).join(it);
+        let files = [&written.ca_file, &written.client_certificate_file, &written.client_key_file];
+        for file in files.into_iter().flatten() {
+            self.look_at(&beside(file));
+        }
+    }
+}
+
+/// Of our credentials what says when something ends; tokens are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Credentials {
+    ca: Option<String>,
+    ca_file: Option<PathBuf>,
+    client_certificate_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+    #[serde(default)]
+    tokens: Vec<TokenEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenEntry {
+    #[serde(rename_all = "camelCase")]
+    WithEnd {
+        expire_time: Option<String>,
+    },
+    Other(IgnoredAny),
+}
+
+/// `exp` of a signed token, in seconds since 1970.
+fn jwt_end(token: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: i64,
+    }
+    let claims = token.split('.').nth(1)?;
+    let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
+    Some(serde_json::from_slice::<Claims>(&claims).ok()?.exp)
+}
