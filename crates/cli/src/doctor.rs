@@ -1,5 +1,6 @@
 //! `keystead doctor`
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -176,14 +177,12 @@ impl fmt::Display for Report {
                 writeln!(f, "  {}\n  do: {}", visible(evidence), visible(advice))?;
             }
         }
-        let unchecked: Vec<&Examined> = self.checks.iter().filter(|it| !it.not_checked.is_empty()).collect();
-        if !unchecked.is_empty() {
-            writeln!(f, "\nnot checked, or not all of it:")?;
-        }
-        for check in unchecked {
-            for reason in &check.not_checked {
-                writeln!(f, "  {}, because {}", check.id, visible(reason))?;
-            }
+        let reasons = self.checks.iter().flat_map(|check| check.not_checked.iter().map(|it| (it, check.id)));
+        let mut unchecked: BTreeMap<&String, Vec<&str>> = BTreeMap::new();
+        reasons.for_each(|(reason, id)| unchecked.entry(reason).or_default().push(id));
+        for (reason, ids) in unchecked {
+            writeln!(f, "\nnot checked, or not all of it, because {}:", visible(reason))?;
+            writeln!(f, "  {}", ids.join(", "))?;
         }
         let (errors, warnings) = (self.errors, self.warnings);
         write!(

@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod check;
+mod doctor;
 mod env;
 mod evidence;
 mod files;

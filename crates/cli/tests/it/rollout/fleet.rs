@@ -11,7 +11,7 @@ use std::time::Duration;
 use keystead_etcd::stored::Stored;
 use keystead_etcd::{Connection, Etcd};
 use keystead_testkit::api::{Client, Kind, Object};
-use keystead_testkit::control_plane::{ControlPlane, Options, StaticPod};
+use keystead_testkit::control_plane::{ControlPlane, EtcdServer, Options, StaticPod};
 use keystead_testkit::process::Process;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ pub(crate) struct Fleet {
     pub(crate) clients: Vec<Client>,
     // Dropped in this order: what runs, then etcd and the directory.
     _kubelets: JoinSet<()>,
-    _plugins: Vec<Process>,
+    pub(crate) plugins: Vec<Process>,
     kubeconfig: PathBuf,
     control_plane: ControlPlane,
 }
@@ -67,7 +67,7 @@ impl Fleet {
             });
         }
         play_ssh(&directory);
-        let fleet = Self { pods, clients, _kubelets: kubelets, _plugins: plugins, kubeconfig, control_plane };
+        let fleet = Self { pods, clients, _kubelets: kubelets, plugins, kubeconfig, control_plane };
         fleet.all_ready().await;
         fleet
     }
@@ -91,6 +91,14 @@ impl Fleet {
         }
     }
 
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    pub(crate) fn etcd(&self) -> &EtcdServer {
+        self.control_plane.etcd()
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.control_plane.directory()
     }
@@ -100,7 +108,7 @@ impl Fleet {
         self.directory().join(name).display().to_string()
     }
 
-    fn host(&self, index: usize) -> PathBuf {
+    pub(crate) fn host(&self, index: usize) -> PathBuf {
         self.directory().join(format!("host-{index}"))
     }
 
@@ -118,7 +126,7 @@ impl Fleet {
         told(self.local_command(args)).await
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.local_command(args);
         if self.pods.len() > 1 {
             command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
@@ -319,7 +327,7 @@ async fn told(command: std::process::Command) -> Told {
     }
 }
 
-async fn ready(client: &Client) {
+pub(crate) async fn ready(client: &Client) {
     let deadline = tokio::time::Instant::now() + START;
     while !client.readyz(false).await.is_ok_and(|it| it.ok) {
         assert!(tokio::time::Instant::now() < deadline, "{} is not ready", client.url());
@@ -331,7 +339,7 @@ pub(crate) fn make_key(path: &Path) {
     plugin_key(&["create"], path);
 }
 
-fn plugin_key(args: &[&str], file: &Path) {
+pub(crate) fn plugin_key(args: &[&str], file: &Path) {
     let mut command = keystead();
     let output =
         command.args(["plugin", "key"]).args(args).arg("--key-file").arg(file).output().expect("runs");
@@ -339,7 +347,7 @@ fn plugin_key(args: &[&str], file: &Path) {
 }
 
 /// As the guide says: never half there.
-fn replace(from: &Path, to: &Path) {
+pub(crate) fn replace(from: &Path, to: &Path) {
     let new = to.with_extension("new");
     fs::copy(from, &new).expect("a copy");
     fs::rename(&new, to).expect("a rename");

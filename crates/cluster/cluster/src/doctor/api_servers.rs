@@ -34,7 +34,7 @@ pub(super) const CHECKS: [Check; 7] = [
     },
     Check {
         id: "kubeadm-without-flag",
-        looks_at: "whether kubeadm's configuration in the cluster has flag and volumes, which `kubeadm upgrade` writes manifests from",
+        looks_at: "whether kubeadm's configuration in the cluster has flag and volumes, from which kubeadm upgrade writes manifests",
         judge: kubeadm_without_flag,
     },
     Check {
@@ -232,13 +232,17 @@ fn key_ids_differ(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 
 fn kubeadm_without_flag(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let lines = facts.kubeadm.as_ref().map_err(Clone::clone)?;
+    let advice = match facts.promise() {
+        Ok(Some(promise)) => format!("have it put there: `{}`", promise.command()),
+        _ => "add these lines: `kubectl -n kube-system edit configmap kubeadm-config`".to_owned(),
+    };
     if !lines.is_empty() {
         verdict.error(
             format!(
-                "the ConfigMap kubeadm-config in kube-system lacks what the manifest has, and `kubeadm upgrade` would take it away: {}",
+                "the ConfigMap kubeadm-config in kube-system lacks what the manifest has, and kubeadm upgrade would take it away: {}",
                 lines.join(" ")
             ),
-            "have it put there with `keystead cluster continue --yes`, where encryption was switched on by `keystead cluster`; otherwise add these lines with `kubectl -n kube-system edit configmap kubeadm-config`",
+            advice,
         );
     }
     Ok(())

@@ -31,7 +31,7 @@ pub struct Finding {
     pub severity: Severity,
     /// What was seen, with names of files and numbers, and never a secret.
     pub evidence: String,
-    /// What to do. What stands between backquotes is a command for this host's shell.
+    /// What to do. What stands between backquotes is a command for this host's shell, as root.
     pub advice: String,
 }
 

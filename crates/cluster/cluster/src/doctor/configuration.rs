@@ -65,7 +65,7 @@ pub(super) const CHECKS: [Check; 13] = [
     },
     Check {
         id: "identity-first",
-        looks_at: "whether `identity` is the first provider: then new values are stored plainly",
+        looks_at: "whether identity is the first provider: then new values are stored plainly",
         judge: identity_first,
     },
     Check {
@@ -87,11 +87,12 @@ fn manifest_unreadable(facts: &Facts, verdict: &mut Verdict) -> Result<(), Strin
 
 fn api_server_twice(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let twins = facts.twins.as_ref().map_err(Clone::clone)?;
+    let above = facts.manifest()?.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     for path in twins {
         let path = path.display();
         verdict.error(
             format!("{path} runs kube-apiserver too: the kubelet takes every file there for a pod, whatever its name ends with"),
-            format!("take it out of the directory: `mv {path} /root/`"),
+            format!("take it out of the directory: `mv {path} {}/`", above.display()),
         );
     }
     Ok(())
@@ -102,7 +103,7 @@ fn configuration_unreadable(facts: &Facts, verdict: &mut Verdict) -> Result<(), 
     if let Err(reason) = &facts.configuration {
         verdict.error(
             format!("{reason}: kube-apiserver does not start with it"),
-            "put the file back where --encryption-provider-config names it, from `previous` in the state directory (/var/lib/keystead), from a backup or from another control-plane host; and mount its directory",
+            "correct the line if one is named; otherwise put the file back where --encryption-provider-config names it, from previous in the state directory (/var/lib/keystead), from a backup or from another control-plane host; and mount its directory",
         );
     }
     Ok(())
@@ -114,7 +115,7 @@ fn configuration_mounted_alone(facts: &Facts, verdict: &mut Verdict) -> Result<(
         let file = manifest.configuration.clone().unwrap_or_default();
         verdict.error(
             format!("{} mounts {file} as a single file: what is put in its place by rename is never seen before a restart", manifest.path.display()),
-            format!("mount the directory {} instead, in `volumes` and `volumeMounts`", parent(Path::new(&file))),
+            format!("mount the directory {} instead, in volumes and volumeMounts", parent(Path::new(&file))),
         );
     }
     Ok(())
@@ -142,7 +143,7 @@ fn kms_name_twice(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 fn kms_v1_gate(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let manifest = facts.manifest()?.path.display();
     let advice = format!(
-        "add --feature-gates=KMSv1=true to {manifest} until everything is moved to v2 with `keystead cluster migrate`; or write `apiVersion: v2` if v2 is meant"
+        "add --feature-gates=KMSv1=true to {manifest} until everything is moved to v2 with `keystead cluster migrate`; or write apiVersion: v2 if v2 is meant"
     );
     refused(facts, verdict, Refusal::KmsV1Gate, &advice)
 }
@@ -167,7 +168,7 @@ fn kms_v1_cache(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
         if objects > size {
             verdict.warning(
                 format!("{} has cachesize {size}, and {objects} values need a data key of it each: the rest is asked of the plugin again and again", entry.provider),
-                format!("write `cachesize: {}` or more for this entry, or move to v2 with `keystead cluster migrate`", objects.next_multiple_of(1000)),
+                format!("write cachesize: {} or more for this entry, or move to v2 with `keystead cluster migrate`", objects.next_multiple_of(1000)),
             );
         }
     }
@@ -254,12 +255,12 @@ fn configuration_overwritten(facts: &Facts, verdict: &mut Verdict) -> Result<(),
             if goal.sets_flag() && *on_disk == Configuration::NoEncryption {
                 verdict.error(
                     format!("the last rollout promises to {goal}, and nothing encrypts on this host any more: the flag or the entry is gone"),
-                    format!("put back what was there, from `previous` in the state directory (/var/lib/keystead), from a backup or from another control-plane host: {path}; {keep}"),
+                    format!("put back what was there, from previous in the state directory (/var/lib/keystead), from a backup or from another control-plane host: {path}; {keep}"),
                 );
             } else if goal.sets_flag() && !order.reads(&goal.writer()) {
                 verdict.error(
                     format!("the last rollout promises to {goal}, and {path} has {on_disk}"),
-                    format!("put back what was there, from `previous` in the state directory (/var/lib/keystead), from a backup or from another control-plane host; {keep}"),
+                    format!("put back what was there, from previous in the state directory (/var/lib/keystead), from a backup or from another control-plane host; {keep}"),
                 );
             }
         }
@@ -270,7 +271,7 @@ fn configuration_overwritten(facts: &Facts, verdict: &mut Verdict) -> Result<(),
         if new_name(facts, &order, &provider).is_none() {
             verdict.error(
                 format!("{}, which no provider of {path} reads: it has {on_disk}", texts.join(", ")),
-                format!("put back an entry for {provider}, from `previous` in the state directory (/var/lib/keystead), from a backup or from another control-plane host; {keep}"),
+                format!("put back an entry for {provider}, from previous in the state directory (/var/lib/keystead), from a backup or from another control-plane host; {keep}"),
             );
         }
     }
@@ -300,8 +301,9 @@ fn identity_first(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
         Some(it) if it.reached && it.goal.writer() != Provider::Identity => verdict.error(
             format!("{evidence}, and the last rollout promises to {}", it.goal),
             format!(
-                "put {} in front of `identity`, then store anew what was written meanwhile: `keystead cluster continue --yes`",
-                it.goal.writer()
+                "put {} in front of identity, then store anew what was written meanwhile: `{}`",
+                it.goal.writer(),
+                it.command()
             ),
         ),
         Some(it) if !it.reached => verdict.warning(

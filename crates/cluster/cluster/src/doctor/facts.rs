@@ -44,6 +44,8 @@ pub struct Facts {
     pub kubeadm: Seen<Vec<String>>,
     /// Files that must be in good hands.
     pub files: Seen<Vec<FileFacts>>,
+    /// Files that were named and not looked into, with the reason.
+    pub unread: Vec<String>,
     /// When certificates end.
     pub certificates: Seen<Vec<CertificateEnd>>,
     /// When tokens end, where that can be seen.
@@ -318,6 +320,7 @@ impl Facts {
             alarms: Err(reason()),
             kubeadm: Err(reason()),
             files: Err(reason()),
+            unread: Vec::new(),
             certificates: Err(reason()),
             tokens: Err(reason()),
         }
@@ -380,6 +383,23 @@ impl Facts {
             },
             Err(reason) => Err(format!("the API server of this host was not asked: {reason}")),
         }
+    }
+}
+
+impl Promise {
+    /// The command that makes the promise true again, or goes on with it.
+    pub(super) fn command(&self) -> String {
+        let keep = |keep: bool| if keep { " --keep-identity" } else { "" };
+        let command = match &self.goal {
+            _ if !self.reached => "continue".to_owned(),
+            Goal::Enable { to, keep_identity } | Goal::Migrate { to, keep_identity } => {
+                format!("migrate --to {to}{}", keep(*keep_identity))
+            }
+            Goal::Rotate { .. } => "rotate".to_owned(),
+            Goal::Disable => "disable".to_owned(),
+            Goal::Undo { .. } => "undo".to_owned(),
+        };
+        format!("keystead cluster {command} --yes")
     }
 }
 

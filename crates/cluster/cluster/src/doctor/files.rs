@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::check::{Check, Verdict};
-use super::facts::{Facts, FileFacts, FileKind};
+use super::facts::{Facts, FileFacts, FileKind, Seen};
 
 pub(super) const CHECKS: [Check; 4] = [
     Check {
@@ -33,14 +33,22 @@ const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 
 fn private_key_readable(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let files = facts.files.as_ref().map_err(Clone::clone)?;
+    let files = known(facts, &facts.files, verdict)?;
     let keys = files
         .iter()
         .filter(|it| !matches!(it.kind, FileKind::Configuration | FileKind::ConfigurationWithKeys));
+    let mut is_any = false;
     for file in keys {
+        is_any = true;
         in_good_hands(facts, file, "a key or a token", verdict, OTHERS_READ | OTHERS_WRITE | GROUP_WRITES);
     }
-    Ok(())
+    if is_any { Ok(()) } else { Err("no private key was found on this host".to_owned()) }
+}
+
+/// What was found, unless something could not be looked into.
+fn known<'f, T>(facts: &Facts, found: &'f Seen<Vec<T>>, verdict: &mut Verdict) -> Result<&'f [T], String> {
+    facts.unread.iter().for_each(|it| verdict.not_checked(it));
+    found.as_ref().map(Vec::as_slice).map_err(Clone::clone)
 }
 
 fn configuration_readable(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
@@ -91,7 +99,7 @@ const DAY_S: i64 = 24 * 60 * 60;
 const SOON_S: i64 = 30 * DAY_S;
 
 fn certificate_ends(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let certificates = facts.certificates.as_ref().map_err(Clone::clone)?;
+    let certificates = known(facts, &facts.certificates, verdict)?;
     if certificates.is_empty() {
         return Err("no certificate was found on this host".to_owned());
     }
@@ -103,7 +111,7 @@ fn certificate_ends(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> 
 }
 
 fn token_ends(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let tokens = facts.tokens.as_ref().map_err(Clone::clone)?;
+    let tokens = known(facts, &facts.tokens, verdict)?;
     if tokens.is_empty() {
         return Err("no token was found whose end is written".to_owned());
     }

@@ -133,9 +133,13 @@ pub async fn gather(sources: &Sources) -> Facts {
         Ok(_) => Ok(programs.into_iter().map(|it| it.facts).collect()),
         Err(reason) => Err(reason.clone()),
     };
-    facts.twins = directory.map(|it| it.twins);
+    facts.unread = files.unread;
+    if let Err(reason) = &directory {
+        facts.unread.push(reason.clone());
+    }
     (facts.files, facts.certificates, facts.tokens) =
         (Ok(files.files), Ok(files.certificates), Ok(files.tokens));
+    facts.twins = directory.map(|it| it.twins);
     facts
 }
 

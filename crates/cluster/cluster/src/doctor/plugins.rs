@@ -75,7 +75,7 @@ fn socket_hidden(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
                 plugin.provider
             ),
             format!(
-                "add a `hostPath` volume of {directory}, of the type DirectoryOrCreate, and mount it at {directory}; and in `apiServer.extraVolumes` of the ConfigMap kubeadm-config too"
+                "add a hostPath volume of {directory}, of the type DirectoryOrCreate, and mount it at {directory}; and in apiServer.extraVolumes of the ConfigMap kubeadm-config too"
             ),
         );
     }

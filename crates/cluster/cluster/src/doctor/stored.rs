@@ -37,8 +37,8 @@ fn severity(promise: Option<&Promise>) -> Severity {
 
 fn advice(promise: Option<&Promise>, resource: &str) -> String {
     match promise {
-        Some(_) => "store them anew: `keystead cluster continue --yes`".to_owned(),
-        None => format!("store them anew: `keystead cluster reencrypt --resource {resource} --yes`"),
+        Some(promise) => format!("store them anew: `{}`", promise.command()),
+        None => format!("store them anew: `keystead cluster reencrypt {resource} --yes`"),
     }
 }
 

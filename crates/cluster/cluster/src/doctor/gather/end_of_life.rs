@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -28,16 +29,21 @@ pub(super) struct Files {
     pub(super) files: Vec<FileFacts>,
     pub(super) certificates: Vec<CertificateEnd>,
     pub(super) tokens: Vec<TokenEnd>,
+    /// What could not be looked into.
+    pub(super) unread: Vec<String>,
     seen: BTreeSet<PathBuf>,
 }
 
 impl Files {
     /// Whatever it is: a key, certificates, a kubeconfig, or nothing of the kind.
     pub(super) fn look_at(&mut self, path: &Path) {
-        if !path.is_file() || !self.seen.insert(path.to_owned()) {
+        // A name that is no file, such as that of a directory or socket, is nothing to look into.
+        let is_file =
+            fs::metadata(path).map_or_else(|error| error.kind() != ErrorKind::NotFound, |it| it.is_file());
+        if !is_file || !self.seen.insert(path.to_owned()) {
             return;
         }
-        let Ok((bytes, _)) = whole_file::read(path, Readers::Everybody, FILE_MAX) else { return };
+        let Some(bytes) = self.read(path) else { return };
         let has = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
         if has("PRIVATE KEY-----") {
             self.file(path, FileKind::PrivateKey);
@@ -65,6 +71,16 @@ impl Files {
         }
         if let Some(path) = &program.credentials {
             self.credentials(path);
+        }
+    }
+
+    fn read(&mut self, path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+        match whole_file::read(path, Readers::Everybody, FILE_MAX) {
+            Ok((bytes, _)) => Some(bytes),
+            Err(error) => {
+                self.unread.push(keystead_model::ErrorChain(&error).to_string());
+                None
+            }
         }
     }
 
@@ -124,7 +140,7 @@ impl Files {
             return;
         }
         self.file(path, FileKind::Credentials);
-        let Ok((bytes, _)) = whole_file::read(path, Readers::Everybody, FILE_MAX) else { return };
+        let Some(bytes) = self.read(path) else { return };
         let Ok(written) = serde_json::from_slice::<Credentials>(&bytes) else { return };
         let from = path.display().to_string();
         for (index, token) in written.tokens.iter().enumerate() {
