@@ -6,7 +6,7 @@
 //! does not know, never prints a key, and writes nothing whose meaning it has not read back.
 //!
 //! Read `rollout.rs` first, the planner, then `executor.rs`, which carries a plan out on `host.rs` and with `reencrypt.rs`. `api.rs` is how
-//! kube-apiserver is reached; every edit of a file goes through `yaml.rs`.
+//! kube-apiserver is reached; every edit of a file goes through `yaml.rs`. `doctor.rs` looks at all of it and says what is wrong.
 
 pub mod api;
 pub mod api_server_flags;

@@ -26,6 +26,14 @@ pub struct Kubeconfig {
     pub context: Option<String>,
 }
 
+impl Kubeconfig {
+    /// The files that are read, whether or not they are there.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.as_deref().filter(|it| !it.is_empty()).unwrap_or(KUBEADM);
+        files.split(':').filter(|it| !it.is_empty())
+    }
+}
+
 /// A connection to one kube-apiserver. Cheap to clone; connections are opened as calls need them.
 #[derive(Clone)]
 pub struct ApiServer {

@@ -143,8 +143,6 @@ pub struct Promise {
     pub goal: Goal,
     /// Whether it is there.
     pub reached: bool,
-    /// Every provider that an API server was seen with since.
-    pub seen_before: Vec<Provider>,
 }
 
 /// What one API server says at its own address.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ManifestText, Seen};
-use crate::api_server_manifest::ApiServerManifest;
+use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText};
+use crate::doctor::facts::Seen;
 use crate::owned_file::OwnedFile;
 use crate::yaml::{Document, MAX_LEN, Node, Step};
 

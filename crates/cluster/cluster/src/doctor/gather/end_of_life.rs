@@ -14,8 +14,10 @@ use serde::de::IgnoredAny;
 use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
+use super::directory::Directory;
 use super::programs::Program;
-use crate::doctor::facts::{CertificateEnd, FileFacts, FileKind, TokenEnd};
+use crate::api::Kubeconfig;
+use crate::doctor::facts::{CertificateEnd, ConfigurationFacts, FileFacts, FileKind, Seen, TokenEnd};
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest file looked at: a bundle of authorities has some hundred thousand.
@@ -35,8 +37,32 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Everything that the host's pods, plugins and kubeconfig name.
+    pub(super) fn of(
+        directory: Result<&Directory, &String>,
+        kubeconfig: &Kubeconfig,
+        configuration: &Seen<Option<ConfigurationFacts>>,
+        programs: &Seen<Vec<Program>>,
+    ) -> Self {
+        let mut files = Self::default();
+        match directory {
+            Ok(directory) => directory.words.iter().for_each(|path| files.look_at(path)),
+            Err(reason) => files.unread.push(reason.clone()),
+        }
+        for path in kubeconfig.paths() {
+            files.look_at(Path::new(path));
+        }
+        if let Ok(Some(file)) = configuration {
+            files.configuration(&file.path, file.has_keys);
+        }
+        for program in programs.iter().flatten() {
+            files.of_program(program);
+        }
+        files
+    }
+
     /// Whatever it is: a key, certificates, a kubeconfig, or nothing of the kind.
-    pub(super) fn look_at(&mut self, path: &Path) {
+    fn look_at(&mut self, path: &Path) {
         // A name that is no file, such as that of a directory or socket, is nothing to look into.
         let is_file =
             fs::metadata(path).map_or_else(|error| error.kind() != ErrorKind::NotFound, |it| it.is_file());
@@ -56,11 +82,11 @@ impl Files {
         }
     }
 
-    pub(super) fn configuration(&mut self, path: &Path, has_keys: bool) {
+    fn configuration(&mut self, path: &Path, has_keys: bool) {
         self.file(path, if has_keys { FileKind::ConfigurationWithKeys } else { FileKind::Configuration });
     }
 
-    pub(super) fn of_program(&mut self, program: &Program) {
+    fn of_program(&mut self, program: &Program) {
         if let Some((path, _)) = &program.facts.key_file
             && self.seen.insert(path.clone())
         {

@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Seen;
-use crate::doctor::facts::SocketFacts;
+use crate::doctor::facts::{Seen, SocketFacts};
 use crate::owned_file::OwnedFile;
 use crate::yaml::{Content, Document, MAX_LEN, Node, Step};
 

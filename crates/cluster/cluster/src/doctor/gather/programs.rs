@@ -1,7 +1,9 @@
 //! What serves the sockets of plugins: static pods of whatever make, and processes of our plugin.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,14 +13,14 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::directory::{Directory, Pod};
-use super::{Seen, resolve};
-use crate::doctor::facts::{Destination, PluginProgram};
+use crate::doctor::facts::{Destination, PluginFacts, PluginProgram, Seen};
 use crate::plugin_pod::{InstalledPod, uses_socket};
-use crate::rollout::Provider;
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest command line or file looked at.
 const TEXT_MAX: usize = 1 << 20;
+/// A resolver that answers does so at once.
+const RESOLVE: Duration = Duration::from_secs(3);
 /// Hosts of one program that are resolved.
 const HOSTS_MAX: usize = 8;
 /// Where our plugin looks for credentials when nobody says.
@@ -41,15 +43,15 @@ struct Text {
     is_ours: bool,
 }
 
-pub(super) async fn find(directory: Option<&Directory>, sockets: &[(String, Provider)]) -> Vec<Program> {
+pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
     let mut programs = Vec::new();
     for pod in directory.into_iter().flat_map(|it| &it.pods) {
         let ours = InstalledPod::read(&pod.bytes).ok().flatten();
         let uses = |socket: &str| uses_socket(&pod.bytes, Path::new(socket)) == Some(true);
         let own = ours.as_ref().and_then(InstalledPod::socket);
-        let used: Vec<String> = sockets
+        let used: Vec<String> = plugins
             .iter()
-            .map(|(socket, _)| socket)
+            .map(|it| &it.socket)
             // A pod of ours says which; of another, the mount of the directory is all there is.
             .filter(|socket| own.as_ref().map_or_else(|| uses(socket), |own| own == Path::new(socket)))
             .cloned()
@@ -62,7 +64,7 @@ pub(super) async fn find(directory: Option<&Directory>, sockets: &[(String, Prov
         let Some(socket) = text.setting("socket") else { continue };
         let socket = socket.strip_prefix("unix://").unwrap_or(&socket);
         let used: Vec<String> =
-            sockets.iter().map(|(it, _)| it).filter(|it| *it == socket).cloned().collect();
+            plugins.iter().map(|it| &it.socket).filter(|it| *it == socket).cloned().collect();
         if !used.is_empty() {
             programs.push(text.program(used, false).await);
         }
@@ -217,6 +219,15 @@ impl Text {
         }
         hosts
     }
+}
+
+/// What this host makes of a name. An address is itself.
+async fn resolve(host: &str) -> Vec<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return vec![address];
+    }
+    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, 443))).await;
+    found.ok().and_then(Result::ok).map(|it| it.map(|it| it.ip()).collect()).unwrap_or_default()
 }
 
 /// `key-file` is `keyFile` in a configuration.

@@ -1,0 +1,52 @@
+//! The plugins of the EncryptionConfiguration, at their sockets.
+
+use std::path::Path;
+
+use super::host::Host;
+use super::{permissions, with_manifest};
+use crate::doctor::facts::{PluginFacts, Seen, Unopened};
+use crate::encryption_configuration::KmsVersion;
+use crate::host::Report;
+use crate::kms_socket::{KmsSocket, Wrapped};
+use crate::rollout::Provider;
+
+/// With wrapped seeds of what is stored.
+pub(super) async fn look(
+    host: &Host,
+    report: &Seen<Report>,
+    seeds: &[(Provider, Wrapped)],
+) -> Seen<Vec<PluginFacts>> {
+    let file = host.configuration.as_ref().map_err(Clone::clone)?;
+    let (report, text) = (with_manifest(report)?, host.text.as_ref());
+    let mut plugins = Vec::new();
+    for entry in file.iter().flat_map(|it| &it.kms) {
+        let probe = report.plugins.iter().find(|it| it.provider == entry.provider).map(|it| &it.probe);
+        let key_id = match probe {
+            Some(Ok(wrapped)) => Ok(wrapped.key_id.clone()),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("it was not asked".to_owned()),
+        };
+        let mut unopened = Vec::new();
+        if key_id.is_ok() && matches!(entry.provider, Provider::KmsV2 { .. }) {
+            let socket = KmsSocket::new(&entry.socket, KmsVersion::V2);
+            for (_, seed) in seeds.iter().filter(|(provider, _)| *provider == entry.provider) {
+                if let Err(problem) = socket.unwrap(seed).await {
+                    unopened.push(Unopened { key_id: seed.key_id.clone(), reason: problem.to_string() });
+                }
+            }
+        }
+        let directory = Path::new(&entry.socket).parent().unwrap_or(Path::new("/")).display().to_string();
+        plugins.push(PluginFacts {
+            provider: entry.provider.clone(),
+            socket: entry.socket.clone(),
+            key_id,
+            is_mounted: entry.socket.starts_with('@')
+                || text
+                    .and_then(|it| it.host_path(&directory))
+                    .is_some_and(|it| it.trim_end_matches('/') == directory),
+            path: permissions::of_socket(&entry.socket),
+            unopened,
+        });
+    }
+    Ok(plugins)
+}
