@@ -2,6 +2,8 @@
 //!
 //! Faults that are only in files are in `files.rs`, those of a running control plane in `live.rs`.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
 mod files;
 mod host;
 mod live;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use keystead_proto::etcd::alarm_request::AlarmAction;
@@ -13,7 +14,6 @@ use keystead_proto::etcd::maintenance_client::MaintenanceClient;
 use keystead_proto::etcd::{AlarmRequest, AlarmType, PutRequest, RangeRequest};
 use prost::Message;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -65,9 +65,15 @@ async fn every_fault_of_a_control_plane_is_found_and_gone_after_its_advice() {
     course.put_keystead_on_path();
     let plain = course.value(SECRET).await;
 
-    course.cut_a_rollout().await;
+    let first = course.cut_a_rollout().await;
     let cut = course.found("rollout-unfinished").await;
-    course.follow(&cut);
+    // An API server looks at its file once a minute, or when it starts.
+    course.restart(first).await;
+    let path = course.path();
+    let follower = thread::spawn(move || cut.iter().for_each(|it| follow(&it.advice, &path)));
+    let second = course.encrypts(&[1 - first]).await;
+    course.restart(second).await;
+    follower.join().expect("followed");
     course.gone("rollout-unfinished").await;
 
     // What the test kit leaves readable is not what this test is about.
@@ -333,18 +339,32 @@ impl Course {
         format!("{}:{path}", self.fleet.directory().join("bin").display())
     }
 
-    /// Begins to switch encryption on, and is killed at its first step.
-    async fn cut_a_rollout(&self) {
+    /// Begins to switch encryption on, and is killed when the first host has its last file, which its API server did not read yet; which host.
+    async fn cut_a_rollout(&self) -> usize {
         let command = self.fleet.command(&["enable", "--keep-identity", "--yes"]);
         let mut command = tokio::process::Command::from(command);
-        let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        while let Some(line) = lines.next_line().await.expect("text") {
-            if line.starts_with("now: ") {
-                break;
-            }
-        }
+        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().expect("runs");
+        let first = self.encrypts(&[0, 1]).await;
         child.kill().await.expect("killed");
+        first
+    }
+
+    /// Waits until the file of one of these hosts has the plugin first.
+    async fn encrypts(&self, hosts: &[usize]) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = hosts.iter().find(|index| {
+                let file = self.fleet.host(**index).join("pki/encryption-configuration.yaml");
+                let text = fs::read_to_string(file).unwrap_or_default();
+                text.find("kms:").is_some_and(|at| at < text.find("identity:").unwrap_or(0))
+            });
+            if let Some(index) = found {
+                return *index;
+            }
+            assert!(Instant::now() < deadline, "the files are not written");
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
     }
 
     /// Without a farewell: the kubelet starts it again.

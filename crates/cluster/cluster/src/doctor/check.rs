@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::facts::Facts;
+use super::facts::{Facts, StoredFacts};
 
 /// A failure that can be seen.
 pub struct Check {
@@ -68,6 +68,15 @@ impl Verdict {
         advice: impl Into<String>,
     ) {
         self.findings.push(Finding { severity, evidence: evidence.into(), advice: advice.into() });
+    }
+
+    /// What is stored. What was not counted is told.
+    pub(super) fn stored<'f>(&mut self, facts: &'f Facts) -> Result<&'f [StoredFacts], String> {
+        for it in &facts.uncounted {
+            self.not_checked(format!("what {it} covers is not counted: name its resources with --resource"));
+        }
+        let known = facts.stored.as_ref().map(Vec::as_slice);
+        known.map_err(|reason| format!("what is stored was not counted: {reason}"))
     }
 
     pub(super) fn not_checked(&mut self, reason: impl Into<String>) {

@@ -156,7 +156,7 @@ fn kms_v1_cache(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     if entries.is_empty() {
         return Ok(());
     }
-    let stored = facts.stored()?;
+    let stored = verdict.stored(facts)?;
     let writer = facts.on_disk().ok().map(|it| it.order().writer);
     for entry in entries {
         let counts = stored.iter().flat_map(|it| &it.counts);
@@ -213,9 +213,13 @@ fn kms_socket_shared(facts: &Facts, verdict: &mut Verdict) -> Result<(), String>
 }
 
 /// Values that are stored in a way that `order` does not read, in words, by provider.
-fn unread(facts: &Facts, order: &Order) -> Result<BTreeMap<Provider, Vec<String>>, String> {
+fn unread(
+    facts: &Facts,
+    order: &Order,
+    verdict: &mut Verdict,
+) -> Result<BTreeMap<Provider, Vec<String>>, String> {
     let mut unread: BTreeMap<Provider, Vec<String>> = BTreeMap::new();
-    for stored in facts.stored()? {
+    for stored in verdict.stored(facts)? {
         for count in stored.counts.iter().filter(|it| it.objects > 0 && !order.reads(&it.stored_as.provider))
         {
             let text = format!("{} {} are stored as {}", count.objects, stored.resource, count.stored_as);
@@ -267,7 +271,7 @@ fn configuration_overwritten(facts: &Facts, verdict: &mut Verdict) -> Result<(),
         Ok(_) => {}
         Err(reason) => verdict.not_checked(reason),
     }
-    for (provider, texts) in unread(facts, &order)? {
+    for (provider, texts) in unread(facts, &order, verdict)? {
         if new_name(facts, &order, &provider).is_none() {
             verdict.error(
                 format!("{}, which no provider of {path} reads: it has {on_disk}", texts.join(", ")),
@@ -280,7 +284,7 @@ fn configuration_overwritten(facts: &Facts, verdict: &mut Verdict) -> Result<(),
 
 fn provider_renamed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let order = facts.on_disk()?.order();
-    for (provider, texts) in unread(facts, &order)? {
+    for (provider, texts) in unread(facts, &order, verdict)? {
         if let Some(new) = new_name(facts, &order, &provider) {
             verdict.error(
                 format!("{}, and {} has {new} instead: the name is part of each value", texts.join(", "), file_of(facts)),

@@ -38,6 +38,8 @@ pub struct Facts {
     pub programs: Seen<Vec<PluginProgram>>,
     /// What etcd holds of the resources that are encrypted.
     pub stored: Seen<Vec<StoredFacts>>,
+    /// Resources that are encrypted and that nobody can count: wildcards.
+    pub uncounted: Vec<String>,
     /// etcd's alarms: kind, and member.
     pub alarms: Seen<Vec<(String, String)>>,
     /// Lines that kubeadm's configuration lacks.
@@ -315,6 +317,7 @@ impl Facts {
             plugins: Err(reason()),
             programs: Err(reason()),
             stored: Err(reason()),
+            uncounted: Vec::new(),
             alarms: Err(reason()),
             kubeadm: Err(reason()),
             files: Err(reason()),
@@ -343,11 +346,6 @@ impl Facts {
     pub(super) fn promise(&self) -> Result<Option<&Promise>, String> {
         let known = self.promise.as_ref().map(Option::as_ref);
         known.map_err(|reason| format!("it is not known what the last rollout promises: {reason}"))
-    }
-
-    pub(super) fn stored(&self) -> Result<&[StoredFacts], String> {
-        let known = self.stored.as_ref().map(Vec::as_slice);
-        known.map_err(|reason| format!("what is stored was not counted: {reason}"))
     }
 
     /// Those of the file. An error where there is none, because then there is nothing to check.

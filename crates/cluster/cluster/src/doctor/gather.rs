@@ -56,11 +56,8 @@ pub async fn gather(sources: &Sources) -> Facts {
         cluster::others(&sources.kubeconfig, &connected, known, &report),
         cluster::kubeadm(&report, &connected),
     );
-    let (stored, seeds) = match stored {
-        Ok((stored, seeds)) => (Ok(stored), seeds),
-        Err(reason) => (Err(reason), Vec::new()),
-    };
-    let plugins = plugins::look(&host, &report, &seeds).await;
+    let seeds = stored.as_ref().map(|it| it.seeds.as_slice()).unwrap_or_default();
+    let plugins = plugins::look(&host, &report, seeds).await;
     let directory = Directory::read(&sources.host.manifest, host.text.as_ref());
     let programs = match &plugins {
         Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins).await),
@@ -78,7 +75,8 @@ pub async fn gather(sources: &Sources) -> Facts {
         others,
         plugins,
         programs: programs.map(|it| it.into_iter().map(|it| it.facts).collect()),
-        stored,
+        uncounted: stored.as_ref().map(|it| it.uncounted.clone()).unwrap_or_default(),
+        stored: stored.map(|it| it.resources),
         alarms,
         kubeadm,
         files: Ok(files.files),

@@ -169,7 +169,7 @@ fn socket_open(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 
 fn plugin_other_key(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let plugins = facts.plugins()?;
-    if let Err(reason) = facts.stored() {
+    if let Err(reason) = verdict.stored(facts) {
         verdict.not_checked(reason);
     }
     for plugin in plugins {

@@ -54,7 +54,7 @@ fn writer(facts: &Facts) -> Result<Option<Provider>, String> {
 }
 
 fn stored_plain(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let stored = facts.stored()?;
+    let stored = verdict.stored(facts)?;
     if writer(facts)?.is_none() {
         return Err("nothing is encrypted on this host, and no rollout promises it".to_owned());
     }
@@ -74,7 +74,7 @@ fn stored_plain(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 }
 
 fn stored_under_old_key(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let stored = facts.stored()?;
+    let stored = verdict.stored(facts)?;
     let Some(writer) = writer(facts)? else {
         return Err("nothing is encrypted on this host, and no rollout promises it".to_owned());
     };
@@ -120,7 +120,7 @@ fn stored_under_old_key(facts: &Facts, verdict: &mut Verdict) -> Result<(), Stri
 }
 
 fn stored_damaged(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    for it in facts.stored()?.iter().filter(|it| it.malformed > 0) {
+    for it in verdict.stored(facts)?.iter().filter(|it| it.malformed > 0) {
         verdict.error(
             format!("{} values of {} cannot be read by any API server", it.malformed, it.resource),
             format!(

@@ -1,5 +1,6 @@
 //! API servers at their own addresses, and kubeadm's configuration.
 
+use futures_util::future::join_all;
 use keystead_model::ErrorChain;
 
 use super::with_manifest;
@@ -33,11 +34,9 @@ pub(super) async fn others(
     addresses.dedup();
     let own = report.as_ref().map(|it| it.address.as_str()).unwrap_or_default();
     addresses.retain(|it| it != own && !it.is_empty());
-    let mut others = Vec::new();
-    for address in addresses.iter().take(OTHERS_MAX) {
-        others.push(ask(kubeconfig, address).await?);
-    }
-    Ok(others)
+    // All at once: some may be away.
+    let others = join_all(addresses.iter().take(OTHERS_MAX).map(|it| ask(kubeconfig, it))).await;
+    others.into_iter().collect()
 }
 
 /// Lines that it lacks. Without the flag nothing is lacking.

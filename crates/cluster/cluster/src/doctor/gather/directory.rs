@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keystead_model::ErrorChain;
 use zeroize::Zeroizing;
 
 use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText};
@@ -19,6 +20,8 @@ pub(super) struct Directory {
     pub(super) twins: Vec<PathBuf>,
     /// Files that flags of any pod name, where they are on the host.
     pub(super) words: Vec<PathBuf>,
+    /// Files that could not be read.
+    pub(super) unread: Vec<String>,
     /// The other pods.
     pub(super) pods: Vec<Pod>,
 }
@@ -42,10 +45,20 @@ impl Directory {
             fs::read_dir(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
         paths.sort();
-        let mut directory = Self { twins: Vec::new(), words: Vec::new(), pods: Vec::new() };
+        let mut directory =
+            Self { twins: Vec::new(), words: Vec::new(), unread: Vec::new(), pods: Vec::new() };
         for path in paths.into_iter().filter(|it| is_taken(it)).take(FILES_MAX) {
-            let Ok(file) = OwnedFile::read(&path, MAX_LEN) else { continue };
-            let Ok(document) = Document::parse(file.bytes()) else { continue };
+            let file = match OwnedFile::read(&path, MAX_LEN) {
+                Ok(file) => file,
+                Err(error) => {
+                    directory.unread.push(ErrorChain(&error).to_string());
+                    continue;
+                }
+            };
+            let Ok(document) = Document::parse(file.bytes()) else {
+                directory.unread.push(format!("{} is no YAML", path.display()));
+                continue;
+            };
             let words = words(&document);
             let is_api_server = ApiServerManifest::read(file.bytes()).is_ok();
             for word in words.iter().filter_map(|it| value(it)).filter(|it| it.starts_with('/')) {

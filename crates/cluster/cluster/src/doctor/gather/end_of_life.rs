@@ -46,7 +46,10 @@ impl Files {
     ) -> Self {
         let mut files = Self::default();
         match directory {
-            Ok(directory) => directory.words.iter().for_each(|path| files.look_at(path)),
+            Ok(directory) => {
+                files.unread.clone_from(&directory.unread);
+                directory.words.iter().for_each(|path| files.look_at(path));
+            }
             Err(reason) => files.unread.push(reason.clone()),
         }
         for path in kubeconfig.paths() {

@@ -11,8 +11,14 @@ use crate::kms_socket::Wrapped;
 use crate::rollout::Provider;
 use crate::stored_values;
 
-/// Counts with one wrapped seed of each key id.
-type Stored = (Vec<StoredFacts>, Vec<(Provider, Wrapped)>);
+/// What was counted.
+pub(super) struct Stored {
+    pub(super) resources: Vec<StoredFacts>,
+    /// What a wildcard covers has no one place in etcd.
+    pub(super) uncounted: Vec<String>,
+    /// One wrapped seed of each key id.
+    pub(super) seeds: Vec<(Provider, Wrapped)>,
+}
 
 /// Kinds and members.
 type Alarms = Vec<(String, String)>;
@@ -32,17 +38,20 @@ pub(super) async fn look(report: &Seen<Report>, resources: &[String]) -> (Seen<S
 }
 
 async fn count(etcd: &Etcd, report: &Report, resources: &[String]) -> Seen<Stored> {
-    let (mut stored, mut seeds) = (Vec::new(), Vec::new());
     let mut all = resources.to_vec();
     all.extend(report.resources.iter().filter(|it| !resources.contains(it)).cloned());
-    // What a wildcard covers has no one place in etcd.
-    for resource in all.into_iter().filter(|it| !it.contains('*')) {
+    let (uncounted, mut all): (Vec<String>, Vec<String>) = all.into_iter().partition(|it| it.contains('*'));
+    if all.is_empty() {
+        all.push("secrets".to_owned());
+    }
+    let mut stored = Stored { resources: Vec::new(), uncounted, seeds: Vec::new() };
+    for resource in all {
         let found = stored_values::count(etcd, &report.etcd.layout(), &GroupResource::parse(&resource)).await;
         let found = found.map_err(|error| ErrorChain(&error).to_string())?;
-        stored.push(StoredFacts { resource, counts: found.counts, malformed: found.malformed });
-        seeds.extend(found.seeds);
+        stored.resources.push(StoredFacts { resource, counts: found.counts, malformed: found.malformed });
+        stored.seeds.extend(found.seeds);
     }
-    Ok((stored, seeds))
+    Ok(stored)
 }
 
 async fn alarms(etcd: &Etcd) -> Seen<Alarms> {

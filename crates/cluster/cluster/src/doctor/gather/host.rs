@@ -16,6 +16,9 @@ use crate::owned_file::OwnedFile;
 use crate::rollout::Provider;
 use crate::yaml::MAX_LEN;
 
+/// kube-apiserver's own default of `--service-cluster-ip-range`.
+const SERVICE_RANGE: &str = "10.0.0.0/24";
+
 /// What was read.
 pub(super) struct Host {
     pub(super) manifest: Seen<ManifestFacts>,
@@ -62,6 +65,7 @@ fn manifest_facts(
         text.mounts.iter().any(|it| at(&it))
     });
     let ranges = manifest.flag("service-cluster-ip-range").ok().flatten();
+    let ranges = ranges.unwrap_or_else(|| SERVICE_RANGE.to_owned());
     let (run_as_user, run_as_groups) = permissions::of_pod(path);
     ManifestFacts {
         path: path.to_owned(),
@@ -73,7 +77,7 @@ fn manifest_facts(
         automatic_reload: report.automatic_reload,
         run_as_user,
         run_as_groups,
-        service_ranges: ranges.iter().flat_map(|it| it.split(',')).map(str::to_owned).collect(),
+        service_ranges: ranges.split(',').map(str::to_owned).collect(),
         changed: report.changed,
         digest: report.seen.configuration.clone(),
         on_disk: report.on_disk.clone(),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
+
 use super::host::Host;
 use super::{permissions, with_manifest};
 use crate::doctor::facts::{PluginFacts, Seen, Unopened};
@@ -26,15 +28,15 @@ pub(super) async fn look(
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("it was not asked".to_owned()),
         };
-        let mut unopened = Vec::new();
-        if key_id.is_ok() && matches!(entry.provider, Provider::KmsV2 { .. }) {
-            let socket = KmsSocket::new(&entry.socket, KmsVersion::V2);
-            for (_, seed) in seeds.iter().filter(|(provider, _)| *provider == entry.provider) {
-                if let Err(problem) = socket.unwrap(seed).await {
-                    unopened.push(Unopened { key_id: seed.key_id.clone(), reason: problem.to_string() });
-                }
-            }
-        }
+        let is_asked = key_id.is_ok() && matches!(entry.provider, Provider::KmsV2 { .. });
+        let socket = KmsSocket::new(&entry.socket, KmsVersion::V2);
+        let own = seeds.iter().filter(|(provider, _)| is_asked && *provider == entry.provider);
+        // All at once: one call may take some seconds.
+        let unopened = join_all(own.map(async |(_, seed)| {
+            let problem = socket.unwrap(seed).await.err()?;
+            Some(Unopened { key_id: seed.key_id.clone(), reason: problem.to_string() })
+        }))
+        .await;
         let directory = Path::new(&entry.socket).parent().unwrap_or(Path::new("/")).display().to_string();
         plugins.push(PluginFacts {
             provider: entry.provider.clone(),
@@ -45,7 +47,7 @@ pub(super) async fn look(
                     .and_then(|it| it.host_path(&directory))
                     .is_some_and(|it| it.trim_end_matches('/') == directory),
             path: permissions::of_socket(&entry.socket),
-            unopened,
+            unopened: unopened.into_iter().flatten().collect(),
         });
     }
     Ok(plugins)
