@@ -81,6 +81,7 @@ async fn every_fault_of_a_control_plane_is_found_and_gone_after_its_advice() {
         follow(&it.advice, &course.path());
     }
     let well = course.doctor();
+    assert_eq!(well.state("private-key-readable"), "ok", "{:#}", well.report);
     assert_eq!(well.found(), BTreeSet::new(), "{:#}", well.report);
     assert_eq!(well.code, Some(0), "{}", well.stderr);
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use keystead_runtime::whole_file::{self, Readers};
+use keystead_runtime::whole_file::{self, FileError, Readers};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use x509_parser::pem::Pem;
@@ -106,6 +106,8 @@ impl Files {
     fn read(&mut self, path: &Path) -> Option<Zeroizing<Vec<u8>>> {
         match whole_file::read(path, Readers::Everybody, FILE_MAX) {
             Ok((bytes, _)) => Some(bytes),
+            // A program or a log, which flags name too.
+            Err(FileError::TooLong { .. }) => None,
             Err(error) => {
                 self.unread.push(keystead_model::ErrorChain(&error).to_string());
                 None
