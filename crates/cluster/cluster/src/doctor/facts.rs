@@ -2,12 +2,12 @@
 //! no value of a Secret, no key and no token.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::api::ServerFacts;
+use crate::kms_way::KmsWay;
 use crate::rollout::{Configuration, Count, Goal, Provider};
 
 /// What was seen, or why it was not.
@@ -75,8 +75,6 @@ pub struct ManifestFacts {
     pub run_as_user: Option<u32>,
     /// Groups of the pod, where the manifest says some.
     pub run_as_groups: Vec<u32>,
-    /// `--service-cluster-ip-range`.
-    pub service_ranges: Vec<String>,
     /// When manifest or configuration last changed, in seconds since 1970.
     pub changed: f64,
     /// SHA-256 of the configuration, in hexadecimal.
@@ -183,6 +181,8 @@ pub struct PluginFacts {
     pub path: Seen<Vec<SocketFacts>>,
     /// What is stored under it and this plugin did not unwrap.
     pub unopened: Vec<Unopened>,
+    /// How it reaches its KMS.
+    pub way: KmsWay,
 }
 
 /// A socket, or a directory on the way to it.
@@ -222,21 +222,8 @@ pub struct PluginProgram {
     pub secrets: Vec<String>,
     /// Whether it is told to put up with that.
     pub allows_token_in_env: bool,
-    /// Where its KMS is, as far as that is written.
-    pub destinations: Vec<Destination>,
     /// Its key file, and the key id that the file stands for; or why not.
     pub key_file: Option<(PathBuf, Seen<String>)>,
-}
-
-/// Where a KMS is said to be.
-#[derive(Clone, Debug, Serialize)]
-pub struct Destination {
-    /// Where that is written.
-    pub from: String,
-    /// A name or an address.
-    pub host: String,
-    /// What the host's resolver makes of it.
-    pub addresses: Vec<IpAddr>,
 }
 
 /// What is stored of one resource.

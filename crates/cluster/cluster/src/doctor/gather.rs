@@ -60,7 +60,7 @@ pub async fn gather(sources: &Sources) -> Facts {
     let plugins = plugins::look(&host, &report, seeds).await;
     let directory = Directory::read(&sources.host.manifest, host.text.as_ref());
     let programs = match &plugins {
-        Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins).await),
+        Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins)),
         Err(reason) => Err(reason.clone()),
     };
     let files = Files::of(directory.as_ref(), &sources.kubeconfig, &host.configuration, &programs);

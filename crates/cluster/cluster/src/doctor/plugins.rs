@@ -1,7 +1,5 @@
 //! Plugins: whether they answer, whether kube-apiserver gets to them, whether they have the key, and what their manifests give away.
 
-use std::net::IpAddr;
-
 use super::check::{Check, Verdict};
 use super::facts::{Facts, ManifestFacts, PluginFacts, SocketFacts};
 use crate::rollout::Provider;
@@ -249,64 +247,31 @@ fn secret_in_manifest(facts: &Facts, verdict: &mut Verdict) -> Result<(), String
 }
 
 fn kms_behind_cluster(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let ranges = facts.manifest()?.service_ranges.as_slice();
-    for program in facts.programs()? {
-        for it in &program.destinations {
-            let name = it.host.trim_end_matches('.');
-            let is_name = [".svc", ".cluster.local"].iter().any(|end| name.ends_with(end));
-            let inside = it.addresses.iter().find(|it| ranges.iter().any(|range| contains(range, it)));
-            let why = match (is_name, inside) {
-                (true, _) => "the name of a Service".to_owned(),
-                (_, Some(address)) if it.host == address.to_string() => {
-                    format!("an address of Services ({})", ranges.join(","))
-                }
-                (_, Some(address)) => format!("{address}, an address of Services ({})", ranges.join(",")),
-                _ => continue,
-            };
+    let advice = "give the plugin an address of the KMS that does not need this cluster, and run the KMS outside of it";
+    for plugin in facts.plugins()? {
+        if let Some(evidence) = &plugin.way.behind_cluster {
             verdict.error(
                 format!(
-                    "{} has the KMS at {}, {why}: after a restart of the whole cluster neither can start without the other",
-                    it.from, it.host
+                    "the KMS of {} is inside of the cluster that it protects: {evidence}. After a restart of the whole cluster neither can start without the other",
+                    plugin.provider
                 ),
-                "give the plugin an address of the KMS that does not need this cluster, and run the KMS outside of it",
+                advice,
             );
         }
-        let unresolved = program.destinations.iter().filter(|it| it.addresses.is_empty());
-        for it in unresolved.filter(|it| !it.host.ends_with(".svc") && !it.host.ends_with(".cluster.local")) {
-            verdict.not_checked(format!("this host does not know the name {}", it.host));
+        for doubt in &plugin.way.doubts {
+            let text = format!(
+                "the KMS of {} may be inside of the cluster that it protects: {doubt}",
+                plugin.provider
+            );
+            verdict.warning(text, advice);
         }
     }
     Ok(())
 }
 
-/// Whether an address is in a range such as `10.96.0.0/12`.
-fn contains(range: &str, address: &IpAddr) -> bool {
-    let Some((network, bits)) = range.trim().split_once('/') else { return false };
-    let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-            u32::from(network) & mask == u32::from(*address) & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
-            u128::from(network) & mask == u128::from(*address) & mask
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_of_services_are_those_of_the_range() {
-        let is = |range: &str, address: &str| contains(range, &address.parse().expect(address));
-        assert!(is("10.96.0.0/12", "10.111.255.255") && !is("10.96.0.0/12", "10.112.0.0"));
-        assert!(is("fd00::/108", "fd00::1") && !is("fd00::/108", "10.0.0.1"));
-        assert!(is("0.0.0.0/0", "1.2.3.4") && !is("10.96.0.0", "10.96.0.0"));
-    }
 
     #[test]
     fn root_opens_everything_and_others_by_their_bits() {

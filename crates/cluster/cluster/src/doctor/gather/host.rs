@@ -16,9 +16,6 @@ use crate::owned_file::OwnedFile;
 use crate::rollout::Provider;
 use crate::yaml::MAX_LEN;
 
-/// kube-apiserver's own default of `--service-cluster-ip-range`.
-const SERVICE_RANGE: &str = "10.0.0.0/24";
-
 /// What was read.
 pub(super) struct Host {
     pub(super) manifest: Seen<ManifestFacts>,
@@ -30,29 +27,23 @@ pub(super) struct Host {
 pub(super) fn read(path: &Path, report: &Seen<Report>) -> Host {
     let read = manifest_text(path);
     let manifest = match (report, &read) {
-        (Ok(report), Ok((manifest, text))) => Ok(manifest_facts(path, report, manifest, text)),
+        (Ok(report), Ok(text)) => Ok(manifest_facts(path, report, text)),
         (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
     };
-    let configuration = with_manifest(&read).and_then(|(_, text)| {
+    let configuration = with_manifest(&read).and_then(|text| {
         let file = configuration(text)?;
         Ok(file.map(|(path, file)| configuration_facts(&path, &file, &taker(text))))
     });
-    Host { manifest, configuration, text: read.ok().map(|(_, text)| text) }
+    Host { manifest, configuration, text: read.ok() }
 }
 
-fn manifest_text(path: &Path) -> Seen<(ApiServerManifest, ManifestText)> {
+fn manifest_text(path: &Path) -> Seen<ManifestText> {
     let file = OwnedFile::read(path, MAX_LEN).map_err(|error| ErrorChain(&error).to_string())?;
     let manifest = ApiServerManifest::read(file.bytes()).map_err(|error| file.located(error).to_string())?;
-    let text = manifest.facts().map_err(|error| file.located(error).to_string())?;
-    Ok((manifest, text))
+    manifest.facts().map_err(|error| file.located(error).to_string())
 }
 
-fn manifest_facts(
-    path: &Path,
-    report: &Report,
-    manifest: &ApiServerManifest,
-    text: &ManifestText,
-) -> ManifestFacts {
+fn manifest_facts(path: &Path, report: &Report, text: &ManifestText) -> ManifestFacts {
     let process = report.process.as_ref().map(|it| {
         let pid = it.id.split('-').next().unwrap_or_default().to_owned();
         let (user, groups) = permissions::of_process(&pid);
@@ -64,8 +55,6 @@ fn manifest_facts(
         let at = |it: &&Mount| it.mount_path.trim_end_matches('/') == file;
         text.mounts.iter().any(|it| at(&it))
     });
-    let ranges = manifest.flag("service-cluster-ip-range").ok().flatten();
-    let ranges = ranges.unwrap_or_else(|| SERVICE_RANGE.to_owned());
     let (run_as_user, run_as_groups) = permissions::of_pod(path);
     ManifestFacts {
         path: path.to_owned(),
@@ -77,7 +66,6 @@ fn manifest_facts(
         automatic_reload: report.automatic_reload,
         run_as_user,
         run_as_groups,
-        service_ranges: ranges.split(',').map(str::to_owned).collect(),
         changed: report.changed,
         digest: report.seen.configuration.clone(),
         on_disk: report.on_disk.clone(),

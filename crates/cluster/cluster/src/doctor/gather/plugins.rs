@@ -22,8 +22,8 @@ pub(super) async fn look(
     let (report, text) = (with_manifest(report)?, host.text.as_ref());
     let mut plugins = Vec::new();
     for entry in file.iter().flat_map(|it| &it.kms) {
-        let probe = report.plugins.iter().find(|it| it.provider == entry.provider).map(|it| &it.probe);
-        let key_id = match probe {
+        let asked = report.plugins.iter().find(|it| it.provider == entry.provider);
+        let key_id = match asked.map(|it| &it.probe) {
             Some(Ok(wrapped)) => Ok(wrapped.key_id.clone()),
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("it was not asked".to_owned()),
@@ -47,6 +47,7 @@ pub(super) async fn look(
                     .and_then(|it| it.host_path(&directory))
                     .is_some_and(|it| it.trim_end_matches('/') == directory),
             path: permissions::of_socket(&entry.socket),
+            way: asked.map(|it| it.way.clone()).unwrap_or_default(),
             unopened: unopened.into_iter().flatten().collect(),
         });
     }

@@ -1,9 +1,7 @@
 //! What serves the sockets of plugins: static pods of whatever make, and processes of our plugin.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,16 +11,12 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::directory::{Directory, Pod};
-use crate::doctor::facts::{Destination, PluginFacts, PluginProgram, Seen};
+use crate::doctor::facts::{PluginFacts, PluginProgram, Seen};
 use crate::plugin_pod::{InstalledPod, uses_socket};
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest command line or file looked at.
 const TEXT_MAX: usize = 1 << 20;
-/// A resolver that answers does so at once.
-const RESOLVE: Duration = Duration::from_secs(3);
-/// Hosts of one program that are resolved.
-const HOSTS_MAX: usize = 8;
 /// Where our plugin looks for credentials when nobody says.
 const CREDENTIALS: &str = "/etc/keystead/credentials.json";
 
@@ -43,7 +37,7 @@ struct Text {
     is_ours: bool,
 }
 
-pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
+pub(super) fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
     let mut programs = Vec::new();
     for pod in directory.into_iter().flat_map(|it| &it.pods) {
         let ours = InstalledPod::read(&pod.bytes).ok().flatten();
@@ -57,7 +51,7 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
             .cloned()
             .collect();
         if !used.is_empty() {
-            programs.push(Text::of_pod(pod, ours.is_some()).program(used, true).await);
+            programs.push(Text::of_pod(pod, ours.is_some()).program(used, true));
         }
     }
     for text in processes() {
@@ -66,7 +60,7 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
         let used: Vec<String> =
             plugins.iter().map(|it| &it.socket).filter(|it| *it == socket).cloned().collect();
         if !used.is_empty() {
-            programs.push(text.program(used, false).await);
+            programs.push(text.program(used, false));
         }
     }
     programs
@@ -139,22 +133,11 @@ impl Text {
         self.setting(name).map(|it| PathBuf::from(&*it))
     }
 
-    async fn program(&self, sockets: Vec<String>, is_manifest: bool) -> Program {
+    fn program(&self, sockets: Vec<String>, is_manifest: bool) -> Program {
         let is_cloud = self.setting("kms-key").is_some()
             || self.environment.iter().any(|(name, _)| name == "KMS_KEY_ID");
         let default = || Some(PathBuf::from(CREDENTIALS)).filter(|_| self.is_ours && is_cloud);
         let credentials = self.path("credentials-file").or_else(default);
-        let mut hosts = self.hosts();
-        let written = credentials.as_deref().and_then(endpoint).and_then(|it| host_of(&it));
-        if let (Some(host), Some(path)) = (written, &credentials) {
-            hosts.push((path.display().to_string(), host));
-        }
-        hosts.dedup_by(|a, b| a.1 == b.1);
-        let mut destinations = Vec::new();
-        for (from, host) in hosts.into_iter().take(HOSTS_MAX) {
-            let addresses = resolve(&host).await;
-            destinations.push(Destination { from, host, addresses });
-        }
         let allows = self.words.iter().any(|it| it.starts_with("--allow-token-in-env"))
             || self.environment.iter().any(|(name, _)| name == "KEYSTEAD_ALLOW_TOKEN_IN_ENV")
             || self.file.as_ref().is_some_and(|it| it.root().get("allowTokenInEnv").is_some());
@@ -166,7 +149,6 @@ impl Text {
                 sockets,
                 secrets: self.secrets(),
                 allows_token_in_env: allows,
-                destinations,
                 key_file: key_file.map(|path| {
                     let stands_for = stands_for(&path);
                     (path, stands_for)
@@ -201,33 +183,6 @@ impl Text {
         }
         found
     }
-
-    /// Hosts of every URL that it is given.
-    fn hosts(&self) -> Vec<(String, String)> {
-        let mut hosts = Vec::new();
-        for (name, value) in &self.environment {
-            hosts.extend(host_of(value).map(|it| (format!("the variable {name} in {}", self.from), it)));
-        }
-        for word in &self.words {
-            let value = word.split_once('=').map_or(word.as_str(), |(_, value)| value);
-            hosts.extend(host_of(value).map(|it| (self.from.clone(), it)));
-        }
-        if let Some(text) =
-            self.file.as_ref().and_then(|it| it.root().get("kmsEndpoint")).and_then(Node::as_str)
-        {
-            hosts.extend(host_of(text).map(|it| (self.from.clone(), it)));
-        }
-        hosts
-    }
-}
-
-/// What this host makes of a name. An address is itself.
-async fn resolve(host: &str) -> Vec<IpAddr> {
-    if let Ok(address) = host.parse() {
-        return vec![address];
-    }
-    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, 443))).await;
-    found.ok().and_then(Result::ok).map(|it| it.map(|it| it.ip()).collect()).unwrap_or_default()
 }
 
 /// `key-file` is `keyFile` in a configuration.
@@ -261,31 +216,6 @@ fn looks_secret(value: &str) -> bool {
     ["ks_", "ksa_", "hvs.", "hvb.", "AKIA", "ASIA"].iter().any(|it| value.starts_with(it) && value.len() > 12)
         || value.contains("PRIVATE KEY")
         || is_jwt
-}
-
-/// The host of a URL.
-fn host_of(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    if scheme.eq_ignore_ascii_case("unix") || scheme.is_empty() || rest.starts_with('/') {
-        return None;
-    }
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => host.split(':').next()?,
-    };
-    Some(host.to_ascii_lowercase()).filter(|it| !it.is_empty() && it.len() < 256)
-}
-
-/// `endpoint` of our credentials.
-fn endpoint(path: &Path) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Written {
-        endpoint: Option<String>,
-    }
-    let (bytes, _) = whole_file::read(path, Readers::Everybody, TEXT_MAX).ok()?;
-    serde_json::from_slice::<Written>(&bytes).ok()?.endpoint
 }
 
 /// The key id of the primary version of a key file (docs/formats/key-file.md): what a plugin that uses it reports.
@@ -334,19 +264,6 @@ mod tests {
             ("KMS_KEY_ID", "projects/p/locations/l/keyRings/r/cryptoKeys/k", false),
         ] {
             assert_eq!(is_secret(name, value), expected, "{name}={value}");
-        }
-    }
-
-    #[test]
-    fn the_host_of_a_url_is_what_is_resolved() {
-        for (text, host) in [
-            ("https://kms.kube-system.svc:8443/v1", Some("kms.kube-system.svc")),
-            ("https://user@[fd00::1]:1", Some("fd00::1")),
-            ("https://10.96.0.7", Some("10.96.0.7")),
-            ("unix:///run/kms.sock", None),
-            ("projects/p", None),
-        ] {
-            assert_eq!(host_of(text).as_deref(), host, "{text}");
         }
     }
 
