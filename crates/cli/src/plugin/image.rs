@@ -68,9 +68,25 @@ impl ImageArgs {
         Ok(Image { name, pull: ImagePull::Never, file: None })
     }
 
-    /// Loads the image's file, if it has one.
+    /// Loads the image's file, if it has one, and pins what containerd has: where disks are full the kubelet removes images that no container
+    /// uses, such as that of a plugin between two starts, and then nothing starts the plugin again.
     pub(super) fn load(&self, image: &Image) -> Result<(), Failure> {
-        let Some((file, _)) = &image.file else { return Ok(()) };
+        if let Some((file, _)) = &image.file {
+            self.import(image, file)?;
+        } else if !self.has(&image.name).unwrap_or_default() {
+            // A registry or another runtime's tool brings it.
+            return Ok(());
+        }
+        let pin = ["images", "label", &image.name, PINNED];
+        let pinned = self.asked(&pin);
+        pinned.map(drop).map_err(|error| {
+            Failure::new(format!("containerd did not pin {}", image.name))
+                .caused_by(error)
+                .hint(format!("the command was `{}`", self.shown(&pin)))
+        })
+    }
+
+    fn import(&self, image: &Image, file: &Path) -> Result<(), Failure> {
         let path = file.to_str().ok_or_else(|| Failure::new("the name of the image's file is not UTF-8"))?;
         self.asked(&["images", "import", path]).map_err(|error| {
             Failure::new(format!("containerd did not take {}", file.display()))
@@ -130,6 +146,8 @@ impl ImageArgs {
 
 /// The namespace in which the kubelet keeps images.
 const NAMESPACE: &str = "k8s.io";
+/// By this label containerd tells the kubelet to leave an image alone.
+const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
 #[derive(Deserialize)]
 struct Index {

@@ -35,6 +35,10 @@ fn k5_k6_k11_a_static_pod_is_installed_from_an_image_file_and_answers() {
         "{}",
         host.ctr_log()
     );
+    // A kubelet that looks for room finds it elsewhere.
+    let pinned =
+        "--namespace k8s.io images label keystead.io/keystead-plugin:9.9.9 io.cri-containerd.pinned=pinned";
+    assert!(host.ctr_log().contains(pinned), "{}", host.ctr_log());
     // Exactly one pod, and nothing else that the kubelet could take for one.
     assert_eq!(host.manifests(), ["keystead-kms-plugin-pod.yaml"]);
     assert_eq!(kubelet.seen(), ["keystead-kms-plugin-pod.yaml"], "names that stood there meanwhile");

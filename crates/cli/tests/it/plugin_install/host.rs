@@ -49,7 +49,7 @@ impl Host {
         fs::write(&known, format!("keystead.io/keystead-plugin:{}\n", env!("CARGO_PKG_VERSION")))
             .expect("writes");
         host.play("ctr", &format!(
-            "echo \"$*\" >> {log}\ncase \"$*\" in\n*' version') ;;\n*'images import '*) cat \"$5.name\" >> {known} ;;\n*'images list --quiet name=='*) grep -x -F \"${{6#name==}}\" {known} || true ;;\n*) echo \"what is $*\" >&2; exit 1 ;;\nesac"
+            "echo \"$*\" >> {log}\ncase \"$*\" in\n*' version') ;;\n*'images import '*) cat \"$5.name\" >> {known} ;;\n*'images label '*) ;;\n*'images list --quiet name=='*) grep -x -F \"${{6#name==}}\" {known} || true ;;\n*) echo \"what is $*\" >&2; exit 1 ;;\nesac"
         ));
         host
     }
