@@ -153,18 +153,8 @@ const ROWS: &[Row] = &[
         signs: &[Sign::OpenShift { hosted: false }],
         way: "let its operator do it: `oc edit apiserver cluster`, and set spec.encryption.type",
     },
-    Row {
-        name: "RKE2",
-        run_by: RunBy::Distribution,
-        signs: &[Sign::Version("+rke2"), RKE2_NODE],
-        way: K3S_RKE2,
-    },
-    Row {
-        name: "k3s",
-        run_by: RunBy::Distribution,
-        signs: &[Sign::Version("+k3s"), K3S_NODE],
-        way: K3S_RKE2,
-    },
+    Row { name: "RKE2", run_by: RunBy::Distribution, signs: &[Sign::Version("+rke2")], way: K3S_RKE2 },
+    Row { name: "k3s", run_by: RunBy::Distribution, signs: &[Sign::Version("+k3s")], way: K3S_RKE2 },
     Row {
         name: "k0s",
         run_by: RunBy::Distribution,
@@ -179,8 +169,6 @@ const ROWS: &[Row] = &[
     },
 ];
 
-const K3S_NODE: Sign = Sign::LabelIs("node.kubernetes.io/instance-type", "k3s");
-const RKE2_NODE: Sign = Sign::LabelIs("node.kubernetes.io/instance-type", "rke2");
 const K3S_RKE2: &str = "encrypt with a plugin by hand, with kube-apiserver-arg: encryption-provider-config=FILE on every server and without secrets-encryption, as docs/guides/k3s-rke2.md says; `keystead cluster reencrypt` and `cluster inventory` work there";
 const ASK_VENDOR: &str = "ask the vendor whether Secrets can be under a key of yours; no other way leads to kube-apiserver's flags";
 

@@ -126,9 +126,17 @@ fn of_process(process: u32, is_in_pod: bool) -> Vec<Setting> {
     if !is_in_pod {
         let environment = read("environ");
         let variables = words_of(&environment).filter_map(|it| it.split_once('='));
+        let variables = variables.filter(|(name, _)| !is_of_a_service(name));
         settings.extend(variables.map(|(name, value)| setting(&place, name, value)));
     }
     settings
+}
+
+/// What a kubelet gives every process of a pod, and that it hands on.
+fn is_of_a_service(name: &str) -> bool {
+    name.starts_with("KUBERNETES_")
+        || name.ends_with("_SERVICE_HOST")
+        || ["_SERVICE_PORT", "_PORT_"].iter().any(|it| name.contains(it))
 }
 
 fn words_of(text: &[u8]) -> impl Iterator<Item = &str> {
@@ -138,52 +146,63 @@ fn words_of(text: &[u8]) -> impl Iterator<Item = &str> {
 /// `--name=value` and `--name`, `value`; any other word has the name of the one before it.
 fn of_words<'w>(place: &str, words: impl Iterator<Item = &'w str>) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut name = "a word";
+    let mut name = WORD;
     for word in words {
-        match word.split_once('=').filter(|_| word.starts_with('-')) {
+        match word.split_once('=').filter(|(flag, _)| is_flag(flag)) {
             Some((flag, value)) => settings.push(setting(place, flag, value)),
-            None if word.starts_with('-') => {
+            None if is_flag(word) => {
                 name = word;
                 continue;
             }
             None => settings.push(setting(place, name, word)),
         }
-        name = "a word";
+        name = WORD;
     }
     settings
 }
 
-/// What stands in the files that our plugin's settings name. Of credentials only the address is read.
+/// What has no name of its own.
+const WORD: &str = "a word";
+/// Characters of the longest name that is repeated.
+const NAME_MAX: usize = 64;
+
+/// A key in PEM begins like a flag too, and a name is shown.
+fn is_flag(word: &str) -> bool {
+    word.starts_with('-') && is_name(word.trim_start_matches('-'))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// What stands in the files that our plugin's settings name, and in the credentials that such a file names.
 fn of_named_files(settings: &[Setting], root: &Path) -> Vec<Setting> {
+    let named = settings.iter().filter(|it| FILES.contains(&it.name.trim_start_matches('-')));
+    let mut found: Vec<Setting> = named.flat_map(|it| of_file(&it.value, root)).collect();
+    let further = found.iter().find(|it| it.name == "credentialsFile").map(|it| it.value.clone());
+    found.extend(further.iter().flat_map(|it| of_file(it, root)));
+    found
+}
+
+/// Of credentials only the address is read.
+fn of_file(path: &str, root: &Path) -> Vec<Setting> {
     #[derive(Deserialize)]
     struct Credentials {
         endpoint: Option<String>,
     }
-    let named = settings.iter().filter(|it| FILES.contains(&it.name.trim_start_matches('-')));
-    let mut found = Vec::new();
-    for named in named {
-        let path = named.value.as_str();
-        let inside = root.join(path.trim_start_matches('/'));
-        let Ok((bytes, _)) = whole_file::read(&inside, Readers::Everybody, TEXT_MAX) else { continue };
-        if let Ok(credentials) = serde_json::from_slice::<Credentials>(&bytes) {
-            found.extend(credentials.endpoint.map(|it| setting(path, "endpoint", &it)));
-            continue;
-        }
-        let Ok(document) = Document::parse(&bytes) else { continue };
-        for entry in document.root().entries() {
-            found.extend(entry.value.as_str().map(|value| setting(path, &entry.key, value)));
-        }
+    let inside = root.join(path.trim_start_matches('/'));
+    let Ok((bytes, _)) = whole_file::read(&inside, Readers::Everybody, TEXT_MAX) else { return Vec::new() };
+    if let Ok(credentials) = serde_json::from_slice::<Credentials>(&bytes) {
+        return credentials.endpoint.map(|it| setting(path, "endpoint", &it)).into_iter().collect();
     }
-    // A configuration file names the credentials.
-    let further = found.iter().find(|it| it.name == "credentialsFile").map(|it| it.value.clone());
-    if let Some(value) = further {
-        let named = [Setting { place: String::new(), name: "credentials-file".to_owned(), value }];
-        found.extend(of_named_files(&named, root));
-    }
-    found
+    let Ok(document) = Document::parse(&bytes) else { return Vec::new() };
+    let entries = document.root().entries().iter();
+    entries.filter_map(|it| Some(setting(path, &it.key, it.value.as_str()?))).collect()
 }
 
 fn setting(place: &str, name: &str, value: &str) -> Setting {
+    let name = if is_name(name.trim_start_matches('-')) { name } else { WORD };
     Setting { place: place.to_owned(), name: name.to_owned(), value: Zeroizing::new(value.to_owned()) }
 }
 
@@ -259,6 +278,31 @@ mod tests {
         let pairs: Vec<(&str, &str)> =
             settings.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
         assert_eq!(pairs, [("a word", "plugin"), ("--a", "1"), ("-b", "2"), ("--c", "3"), ("a word", "4")]);
+    }
+
+    #[test]
+    fn a_key_is_no_name() {
+        let pem = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE==\n-----END EC PRIVATE KEY-----\n";
+        let long = format!("--{}", "a".repeat(65));
+        for word in [pem, "---", "-", "--a b", &long] {
+            assert!(!is_flag(word), "{word}");
+            let settings = of_words("p", [word, "https://a.b.svc"].into_iter());
+            assert!(settings.iter().all(|it| it.name == WORD), "{word}");
+        }
+        assert_eq!(setting("p", "MHcC AQ", "v").name, WORD);
+        assert!(is_flag("--kms-endpoint") && is_flag("-vault.addr_2"));
+        assert!(is_of_a_service("KUBERNETES_SERVICE_HOST") && is_of_a_service("VAULT_PORT_8200_TCP"));
+        assert!(!is_of_a_service("VAULT_ADDR"));
+    }
+
+    #[test]
+    fn a_file_that_names_itself_is_read_twice_and_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("plugin.yaml").display().to_string();
+        fs::write(&path, format!("credentialsFile: {path}\nkmsEndpoint: https://a.b.svc\n"))
+            .expect("written");
+        let found = of_named_files(&[setting("p", "--config", &path)], Path::new("/"));
+        assert_eq!(found.len(), 4);
     }
 
     #[test]

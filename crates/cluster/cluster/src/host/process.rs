@@ -1,6 +1,8 @@
 //! The kube-apiserver that runs on this host, by the kernel's word.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -11,14 +13,21 @@ use crate::api_server_flags::CONFIG;
 /// kube-apiserver's own default.
 const SECURE_PORT: &str = "6443";
 /// Bytes of the longest command line looked at; a real one has some thousand.
-const COMMAND_MAX: usize = 1 << 20;
+const COMMAND_MAX: u64 = 1 << 20;
 
-/// The process that listens on this port: several may run on one machine. None: there is none.
-pub(super) fn find(secure_port: u16) -> Option<Process> {
+/// The process of this port: several may run on one machine. None: there is none. Anybody may call a program kube-apiserver, so it must be
+/// root's, ours, or that of the user whom the manifest names.
+pub(super) fn find(secure_port: u16, user: Option<u32>) -> Option<Process> {
     let port = secure_port.to_string();
+    let users = [Some(0), Some(rustix::process::geteuid().as_raw()), user];
     let entries = fs::read_dir("/proc").ok()?;
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find_map(|pid: u32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|it| it.len() <= COMMAND_MAX)?;
+        let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+        let mut command = Vec::new();
+        let file =
+            File::open(format!("/proc/{pid}/cmdline")).ok().filter(|_| users.contains(&Some(owner)))?;
+        // A process may make its own as long as it likes.
+        file.take(COMMAND_MAX).read_to_end(&mut command).ok()?;
         let words: Vec<&str> =
             command.split(|it| *it == 0).filter_map(|it| str::from_utf8(it).ok()).collect();
         let (program, args) = words.split_first()?;

@@ -76,10 +76,8 @@ fn k12_control_planes_of_vendors_are_recognised_and_their_own_way_is_named() {
 fn k12_distributions_that_write_the_flags_themselves_are_recognised() {
     for (facts, name, way) in [
         (facts("v1.31.4+k3s1", true, &[]), "k3s", "docs/guides/k3s-rke2.md"),
-        (facts("v1.31.4", true, &[("node.kubernetes.io/instance-type", "k3s")]), "k3s", "secrets-encryption"),
         // Of servers that run no kubelet nobody sees a node.
         (facts("v1.33.5+rke2r1", false, &[]), "RKE2", "kube-apiserver-arg"),
-        (facts("v1.31.4", true, &[("node.kubernetes.io/instance-type", "rke2")]), "RKE2", "docs/guides"),
         (facts("v1.31.2+k0s", true, &[]), "k0s", "extraArgs"),
         (facts("v1.31.2", true, &[("microk8s.io/cluster", "true")]), "MicroK8s", "args/kube-apiserver"),
         (openshift("HighlyAvailable", true), "OpenShift", "oc edit apiserver"),
@@ -113,6 +111,9 @@ fn k12_clusters_of_their_operators_are_nobody_elses() {
         facts("v1.28.5-gke.1200", true, &[("cloud.google.com/gke-nodepool", "np-1")]),
         facts("v1.31.1-aliyun.1", true, &[("alibabacloud.com/nodepool-id", "np1")]),
         facts("v1.31.0", true, &[("eks.amazonaws.com/nodegroup", "copied")]),
+        // A flavour of a cloud's machines may be called anything.
+        facts("v1.31.4", true, &[("node.kubernetes.io/instance-type", "k3s")]),
+        facts("v1.31.4", true, &[("node.kubernetes.io/instance-type", "rke2")]),
         // Nobody knows whether there are nodes of the control plane.
         PlatformFacts { has_control_plane_nodes: None, ..facts("v1.31.2-eks-7f9249a", false, &[]) },
         facts("v1.31.0", false, &[("microk8s.io/cluster", "false"), ("example.com/eks.amazonaws.com", "1")]),
