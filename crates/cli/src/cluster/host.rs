@@ -6,6 +6,7 @@ use keystead_cluster::executor::HostReply;
 use keystead_cluster::host::Task;
 use keystead_model::Exit;
 use keystead_runtime::{Failure, print_result};
+use zeroize::Zeroizing;
 
 use super::rollout_args::LocalArgs;
 
@@ -23,7 +24,8 @@ pub(crate) struct HostArgs {
 const TASK_MAX: u64 = 16 << 20;
 
 pub(super) fn run(args: &HostArgs) -> Result<(), Failure> {
-    let mut text = Vec::new();
+    // It may hold keys.
+    let mut text = Zeroizing::new(Vec::new());
     let read = std::io::stdin().lock().take(TASK_MAX).read_to_end(&mut text);
     read.map_err(|error| Failure::new(format!("cannot read the task from standard input: {error}")))?;
     let task: Task = serde_json::from_slice(&text).map_err(|error| {

@@ -2,7 +2,9 @@
 
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::executor::{AccessError, HostAccess, kubeadm_knows};
-use keystead_cluster::host::{Answer, LocalHost, PluginState, Preparation, Prepared, PreparedFile, Task};
+use keystead_cluster::host::{
+    Answer, FileText, LocalHost, PluginState, Preparation, Prepared, PreparedFile, Task,
+};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 
@@ -43,7 +45,7 @@ impl PrepareHostArgs {
                 .hint("name each with --over ssh --host HOST".to_owned()));
         }
         let needed = here.preparation().await.map_err(|error| Failure::from_error(&error))?;
-        let needed = needed.ok_or_else(|| {
+        let (needed, text) = needed.ok_or_else(|| {
             Failure::new(
                 "kube-apiserver here has no --encryption-provider-config: a host that joins needs nothing",
             )
@@ -52,7 +54,7 @@ impl PrepareHostArgs {
         self.refuse_forgetful_kubeadm(here).await?;
         let (mut problems, mut missing) = (Vec::new(), Vec::new());
         for host in others {
-            let prepared = ask(host, &needed, false).await?;
+            let prepared = ask(host, &needed, None).await?;
             problems.extend(obstacle(host.name(), &prepared, &needed));
             if prepared.file == PreparedFile::Missing {
                 say(&visible(&format!("plan: write {} on {}", needed.path.display(), host.name())));
@@ -74,8 +76,21 @@ impl PrepareHostArgs {
         if !self.yes && !missing.is_empty() {
             return Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()));
         }
-        for host in missing {
-            ask(host, &needed, true).await?;
+        for (done, host) in missing.iter().enumerate() {
+            let written = ask(host, &needed, Some(&text)).await.and_then(|it| match it.file {
+                PreparedFile::Same => Ok(()),
+                _ => Err(Failure::new(format!(
+                    "{} says that it was written, and has another file",
+                    host.name()
+                ))),
+            });
+            if let Err(failure) = written {
+                let names =
+                    |hosts: &[&HostAccess]| hosts.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
+                let (before, after) = missing.split_at(done);
+                let hint = format!("prepared: {}; not: {}", names(before), names(after));
+                return Err(failure.hint(visible(&hint)));
+            }
         }
         say(
             "the file is there: install the plugin if it is not, then run `kubeadm join ... --control-plane`, and name the host from then on",
@@ -98,8 +113,8 @@ impl PrepareHostArgs {
     }
 }
 
-async fn ask(host: &HostAccess, needed: &Preparation, write: bool) -> Result<Prepared, Failure> {
-    let task = Task::Prepare { preparation: needed.clone(), write };
+async fn ask(host: &HostAccess, needed: &Preparation, text: Option<&FileText>) -> Result<Prepared, Failure> {
+    let task = Task::Prepare { preparation: needed.clone(), text: text.cloned() };
     match host.perform(&task).await {
         Ok(Answer::Prepared(prepared)) => Ok(prepared),
         Ok(_) => Err(Failure::new(format!("{} answers something else than what was asked", host.name()))),

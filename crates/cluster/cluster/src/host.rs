@@ -74,8 +74,8 @@ pub enum Task {
     Prepare {
         /// What is needed.
         preparation: Preparation,
-        /// Whether the file is written.
-        write: bool,
+        /// The file, where it is to be written.
+        text: Option<FileText>,
     },
 }
 
@@ -284,6 +284,14 @@ pub enum HostError {
     /// Not what another host has.
     #[error("what was sent is no EncryptionConfiguration: {0}")]
     NoConfiguration(String),
+    /// A file there would be something else.
+    #[error("{} cannot be written by whoever prepares this host: {reason}", path.display())]
+    NoPlace {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
     /// It is a control-plane host already.
     #[error("{} is there, so this host has joined already: `keystead cluster enable` and its kind are for those", .0.display())]
     HasJoined(PathBuf),
@@ -311,8 +319,8 @@ impl LocalHost {
                 self.change(change, seen)?;
                 Ok(Answer::Done)
             }
-            Task::Prepare { preparation, write } => {
-                Ok(Answer::Prepared(self.prepare(preparation, *write).await?))
+            Task::Prepare { preparation, text } => {
+                Ok(Answer::Prepared(self.prepare(preparation, text.as_ref()).await?))
             }
         }
     }

@@ -1,15 +1,18 @@
 //! How a host is asked: itself, or over ssh.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use zeroize::Zeroizing;
 
 use crate::host::{Answer, HostError, LocalHost, Task};
 
 /// A look asks plugins that may each take some seconds.
 const REMOTE: Duration = Duration::from_secs(120);
+/// Bytes of the longest answer: a look at a host with a hundred plugins has some megabytes.
+const ANSWER_MAX: u64 = 64 << 20;
 /// Characters of what a remote program complained that are kept.
 const COMPLAINT_MAX: usize = 1000;
 
@@ -117,14 +120,16 @@ impl SshHost {
     async fn perform(&self, task: &Task) -> Result<Answer, AccessError> {
         let destination = || self.destination.clone();
         let no_answer = |reason: String| AccessError::NoAnswer { destination: destination(), reason };
-        let text = serde_json::to_vec(task).map_err(|error| no_answer(error.to_string()))?;
+        // It may hold keys.
+        let text = Zeroizing::new(serde_json::to_vec(task).map_err(|error| no_answer(error.to_string()))?);
         let output = match tokio::time::timeout(REMOTE, self.exchange(&text)).await {
             Ok(output) => output.map_err(|error| no_answer(error.to_string()))?,
             Err(_) => return Err(no_answer(format!("no answer within {} s", REMOTE.as_secs()))),
         };
         let reply: HostReply = serde_json::from_slice(&output.stdout).map_err(|_| {
             let complaint = String::from_utf8_lossy(&output.stderr);
-            let complaint: String = complaint.trim().chars().take(COMPLAINT_MAX).collect();
+            let seen = complaint.trim().chars().map(|it| if it.is_control() { ' ' } else { it });
+            let complaint: String = seen.take(COMPLAINT_MAX).collect();
             no_answer(if complaint.is_empty() { output.status.to_string() } else { complaint })
         })?;
         match reply {
@@ -135,7 +140,7 @@ impl SshHost {
     }
 
     /// What is changed there ends whether or not anybody still waits: the program reads its task to the end before it begins.
-    async fn exchange(&self, task: &[u8]) -> std::io::Result<std::process::Output> {
+    async fn exchange(&self, task: &[u8]) -> std::io::Result<Output> {
         let mut child = Command::new("ssh")
             // Nobody is there to type a password.
             .args(["-o", "BatchMode=yes", "--", &self.destination])
@@ -145,11 +150,28 @@ impl SshHost {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(task).await?;
-        }
-        child.wait_with_output().await
+        let stdin = child.stdin.take();
+        let give = async {
+            if let Some(mut stdin) = stdin {
+                // Whoever ends before it has read all says why elsewhere.
+                drop(stdin.write_all(task).await);
+            }
+        };
+        let (answer, complaint) = (child.stdout.take(), child.stderr.take());
+        let ((), stdout, stderr) =
+            tokio::join!(give, read(answer, ANSWER_MAX), read(complaint, COMPLAINT_MAX as u64 * 4));
+        let (stdout, stderr) = (stdout?, stderr?);
+        Ok(Output { status: child.wait().await?, stdout, stderr })
     }
+}
+
+/// As much of it as is worth reading. The other end notices when nobody reads on.
+async fn read(from: Option<impl AsyncRead + Unpin>, longest: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(longest).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
 }
 
 /// ssh gives all its arguments to the other host's shell as one text.

@@ -2,30 +2,32 @@
 
 use std::fmt;
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
 
-use keystead_runtime::whole_file::FileError;
+use keystead_runtime::whole_file::{self, FileError};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::files::digest;
 use super::plugins::{self, PluginAt};
 use super::{HostError, LocalHost};
-use crate::encryption_configuration::EncryptionConfiguration;
+use crate::encryption_configuration::{ApiServer, EncryptionConfiguration};
 use crate::kms_socket::{PluginProblem, Wrapped};
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
+use crate::provider_order::KmsPlugin;
 use crate::rollout::Provider;
 use crate::yaml::MAX_LEN;
 
-/// What a host that joins needs of one that is there.
+/// What a host that joins needs of one that is there, without the file itself: a host that was named by mistake must not have that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// Where kube-apiserver looks for its EncryptionConfiguration, in the container and on every host.
     pub path: PathBuf,
-    /// The file.
-    pub text: FileText,
-    /// Something that each plugin of the host that is there wrapped.
-    pub wrapped: Vec<(Provider, Wrapped)>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// The plugins of the file, with something that each of the host that is there wrapped.
+    pub plugins: Vec<(KmsPlugin, Wrapped)>,
 }
 
 /// The text of an EncryptionConfiguration, which may hold keys.
@@ -75,12 +77,13 @@ pub enum PreparedFile {
 }
 
 impl LocalHost {
-    /// What another host needs to join this one, by the files and plugins here. None: this host has no flag, so that nothing is needed.
+    /// What another host needs to join this one, by the files and plugins here, and the file. None: this host has no flag, so that nothing
+    /// is needed.
     ///
     /// # Errors
     ///
     /// The files cannot be read, the path is another one in the container, or a plugin does not work.
-    pub async fn preparation(&self) -> Result<Option<Preparation>, HostError> {
+    pub async fn preparation(&self) -> Result<Option<(Preparation, FileText)>, HostError> {
         let files = self.files()?;
         let Some(found) = files.configuration()? else { return Ok(None) };
         let path = files.facts.encryption_provider_config.clone().unwrap_or_default();
@@ -90,64 +93,107 @@ impl LocalHost {
         let mut wrapped = Vec::new();
         let known = plugins::known(Some(&found.text), &[]);
         let probes = plugins::probe(&known).await;
-        for (PluginAt { provider, .. }, probe) in known.into_iter().zip(probes) {
+        for (PluginAt { provider, socket }, probe) in known.into_iter().zip(probes) {
             let sample = probe.map_err(|reason| HostError::Plugin { provider: provider.clone(), reason })?;
-            wrapped.push((provider, sample));
+            // A name in the abstract name space is written behind a slash.
+            let slash = if socket.starts_with('@') { "/" } else { "" };
+            let endpoint = format!("unix://{slash}{socket}");
+            wrapped.push((KmsPlugin { provider, endpoint, timeout: None }, sample));
         }
+        let (path, digest) = (found.file.path().to_owned(), digest(found.file.bytes()));
         let text = FileText(Zeroizing::new(found.text.text().to_owned()));
-        Ok(Some(Preparation { path: found.file.path().to_owned(), text, wrapped }))
+        Ok(Some((Preparation { path, digest, plugins: wrapped }, text)))
     }
 
-    /// Looks how far this host is prepared, and with `write` puts the file there, for root alone.
-    pub(super) async fn prepare(&self, wanted: &Preparation, write: bool) -> Result<Prepared, HostError> {
-        // Whatever comes here over a line, only what kube-apiserver takes gets a name.
-        let text = EncryptionConfiguration::read(wanted.text.0.as_bytes());
-        let text = text.map_err(|error| HostError::NoConfiguration(error.to_string()))?;
+    /// Looks how far this host is prepared, and with the file's text puts that there, for root alone.
+    pub(super) async fn prepare(
+        &self,
+        wanted: &Preparation,
+        text: Option<&FileText>,
+    ) -> Result<Prepared, HostError> {
+        self.refuse_other_places(&wanted.path)?;
         let mut prepared = Prepared {
-            file: self.prepared_file(wanted)?,
+            file: prepared_file(wanted)?,
             has_joined: self.manifest.exists(),
             plugins: Vec::new(),
         };
-        for plugin in plugins::known(Some(&text), &[]) {
-            let samples = wanted.wrapped.iter().filter(|(it, _)| *it == plugin.provider);
-            prepared.plugins.push((plugin.provider.clone(), state(&plugin, samples).await));
+        for (plugin, sample) in &wanted.plugins {
+            let known = plugins::known(None, std::slice::from_ref(plugin));
+            for plugin in &known {
+                prepared.plugins.push((plugin.provider.clone(), state(plugin, sample).await));
+            }
         }
-        if !write || prepared.file == PreparedFile::Same {
-            return Ok(prepared);
-        }
+        let Some(text) = text.filter(|_| prepared.file != PreparedFile::Same) else { return Ok(prepared) };
         if prepared.has_joined {
             return Err(HostError::HasJoined(self.manifest.clone()));
         }
+        let bytes = text.0.as_bytes();
+        refuse_other_texts(bytes)?;
         let _lock = self.lock()?;
-        if let Some(directory) = wanted.path.parent() {
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-            made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
-        }
-        owned_file::create(&wanted.path, wanted.text.0.as_bytes(), &self.places)?;
+        let directory = whole_file::directory_of(&wanted.path);
+        // kubeadm makes it in this way too, and comes later.
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+        made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
+        owned_file::create(&wanted.path, bytes, &self.places)?;
         prepared.file = PreparedFile::Same;
         Ok(prepared)
     }
 
-    fn prepared_file(&self, wanted: &Preparation) -> Result<PreparedFile, HostError> {
-        match OwnedFile::read(&wanted.path, MAX_LEN) {
-            Ok(found) if found.bytes() == wanted.text.0.as_bytes() => Ok(PreparedFile::Same),
-            Ok(_) => Ok(PreparedFile::Other),
-            Err(OwnedFileError::File(FileError::Missing(_))) => Ok(PreparedFile::Missing),
-            Err(error) => Err(error.into()),
+    /// Whoever sends a task names the place: it must be one for this file, in a directory that only root changes.
+    fn refuse_other_places(&self, path: &Path) -> Result<(), HostError> {
+        let refused = |reason: &'static str| HostError::NoPlace { path: path.to_owned(), reason };
+        let directory = path.parent().ok_or_else(|| refused("it has no directory"))?;
+        let is_plain = path.components().all(|it| matches!(it, Component::RootDir | Component::Normal(_)));
+        if !path.is_absolute() || !is_plain {
+            return Err(refused("it must be absolute, without `..`"));
         }
+        let own = self.configuration.parent().unwrap_or(Path::new("/"));
+        if !directory.starts_with(own) && !directory.starts_with(KUBERNETES) {
+            return Err(refused("it is neither below /etc/kubernetes nor beside --configuration"));
+        }
+        if self.manifest.parent().is_some_and(|it| directory.starts_with(it)) {
+            return Err(refused("the kubelet takes what is there for pods"));
+        }
+        // What is not there yet is made below it.
+        let there = directory.ancestors().find(|it| it.symlink_metadata().is_ok()).unwrap_or(directory);
+        let found = there.symlink_metadata().map_err(|_| refused("its directory cannot be looked at"))?;
+        let is_real = there.canonicalize().is_ok_and(|it| it == there);
+        if !is_real || !whole_file::is_ours(&found) || found.mode() & 0o022 != 0 {
+            return Err(refused("its directory is a link, or others may write to it"));
+        }
+        Ok(())
     }
 }
 
-async fn state<'w>(plugin: &PluginAt, samples: impl Iterator<Item = &'w (Provider, Wrapped)>) -> PluginState {
-    let socket = plugin.open();
-    for (_, sample) in samples {
-        match socket.unwrap(sample).await {
-            Ok(()) => {}
-            Err(problem @ (PluginProblem::Unreachable { .. } | PluginProblem::Late { .. })) => {
-                return PluginState::Away(problem.to_string());
-            }
-            Err(problem) => return PluginState::Refuses(problem.to_string()),
-        }
+/// Where kubeadm has everything.
+const KUBERNETES: &str = "/etc/kubernetes";
+
+/// Only what kube-apiserver takes.
+fn refuse_other_texts(bytes: &[u8]) -> Result<(), HostError> {
+    let refused = |reason: String| HostError::NoConfiguration(reason);
+    let text = EncryptionConfiguration::read(bytes).map_err(|error| refused(error.to_string()))?;
+    let newest = ApiServer { minor: u32::MAX, automatic_reload: true, kms_v1: Some(true) };
+    match text.check(&newest).into_iter().find(|it| it.problem.is_refused()) {
+        Some(finding) => Err(refused(finding.to_string())),
+        None => Ok(()),
     }
-    PluginState::Unwraps
+}
+
+fn prepared_file(wanted: &Preparation) -> Result<PreparedFile, HostError> {
+    match OwnedFile::read(&wanted.path, MAX_LEN) {
+        Ok(found) if digest(found.bytes()) == wanted.digest => Ok(PreparedFile::Same),
+        Ok(_) => Ok(PreparedFile::Other),
+        Err(OwnedFileError::File(FileError::Missing(_))) => Ok(PreparedFile::Missing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn state(plugin: &PluginAt, sample: &Wrapped) -> PluginState {
+    match plugin.open().unwrap(sample).await {
+        Ok(()) => PluginState::Unwraps,
+        Err(problem @ (PluginProblem::Unreachable { .. } | PluginProblem::Late { .. })) => {
+            PluginState::Away(problem.to_string())
+        }
+        Err(problem) => PluginState::Refuses(problem.to_string()),
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use keystead_cluster::host::{Answer, Change, HostError, LocalHost, Report, Task};
+use keystead_cluster::host::{Answer, Change, HostError, LocalHost, Preparation, PreparedFile, Report, Task};
 use keystead_cluster::kms_way::KmsWay;
 use keystead_cluster::owned_file::Places;
 use keystead_cluster::provider_order::KmsPlugin;
@@ -240,4 +240,57 @@ async fn what_cannot_be_done_is_refused_before_anything_is_written() {
     let task = Task::Look { resources: vec!["secrets".into()], plugins: Vec::new() };
     let error = missing.perform(&task).await.expect_err("there is none");
     assert!(error.to_string().contains("/nonexistent"), "{error}");
+}
+
+fn preparation(path: &std::path::Path, text: &str) -> Task {
+    let preparation = Preparation {
+        path: path.to_owned(),
+        digest: hex::encode(keystead_crypto::sha256(text.as_bytes())),
+        plugins: Vec::new(),
+    };
+    let text = serde_json::from_value(serde_json::Value::from(text)).expect("a text");
+    Task::Prepare { preparation, text: Some(text) }
+}
+
+const TEXT: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  - kms: {apiVersion: v2, name: canary, endpoint: 'unix:///run/k.sock'}\n  - identity: {}\n";
+
+#[tokio::test]
+async fn a_host_that_joins_gets_the_file_where_it_belongs_and_nowhere_else() {
+    let scene = Scene::new();
+    fs::remove_file(&scene.host.manifest).expect("it has not joined");
+    let at = |name: &str| scene.directory.path().join(name);
+    std::os::unix::fs::symlink(at("staging"), at("pki/link")).expect("a link");
+    fs::create_dir(at("pki/open")).expect("a directory");
+    fs::set_permissions(at("pki/open"), fs::Permissions::from_mode(0o777)).expect("a mode");
+    for (path, reason) in [
+        (at("manifests/evil.yaml"), "neither below"),
+        (at("pki/../manifests/evil.yaml"), "without `..`"),
+        (PathBuf::from("pki/encryption.yaml"), "absolute"),
+        (at("pki/link/encryption.yaml"), "is a link"),
+        (at("pki/open/encryption.yaml"), "others may write"),
+        (PathBuf::from("/etc/profile.d/encryption.sh"), "neither below"),
+    ] {
+        let error = scene.host.perform(&preparation(&path, TEXT)).await.expect_err("refused");
+        assert!(error.to_string().contains(reason), "{}: {error}", path.display());
+        assert!(!path.exists());
+    }
+    let path = at("pki/new/encryption.yaml");
+    for bad in ["a: b", &TEXT.replace("[secrets]", "['*']"), &TEXT.replace("unix://", "tcp://")] {
+        let error = scene.host.perform(&preparation(&path, bad)).await.expect_err("refused");
+        assert!(error.to_string().contains("no EncryptionConfiguration"), "{error}");
+    }
+    let task = preparation(&path, TEXT);
+    assert!(!format!("{task:?}").contains("canary"));
+    for _ in 0..2 {
+        match scene.host.perform(&task).await {
+            Ok(Answer::Prepared(prepared)) => assert_eq!(prepared.file, PreparedFile::Same),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(fs::read_to_string(&path).expect("written"), TEXT);
+    assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, 0o600);
+    match scene.host.perform(&preparation(&path, &TEXT.replace("canary", "other"))).await {
+        Err(error) => assert!(error.to_string().contains("exists already"), "{error}"),
+        other => panic!("{other:?}"),
+    }
 }
