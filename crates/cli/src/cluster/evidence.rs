@@ -4,6 +4,7 @@ mod check;
 mod create_key;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -65,6 +66,9 @@ impl EvidenceArgs {
         if !self.replace && path.symlink_metadata().is_ok() {
             return Err(there_already(&path));
         }
+        if is_same_file(&path, key) {
+            return Err(Failure::new("the evidence would be written over the key that signs it").usage());
+        }
         let directory = whole_file::directory_of(&path);
         if !directory.is_dir() {
             return Err(Failure::new(format!("there is no directory {}", directory.display())).usage());
@@ -104,6 +108,11 @@ impl EvidenceFile {
         say(&format!("{} has the evidence, signed by {fingerprint}", self.path.display()));
         Ok(())
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    of(one).is_some_and(|it| of(other) == Some(it))
 }
 
 fn there_already(path: &Path) -> Failure {

@@ -478,11 +478,11 @@ async fn reached<T>(
     patience: Duration,
     mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
     let mut said = false;
     loop {
         match attempt().await {
-            Err(failure) if failure.code() == Exit::Unreachable as u8 && Instant::now() < deadline => {
+            Err(failure) if failure.code() == Exit::Unreachable as u8 && began.elapsed() < patience => {
                 if !said {
                     tell(&format!("waits: {failure}"));
                 }

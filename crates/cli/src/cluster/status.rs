@@ -33,7 +33,7 @@ pub(crate) struct StatusArgs {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LookArgs {
-    /// A resource to look at. Again for more [default: those of the last rollout, or secrets]
+    /// A resource to look at, besides those of the last rollout. Again for more [default: secrets, where there was none]
     #[arg(long = "resource", value_name = "NAME")]
     resources: Vec<String>,
     /// Form of the report
@@ -97,8 +97,14 @@ impl LookArgs {
         let mut record = known.unwrap_or_else(|| {
             Record::new(cluster.clone(), Goal::Disable, vec!["secrets".into()], Vec::new())
         });
-        if !self.resources.is_empty() {
-            record.resources.clone_from(&self.resources);
+        if !is_known && !self.resources.is_empty() {
+            record.resources.clear();
+        }
+        // What a rollout promised is looked at in any case.
+        for resource in &self.resources {
+            if !record.resources.contains(resource) {
+                record.resources.push(resource.clone());
+            }
         }
         let hosts = self.fleet.hosts()?;
         self.fleet.remove(&mut record, &hosts, &server).await?;
@@ -121,7 +127,13 @@ impl LookArgs {
         if count && let Err(error) = executor.count().await {
             say(&format!("not counted: {}", keystead_model::ErrorChain(error.as_ref())));
         }
-        let Preview { plan, observed, unnamed, in_use, .. } = executor.preview().await.map_err(seen)?;
+        let Preview { plan, observed, unnamed, in_use, beside } = executor.preview().await.map_err(seen)?;
+        if !beside.is_empty() {
+            let beside = beside.into_iter().collect::<Vec<_>>().join(", ");
+            say(&visible(&format!(
+                "the files encrypt {beside} too, which were not looked at: name them with --resource"
+            )));
+        }
         unnamed.iter().for_each(|it| say(&format!("{it} is an API server too, and no host of it was named")));
         let record = is_known.then(|| executor.record().clone());
         Ok(Look { cluster, record, observed, plan, unnamed, in_use })

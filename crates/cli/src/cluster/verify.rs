@@ -94,7 +94,7 @@ fn as_files_say(observed: &Observed) -> (String, Vec<String>) {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "cluster {}\npromised: {}", self.cluster, self.promise)?;
+        writeln!(f, "cluster {}\npromised: {}", visible(&self.cluster), visible(&self.promise))?;
         match self.broken.is_empty() {
             true => writeln!(f, "it holds"),
             false => self.broken.iter().try_for_each(|it| writeln!(f, "  broken: {}", visible(it))),

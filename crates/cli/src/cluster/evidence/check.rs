@@ -9,6 +9,7 @@ use keystead_crypto::PublicKey;
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 use keystead_runtime::whole_file::{self, Readers};
+use serde_json::Value;
 
 use crate::output::visible;
 use crate::report_format::ReportFormat;
@@ -85,10 +86,19 @@ struct Genuine(Evidence);
 
 impl fmt::Display for Genuine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        write(&self.0, &mut text)?;
-        // Names and key ids are whatever plugins say and whoever can write to etcd wrote.
-        text.lines().try_for_each(|line| writeln!(f, "{}", visible(line)))
+        // Names and key ids are whatever plugins say and whoever can write to etcd wrote: none of them begins a line of its own.
+        let mut report = serde_json::to_value(&self.0).map_err(|_| fmt::Error)?;
+        make_visible(&mut report);
+        write(&serde_json::from_value(report).map_err(|_| fmt::Error)?, f)
+    }
+}
+
+fn make_visible(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = visible(text),
+        Value::Array(items) => items.iter_mut().for_each(make_visible),
+        Value::Object(fields) => fields.values_mut().for_each(make_visible),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

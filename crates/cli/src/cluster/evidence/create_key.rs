@@ -26,6 +26,9 @@ impl CreateKeyArgs {
         let cannot = |path: &PathBuf, error: std::io::Error| {
             Failure::new(format!("cannot write {}: {error}", path.display()))
         };
+        if self.file == self.public_key {
+            return Err(Failure::new("the private key and the public key cannot be one file").usage());
+        }
         let place = NewSecretFile::prepare(&self.file).map_err(|error| cannot(&self.file, error))?;
         let key = SigningKey::generate(&SystemRandom).map_err(|error| Failure::from_error(&error))?;
         let public =

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keystead_model::ErrorClass;
 use kube::config::{KubeConfigOptions, KubeconfigError};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::error::{CallError, is_about_credentials};
@@ -141,6 +142,11 @@ impl ApiServer {
         let mut config = kube::Config::from_custom_kubeconfig(read, &options)
             .await
             .map_err(|error| malformed(&path, &error))?;
+        // What becomes a header must be one line.
+        let is_broken = |it: &SecretString| it.expose_secret().contains(|it: char| it.is_control());
+        if config.auth_info.token.as_ref().is_some_and(is_broken) {
+            return Err(ConnectError::Credentials { path });
+        }
         config.connect_timeout = Some(CONNECT);
         // Calls have limits of their own, and whoever makes them decides about another attempt.
         config.read_timeout = None;

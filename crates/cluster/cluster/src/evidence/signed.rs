@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use keystead_crypto::{PublicKey, SigningKey};
 use serde::Deserialize;
 
-use super::{Evidence, FORMAT, TYPE};
+use super::{Evidence, FORMAT, StoredEvidence, TYPE};
 
 /// Bytes of the longest file that is checked. A report has some kilobytes: a hundred resources in ten ways each are 100 KiB.
 pub const MAX_LEN: usize = 4 << 20;
@@ -101,6 +101,13 @@ pub fn check(file: &[u8], key: &PublicKey) -> Result<Evidence, EvidenceError> {
         });
     }
     let evidence: Evidence = serde_json::from_slice(report).map_err(EvidenceError::Report)?;
+    if evidence.signer != fingerprint(key) {
+        return Err(EvidenceError::Contradiction("another key is named as the signer"));
+    }
+    let uncounted = |it: &StoredEvidence| it.not_counted.is_some() || it.unreadable > 0;
+    if evidence.holds && evidence.stored.iter().any(uncounted) {
+        return Err(EvidenceError::Contradiction("it holds only if everything was counted and can be read"));
+    }
     if evidence.holds != evidence.findings.is_empty() {
         return Err(EvidenceError::Contradiction("it holds only if there are no findings"));
     }

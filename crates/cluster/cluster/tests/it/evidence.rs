@@ -165,6 +165,12 @@ fn what_is_wrong_is_said_exactly() -> Result<()> {
     assert!(matches!(error(&signed(more)), EvidenceError::Report(_)));
     let lies = report.replace("\"findings\":[]", "\"findings\":[\"one\"]");
     assert!(matches!(error(&signed(lies)), EvidenceError::Contradiction(_)));
+    // As the script for openssl and jq has it.
+    let all_read = report.replace("\"unreadable\":1", "\"unreadable\":0");
+    let other = all_read.replace("\"signer\":\"SHA256:", "\"signer\":\"SHA256:0");
+    assert!(matches!(error(&signed(other)), EvidenceError::Contradiction(_)));
+    assert!(check(signed(all_read).as_bytes(), &key.public_key()).is_ok());
+    assert!(matches!(error(&text), EvidenceError::Contradiction(_)));
     Ok(())
 }
 
