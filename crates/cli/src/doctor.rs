@@ -84,7 +84,7 @@ struct Bundle<'r> {
     /// Of the program.
     version: &'static str,
     report: &'r Report,
-    facts: &'r Facts,
+    facts: serde_json::Value,
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
@@ -99,11 +99,16 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
         state: args.local.state()?,
         resources: args.resources.clone(),
     };
-    let facts = crate::runtime()?.block_on(gather(&sources));
+    let runtime = crate::runtime()?;
+    let facts = runtime.block_on(gather(&sources));
+    // Whatever hangs, such as a program that the kubeconfig names, is not waited for.
+    runtime.shutdown_background();
     let report = Report::new(name, &facts);
+    args.format.print(&report)?;
     if let Some(path) = &args.bundle {
         let version = env!("CARGO_PKG_VERSION");
-        let bundle = Bundle { format: BUNDLE, version, report: &report, facts: &facts };
+        let facts = facts.to_bundle().map_err(|error| Failure::from_error(&error))?;
+        let bundle = Bundle { format: BUNDLE, version, report: &report, facts };
         let text = serde_json::to_vec_pretty(&bundle).map_err(|error| Failure::from_error(&error))?;
         output_file::replace_secret(path, &text)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
@@ -112,7 +117,6 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
             path.display()
         ));
     }
-    args.format.print(&report)?;
     match report.errors {
         0 => Ok(()),
         errors => {

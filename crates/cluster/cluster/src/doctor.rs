@@ -14,6 +14,7 @@ mod files;
 mod gather;
 mod plugins;
 mod stored;
+mod userinfo;
 
 use serde::Serialize;
 

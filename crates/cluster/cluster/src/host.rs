@@ -28,6 +28,7 @@ use crate::owned_file::{InFile, OwnedFileError, Places};
 use crate::provider_order::{KmsPlugin, OrderError};
 use crate::rollout::{Configuration, Order, Provider};
 
+pub(crate) use listener::process_at;
 pub use prepare::{FileText, PluginState, Preparation, Prepared, PreparedFile};
 
 /// A control-plane host whose kube-apiserver is a static pod, seen from itself.

@@ -231,16 +231,16 @@ fn key_ids_differ(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 }
 
 fn kubeadm_without_flag(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let lines = facts.kubeadm.as_ref().map_err(Clone::clone)?;
+    let lacking = facts.kubeadm.as_ref().map_err(Clone::clone)?;
     let advice = match facts.promise() {
         Ok(Some(promise)) => format!("have it put there: `{}`", promise.command()),
-        _ => "add these lines: `kubectl -n kube-system edit configmap kubeadm-config`".to_owned(),
+        _ => "add these to apiServer of its ClusterConfiguration: `kubectl -n kube-system edit configmap kubeadm-config`".to_owned(),
     };
-    if !lines.is_empty() {
+    if !lacking.is_empty() {
         verdict.error(
             format!(
                 "the ConfigMap kubeadm-config in kube-system lacks what the manifest has, and kubeadm upgrade would take it away: {}",
-                lines.join(" ")
+                lacking.join(", ")
             ),
             advice,
         );

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::facts::{Facts, StoredFacts};
+use super::userinfo::without_userinfo;
 
 /// A failure that can be seen.
 pub struct Check {
@@ -67,7 +68,9 @@ impl Verdict {
         evidence: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.findings.push(Finding { severity, evidence: evidence.into(), advice: advice.into() });
+        // Words of others, such as an API server's, stand in both.
+        let (evidence, advice) = (without_userinfo(&evidence.into()), without_userinfo(&advice.into()));
+        self.findings.push(Finding { severity, evidence, advice });
     }
 
     /// What is stored. What was not counted is told.
@@ -80,7 +83,7 @@ impl Verdict {
     }
 
     pub(super) fn not_checked(&mut self, reason: impl Into<String>) {
-        self.not_checked.push(reason.into());
+        self.not_checked.push(without_userinfo(&reason.into()));
     }
 
     pub(super) fn into_parts(self) -> (Vec<Finding>, Vec<String>) {

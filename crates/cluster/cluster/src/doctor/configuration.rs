@@ -60,7 +60,7 @@ pub(super) const CHECKS: [Check; 13] = [
     },
     Check {
         id: "provider-renamed",
-        looks_at: "stored values under a KMS name that the EncryptionConfiguration does not have, while it has another",
+        looks_at: "stored values under a KMS name that the EncryptionConfiguration does not have, while the plugin of another entry unwraps them",
         judge: provider_renamed,
     },
     Check {
@@ -229,24 +229,20 @@ fn unread(
     Ok(unread)
 }
 
-/// A name that was changed is another failure than a file that was replaced: the file has a KMS entry of that version, under which
-/// nothing is stored.
+/// A name that was changed is another failure than a file that was replaced: the file has a KMS entry under which nothing is stored, and its
+/// plugin unwraps what is stored under the old name. Another entry that is new may have any key, and must keep its name.
 fn new_name<'o>(facts: &Facts, order: &'o Order, stored: &Provider) -> Option<&'o Provider> {
     let counted = facts.stored.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let is_used = |it: &&Provider| {
+    let is_used = |it: &Provider| {
         counted
             .iter()
             .flat_map(|it| &it.counts)
-            .any(|count| count.objects > 0 && count.stored_as.provider == **it)
+            .any(|count| count.objects > 0 && count.stored_as.provider == *it)
     };
-    let is_same_kind = |it: &&Provider| {
-        matches!(
-            (stored, it),
-            (Provider::KmsV1 { .. }, Provider::KmsV1 { .. })
-                | (Provider::KmsV2 { .. }, Provider::KmsV2 { .. })
-        )
-    };
-    order.providers().filter(is_same_kind).find(|it| !is_used(it))
+    let plugins = facts.plugins.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let opens =
+        |it: &Provider| plugins.iter().any(|plugin| plugin.provider == *it && plugin.opens.contains(stored));
+    order.providers().find(|it| !is_used(it) && opens(it))
 }
 
 fn configuration_overwritten(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
@@ -359,4 +355,36 @@ fn file_of(facts: &Facts) -> String {
 
 fn parent(path: &Path) -> String {
     path.parent().unwrap_or(Path::new("/")).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::PluginFacts;
+    use super::*;
+
+    fn kms(name: &str) -> Provider {
+        Provider::KmsV2 { name: name.into() }
+    }
+
+    fn found(facts: &Facts, judge: fn(&Facts, &mut Verdict) -> Result<(), String>) -> usize {
+        let mut verdict = Verdict::default();
+        judge(facts, &mut verdict).expect("judged");
+        verdict.into_parts().0.len()
+    }
+
+    /// To rename another entry to the lost name would put two keys under one name.
+    #[test]
+    fn only_who_unwraps_what_is_lost_was_renamed() {
+        let order = Order { writer: kms("new"), readers: vec![Provider::Identity] };
+        let mut facts = Facts::of_file(Configuration::Providers(order)).with_stored(&kms("old"), 3);
+        facts.plugins = Ok(vec![PluginFacts::well(kms("new"), "/run/new.sock")]);
+        assert_eq!((found(&facts, provider_renamed), found(&facts, configuration_overwritten)), (0, 1));
+        for plugin in facts.plugins.iter_mut().flatten() {
+            plugin.opens = vec![kms("old")];
+        }
+        assert_eq!((found(&facts, provider_renamed), found(&facts, configuration_overwritten)), (1, 0));
+        // What is stored under its own name would be lost with that name.
+        let facts = facts.with_stored(&kms("new"), 1);
+        assert_eq!((found(&facts, provider_renamed), found(&facts, configuration_overwritten)), (0, 1));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::userinfo::without_userinfo_in;
 use crate::api::ServerFacts;
 use crate::kms_way::KmsWay;
 use crate::rollout::{Configuration, Count, Goal, Provider};
@@ -42,7 +43,7 @@ pub struct Facts {
     pub uncounted: Vec<String>,
     /// etcd's alarms: kind, and member.
     pub alarms: Seen<Vec<(String, String)>>,
-    /// Lines that kubeadm's configuration lacks.
+    /// Flags and volumes that kubeadm's configuration lacks, by name.
     pub kubeadm: Seen<Vec<String>>,
     /// Files that must be in good hands.
     pub files: Seen<Vec<FileFacts>>,
@@ -181,6 +182,10 @@ pub struct PluginFacts {
     pub path: Seen<Vec<SocketFacts>>,
     /// What is stored under it and this plugin did not unwrap.
     pub unopened: Vec<Unopened>,
+    /// What is stored under it and of which this plugin said nothing, such as because it was late.
+    pub unasked: Vec<Unopened>,
+    /// Names that no entry has any more and under which something is stored that this plugin unwraps.
+    pub opens: Vec<Provider>,
     /// How it reaches its KMS.
     pub way: KmsWay,
 }
@@ -289,6 +294,17 @@ pub struct TokenEnd {
 }
 
 impl Facts {
+    /// For a bundle that is given away: in addresses no name and no password is left.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: every field has a form in JSON.
+    pub fn to_bundle(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let mut bundle = serde_json::to_value(self)?;
+        without_userinfo_in(&mut bundle);
+        Ok(bundle)
+    }
+
     /// Nothing was seen, for this reason.
     pub fn unseen(reason: &str) -> Self {
         let reason = || reason.to_owned();
@@ -400,6 +416,61 @@ impl ApiServerFacts {
             failed_reload: facts.failed_reload,
             key_ids: facts.key_ids,
             clock_ahead,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// A manifest whose file has this, and nothing else.
+    pub(super) fn of_file(on_disk: Configuration) -> Self {
+        let manifest = ManifestFacts {
+            path: "/etc/kubernetes/manifests/kube-apiserver.yaml".into(),
+            address: "https://10.0.0.1:6443".to_owned(),
+            minor: Some(36),
+            configuration: Some("/etc/kubernetes/enc/a.yaml".to_owned()),
+            configuration_on_host: Some("/etc/kubernetes/enc/a.yaml".into()),
+            mounted_alone: false,
+            automatic_reload: true,
+            run_as_user: None,
+            run_as_groups: Vec::new(),
+            changed: 0.0,
+            digest: None,
+            on_disk: Ok(on_disk),
+            process: None,
+        };
+        Self {
+            manifest: Ok(manifest),
+            promise: Ok(None),
+            stored: Ok(Vec::new()),
+            ..Self::unseen("not in this test")
+        }
+    }
+
+    /// So many objects that are stored so.
+    pub(super) fn with_stored(mut self, provider: &Provider, objects: u64) -> Self {
+        let stored_as = crate::rollout::StoredAs { provider: provider.clone(), key_id: None };
+        let counts = vec![Count { stored_as, objects }];
+        let stored = StoredFacts { resource: "secrets".to_owned(), counts, malformed: 0 };
+        self.stored.iter_mut().for_each(|it| it.push(stored.clone()));
+        self
+    }
+}
+
+#[cfg(test)]
+impl PluginFacts {
+    /// One that is well.
+    pub(super) fn well(provider: Provider, socket: &str) -> Self {
+        Self {
+            provider,
+            socket: socket.to_owned(),
+            key_id: Ok("k".to_owned()),
+            is_mounted: true,
+            path: Ok(Vec::new()),
+            unopened: Vec::new(),
+            unasked: Vec::new(),
+            opens: Vec::new(),
+            way: KmsWay::default(),
         }
     }
 }

@@ -7,13 +7,16 @@ mod directory;
 mod end_of_life;
 mod etcd;
 mod host;
+mod kubeadm;
+mod limit;
 mod permissions;
 mod plugins;
 mod programs;
 mod record;
+mod secrets;
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keystead_model::ErrorChain;
 
@@ -38,8 +41,7 @@ pub struct Sources {
 
 /// Looks. Nothing is changed, and whatever is away is told in its place.
 pub async fn gather(sources: &Sources) -> Facts {
-    let connected = ApiServer::connect(&sources.kubeconfig).await;
-    let connected = connected.map_err(|error| ErrorChain(&error).to_string());
+    let connected = cluster::connect(&sources.kubeconfig).await;
     let record = record::read(&sources.state, connected.as_ref().ok().map(ApiServer::cluster));
     let known = record.as_ref().ok().and_then(Option::as_ref);
     let resources = match (known, sources.resources.is_empty()) {
@@ -51,16 +53,16 @@ pub async fn gather(sources: &Sources) -> Facts {
     let host = host::read(&sources.host.manifest, &report);
     // Each of them may wait for something that is away.
     let ((stored, alarms), api_server, others, kubeadm) = tokio::join!(
-        etcd::look(&report, &resources),
+        look_into_etcd(&report, &resources),
         cluster::own(&sources.kubeconfig, &report),
         cluster::others(&sources.kubeconfig, &connected, known, &report),
-        cluster::kubeadm(&report, &connected),
+        kubeadm::look(&report, &connected),
     );
     let seeds = stored.as_ref().map(|it| it.seeds.as_slice()).unwrap_or_default();
     let plugins = plugins::look(&host, &report, seeds).await;
     let directory = Directory::read(&sources.host.manifest, host.text.as_ref());
     let programs = match &plugins {
-        Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins)),
+        Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins).await),
         Err(reason) => Err(reason.clone()),
     };
     let files = Files::of(directory.as_ref(), &sources.kubeconfig, &host.configuration, &programs);
@@ -86,13 +88,32 @@ pub async fn gather(sources: &Sources) -> Facts {
     }
 }
 
+/// A look asks each plugin, for some seconds at most.
+const LOOK: Duration = Duration::from_secs(120);
+/// Some million objects take minutes.
+const COUNT: Duration = Duration::from_secs(900);
+
 async fn report(host: &LocalHost, resources: &[String]) -> Seen<Report> {
     let task = Task::Look { resources: resources.to_vec(), plugins: Vec::new() };
-    match host.perform(&task).await {
-        Ok(Answer::Report(report)) => Ok(*report),
-        Ok(_) => Err("the host answers something else than what was asked".to_owned()),
-        Err(error) => Err(ErrorChain(&error).to_string()),
-    }
+    let host = host.clone();
+    limit::apart("this host", LOOK, || async move {
+        match host.perform(&task).await {
+            Ok(Answer::Report(report)) => Ok(*report),
+            Ok(_) => Err("the host answers something else than what was asked".to_owned()),
+            Err(error) => Err(ErrorChain(&error).to_string()),
+        }
+    })
+    .await
+}
+
+/// Its certificates are files that the manifest names, whatever they are.
+async fn look_into_etcd(
+    report: &Seen<Report>,
+    resources: &[String],
+) -> (Seen<etcd::Stored>, Seen<etcd::Alarms>) {
+    let (report, resources) = (report.clone(), resources.to_vec());
+    let look = || async move { Ok(etcd::look(&report, &resources).await) };
+    limit::apart("etcd", COUNT, look).await.unwrap_or_else(|reason| (Err(reason.clone()), Err(reason)))
 }
 
 /// What depends on the manifest need not repeat what is wrong with it.

@@ -181,6 +181,12 @@ fn plugin_other_key(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> 
                 plugin.provider
             ));
         }
+        for it in &plugin.unasked {
+            verdict.not_checked(format!(
+                "the plugin of {} did not say whether it unwraps what is stored under key id {}: {}",
+                plugin.provider, it.key_id, it.reason
+            ));
+        }
         for it in &plugin.unopened {
             verdict.error(
                 format!(

@@ -12,7 +12,7 @@ const SOCKETS_MAX: u64 = 16 << 20;
 const LISTENS: &str = "00010000";
 
 /// The process that answers at a socket; none where nobody does.
-pub(super) async fn process_at(socket: &str) -> Option<u32> {
+pub(crate) async fn process_at(socket: &str) -> Option<u32> {
     match listener(socket).await? {
         INIT => heir(socket),
         process => Some(process),

@@ -1,16 +1,42 @@
-//! API servers at their own addresses, and kubeadm's configuration.
+//! API servers at their own addresses.
+
+use std::fs;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use keystead_model::ErrorChain;
 
-use super::with_manifest;
+use super::{limit, with_manifest};
 use crate::api::{ApiServer, Kubeconfig};
 use crate::doctor::facts::{ApiServerFacts, Seen};
-use crate::executor::{Record, kubeadm_patch};
+use crate::executor::Record;
 use crate::host::Report;
 
 /// API servers that are asked; who can write Endpoints decides how many there are.
 const OTHERS_MAX: usize = 32;
+
+/// Longest wait for one API server, and for a program that the kubeconfig names.
+const ASK: Duration = Duration::from_secs(45);
+
+/// As the kubeconfig leads there.
+pub(super) async fn connect(kubeconfig: &Kubeconfig) -> Seen<ApiServer> {
+    files(kubeconfig)?;
+    let given = kubeconfig.clone();
+    limit::apart("connecting as the kubeconfig says", ASK, || async move {
+        ApiServer::connect(&given).await.map_err(|error| ErrorChain(&error).to_string())
+    })
+    .await
+}
+
+/// Nobody opens a FIFO or a device without waiting for it.
+fn files(kubeconfig: &Kubeconfig) -> Seen<()> {
+    for path in kubeconfig.paths() {
+        if fs::metadata(path).is_ok_and(|it| !it.is_file()) {
+            return Err(format!("the kubeconfig {path} is no regular file, and was not opened"));
+        }
+    }
+    Ok(())
+}
 
 /// The API server of this host.
 pub(super) async fn own(kubeconfig: &Kubeconfig, report: &Seen<Report>) -> Seen<ApiServerFacts> {
@@ -39,22 +65,14 @@ pub(super) async fn others(
     others.into_iter().collect()
 }
 
-/// Lines that it lacks. Without the flag nothing is lacking.
-pub(super) async fn kubeadm(report: &Seen<Report>, connected: &Seen<ApiServer>) -> Seen<Vec<String>> {
-    let report = with_manifest(report)?;
-    let server = connected.as_ref().map_err(Clone::clone)?;
-    if !report.has_flag {
-        return Ok(Vec::new());
-    }
-    let settings = report.settings.as_ref().map_err(Clone::clone)?;
-    let patch = kubeadm_patch(server, settings, true).await;
-    let patch = patch.map_err(|error| ErrorChain(&error).to_string())?;
-    Ok(patch.map(|it| it.lines()).unwrap_or_default())
-}
-
 async fn ask(kubeconfig: &Kubeconfig, address: &str) -> Seen<ApiServerFacts> {
-    let server = ApiServer::at(kubeconfig, address).await;
-    let server = server.map_err(|error| ErrorChain(&error).to_string())?;
-    let (facts, clock_ahead) = tokio::join!(server.facts(), server.clock_ahead());
-    Ok(ApiServerFacts::of(address.to_owned(), facts, clock_ahead))
+    files(kubeconfig)?;
+    let (kubeconfig, url) = (kubeconfig.clone(), address.to_owned());
+    limit::apart(address, ASK, || async move {
+        let server = ApiServer::at(&kubeconfig, &url).await;
+        let server = server.map_err(|error| ErrorChain(&error).to_string())?;
+        let (facts, clock_ahead) = tokio::join!(server.facts(), server.clock_ahead());
+        Ok(ApiServerFacts::of(url, facts, clock_ahead))
+    })
+    .await
 }

@@ -21,7 +21,7 @@ pub(super) struct Stored {
 }
 
 /// Kinds and members.
-type Alarms = Vec<(String, String)>;
+pub(super) type Alarms = Vec<(String, String)>;
 
 pub(super) async fn look(report: &Seen<Report>, resources: &[String]) -> (Seen<Stored>, Seen<Alarms>) {
     let report = match with_manifest(report) {

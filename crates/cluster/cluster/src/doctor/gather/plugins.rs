@@ -9,7 +9,7 @@ use super::{permissions, with_manifest};
 use crate::doctor::facts::{PluginFacts, Seen, Unopened};
 use crate::encryption_configuration::KmsVersion;
 use crate::host::Report;
-use crate::kms_socket::{KmsSocket, Wrapped};
+use crate::kms_socket::{KmsSocket, PluginProblem, Wrapped};
 use crate::rollout::Provider;
 
 /// With wrapped seeds of what is stored.
@@ -28,15 +28,13 @@ pub(super) async fn look(
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("it was not asked".to_owned()),
         };
-        let is_asked = key_id.is_ok() && matches!(entry.provider, Provider::KmsV2 { .. });
-        let socket = KmsSocket::new(&entry.socket, KmsVersion::V2);
-        let own = seeds.iter().filter(|(provider, _)| is_asked && *provider == entry.provider);
-        // All at once: one call may take some seconds.
-        let unopened = join_all(own.map(async |(_, seed)| {
-            let problem = socket.unwrap(seed).await.err()?;
-            Some(Unopened { key_id: seed.key_id.clone(), reason: problem.to_string() })
-        }))
-        .await;
+        let mut answers = Answers::default();
+        if key_id.is_ok() && matches!(entry.provider, Provider::KmsV2 { .. }) {
+            let is_lost =
+                |provider: &Provider| !file.iter().flat_map(|it| &it.kms).any(|it| it.provider == *provider);
+            answers =
+                ask(&KmsSocket::new(&entry.socket, KmsVersion::V2), &entry.provider, is_lost, seeds).await;
+        }
         let directory = Path::new(&entry.socket).parent().unwrap_or(Path::new("/")).display().to_string();
         plugins.push(PluginFacts {
             provider: entry.provider.clone(),
@@ -48,8 +46,114 @@ pub(super) async fn look(
                     .is_some_and(|it| it.trim_end_matches('/') == directory),
             path: permissions::of_socket(&entry.socket),
             way: asked.map(|it| it.way.clone()).unwrap_or_default(),
-            unopened: unopened.into_iter().flatten().collect(),
+            unopened: answers.unopened,
+            unasked: answers.unasked,
+            opens: answers.opens,
         });
     }
     Ok(plugins)
+}
+
+/// Seeds that one plugin is asked for: each may take some seconds.
+const ASKED_MAX: usize = 64;
+/// Of those at once: a plugin refuses more than it has room for.
+const AT_ONCE: usize = 8;
+
+#[derive(Default)]
+struct Answers {
+    unopened: Vec<Unopened>,
+    unasked: Vec<Unopened>,
+    opens: Vec<Provider>,
+}
+
+/// What is stored under its own name, and under names that no entry has any more: whoever opens that is the same plugin under a new name.
+async fn ask(
+    socket: &KmsSocket,
+    own: &Provider,
+    is_lost: impl Fn(&Provider) -> bool,
+    seeds: &[(Provider, Wrapped)],
+) -> Answers {
+    let mut wanted: Vec<&(Provider, Wrapped)> = Vec::new();
+    for seed in seeds.iter().filter(|(provider, _)| provider == own || is_lost(provider)) {
+        // Several resources may be under one key.
+        if !wanted.iter().any(|it| (&it.0, &it.1.key_id) == (&seed.0, &seed.1.key_id)) {
+            wanted.push(seed);
+        }
+    }
+    // What is under its own name first.
+    wanted.sort_by_key(|(provider, _)| provider != own);
+    let mut answers = Answers::default();
+    let (asked, left) = wanted.split_at_checked(ASKED_MAX).unwrap_or((&wanted, &[]));
+    for some in asked.chunks(AT_ONCE) {
+        let outcomes = join_all(some.iter().map(|(_, seed)| socket.unwrap(seed))).await;
+        for ((provider, seed), outcome) in some.iter().copied().zip(outcomes) {
+            answers.take(own, provider, seed, outcome);
+        }
+    }
+    let too_many = || format!("more than {ASKED_MAX} key ids are stored, and it was not asked for this one");
+    let left = left.iter().filter(|(provider, _)| provider == own);
+    answers.unasked.extend(left.map(|(_, it)| Unopened { key_id: it.key_id.clone(), reason: too_many() }));
+    answers
+}
+
+impl Answers {
+    fn take(
+        &mut self,
+        own: &Provider,
+        provider: &Provider,
+        seed: &Wrapped,
+        outcome: Result<(), PluginProblem>,
+    ) {
+        match outcome {
+            Ok(()) if provider != own && !self.opens.contains(provider) => self.opens.push(provider.clone()),
+            Err(problem) if provider == own => {
+                let list = if says_nothing(&problem) { &mut self.unasked } else { &mut self.unopened };
+                list.push(Unopened { key_id: seed.key_id.clone(), reason: problem.to_string() });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether nothing follows from it for the key: nobody answered in time, or the plugin did not get to its KMS.
+fn says_nothing(problem: &PluginProblem) -> bool {
+    let away =
+        ["Unavailable", "DeadlineExceeded", "Cancelled", "ResourceExhausted", "Aborted", "Unauthenticated"];
+    match problem {
+        PluginProblem::Late { .. } | PluginProblem::Unreachable { .. } | PluginProblem::Unwell(_) => true,
+        PluginProblem::Refused { message, .. } => {
+            message.split_once(':').is_some_and(|(code, _)| away.contains(&code))
+        }
+        PluginProblem::Wrong(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_was_late_is_no_other_key() {
+        let own = Provider::KmsV2 { name: "own".into() };
+        let lost = Provider::KmsV2 { name: "lost".into() };
+        let seed = Wrapped {
+            key_id: "k".into(),
+            ciphertext: Vec::new(),
+            annotations: BTreeMap::new(),
+            digest: None,
+        };
+        let refused = |code: &str| PluginProblem::Refused { call: "Decrypt", message: format!("{code}: no") };
+        let mut answers = Answers::default();
+        answers.take(&own, &own, &seed, Err(PluginProblem::Late { call: "Decrypt" }));
+        answers.take(&own, &own, &seed, Err(refused("Unavailable")));
+        answers.take(&own, &lost, &seed, Err(refused("NotFound")));
+        assert!(answers.unopened.is_empty() && answers.opens.is_empty());
+        assert_eq!(answers.unasked.len(), 2);
+        answers.take(&own, &own, &seed, Err(refused("NotFound")));
+        answers.take(&own, &own, &seed, Ok(()));
+        answers.take(&own, &lost, &seed, Ok(()));
+        assert_eq!((answers.unopened.len(), answers.opens), (1, vec![lost]));
+    }
 }

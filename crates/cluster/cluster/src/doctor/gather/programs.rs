@@ -1,6 +1,7 @@
 //! What serves the sockets of plugins: static pods of whatever make, and processes of our plugin.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -11,7 +12,9 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::directory::{Directory, Pod};
+use super::{permissions, secrets};
 use crate::doctor::facts::{PluginFacts, PluginProgram, Seen};
+use crate::host::process_at;
 use crate::plugin_pod::{InstalledPod, uses_socket};
 use crate::yaml::{Document, Node};
 
@@ -37,7 +40,7 @@ struct Text {
     is_ours: bool,
 }
 
-pub(super) fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
+pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
     let mut programs = Vec::new();
     for pod in directory.into_iter().flat_map(|it| &it.pods) {
         let ours = InstalledPod::read(&pod.bytes).ok().flatten();
@@ -54,7 +57,7 @@ pub(super) fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Ve
             programs.push(Text::of_pod(pod, ours.is_some()).program(used, true));
         }
     }
-    for text in processes() {
+    for text in processes(&listeners(plugins).await) {
         let Some(socket) = text.setting("socket") else { continue };
         let socket = socket.strip_prefix("unix://").unwrap_or(&socket);
         let used: Vec<String> =
@@ -66,25 +69,45 @@ pub(super) fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Ve
     programs
 }
 
-fn processes() -> Vec<Text> {
+/// Whoever listens at the plugins' sockets, by the kernel's word.
+async fn listeners(plugins: &[PluginFacts]) -> Vec<u32> {
+    let mut listeners = Vec::new();
+    for plugin in plugins {
+        listeners.extend(process_at(&plugin.socket).await);
+    }
+    listeners
+}
+
+/// Processes of our plugin. Anybody can call a process so: only one of root's, of whoever looks, or one that listens is taken for one.
+fn processes(listeners: &[u32]) -> Vec<Text> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let text = |pid: u32| {
-        let command = Zeroizing::new(fs::read(format!("/proc/{pid}/cmdline")).ok()?);
-        if command.len() > TEXT_MAX {
-            return None;
-        }
-        let words: Vec<Zeroizing<String>> = command
-            .split(|it| *it == 0)
-            .filter_map(|it| Some(Zeroizing::new(str::from_utf8(it).ok()?.to_owned())))
-            .collect();
-        let program = words.first()?.rsplit('/').next()?.to_owned();
-        let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
-        let is_plugin =
-            program == "keystead-plugin" || (program == "keystead" && is(1, "plugin") && is(2, "run"));
-        is_plugin.then(|| Text::new(format!("process {pid}"), words, Vec::new(), true))
+    let looks = rustix::process::geteuid().as_raw();
+    let is_trusted = |pid: &u32| {
+        let (user, _) = permissions::of_process(&pid.to_string());
+        listeners.contains(pid) || user.is_some_and(|it| it == 0 || it == looks)
     };
-    pids.filter_map(text).collect()
+    pids.filter(is_trusted).filter_map(process).collect()
+}
+
+fn process(pid: u32) -> Option<Text> {
+    let command = command(Path::new(&format!("/proc/{pid}/cmdline")))?;
+    let words: Vec<Zeroizing<String>> = command
+        .split(|it| *it == 0)
+        .filter_map(|it| Some(Zeroizing::new(str::from_utf8(it).ok()?.to_owned())))
+        .collect();
+    let program = words.first()?.rsplit('/').next()?.to_owned();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
+    let is_plugin =
+        program == "keystead-plugin" || (program == "keystead" && is(1, "plugin") && is(2, "run"));
+    is_plugin.then(|| Text::new(format!("process {pid}"), words, Vec::new(), true))
+}
+
+/// A process may have a command line of gigabytes: one that is too long is none of ours.
+fn command(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    fs::File::open(path).ok()?.take(TEXT_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() <= TEXT_MAX).then_some(bytes)
 }
 
 impl Text {
@@ -147,7 +170,7 @@ impl Text {
                 from: self.from.clone(),
                 is_manifest,
                 sockets,
-                secrets: self.secrets(),
+                secrets: secrets::places(&self.environment, &self.words),
                 allows_token_in_env: allows,
                 key_file: key_file.map(|path| {
                     let stands_for = stands_for(&path);
@@ -157,31 +180,6 @@ impl Text {
             credentials,
             ca_file: self.path("kms-ca-file"),
         }
-    }
-
-    /// Names of variables and flags that hold a secret.
-    fn secrets(&self) -> Vec<String> {
-        let variables = self.environment.iter();
-        let variables = variables
-            .filter(|(name, value)| is_secret(name, value))
-            .map(|(name, _)| format!("the variable {name}"));
-        let mut found: Vec<String> = variables.collect();
-        let mut words = self.words.iter().peekable();
-        while let Some(word) = words.next() {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, value),
-                None => (word.as_str(), words.peek().map_or("", |it| it.as_str())),
-            };
-            if name.starts_with("--") && is_secret(name.trim_start_matches('-'), value) {
-                found.push(format!("the flag {name}"));
-            } else if !name.starts_with('-')
-                && looks_secret(word)
-                && !found.iter().any(|it| it.starts_with("the flag"))
-            {
-                found.push("a word of its command".to_owned());
-            }
-        }
-        found
     }
 }
 
@@ -195,27 +193,6 @@ fn camel_case(name: &str) -> String {
         text.push_str(letters.as_str());
     }
     text
-}
-
-/// By what it is called, or by how it looks. What ends in a word for a place is a place.
-fn is_secret(name: &str, value: &str) -> bool {
-    let name = name.to_uppercase().replace('-', "_");
-    let is_place =
-        ["FILE", "PATH", "DIR", "NAME", "_ID", "URL", "ADDR", "IN_ENV"].iter().any(|it| name.ends_with(it));
-    let is_named = ["TOKEN", "PASSWORD", "SECRET", "PIN", "PASSPHRASE", "PRIVATE_KEY", "ACCESS_KEY"]
-        .iter()
-        .any(|it| name.ends_with(it));
-    let is_value = !value.is_empty() && !value.starts_with(['/', '-']) && !["true", "false"].contains(&value);
-    looks_secret(value) || (is_named && !is_place && is_value)
-}
-
-/// Tokens of our server, of Vault and of AWS, signed tokens, and keys in PEM.
-fn looks_secret(value: &str) -> bool {
-    let value = value.trim();
-    let is_jwt = value.starts_with("eyJ") && value.split('.').count() == 3;
-    ["ks_", "ksa_", "hvs.", "hvb.", "AKIA", "ASIA"].iter().any(|it| value.starts_with(it) && value.len() > 12)
-        || value.contains("PRIVATE KEY")
-        || is_jwt
 }
 
 /// The key id of the primary version of a key file (docs/formats/key-file.md): what a plugin that uses it reports.
@@ -252,19 +229,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_by_name_and_by_look() {
-        for (name, value, expected) in [
-            ("KMS_USER_ID", "ks_a-1_0123456789012345678901234567890123456789012", true),
-            ("KMS_USER_ID", "a-1", false),
-            ("VAULT_TOKEN", "anything", true),
-            ("VAULT_TOKEN_FILE", "/etc/token", false),
-            ("PIN", "1234", true),
-            ("allow-token-in-env", "true", false),
-            ("ANYTHING", "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjF9.c2ln", true),
-            ("KMS_KEY_ID", "projects/p/locations/l/keyRings/r/cryptoKeys/k", false),
-        ] {
-            assert_eq!(is_secret(name, value), expected, "{name}={value}");
+    fn a_command_line_has_a_bound() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("cmdline");
+        for (len, is_taken) in [(TEXT_MAX, true), (TEXT_MAX + 1, false)] {
+            fs::write(&path, vec![b'a'; len]).expect("written");
+            assert_eq!(command(&path).is_some(), is_taken, "{len}");
         }
+        assert!(command(Path::new("/dev/zero")).is_none());
     }
 
     #[test]
