@@ -20,9 +20,9 @@ use serde::Serialize;
 
 pub use check::{Check, Finding, Severity};
 pub use facts::{
-    ApiServerFacts, CertificateEnd, ConfigurationFacts, Facts, FileFacts, FileKind, KmsEntryFacts,
-    ManifestFacts, PluginFacts, PluginProgram, ProcessFacts, Promise, Seen, SocketFacts, StoredFacts,
-    TokenEnd, Unopened,
+    ApiServerFacts, CertificateEnd, ConfigurationFacts, EntryFacts, Facts, FileFacts, FileKind,
+    KmsEntryFacts, ManifestFacts, PluginFacts, PluginProgram, PodUser, ProcessFacts, Promise, Seen,
+    SocketFacts, StoredFacts, TokenEnd, Unopened,
 };
 pub use gather::{Sources, gather};
 

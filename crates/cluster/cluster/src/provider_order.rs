@@ -164,7 +164,8 @@ fn arranged(
     if reached { Ok(text) } else { Err(OrderError::NotInOrder(resource.clone(), order.clone())) }
 }
 
-fn configuration(text: &EncryptionConfiguration, resource: &GroupResource) -> Configuration {
+/// What kube-apiserver does with a resource.
+pub(crate) fn configuration(text: &EncryptionConfiguration, resource: &GroupResource) -> Configuration {
     let mut providers = ways(text, resource).into_iter().map(|it| it.provider);
     match providers.next() {
         None => Configuration::NoEncryption,

@@ -1,7 +1,9 @@
 //! Faults that are in files of a host, beside a real plugin. No API server and no etcd answer, which keeps none of them from being found.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::host::{Host, STATIC_KEY, TOKEN};
 use super::{follow, listed};
@@ -254,6 +256,66 @@ async fn what_is_away_is_told() {
     assert_eq!(told.report["checks"].as_array().expect("checks").len(), listed().len());
 }
 
+/// A FIFO is not opened, whoever names it: the kubeconfig, and a flag.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_ends_is_not_waited_for() {
+    let host = Host::start().await;
+    fs::remove_file(host.path("kubeconfig")).expect("removed");
+    let fifo = host.path("kubeconfig");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    host.write_pod("a.yaml", &format!("    - --kms-ca-file={}\n", fifo.display()));
+    let told = host.doctor();
+    let reasons = told.check("clock-off")["not_checked"].to_string();
+    assert!(reasons.contains("no regular file"), "{reasons}");
+    assert_eq!(told.state("plugin-unhealthy"), "ok");
+}
+
+/// Links are followed by the kubelet, and keys beside a kubeconfig by kubectl.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_named_elsewhere_is_looked_at() {
+    let host = Host::start().await;
+    host.write("copy.yaml", &host.manifest());
+    symlink(host.path("copy.yaml"), host.path("manifests/copy.yaml")).expect("a link");
+    host.write("client.key", &fs::read_to_string(host.path("pki/apiserver.key")).expect("a key"));
+    host.set_mode("client.key", 0o644);
+    let kubeconfig = fs::read_to_string(host.path("kubeconfig")).expect("a kubeconfig");
+    host.write("kubeconfig", &kubeconfig.replace("{token: opaque-canary}", "{client-key: client.key}"));
+    let told = host.doctor();
+    assert_eq!(told.findings("api-server-twice").len(), 1, "{:#}", told.report);
+    let found = told.findings("private-key-readable");
+    assert!(found.len() == 1 && found[0].evidence.contains("client.key"), "{found:?}");
+}
+
+/// One pod that has the directory too, such as one that looks at its metrics, serves no socket. Where a pod's key file is, its mounts say.
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_of_pods_are_taken_as_they_are() {
+    let host = Host::start().await;
+    host.write_pod(
+        "a.yaml",
+        "    - --key-file=/keys/key\n    volumeMounts: [{name: kms-plugin-socket, mountPath: /keys}]\n",
+    );
+    let watcher = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: b}}\nspec:\n  containers:\n  - {{name: b, image: b, command: [b]}}\n  volumes:\n  - {{name: s, hostPath: {{path: {}}}}}\n",
+        host.text("plugin")
+    );
+    host.write("manifests/b.yaml", &watcher);
+    let told = host.doctor();
+    for id in ["kms-socket-shared", "key-file-not-used"] {
+        assert_eq!(told.state(id), "ok", "{id}: {:#}", told.check(id));
+    }
+    host.write_pod("a.yaml", "    - --key-file=/inside/key\n");
+    assert_eq!(host.doctor().state("key-file-not-used"), "not_checked");
+}
+
+/// What was found is shown, wherever it cannot be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_cannot_be_written_takes_no_report_away() {
+    let host = Host::start().await;
+    let output = host.command().arg("--bundle").arg(host.path("nowhere/b.json")).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(crate::stdout(&output).contains("etcd-down"), "{}", crate::stdout(&output));
+}
+
 /// Keys, tokens and passwords are read, and never told.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_output_nor_bundle_has_a_secret() {
@@ -262,12 +324,18 @@ async fn neither_output_nor_bundle_has_a_secret() {
         "    env:\n    - {{name: KMS_USER_ID, value: {TOKEN}}}\n    - {{name: VAULT_TOKEN, value: hvs.canary-in-a-manifest}}\n    - {{name: PIN, value: pin-canary}}\n"
     );
     host.write_pod("a.yaml", &format!("    - --anything={TOKEN}\n    - --pin=pin-canary\n    - --kms-endpoint=https://user:url-canary@kms.example:1\n{environment}"));
+    let pem = "-----BEGIN EC PRIVATE KEY-----canary=";
+    host.write_pod("b.yaml", &format!("    - --client-key\n    - '{pem}'\n    - '{pem}'\n"));
+    let manifest = host.manifest().replace("http://127.0.0.1:1", "http://root:etcd-canary@127.0.0.1:1");
+    host.write("manifests/kube-apiserver.yaml", &manifest);
     host.write_kubeconfig(Some(-1));
+    let kubeconfig = fs::read_to_string(host.path("kubeconfig")).expect("a kubeconfig");
+    let kubeconfig = kubeconfig.replace("https://127.0.0.1:1", "https://root:server-canary@127.0.0.1:1");
+    host.write("kubeconfig", &kubeconfig);
     let bundle = host.path("bundle.json");
     let key = fs::read_to_string(host.path("plugin/key")).expect("the key");
     let key = key.lines().find_map(|it| it.strip_prefix("version 1 ")).expect("a version");
     let pem = fs::read_to_string(host.path("pki/apiserver.key")).expect("a key");
-    let kubeconfig = fs::read_to_string(host.path("kubeconfig")).expect("a kubeconfig");
     let (_, token) = kubeconfig.split_once("token: ").expect("a token");
     let secrets = [
         TOKEN,

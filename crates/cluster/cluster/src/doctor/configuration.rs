@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::check::{Check, Severity, Verdict};
-use super::facts::{Facts, Promise, Refusal};
+use super::facts::{EntryFacts, Facts, Promise, Refusal};
 use crate::rollout::{Configuration, Order, Provider};
 
 pub(super) const CHECKS: [Check; 13] = [
@@ -196,7 +196,7 @@ fn kms_socket_shared(facts: &Facts, verdict: &mut Verdict) -> Result<(), String>
         let programs = facts.programs.as_ref().map_err(Clone::clone)?;
         for is_manifest in [true, false] {
             let all =
-                programs.iter().filter(|it| it.is_manifest == is_manifest && it.sockets.contains(socket));
+                programs.iter().filter(|it| it.is_manifest == is_manifest && it.serves.contains(socket));
             let all: Vec<&str> = all.map(|it| it.from.as_str()).collect();
             if all.len() > 1 {
                 verdict.error(
@@ -291,7 +291,27 @@ fn provider_renamed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> 
     Ok(())
 }
 
+/// Entries for other resources than those of the rollout, which promises nothing of them.
+fn others<'f>(facts: &'f Facts) -> Result<Vec<&'f EntryFacts>, String> {
+    let Some(file) = facts.configuration()? else { return Ok(Vec::new()) };
+    let own = facts.on_disk()?;
+    let is_other = |it: &&EntryFacts| !matches!(own, Configuration::Providers(order) if *order == it.order);
+    Ok(file.entries.iter().filter(is_other).collect())
+}
+
 fn identity_first(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
+    for entry in others(facts)? {
+        // Alone it says that they are not to be encrypted.
+        if entry.order.writer == Provider::Identity
+            && entry.order.readers.iter().any(|it| *it != Provider::Identity)
+        {
+            let names = entry.resources.join(", ");
+            verdict.warning(
+                format!("{} has {} for {names}: what is written of them from now on is stored plainly", file_of(facts), entry.order),
+                "put the provider that is to encrypt in front of it, on every control-plane host, unless encryption is being switched off",
+            );
+        }
+    }
     let Configuration::Providers(order) = facts.on_disk()? else { return Ok(()) };
     if order.writer != Provider::Identity || order.readers.is_empty() {
         return Ok(());
@@ -320,6 +340,25 @@ fn identity_first(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 }
 
 fn plugin_not_first(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
+    for entry in others(facts)? {
+        let EntryFacts { resources, order } = entry;
+        let kms = order.readers.iter().find(|it| it.is_kms());
+        if let Some(kms) = kms
+            && !order.writer.is_kms()
+            && order.writer != Provider::Identity
+        {
+            let names = resources.join(", ");
+            let named: String = resources.iter().map(|it| format!(" --resource {it}")).collect();
+            verdict.warning(
+                format!(
+                    "{} has {order} for {names}: {} encrypts them with a key that stands in the file",
+                    file_of(facts),
+                    order.writer
+                ),
+                format!("put {kms} first, or have it done: `keystead cluster migrate{named}`"),
+            );
+        }
+    }
     let Configuration::Providers(order) = facts.on_disk()? else { return Ok(()) };
     let Some(kms) = order.readers.iter().find(|it| it.is_kms()) else { return Ok(()) };
     if order.writer.is_kms() || order.writer == Provider::Identity {
@@ -359,7 +398,7 @@ fn parent(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::PluginFacts;
+    use super::super::facts::{ConfigurationFacts, PluginFacts};
     use super::*;
 
     fn kms(name: &str) -> Provider {
@@ -370,6 +409,31 @@ mod tests {
         let mut verdict = Verdict::default();
         judge(facts, &mut verdict).expect("judged");
         verdict.into_parts().0.len()
+    }
+
+    #[test]
+    fn entries_of_other_resources_are_judged_too() {
+        let order = |writer, reader| Order { writer, readers: vec![reader] };
+        let key = || Provider::AesCbc { key: "k".into() };
+        let well = order(kms("a"), Provider::Identity);
+        let entry =
+            |name: &str, order: &Order| EntryFacts { resources: vec![name.into()], order: order.clone() };
+        for (other, expected) in [
+            (order(Provider::Identity, key()), (1, 0)),
+            (order(key(), kms("a")), (0, 1)),
+            (order(Provider::Identity, Provider::Identity), (0, 0)),
+        ] {
+            let mut facts = Facts::of_file(Configuration::Providers(well.clone()));
+            let entries = vec![entry("secrets", &well), entry("configmaps", &other)];
+            facts.configuration = Ok(Some(ConfigurationFacts {
+                path: "/a".into(),
+                has_keys: true,
+                kms: Vec::new(),
+                entries,
+                refused: Vec::new(),
+            }));
+            assert_eq!((found(&facts, identity_first), found(&facts, plugin_not_first)), expected);
+        }
     }
 
     /// To rename another entry to the lost name would put two keys under one name.

@@ -1,15 +1,16 @@
 //! What was seen of a host and its cluster. Plain data, for the judges and for a bundle that is given away: no text of a file stands in it,
 //! no value of a Secret, no key and no token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::userinfo::without_userinfo_in;
 use crate::api::ServerFacts;
+use crate::encryption_configuration::GroupResource;
 use crate::kms_way::KmsWay;
-use crate::rollout::{Configuration, Count, Goal, Provider};
+use crate::rollout::{Configuration, Count, Goal, Order, Provider};
 
 /// What was seen, or why it was not.
 pub type Seen<T> = Result<T, String>;
@@ -110,6 +111,8 @@ pub struct ConfigurationFacts {
     pub has_keys: bool,
     /// Its KMS entries, in the order of the file.
     pub kms: Vec<KmsEntryFacts>,
+    /// Which resources have which providers, in the order of the file.
+    pub entries: Vec<EntryFacts>,
     /// What kube-apiserver refuses, with the place, by what is wrong.
     pub refused: Vec<(Refusal, String)>,
 }
@@ -124,6 +127,15 @@ pub enum Refusal {
     KmsV1Gate,
     /// Anything else.
     Other,
+}
+
+/// Resources, and what is done with them.
+#[derive(Clone, Debug, Serialize)]
+pub struct EntryFacts {
+    /// As they are written.
+    pub resources: Vec<String>,
+    /// Who writes and who reads them.
+    pub order: Order,
 }
 
 /// A KMS entry.
@@ -227,8 +239,12 @@ pub struct PluginProgram {
     pub secrets: Vec<String>,
     /// Whether it is told to put up with that.
     pub allows_token_in_env: bool,
-    /// Its key file, and the key id that the file stands for; or why not.
+    /// Of these, those that its manifest or command line names. Another may only look at the directory.
+    pub serves: Vec<String>,
+    /// Its key file on the host, and the key id that the file stands for; or why not.
     pub key_file: Option<(PathBuf, Seen<String>)>,
+    /// Its key file, where that is no file of the host.
+    pub key_file_inside: Option<PathBuf>,
 }
 
 /// What is stored of one resource.
@@ -255,6 +271,17 @@ pub struct FileFacts {
     pub user: u32,
     /// Its group.
     pub group: u32,
+    /// Whom the pods and processes run as that name it, where that is said.
+    pub named_by: BTreeSet<PodUser>,
+}
+
+/// Whom a container or a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PodUser {
+    /// Its user.
+    pub user: u32,
+    /// Its groups, as far as they are written.
+    pub groups: Vec<u32>,
 }
 
 /// What a file holds.
@@ -382,6 +409,17 @@ impl Facts {
             },
             Err(reason) => Err(format!("the API server of this host was not asked: {reason}")),
         }
+    }
+}
+
+impl ConfigurationFacts {
+    /// What is done with a resource. None: no entry is for it.
+    pub(super) fn order_of(&self, resource: &str) -> Option<&Order> {
+        let resource = GroupResource::parse(resource);
+        [resource.clone(), resource.whole_group(), GroupResource::everything()].iter().find_map(|wanted| {
+            let is_for = |it: &&EntryFacts| it.resources.iter().any(|it| GroupResource::parse(it) == *wanted);
+            self.entries.iter().find(is_for).map(|it| &it.order)
+        })
     }
 }
 

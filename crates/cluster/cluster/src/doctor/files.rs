@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::check::{Check, Verdict};
-use super::facts::{Facts, FileFacts, FileKind, Seen};
+use super::facts::{Facts, FileFacts, FileKind, PodUser, Seen};
 
 pub(super) const CHECKS: [Check; 4] = [
     Check {
@@ -77,20 +77,38 @@ fn in_good_hands(facts: &Facts, file: &FileFacts, holds: &str, verdict: &mut Ver
                 "{path} has mode {:04o} and holds {holds}: more than its owner may read or change it",
                 file.mode
             ),
-            format!("`chmod g-w,o-rwx {path}`"),
+            closing(file),
         );
     }
     let manifest = facts.manifest.as_ref().ok();
     let process = manifest.and_then(|it| it.process.as_ref()).and_then(|it| it.user);
     let known = [Some(0), Some(facts.looked_as), manifest.and_then(|it| it.run_as_user), process];
-    if !known.contains(&Some(file.user)) {
+    let is_named_by = file.named_by.iter().any(|it| it.user == file.user);
+    if !known.contains(&Some(file.user)) && !is_named_by {
         verdict.error(
             format!(
-                "{path} holds {holds} and belongs to user {}, who is neither root nor kube-apiserver's",
+                "{path} holds {holds} and belongs to user {}, who is neither root nor kube-apiserver's, nor that of a pod that names it",
                 file.user
             ),
             format!("`chown 0 {path}`, after looking at who that user is"),
         );
+    }
+}
+
+/// How to take the right from others. A pod whose user reads the file as anybody may is let in by its group before that.
+fn closing(file: &FileFacts) -> String {
+    let path = file.path.display();
+    let reads_as_others =
+        |it: &&PodUser| it.user != 0 && it.user != file.user && !it.groups.contains(&file.group);
+    let locked_out = file.named_by.iter().find(reads_as_others).filter(|_| file.mode & OTHERS_READ != 0);
+    match locked_out.map(|it| (it.user, it.groups.first())) {
+        None => format!("`chmod g-w,o-rwx {path}`"),
+        Some((user, Some(group))) => format!(
+            "user {user} of a pod reads it, so let it in by its group first: `chgrp {group} {path} && chmod g+r,g-w,o-rwx {path}`"
+        ),
+        Some((user, None)) => format!(
+            "user {user} of a pod reads it as anybody may: write a runAsGroup into its securityContext, give {path} to that group by chgrp and let the group read it, and then take the right from others"
+        ),
     }
 }
 
@@ -129,5 +147,38 @@ fn ends(facts: &Facts, what: &str, at: i64, advice: &str, verdict: &mut Verdict)
         verdict.error(format!("{what} ended at {date}"), advice);
     } else if left <= SOON_S {
         verdict.warning(format!("{what} ends at {date}, in {} days", left / DAY_S), advice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn file(mode: u32, user: u32, group: u32, named_by: &[(u32, &[u32])]) -> FileFacts {
+        let pod = |(user, groups): &(u32, &[u32])| PodUser { user: *user, groups: groups.to_vec() };
+        let named_by: BTreeSet<PodUser> = named_by.iter().map(pod).collect();
+        FileFacts { path: "/k".into(), kind: FileKind::PrivateKey, mode, user, group, named_by }
+    }
+
+    /// What a pod that is not root needs is neither taken from it nor told to be wrong.
+    #[test]
+    fn the_user_of_the_pod_that_names_a_file_keeps_it() {
+        let found = |file: FileFacts| {
+            let mut facts = Facts::unseen("not in this test");
+            facts.files = Ok(vec![file]);
+            let mut verdict = Verdict::default();
+            private_key_readable(&facts, &mut verdict).expect("judged");
+            verdict.into_parts().0.into_iter().map(|it| it.advice).collect::<Vec<_>>()
+        };
+        assert_eq!(found(file(0o600, 2002, 2002, &[(2002, &[])])), [""; 0]);
+        assert_eq!(found(file(0o600, 2003, 2002, &[(2002, &[])])).len(), 1);
+        assert_eq!(found(file(0o644, 0, 0, &[])), ["`chmod g-w,o-rwx /k`"]);
+        assert_eq!(found(file(0o644, 0, 7, &[(2002, &[7])])), ["`chmod g-w,o-rwx /k`"]);
+        let by_group = found(file(0o644, 0, 0, &[(2002, &[7])]));
+        assert!(by_group[0].contains("`chgrp 7 /k && chmod g+r,g-w,o-rwx /k`"), "{by_group:?}");
+        let without = found(file(0o644, 0, 0, &[(2002, &[])]));
+        assert!(!without[0].contains('`') && without[0].contains("runAsGroup"), "{without:?}");
     }
 }

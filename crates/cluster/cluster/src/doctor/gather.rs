@@ -9,6 +9,7 @@ mod etcd;
 mod host;
 mod kubeadm;
 mod limit;
+mod mounts;
 mod permissions;
 mod plugins;
 mod programs;
@@ -65,7 +66,8 @@ pub async fn gather(sources: &Sources) -> Facts {
         Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins).await),
         Err(reason) => Err(reason.clone()),
     };
-    let files = Files::of(directory.as_ref(), &sources.kubeconfig, &host.configuration, &programs);
+    let files =
+        Files::of(directory.as_ref(), &sources.kubeconfig, &host.configuration, &host.users, &programs);
     Facts {
         now: now(),
         looked_as: rustix::process::geteuid().as_raw(),

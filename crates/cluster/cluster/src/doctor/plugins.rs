@@ -232,6 +232,23 @@ fn key_file_not_used(facts: &Facts, verdict: &mut Verdict) -> Result<(), String>
             }
         }
     }
+    for program in programs {
+        let Some(path) = &program.key_file_inside else { continue };
+        // Of a process in a pod whose manifest is here more is known by that.
+        let is_known = programs.iter().any(|it| {
+            !program.is_manifest
+                && it.key_file.is_some()
+                && it.sockets.iter().any(|it| program.sockets.contains(it))
+        });
+        if !is_known {
+            is_any = true;
+            verdict.not_checked(format!(
+                "the key file {} of {} is in its container, and no mount that is known brings it there",
+                path.display(),
+                program.from
+            ));
+        }
+    }
     if is_any { Ok(()) } else { Err("no plugin with a key file was found".to_owned()) }
 }
 

@@ -1,7 +1,8 @@
 //! What etcd holds, beside what was promised.
 
 use super::check::{Check, Severity, Verdict};
-use super::facts::{Facts, Promise};
+use super::facts::{Facts, Promise, StoredFacts};
+use crate::encryption_configuration::GroupResource;
 use crate::rollout::{Configuration, Provider};
 
 pub(super) const CHECKS: [Check; 4] = [
@@ -54,12 +55,19 @@ fn writer(facts: &Facts) -> Result<Option<Provider>, String> {
 }
 
 fn stored_plain(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
+    uncounted(facts, verdict);
     let stored = verdict.stored(facts)?;
-    if writer(facts)?.is_none() {
+    let file = facts.configuration.as_ref().ok().and_then(Option::as_ref);
+    let other = |resource: &str| {
+        let order = file.and_then(|it| it.order_of(resource));
+        order.is_some_and(|it| it.writer != Provider::Identity)
+    };
+    let is_encrypted = writer(facts)?.is_some();
+    if !is_encrypted && !stored.iter().any(|it| other(&it.resource)) {
         return Err("nothing is encrypted on this host, and no rollout promises it".to_owned());
     }
     let promise = facts.promise()?;
-    for it in stored {
+    for it in stored.iter().filter(|it| is_encrypted || other(&it.resource)) {
         for count in it.counts.iter().filter(|it| it.stored_as.provider == Provider::Identity) {
             if count.objects > 0 && promise.is_none_or(|promise| !promise.goal.leaves(&count.stored_as)) {
                 verdict.found(
@@ -71,6 +79,23 @@ fn stored_plain(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What other entries encrypt is not counted unless somebody asks for it. Wildcards are told of in their place.
+fn uncounted(facts: &Facts, verdict: &mut Verdict) {
+    let entries = facts.configuration.as_ref().ok().and_then(Option::as_ref).map(|it| it.entries.as_slice());
+    let counted = facts.stored.as_ref().map(Vec::as_slice).unwrap_or_default();
+    for entry in entries.unwrap_or_default().iter().filter(|it| it.order.writer != Provider::Identity) {
+        let left = entry.resources.iter().filter(|name| {
+            let is_it = |it: &StoredFacts| GroupResource::parse(&it.resource) == GroupResource::parse(name);
+            !facts.uncounted.contains(name) && !counted.iter().any(is_it)
+        });
+        for name in left {
+            verdict.not_checked(format!(
+                "what is stored of {name} is not counted: name it with --resource {name}"
+            ));
+        }
+    }
 }
 
 fn stored_under_old_key(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
@@ -140,4 +165,39 @@ fn rollout_unfinished(facts: &Facts, verdict: &mut Verdict) -> Result<(), String
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{ConfigurationFacts, EntryFacts};
+    use super::*;
+    use crate::rollout::Order;
+
+    #[test]
+    fn resources_of_other_entries_are_counted_or_named() {
+        let order = |writer| Order { writer, readers: vec![] };
+        let entry = |name: &str, writer| EntryFacts { resources: vec![name.into()], order: order(writer) };
+        let kms = Provider::KmsV2 { name: "a".into() };
+        let mut facts = Facts::of_file(Configuration::NoEncryption).with_stored(&Provider::Identity, 3);
+        let judged = |facts: &Facts| {
+            let mut verdict = Verdict::default();
+            let outcome = stored_plain(facts, &mut verdict);
+            let (findings, not_checked) = verdict.into_parts();
+            (findings.len(), not_checked, outcome.is_ok())
+        };
+        assert_eq!(judged(&facts), (0, vec![], false));
+        facts.configuration = Ok(Some(ConfigurationFacts {
+            path: "/a".into(),
+            has_keys: false,
+            kms: Vec::new(),
+            entries: vec![
+                entry("secrets", kms.clone()),
+                entry("configmaps", kms),
+                entry("pods", Provider::Identity),
+            ],
+            refused: Vec::new(),
+        }));
+        let left = "what is stored of configmaps is not counted: name it with --resource configmaps";
+        assert_eq!(judged(&facts), (1, vec![left.to_owned()], true));
+    }
 }

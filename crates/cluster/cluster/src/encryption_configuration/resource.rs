@@ -19,12 +19,12 @@ impl GroupResource {
     }
 
     /// `*.GROUP`.
-    pub(super) fn whole_group(&self) -> Self {
+    pub(crate) fn whole_group(&self) -> Self {
         Self { resource: "*".to_owned(), group: self.group.clone() }
     }
 
     /// `*.*`.
-    pub(super) fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self { resource: "*".to_owned(), group: "*".to_owned() }
     }
 

@@ -1,14 +1,18 @@
 //! The directory of static pods.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use keystead_model::ErrorChain;
+use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
+use super::mounts::Mounts;
+use super::permissions;
+
 use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText};
-use crate::doctor::facts::Seen;
-use crate::owned_file::OwnedFile;
+use crate::doctor::facts::{PodUser, Seen};
 use crate::yaml::{Document, MAX_LEN, Node, Step};
 
 /// Files that are read; a control-plane host has some five.
@@ -18,8 +22,8 @@ const FILES_MAX: usize = 64;
 pub(super) struct Directory {
     /// Other files that run a kube-apiserver: the kubelet takes every file for a pod.
     pub(super) twins: Vec<PathBuf>,
-    /// Files that flags of any pod name, where they are on the host.
-    pub(super) words: Vec<PathBuf>,
+    /// Files that flags of any pod name, where they are on the host, with the users of those pods.
+    pub(super) words: BTreeMap<PathBuf, BTreeSet<PodUser>>,
     /// Files that could not be read.
     pub(super) unread: Vec<String>,
     /// The other pods.
@@ -35,6 +39,9 @@ pub(super) struct Pod {
     pub(super) words: Vec<Zeroizing<String>>,
     /// Variables with the values that stand in the manifest.
     pub(super) environment: Vec<(String, Zeroizing<String>)>,
+    /// Whom its containers run as.
+    pub(super) users: BTreeSet<PodUser>,
+    pub(super) mounts: Mounts,
 }
 
 impl Directory {
@@ -46,34 +53,43 @@ impl Directory {
         let mut paths: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
         paths.sort();
         let mut directory =
-            Self { twins: Vec::new(), words: Vec::new(), unread: Vec::new(), pods: Vec::new() };
+            Self { twins: Vec::new(), words: BTreeMap::new(), unread: Vec::new(), pods: Vec::new() };
         for path in paths.into_iter().filter(|it| is_taken(it)).take(FILES_MAX) {
-            let file = match OwnedFile::read(&path, MAX_LEN) {
-                Ok(file) => file,
+            // The kubelet follows links.
+            let bytes = match whole_file::read(&path, Readers::Everybody, MAX_LEN) {
+                Ok((bytes, _)) => bytes,
                 Err(error) => {
                     directory.unread.push(ErrorChain(&error).to_string());
                     continue;
                 }
             };
-            let Ok(document) = Document::parse(file.bytes()) else {
+            let Ok(document) = Document::parse(&bytes) else {
                 directory.unread.push(format!("{} is no YAML", path.display()));
                 continue;
             };
             let words = words(&document);
-            let is_api_server = ApiServerManifest::read(file.bytes()).is_ok();
+            let (users, mounts) = (permissions::of_document(&document), Mounts::of(&document));
+            let is_api_server = ApiServerManifest::read(&bytes).is_ok();
             for word in words.iter().filter_map(|it| value(it)).filter(|it| it.starts_with('/')) {
-                let host = text.filter(|_| is_api_server).and_then(|it| it.host_path(word));
-                directory.words.push(PathBuf::from(host.unwrap_or_else(|| word.to_owned())));
+                let host = match is_api_server {
+                    true => text
+                        .and_then(|it| it.host_path(word))
+                        .or_else(|| Some(word.to_owned()))
+                        .map(PathBuf::from),
+                    // What no mount brings there is inside the image.
+                    false => mounts.host(Path::new(word)),
+                };
+                if let Some(host) = host {
+                    directory.words.entry(host).or_default().extend(users.iter().cloned());
+                }
             }
             if !is_api_server {
-                let bytes = Zeroizing::new(file.bytes().to_vec());
-                directory.pods.push(Pod { path, bytes, words, environment: environment(&document) });
+                let environment = environment(&document);
+                directory.pods.push(Pod { path, bytes, words, environment, users, mounts });
             } else if path != manifest {
                 directory.twins.push(path);
             }
         }
-        directory.words.sort();
-        directory.words.dedup();
         Ok(directory)
     }
 }

@@ -17,7 +17,9 @@ use zeroize::Zeroizing;
 use super::directory::Directory;
 use super::programs::Program;
 use crate::api::Kubeconfig;
-use crate::doctor::facts::{CertificateEnd, ConfigurationFacts, FileFacts, FileKind, Seen, TokenEnd};
+use crate::doctor::facts::{
+    CertificateEnd, ConfigurationFacts, FileFacts, FileKind, PodUser, Seen, TokenEnd,
+};
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest file looked at: a bundle of authorities has some hundred thousand.
@@ -42,21 +44,22 @@ impl Files {
         directory: Result<&Directory, &String>,
         kubeconfig: &Kubeconfig,
         configuration: &Seen<Option<ConfigurationFacts>>,
+        api_server: &BTreeSet<PodUser>,
         programs: &Seen<Vec<Program>>,
     ) -> Self {
         let mut files = Self::default();
         match directory {
             Ok(directory) => {
                 files.unread.clone_from(&directory.unread);
-                directory.words.iter().for_each(|path| files.look_at(path));
+                directory.words.iter().for_each(|(path, users)| files.look_at(path, users));
             }
             Err(reason) => files.unread.push(reason.clone()),
         }
         for path in kubeconfig.paths() {
-            files.look_at(Path::new(path));
+            files.look_at(Path::new(path), &BTreeSet::new());
         }
         if let Ok(Some(file)) = configuration {
-            files.configuration(&file.path, file.has_keys);
+            files.configuration(&file.path, file.has_keys, api_server);
         }
         for program in programs.iter().flatten() {
             files.of_program(program);
@@ -65,7 +68,7 @@ impl Files {
     }
 
     /// Whatever it is: a key, certificates, a kubeconfig, or nothing of the kind.
-    fn look_at(&mut self, path: &Path) {
+    fn look_at(&mut self, path: &Path, users: &BTreeSet<PodUser>) {
         // A name that is no file, such as that of a directory or socket, is nothing to look into.
         let is_file =
             fs::metadata(path).map_or_else(|error| error.kind() != ErrorKind::NotFound, |it| it.is_file());
@@ -75,31 +78,32 @@ impl Files {
         let Some(bytes) = self.read(path) else { return };
         let has = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
         if has("PRIVATE KEY-----") {
-            self.file(path, FileKind::PrivateKey);
+            self.file(path, FileKind::PrivateKey, users);
         }
         if has("BEGIN CERTIFICATE-----") {
             self.pem(&path.display().to_string(), &bytes);
         }
         if has("kind: Config") {
-            self.kubeconfig(path, &bytes);
+            self.kubeconfig(path, &bytes, users);
         }
     }
 
-    fn configuration(&mut self, path: &Path, has_keys: bool) {
-        self.file(path, if has_keys { FileKind::ConfigurationWithKeys } else { FileKind::Configuration });
+    fn configuration(&mut self, path: &Path, has_keys: bool, users: &BTreeSet<PodUser>) {
+        let kind = if has_keys { FileKind::ConfigurationWithKeys } else { FileKind::Configuration };
+        self.file(path, kind, users);
     }
 
     fn of_program(&mut self, program: &Program) {
         if let Some((path, _)) = &program.facts.key_file
             && self.seen.insert(path.clone())
         {
-            self.file(path, FileKind::KeyFile);
+            self.file(path, FileKind::KeyFile, &program.users);
         }
         if let Some(path) = &program.ca_file {
-            self.look_at(path);
+            self.look_at(path, &program.users);
         }
         if let Some(path) = &program.credentials {
-            self.credentials(path);
+            self.credentials(path, &program.users);
         }
     }
 
@@ -115,10 +119,17 @@ impl Files {
         }
     }
 
-    fn file(&mut self, path: &Path, kind: FileKind) {
+    fn file(&mut self, path: &Path, kind: FileKind, users: &BTreeSet<PodUser>) {
         let Ok(metadata) = fs::metadata(path) else { return };
         let (mode, user, group) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
-        self.files.push(FileFacts { path: path.to_owned(), kind, mode, user, group });
+        self.files.push(FileFacts {
+            path: path.to_owned(),
+            kind,
+            mode,
+            user,
+            group,
+            named_by: users.clone(),
+        });
     }
 
     fn pem(&mut self, from: &str, bytes: &[u8]) {
@@ -132,7 +143,7 @@ impl Files {
         }
     }
 
-    fn kubeconfig(&mut self, path: &Path, bytes: &[u8]) {
+    fn kubeconfig(&mut self, path: &Path, bytes: &[u8], users: &BTreeSet<PodUser>) {
         let Ok(document) = Document::parse(bytes) else { return };
         let root = document.root();
         let from = path.display().to_string();
@@ -145,8 +156,16 @@ impl Files {
         }
         for user in inner("users", "user") {
             self.data(&from, user.get("client-certificate-data"));
-            if let Some(path) = user.get("client-certificate").and_then(Node::as_str) {
-                self.look_at(Path::new(path));
+            // Relative to the kubeconfig, as kubectl has it.
+            let named = |key: &str| Some(beside(path, Path::new(user.get(key).and_then(Node::as_str)?)));
+            for file in ["client-certificate", "client-key"].into_iter().filter_map(named) {
+                self.look_at(&file, users);
+            }
+            if let Some(file) = named("tokenFile")
+                && fs::metadata(&file).is_ok_and(|it| it.is_file())
+                && self.seen.insert(file.clone())
+            {
+                self.file(&file, FileKind::Credentials, users);
             }
             has_secret |= user.get("client-key-data").is_some() || user.get("token").is_some();
             let token = user.get("token").and_then(Node::as_str);
@@ -155,7 +174,7 @@ impl Files {
             );
         }
         if has_secret {
-            self.file(path, FileKind::Kubeconfig);
+            self.file(path, FileKind::Kubeconfig, users);
         }
     }
 
@@ -166,11 +185,11 @@ impl Files {
         }
     }
 
-    fn credentials(&mut self, path: &Path) {
+    fn credentials(&mut self, path: &Path, users: &BTreeSet<PodUser>) {
         if !self.seen.insert(path.to_owned()) {
             return;
         }
-        self.file(path, FileKind::Credentials);
+        self.file(path, FileKind::Credentials, users);
         let Some(bytes) = self.read(path) else { return };
         let Ok(written) = serde_json::from_slice::<Credentials>(&bytes) else { return };
         let from = path.display().to_string();
@@ -183,12 +202,15 @@ impl Files {
         if let Some(ca) = &written.ca {
             self.pem(&from, ca.as_bytes());
         }
-        let beside = |it: &PathBuf| path.parent().unwrap_or(Path::new("/")).join(it);
         let files = [&written.ca_file, &written.client_certificate_file, &written.client_key_file];
         for file in files.into_iter().flatten() {
-            self.look_at(&beside(file));
+            self.look_at(&beside(path, file), users);
         }
     }
+}
+
+fn beside(path: &Path, file: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("/")).join(file)
 }
 
 /// Of our credentials what says when something ends; tokens are passed over.

@@ -1,5 +1,6 @@
 //! kube-apiserver's manifest, EncryptionConfiguration and process.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use keystead_model::ErrorChain;
@@ -7,13 +8,16 @@ use keystead_model::ErrorChain;
 use super::{permissions, with_manifest};
 use crate::api_server_flags::KMS_V1;
 use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText, Mount};
-use crate::doctor::facts::{ConfigurationFacts, KmsEntryFacts, ManifestFacts, ProcessFacts, Refusal, Seen};
+use crate::doctor::facts::{
+    ConfigurationFacts, EntryFacts, KmsEntryFacts, ManifestFacts, PodUser, ProcessFacts, Refusal, Seen,
+};
 use crate::encryption_configuration::{
-    ApiServer as Taker, EncryptionConfiguration, KmsVersion, Problem, Provider as FileProvider,
+    ApiServer as Taker, EncryptionConfiguration, GroupResource, KmsVersion, Problem, Provider as FileProvider,
 };
 use crate::host::Report;
 use crate::owned_file::OwnedFile;
-use crate::rollout::Provider;
+use crate::provider_order;
+use crate::rollout::{Configuration, Provider};
 use crate::yaml::MAX_LEN;
 
 /// What was read.
@@ -22,6 +26,8 @@ pub(super) struct Host {
     pub(super) configuration: Seen<Option<ConfigurationFacts>>,
     /// The manifest itself, where it could be read.
     pub(super) text: Option<ManifestText>,
+    /// Whom kube-apiserver runs as, by its manifest and by its process.
+    pub(super) users: BTreeSet<PodUser>,
 }
 
 pub(super) fn read(path: &Path, report: &Seen<Report>) -> Host {
@@ -34,7 +40,15 @@ pub(super) fn read(path: &Path, report: &Seen<Report>) -> Host {
         let file = configuration(text)?;
         Ok(file.map(|(path, file)| configuration_facts(&path, &file, &taker(text))))
     });
-    Host { manifest, configuration, text: read.ok() }
+    let users = manifest.as_ref().map(users).unwrap_or_default();
+    Host { manifest, configuration, text: read.ok(), users }
+}
+
+fn users(manifest: &ManifestFacts) -> BTreeSet<PodUser> {
+    let pod = manifest.run_as_user.map(|user| PodUser { user, groups: manifest.run_as_groups.clone() });
+    let process = manifest.process.as_ref();
+    let process = process.and_then(|it| Some(PodUser { user: it.user?, groups: it.groups.clone() }));
+    pod.into_iter().chain(process).collect()
 }
 
 fn manifest_text(path: &Path) -> Seen<ManifestText> {
@@ -115,6 +129,14 @@ fn configuration_facts(path: &Path, file: &EncryptionConfiguration, taker: &Take
             kms.push(facts);
         }
     }
+    let entries = file.entries().iter().filter_map(|entry| {
+        let resources: Vec<String> = entry.resources.iter().map(|(name, _)| name.clone()).collect();
+        match provider_order::configuration(file, &GroupResource::parse(resources.first()?)) {
+            Configuration::Providers(order) => Some(EntryFacts { resources, order }),
+            Configuration::NoEncryption => None,
+        }
+    });
+    let entries = entries.collect();
     let refused = file.check(taker).into_iter().map(|it| {
         let refusal = match &it.problem {
             Problem::NameTwice(_) => Refusal::NameTwice,
@@ -126,6 +148,7 @@ fn configuration_facts(path: &Path, file: &EncryptionConfiguration, taker: &Take
     ConfigurationFacts {
         path: path.to_owned(),
         has_keys: providers().any(|it| !matches!(it, FileProvider::Identity | FileProvider::Kms(_))),
+        entries,
         refused: refused.collect(),
         kms,
     }

@@ -1,10 +1,11 @@
 //! Who may open what.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::doctor::facts::{Seen, SocketFacts};
+use crate::doctor::facts::{PodUser, Seen, SocketFacts};
 use crate::owned_file::OwnedFile;
 use crate::yaml::{Content, Document, MAX_LEN, Node, Step};
 
@@ -38,6 +39,23 @@ pub(super) fn of_pod(path: &Path) -> (Option<u32>, Vec<u32>) {
     let more = pod.and_then(|it| it.get("supplementalGroups")).map(Node::items).unwrap_or_default();
     groups.extend(more.iter().filter_map(integer));
     (number("runAsUser"), groups)
+}
+
+/// The same of each container that says whom it runs as.
+pub(super) fn of_document(document: &Document) -> BTreeSet<PodUser> {
+    let spec = document.at(&[Step::Key("spec")]);
+    let pod = spec.and_then(|it| it.get("securityContext"));
+    let more = pod.and_then(|it| it.get("supplementalGroups")).map(Node::items).unwrap_or_default();
+    let more: Vec<u32> = more.iter().filter_map(integer).collect();
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|it| spec?.get(it));
+    let of_container = |container: &Node| {
+        let own = container.get("securityContext");
+        let number = |key: &str| own.and_then(|it| it.get(key)).or_else(|| pod?.get(key)).and_then(integer);
+        let mut groups: Vec<u32> = ["runAsGroup", "fsGroup"].iter().filter_map(|it| number(it)).collect();
+        groups.extend(&more);
+        Some(PodUser { user: number("runAsUser")?, groups })
+    };
+    containers.flat_map(Node::items).filter_map(of_container).collect()
 }
 
 fn integer(node: &Node) -> Option<u32> {

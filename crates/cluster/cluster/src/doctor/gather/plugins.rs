@@ -1,5 +1,7 @@
 //! The plugins of the EncryptionConfiguration, at their sockets.
 
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use futures_util::future::join_all;
@@ -35,15 +37,14 @@ pub(super) async fn look(
             answers =
                 ask(&KmsSocket::new(&entry.socket, KmsVersion::V2), &entry.provider, is_lost, seeds).await;
         }
-        let directory = Path::new(&entry.socket).parent().unwrap_or(Path::new("/")).display().to_string();
         plugins.push(PluginFacts {
             provider: entry.provider.clone(),
             socket: entry.socket.clone(),
             key_id,
             is_mounted: entry.socket.starts_with('@')
                 || text
-                    .and_then(|it| it.host_path(&directory))
-                    .is_some_and(|it| it.trim_end_matches('/') == directory),
+                    .and_then(|it| it.host_path(&entry.socket))
+                    .is_some_and(|it| leads_to(&it, &entry.socket)),
             path: permissions::of_socket(&entry.socket),
             way: asked.map(|it| it.way.clone()).unwrap_or_default(),
             unopened: answers.unopened,
@@ -52,6 +53,17 @@ pub(super) async fn look(
         });
     }
     Ok(plugins)
+}
+
+/// Whether what kube-apiserver's container sees is the socket: in the same directory, by whatever links, or a socket under another path of the
+/// host. Where neither path has one, that is another check's.
+fn leads_to(host: &str, socket: &str) -> bool {
+    let directory = |it: &str| {
+        let directory = Path::new(it).parent().unwrap_or(Path::new("/"));
+        fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+    };
+    let is_socket = |it: &str| fs::metadata(it).is_ok_and(|it| it.file_type().is_socket());
+    directory(host) == directory(socket) || is_socket(host) || !is_socket(socket)
 }
 
 /// Seeds that one plugin is asked for: each may take some seconds.
@@ -133,6 +145,21 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn a_socket_is_seen_through_links_and_other_mounts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |it: &str| directory.path().join(it).display().to_string();
+        for it in ["run", "other", "empty"] {
+            fs::create_dir(at(it)).expect("a directory");
+        }
+        std::os::unix::fs::symlink(at("run"), at("link")).expect("a link");
+        let _sockets = ["run/kms.sock", "other/kms.sock"]
+            .map(|it| std::os::unix::net::UnixListener::bind(at(it)).expect("bound"));
+        assert!(leads_to(&at("run/kms.sock"), &at("link/kms.sock")));
+        assert!(leads_to(&at("other/kms.sock"), &at("run/kms.sock")));
+        assert!(!leads_to(&at("empty/kms.sock"), &at("run/kms.sock")));
+    }
 
     #[test]
     fn what_was_late_is_no_other_key() {

@@ -1,5 +1,6 @@
 //! What serves the sockets of plugins: static pods of whatever make, and processes of our plugin.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::directory::{Directory, Pod};
+use super::mounts::Mounts;
 use super::{permissions, secrets};
-use crate::doctor::facts::{PluginFacts, PluginProgram, Seen};
+use crate::doctor::facts::{PluginFacts, PluginProgram, PodUser, Seen};
 use crate::host::process_at;
 use crate::plugin_pod::{InstalledPod, uses_socket};
 use crate::yaml::{Document, Node};
@@ -28,6 +30,8 @@ pub(super) struct Program {
     pub(super) facts: PluginProgram,
     pub(super) credentials: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
+    /// Whom it runs as.
+    pub(super) users: BTreeSet<PodUser>,
 }
 
 /// Command line, variables and configuration of a program.
@@ -38,6 +42,29 @@ struct Text {
     /// The file of `--config`.
     file: Option<Document>,
     is_ours: bool,
+    users: BTreeSet<PodUser>,
+    place: Place,
+}
+
+/// Where its files are.
+enum Place {
+    /// Where it says.
+    Host,
+    /// Where mounts of its pod bring them.
+    Pod(Mounts),
+    /// In a container of which no more is known.
+    Container,
+}
+
+impl Place {
+    /// The path on the host.
+    fn host(&self, path: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Host => Some(path.to_owned()),
+            Self::Pod(mounts) => mounts.host(path),
+            Self::Container => None,
+        }
+    }
 }
 
 pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts]) -> Vec<Program> {
@@ -46,6 +73,7 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
         let ours = InstalledPod::read(&pod.bytes).ok().flatten();
         let uses = |socket: &str| uses_socket(&pod.bytes, Path::new(socket)) == Some(true);
         let own = ours.as_ref().and_then(InstalledPod::socket);
+        let own = own.map(|it| pod.mounts.host(&it).unwrap_or(it));
         let used: Vec<String> = plugins
             .iter()
             .map(|it| &it.socket)
@@ -54,7 +82,12 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
             .cloned()
             .collect();
         if !used.is_empty() {
-            programs.push(Text::of_pod(pod, ours.is_some()).program(used, true));
+            let mut program = Text::of_pod(pod, ours.is_some()).program(used, true);
+            // What ours serves is known, named or not.
+            if ours.is_some() {
+                program.facts.serves.clone_from(&program.facts.sockets);
+            }
+            programs.push(program);
         }
     }
     for text in processes(&listeners(plugins).await) {
@@ -100,7 +133,14 @@ fn process(pid: u32) -> Option<Text> {
     let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
     let is_plugin =
         program == "keystead-plugin" || (program == "keystead" && is(1, "plugin") && is(2, "run"));
-    is_plugin.then(|| Text::new(format!("process {pid}"), words, Vec::new(), true))
+    let (user, groups) = permissions::of_process(&pid.to_string());
+    let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let is_here = mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own));
+    is_plugin.then(|| {
+        let place = if is_here { Place::Host } else { Place::Container };
+        let users = user.map(|user| PodUser { user, groups }).into_iter().collect();
+        Text::new(format!("process {pid}"), words, Vec::new(), true, users, place)
+    })
 }
 
 /// A process may have a command line of gigabytes: one that is too long is none of ours.
@@ -112,8 +152,9 @@ fn command(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
 
 impl Text {
     fn of_pod(pod: &Pod, is_ours: bool) -> Self {
-        let environment = pod.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self::new(pod.path.display().to_string(), pod.words.clone(), environment, is_ours)
+        let from = pod.path.display().to_string();
+        let (words, environment) = (pod.words.clone(), pod.environment.clone());
+        Self::new(from, words, environment, is_ours, pod.users.clone(), Place::Pod(pod.mounts.clone()))
     }
 
     fn new(
@@ -121,11 +162,14 @@ impl Text {
         words: Vec<Zeroizing<String>>,
         environment: Vec<(String, Zeroizing<String>)>,
         is_ours: bool,
+        users: BTreeSet<PodUser>,
+        place: Place,
     ) -> Self {
-        let mut text = Self { from, words, environment, file: None, is_ours };
+        let mut text = Self { from, words, environment, file: None, is_ours, users, place };
         let config = text.setting("config").filter(|_| is_ours);
         text.file = config.and_then(|it| {
-            let (bytes, _) = whole_file::read(Path::new(&*it), Readers::Everybody, TEXT_MAX).ok()?;
+            let path = text.place.host(Path::new(&*it))?;
+            let (bytes, _) = whole_file::read(&path, Readers::Everybody, TEXT_MAX).ok()?;
             Document::parse(&bytes).ok()
         });
         text
@@ -152,6 +196,17 @@ impl Text {
         found.map(|it| Zeroizing::new(it.to_owned()))
     }
 
+    /// Whether a flag, a variable or a script names a socket.
+    fn names(&self, socket: &str) -> bool {
+        let words = self.words.iter().chain(self.environment.iter().map(|(_, value)| value));
+        let is_end = |it: char| it.is_whitespace() || matches!(it, '=' | '"' | '\'');
+        let place = |it: &str| {
+            let path = Path::new(it.strip_prefix("unix://").unwrap_or(it));
+            self.place.host(path).unwrap_or_else(|| path.to_owned())
+        };
+        words.flat_map(|it| it.split(is_end)).any(|it| !it.is_empty() && place(it) == Path::new(socket))
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.setting(name).map(|it| PathBuf::from(&*it))
     }
@@ -161,6 +216,7 @@ impl Text {
             || self.environment.iter().any(|(name, _)| name == "KMS_KEY_ID");
         let default = || Some(PathBuf::from(CREDENTIALS)).filter(|_| self.is_ours && is_cloud);
         let credentials = self.path("credentials-file").or_else(default);
+        let host = |path: PathBuf| self.place.host(&path);
         let allows = self.words.iter().any(|it| it.starts_with("--allow-token-in-env"))
             || self.environment.iter().any(|(name, _)| name == "KEYSTEAD_ALLOW_TOKEN_IN_ENV")
             || self.file.as_ref().is_some_and(|it| it.root().get("allowTokenInEnv").is_some());
@@ -169,16 +225,19 @@ impl Text {
             facts: PluginProgram {
                 from: self.from.clone(),
                 is_manifest,
+                serves: sockets.iter().filter(|it| self.names(it)).cloned().collect(),
                 sockets,
                 secrets: secrets::places(&self.environment, &self.words),
                 allows_token_in_env: allows,
-                key_file: key_file.map(|path| {
+                key_file_inside: key_file.clone().filter(|it| host(it.clone()).is_none()),
+                key_file: key_file.and_then(host).map(|path| {
                     let stands_for = stands_for(&path);
                     (path, stands_for)
                 }),
             },
-            credentials,
-            ca_file: self.path("kms-ca-file"),
+            credentials: credentials.and_then(host),
+            ca_file: self.path("kms-ca-file").and_then(host),
+            users: self.users.clone(),
         }
     }
 }
