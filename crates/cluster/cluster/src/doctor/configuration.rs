@@ -292,7 +292,7 @@ fn provider_renamed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> 
 }
 
 /// Entries for other resources than those of the rollout, which promises nothing of them.
-fn others<'f>(facts: &'f Facts) -> Result<Vec<&'f EntryFacts>, String> {
+fn others(facts: &Facts) -> Result<Vec<&EntryFacts>, String> {
     let Some(file) = facts.configuration()? else { return Ok(Vec::new()) };
     let own = facts.on_disk()?;
     let is_other = |it: &&EntryFacts| !matches!(own, Configuration::Providers(order) if *order == it.order);

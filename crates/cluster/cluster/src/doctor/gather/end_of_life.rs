@@ -94,7 +94,10 @@ impl Files {
     }
 
     fn of_program(&mut self, program: &Program) {
-        if let Some((path, _)) = &program.facts.key_file
+        // A manifest is root's word. A process may name any file, so only what is a key file is taken for one.
+        let is_manifest = program.facts.is_manifest;
+        if let Some((path, stands_for)) = &program.facts.key_file
+            && (is_manifest || stands_for.is_ok())
             && self.seen.insert(path.clone())
         {
             self.file(path, FileKind::KeyFile, &program.users);
@@ -103,7 +106,7 @@ impl Files {
             self.look_at(path, &program.users);
         }
         if let Some(path) = &program.credentials {
-            self.credentials(path, &program.users);
+            self.credentials(path, &program.users, is_manifest);
         }
     }
 
@@ -185,13 +188,21 @@ impl Files {
         }
     }
 
-    fn credentials(&mut self, path: &Path, users: &BTreeSet<PodUser>) {
+    fn credentials(&mut self, path: &Path, users: &BTreeSet<PodUser>, is_manifest: bool) {
         if !self.seen.insert(path.to_owned()) {
             return;
         }
-        self.file(path, FileKind::Credentials, users);
+        if is_manifest {
+            self.file(path, FileKind::Credentials, users);
+        }
         let Some(bytes) = self.read(path) else { return };
-        let Ok(written) = serde_json::from_slice::<Credentials>(&bytes) else { return };
+        let Ok(written) = serde_json::from_slice::<Credentials>(&bytes) else {
+            self.unread.push(format!("{} has no credentials as keystead-plugin has them", path.display()));
+            return;
+        };
+        if !is_manifest {
+            self.file(path, FileKind::Credentials, users);
+        }
         let from = path.display().to_string();
         for (index, token) in written.tokens.iter().enumerate() {
             let TokenEntry::WithEnd { expire_time: Some(end) } = token else { continue };
@@ -244,4 +255,37 @@ fn jwt_end(token: &str) -> Option<i64> {
     let claims = token.split('.').nth(1)?;
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
     Some(serde_json::from_slice::<Claims>(&claims).ok()?.exp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::facts::PluginProgram;
+
+    /// Else its advice would close a file that everybody needs, such as `/etc/passwd`.
+    #[test]
+    fn a_process_does_not_say_what_is_a_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("passwd");
+        fs::write(&path, "root:x:0:0::/root:/bin/sh\n").expect("written");
+        for (is_manifest, expected) in [(false, 0), (true, 2)] {
+            let facts = PluginProgram {
+                from: "process 7".to_owned(),
+                is_manifest,
+                sockets: Vec::new(),
+                secrets: Vec::new(),
+                allows_token_in_env: false,
+                serves: Vec::new(),
+                key_file: Some((path.clone(), Err("it is no key file".to_owned()))),
+                key_file_inside: None,
+            };
+            // Of another name, because each file is looked at once.
+            let credentials = Some(directory.path().join("group"));
+            fs::copy(&path, directory.path().join("group")).expect("copied");
+            let program = Program { facts, credentials, ca_file: Some(path.clone()), users: BTreeSet::new() };
+            let mut files = Files::default();
+            files.of_program(&program);
+            assert_eq!(files.files.len(), expected, "{:?}", files.files);
+        }
+    }
 }

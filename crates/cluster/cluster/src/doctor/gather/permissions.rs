@@ -23,6 +23,13 @@ pub(super) fn of_process(pid: &str) -> (Option<u32>, Vec<u32>) {
     (last("Uid:"), groups)
 }
 
+/// Real, effective and saved user, and that of the file system.
+pub(super) fn users_of_process(pid: u32) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|it| it.strip_prefix("Uid:"));
+    line.map(|it| it.split_whitespace().filter_map(|it| it.parse().ok()).collect()).unwrap_or_default()
+}
+
 /// User and groups that a static pod asks for; what the container says counts more than what the pod says.
 pub(super) fn of_pod(path: &Path) -> (Option<u32>, Vec<u32>) {
     let Ok(file) = OwnedFile::read(path, MAX_LEN) else { return (None, Vec::new()) };

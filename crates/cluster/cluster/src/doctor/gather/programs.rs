@@ -116,11 +116,14 @@ fn processes(listeners: &[u32]) -> Vec<Text> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let looks = rustix::process::geteuid().as_raw();
-    let is_trusted = |pid: &u32| {
-        let (user, _) = permissions::of_process(&pid.to_string());
-        listeners.contains(pid) || user.is_some_and(|it| it == 0 || it == looks)
-    };
-    pids.filter(is_trusted).filter_map(process).collect()
+    let is_taken =
+        |pid: &u32| listeners.contains(pid) || is_trusted(&permissions::users_of_process(*pid), looks);
+    pids.filter(is_taken).filter_map(process).collect()
+}
+
+/// All its users count: anybody may start a program that becomes root, under any name.
+fn is_trusted(users: &[u32], looks: u32) -> bool {
+    !users.is_empty() && users.iter().all(|it| [0, looks].contains(it))
 }
 
 fn process(pid: u32) -> Option<Text> {
@@ -286,6 +289,21 @@ fn key_id(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_roots_processes_are_believed() {
+        for (users, expected) in [
+            (&[0, 0, 0, 0][..], true),
+            (&[7, 7, 7, 7], true),
+            (&[1000, 0, 0, 0], false),
+            (&[1000; 4], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_trusted(users, 7), expected, "{users:?}");
+        }
+        let own = permissions::users_of_process(std::process::id());
+        assert_eq!(own.last(), Some(&rustix::process::geteuid().as_raw()));
+    }
 
     #[test]
     fn a_command_line_has_a_bound() {
