@@ -44,7 +44,9 @@ fn stripped(word: &str) -> String {
     // A list of addresses: the next one begins behind the last comma before its scheme.
     let next = rest.find("://").and_then(|it| rest.get(..it)?.rfind(','));
     let (address, others) = rest.split_at_checked(next.unwrap_or(rest.len())).unwrap_or((rest, ""));
-    let kept = address.rsplit_once('@').filter(|(userinfo, _)| !userinfo.is_empty());
+    // `unix:///run/a@b.sock` has a path and no host.
+    let kept =
+        address.rsplit_once('@').filter(|(userinfo, _)| !userinfo.is_empty() && !userinfo.starts_with('/'));
     let address = kept.map_or(address, |(_, host)| host);
     let others = others.strip_prefix(',').map(|it| format!(",{}", stripped(it)));
     format!("{scheme}://{address}{}", others.unwrap_or_default())
@@ -76,6 +78,7 @@ mod tests {
                 "unix:///run/kms.sock and unix:@name and @name",
                 "unix:///run/kms.sock and unix:@name and @name",
             ),
+            ("unix:///run/kms@1.sock", "unix:///run/kms@1.sock"),
             ("registry.k8s.io/etcd:3.5@sha256:ab", "registry.k8s.io/etcd:3.5@sha256:ab"),
             ("https://10.0.0.1:6443/a", "https://10.0.0.1:6443/a"),
         ] {
