@@ -21,8 +21,8 @@ use serde::Serialize;
 pub use check::{Check, Finding, Severity};
 pub use facts::{
     ApiServerFacts, CertificateEnd, ConfigurationFacts, EntryFacts, Facts, FileFacts, FileKind,
-    KmsEntryFacts, ManifestFacts, PluginFacts, PluginProgram, PodUser, ProcessFacts, Promise, Seen,
-    SocketFacts, StoredFacts, TokenEnd, Unopened,
+    KmsEntryFacts, ManifestFacts, PluginFacts, PluginProgram, ProcessFacts, Promise, Seen, SocketFacts,
+    StoredFacts, TokenEnd, Unopened,
 };
 pub use gather::{Sources, gather};
 

@@ -28,6 +28,7 @@ use crate::owned_file::{InFile, OwnedFileError, Places};
 use crate::provider_order::{KmsPlugin, OrderError};
 use crate::rollout::{Configuration, Order, Provider};
 
+pub(crate) use files::{ConfigurationFile, Files};
 pub(crate) use listener::process_at;
 pub use prepare::{FileText, PluginState, Preparation, Prepared, PreparedFile};
 

@@ -90,6 +90,21 @@ impl fmt::Debug for Setting {
     }
 }
 
+/// Whether a word is the name of a flag, short and plain. A key in PEM begins with dashes too, and names are shown.
+pub(crate) fn is_flag(word: &str) -> bool {
+    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
+    !name.starts_with('-') && is_name(name)
+}
+
+/// Whether a text may be shown as the name of a flag, a variable or a setting.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// Characters of the longest name that is shown.
+const NAME_MAX: usize = 64;
+
 /// What these facts say. Of a value only the hosts in it are repeated.
 pub fn kms_way(facts: &PluginFacts, ranges: &[Range]) -> KmsWay {
     let mut way = KmsWay {

@@ -23,6 +23,7 @@ pub mod kubeadm_configuration;
 pub mod owned_file;
 pub mod platform;
 pub mod plugin_pod;
+pub mod pod_user;
 pub mod provider_order;
 pub mod reencrypt;
 pub mod restore;

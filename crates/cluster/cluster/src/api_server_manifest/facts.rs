@@ -1,10 +1,11 @@
 //! What a manifest says about kube-apiserver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ApiServerManifest, ManifestError, Mount};
 use crate::api_server_flags::{CONFIG, RELOAD, truth};
-use crate::yaml::{Content, Node, Step};
+use crate::pod_user::PodUser;
+use crate::yaml::Node;
 
 /// Flags, image and mounts. Paths are those inside the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +49,9 @@ pub struct EtcdFlags {
 const SECURE_PORT: u16 = 6443;
 
 impl ApiServerManifest {
-    /// The user that the container runs as, or the pod; none: the image decides, and Kubernetes' own has root.
-    pub fn run_as_user(&self) -> Option<u32> {
-        let pod = self.document.at(&[Step::Key("spec"), Step::Key("securityContext")]);
-        let contexts = [self.container().get("securityContext"), pod];
-        let user = contexts.into_iter().flatten().find_map(|it| it.get("runAsUser"))?;
-        match user.content {
-            Content::Integer(user) => u32::try_from(user).ok(),
-            _ => None,
-        }
+    /// Whom its containers run as; nobody where the image decides.
+    pub(crate) fn users(&self) -> BTreeSet<PodUser> {
+        PodUser::of(&self.document)
     }
 
     /// Everything at once.

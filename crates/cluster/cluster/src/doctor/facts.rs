@@ -10,6 +10,7 @@ use super::userinfo::without_userinfo_in;
 use crate::api::ServerFacts;
 use crate::encryption_configuration::GroupResource;
 use crate::kms_way::KmsWay;
+use crate::pod_user::PodUser;
 use crate::rollout::{Configuration, Count, Goal, Order, Provider};
 
 /// What was seen, or why it was not.
@@ -73,10 +74,8 @@ pub struct ManifestFacts {
     pub mounted_alone: bool,
     /// `--encryption-provider-config-automatic-reload`.
     pub automatic_reload: bool,
-    /// User of the pod, where the manifest says one.
-    pub run_as_user: Option<u32>,
-    /// Groups of the pod, where the manifest says some.
-    pub run_as_groups: Vec<u32>,
+    /// Whom the manifest says that it runs as.
+    pub runs_as: Option<PodUser>,
     /// When manifest or configuration last changed, in seconds since 1970.
     pub changed: f64,
     /// SHA-256 of the configuration, in hexadecimal.
@@ -96,10 +95,8 @@ pub struct ProcessFacts {
     pub started: f64,
     /// Whether it was started with `--encryption-provider-config`.
     pub has_flag: bool,
-    /// Its user.
-    pub user: Option<u32>,
-    /// Its groups.
-    pub groups: Vec<u32>,
+    /// Whom it runs as.
+    pub runs_as: Option<PodUser>,
 }
 
 /// An EncryptionConfiguration.
@@ -273,15 +270,6 @@ pub struct FileFacts {
     pub group: u32,
     /// Whom the pods and processes run as that name it, where that is said.
     pub named_by: BTreeSet<PodUser>,
-}
-
-/// Whom a container or a process runs as.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct PodUser {
-    /// Its user.
-    pub user: u32,
-    /// Its groups, as far as they are written.
-    pub groups: Vec<u32>,
 }
 
 /// What a file holds.
@@ -470,8 +458,7 @@ impl Facts {
             configuration_on_host: Some("/etc/kubernetes/enc/a.yaml".into()),
             mounted_alone: false,
             automatic_reload: true,
-            run_as_user: None,
-            run_as_groups: Vec::new(),
+            runs_as: None,
             changed: 0.0,
             digest: None,
             on_disk: Ok(on_disk),

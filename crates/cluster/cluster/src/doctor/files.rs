@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::check::{Check, Verdict};
-use super::facts::{Facts, FileFacts, FileKind, PodUser, Seen};
+use super::facts::{Facts, FileFacts, FileKind, Seen};
+use crate::pod_user::PodUser;
 
 pub(super) const CHECKS: [Check; 4] = [
     Check {
@@ -81,8 +82,9 @@ fn in_good_hands(facts: &Facts, file: &FileFacts, holds: &str, verdict: &mut Ver
         );
     }
     let manifest = facts.manifest.as_ref().ok();
-    let process = manifest.and_then(|it| it.process.as_ref()).and_then(|it| it.user);
-    let known = [Some(0), Some(facts.looked_as), manifest.and_then(|it| it.run_as_user), process];
+    let process = manifest.and_then(|it| it.process.as_ref()?.runs_as.as_ref());
+    let api_server = [manifest.and_then(|it| it.runs_as.as_ref()), process].map(|it| it.map(|it| it.user));
+    let known = [[Some(0), Some(facts.looked_as)], api_server].concat();
     let is_named_by = file.named_by.iter().any(|it| it.user == file.user);
     if !known.contains(&Some(file.user)) && !is_named_by {
         verdict.error(

@@ -51,7 +51,7 @@ pub async fn gather(sources: &Sources) -> Facts {
         (None, true) => vec!["secrets".to_owned()],
     };
     let report = report(&sources.host, &resources).await;
-    let host = host::read(&sources.host.manifest, &report);
+    let host = host::read(&sources.host, &report);
     // Each of them may wait for something that is away.
     let ((stored, alarms), api_server, others, kubeadm) = tokio::join!(
         look_into_etcd(&report, &resources),

@@ -2,6 +2,7 @@
 
 use super::check::{Check, Verdict};
 use super::facts::{Facts, ManifestFacts, PluginFacts, SocketFacts};
+use crate::pod_user::PodUser;
 use crate::rollout::Provider;
 
 pub(super) const CHECKS: [Check; 8] = [
@@ -81,18 +82,14 @@ fn socket_hidden(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 }
 
 /// User and groups of kube-apiserver. A manifest that says nothing means root.
-fn user(manifest: &ManifestFacts) -> (u32, Vec<u32>) {
-    if let Some(user) = manifest.run_as_user {
-        return (user, manifest.run_as_groups.clone());
-    }
-    match &manifest.process {
-        Some(process) => (process.user.unwrap_or_default(), process.groups.clone()),
-        None => (0, Vec::new()),
-    }
+fn user(manifest: &ManifestFacts) -> PodUser {
+    let process = manifest.process.as_ref().and_then(|it| it.runs_as.as_ref());
+    let user = manifest.runs_as.as_ref().or(process);
+    user.cloned().unwrap_or(PodUser { user: 0, groups: Vec::new() })
 }
 
 fn socket_closed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let (user, groups) = user(facts.manifest()?);
+    let PodUser { user, groups } = user(facts.manifest()?);
     for plugin in facts.plugins()? {
         let path = match &plugin.path {
             Ok(path) => path,

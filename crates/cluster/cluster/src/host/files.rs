@@ -14,20 +14,20 @@ use crate::owned_file::OwnedFile;
 use crate::yaml::MAX_LEN;
 
 /// The manifest, read.
-pub(super) struct Files {
-    pub(super) manifest_file: OwnedFile,
-    pub(super) manifest: ApiServerManifest,
-    pub(super) facts: Facts,
+pub(crate) struct Files {
+    pub(crate) manifest_file: OwnedFile,
+    pub(crate) manifest: ApiServerManifest,
+    pub(crate) facts: Facts,
 }
 
 /// The EncryptionConfiguration that a manifest names, read.
-pub(super) struct ConfigurationFile {
-    pub(super) file: OwnedFile,
-    pub(super) text: EncryptionConfiguration,
+pub(crate) struct ConfigurationFile {
+    pub(crate) file: OwnedFile,
+    pub(crate) text: EncryptionConfiguration,
 }
 
 impl LocalHost {
-    pub(super) fn files(&self) -> Result<Files, HostError> {
+    pub(crate) fn files(&self) -> Result<Files, HostError> {
         let manifest_file = OwnedFile::read(&self.manifest, MAX_LEN)?;
         let manifest = ApiServerManifest::read(manifest_file.bytes());
         let manifest = manifest.map_err(|error| manifest_file.located(error))?;
@@ -50,7 +50,7 @@ impl ConfigurationFile {
 
 impl Files {
     /// The EncryptionConfiguration; none if the flag is not set.
-    pub(super) fn configuration(&self) -> Result<Option<ConfigurationFile>, HostError> {
+    pub(crate) fn configuration(&self) -> Result<Option<ConfigurationFile>, HostError> {
         let Some(path) = &self.facts.encryption_provider_config else { return Ok(None) };
         let host = self.facts.host_path(path).ok_or_else(|| HostError::NotMounted(path.clone()))?;
         let file = OwnedFile::read(Path::new(&host), MAX_LEN)?;
@@ -66,7 +66,7 @@ impl Files {
     }
 
     /// What kube-apiserver takes. Of a version that the image does not tell, it is taken to be new.
-    pub(super) fn api_server(&self) -> ApiServer {
+    pub(crate) fn api_server(&self) -> ApiServer {
         ApiServer {
             minor: self.facts.version.map_or(u32::MAX, |(_, minor, _)| minor),
             automatic_reload: self.facts.automatic_reload,

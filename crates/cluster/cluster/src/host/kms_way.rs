@@ -12,7 +12,7 @@ use super::LocalHost;
 use super::files::Files;
 use super::listener::process_at;
 use super::plugins::PluginAt;
-use crate::kms_way::{KmsWay, PluginFacts, Range, Setting, kms_way};
+use crate::kms_way::{KmsWay, PluginFacts, Range, Setting, is_flag, is_name, kms_way};
 use crate::yaml::{Document, MAX_LEN, Node, Step};
 
 /// Manifests that are looked at; a control-plane host has five or so.
@@ -163,18 +163,6 @@ fn of_words<'w>(place: &str, words: impl Iterator<Item = &'w str>) -> Vec<Settin
 
 /// What has no name of its own.
 const WORD: &str = "a word";
-/// Characters of the longest name that is repeated.
-const NAME_MAX: usize = 64;
-
-/// A key in PEM begins like a flag too, and a name is shown.
-fn is_flag(word: &str) -> bool {
-    word.starts_with('-') && is_name(word.trim_start_matches('-'))
-}
-
-fn is_name(text: &str) -> bool {
-    let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
-    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(is_plain)
-}
 
 /// What stands in the files that our plugin's settings name, and in the credentials that such a file names.
 fn of_named_files(settings: &[Setting], root: &Path) -> Vec<Setting> {

@@ -42,7 +42,7 @@ impl LocalHost {
                 Some(settings) => files.same_elsewhere(settings),
                 None => Ok(self.new_settings(&files, &plugins::known(None, more))),
             },
-            process: process::find(facts.secure_port, files.manifest.run_as_user()),
+            process: process::find(facts.secure_port, &files.manifest.users()),
             etcd: files.etcd(file),
             plugins: self.plugins(known, &files).await,
             changed: manifest_changed.max(file_changed),

@@ -1,5 +1,6 @@
 //! The kube-apiserver that runs on this host, by the kernel's word.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -9,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Process;
 use crate::api_server_flags::CONFIG;
+use crate::pod_user::PodUser;
 
 /// kube-apiserver's own default.
 const SECURE_PORT: &str = "6443";
@@ -16,16 +18,16 @@ const SECURE_PORT: &str = "6443";
 const COMMAND_MAX: u64 = 1 << 20;
 
 /// The process of this port: several may run on one machine. None: there is none. Anybody may call a program kube-apiserver, so it must be
-/// root's, ours, or that of the user whom the manifest names.
-pub(super) fn find(secure_port: u16, user: Option<u32>) -> Option<Process> {
+/// root's, ours, or that of a user whom the manifest names.
+pub(super) fn find(secure_port: u16, users: &BTreeSet<PodUser>) -> Option<Process> {
     let port = secure_port.to_string();
-    let users = [Some(0), Some(rustix::process::geteuid().as_raw()), user];
+    let looks = rustix::process::geteuid().as_raw();
+    let is_taken = |owner: u32| [0, looks].contains(&owner) || users.iter().any(|it| it.user == owner);
     let entries = fs::read_dir("/proc").ok()?;
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find_map(|pid: u32| {
         let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
         let mut command = Vec::new();
-        let file =
-            File::open(format!("/proc/{pid}/cmdline")).ok().filter(|_| users.contains(&Some(owner)))?;
+        let file = File::open(format!("/proc/{pid}/cmdline")).ok().filter(|_| is_taken(owner))?;
         // A process may make its own as long as it likes.
         file.take(COMMAND_MAX).read_to_end(&mut command).ok()?;
         let words: Vec<&str> =

@@ -9,10 +9,9 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::mounts::Mounts;
-use super::permissions;
-
 use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText};
-use crate::doctor::facts::{PodUser, Seen};
+use crate::doctor::facts::Seen;
+use crate::pod_user::PodUser;
 use crate::yaml::{Document, MAX_LEN, Node, Step};
 
 /// Files that are read; a control-plane host has some five.
@@ -68,7 +67,7 @@ impl Directory {
                 continue;
             };
             let words = words(&document);
-            let (users, mounts) = (permissions::of_document(&document), Mounts::of(&document));
+            let (users, mounts) = (PodUser::of(&document), Mounts::of(&document));
             let is_api_server = ApiServerManifest::read(&bytes).is_ok();
             for word in words.iter().filter_map(|it| value(it)).filter(|it| it.starts_with('/')) {
                 let host = match is_api_server {

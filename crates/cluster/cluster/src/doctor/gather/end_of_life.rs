@@ -17,9 +17,8 @@ use zeroize::Zeroizing;
 use super::directory::Directory;
 use super::programs::Program;
 use crate::api::Kubeconfig;
-use crate::doctor::facts::{
-    CertificateEnd, ConfigurationFacts, FileFacts, FileKind, PodUser, Seen, TokenEnd,
-};
+use crate::doctor::facts::{CertificateEnd, ConfigurationFacts, FileFacts, FileKind, Seen, TokenEnd};
+use crate::pod_user::PodUser;
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest file looked at: a bundle of authorities has some hundred thousand.

@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 use super::directory::{Directory, Pod};
 use super::mounts::Mounts;
 use super::{permissions, secrets};
-use crate::doctor::facts::{PluginFacts, PluginProgram, PodUser, Seen};
+use crate::doctor::facts::{PluginFacts, PluginProgram, Seen};
 use crate::host::process_at;
 use crate::plugin_pod::{InstalledPod, uses_socket};
+use crate::pod_user::PodUser;
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest command line or file looked at.
@@ -116,8 +117,9 @@ fn processes(listeners: &[u32]) -> Vec<Text> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let looks = rustix::process::geteuid().as_raw();
-    let is_taken =
-        |pid: &u32| listeners.contains(pid) || is_trusted(&permissions::users_of_process(*pid), looks);
+    let is_taken = |pid: &u32| {
+        listeners.contains(pid) || is_trusted(&permissions::users_of_process(&pid.to_string()), looks)
+    };
     pids.filter(is_taken).filter_map(process).collect()
 }
 
@@ -136,12 +138,11 @@ fn process(pid: u32) -> Option<Text> {
     let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
     let is_plugin =
         program == "keystead-plugin" || (program == "keystead" && is(1, "plugin") && is(2, "run"));
-    let (user, groups) = permissions::of_process(&pid.to_string());
+    let users = permissions::of_process(&pid.to_string()).into_iter().collect();
     let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let is_here = mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own));
     is_plugin.then(|| {
         let place = if is_here { Place::Host } else { Place::Container };
-        let users = user.map(|user| PodUser { user, groups }).into_iter().collect();
         Text::new(format!("process {pid}"), words, Vec::new(), true, users, place)
     })
 }
@@ -301,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(is_trusted(users, 7), expected, "{users:?}");
         }
-        let own = permissions::users_of_process(std::process::id());
+        let own = permissions::users_of_process("self");
         assert_eq!(own.last(), Some(&rustix::process::geteuid().as_raw()));
     }
 

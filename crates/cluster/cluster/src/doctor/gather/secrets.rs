@@ -3,9 +3,8 @@
 use zeroize::Zeroizing;
 
 use crate::doctor::userinfo::has_userinfo;
+use crate::kms_way::{is_flag, is_name};
 
-/// Letters of the longest name that is repeated.
-const NAME_MAX: usize = 64;
 /// What is said of a secret whose place has no name.
 const A_WORD: &str = "a word of its command";
 
@@ -16,7 +15,7 @@ pub(super) fn places(
 ) -> Vec<String> {
     let variables = environment.iter().filter(|(name, value)| is_secret(name, value));
     let mut found: Vec<String> = variables
-        .map(|(name, _)| match is_variable(name) {
+        .map(|(name, _)| match is_shown(name) {
             true => format!("the variable {name}"),
             false => "a variable".to_owned(),
         })
@@ -30,17 +29,24 @@ pub(super) fn places(
             Some((name, value)) => (name, value),
             None => (word, words.peek().copied().unwrap_or_default()),
         };
-        if is_flag(name) && is_secret(name.trim_start_matches('-'), value) {
+        let (bare, has_value) = (name.trim_start_matches('-'), word.contains('='));
+        let is_named = (has_value || is_flag(name)) && is_secret(bare, value);
+        if is_named && is_flag(name) && is_shown(bare) {
             found.push(format!("the flag {name}"));
-            is_told = !word.contains('=');
-        } else if word.contains('=') && is_variable(name) && is_secret(name, value) {
+            is_told = !has_value;
+        } else if is_named && bare == name && is_shown(name) {
             found.push(format!("the variable {name} of its command"));
-        } else if !told_before && (looks_secret(word) || has_userinfo(word)) {
+        } else if !told_before && (is_named || looks_secret(word) || has_userinfo(word)) {
             found.push(A_WORD.to_owned());
         }
     }
     found.dedup();
     found
+}
+
+/// A secret may stand where a name is expected.
+fn is_shown(name: &str) -> bool {
+    is_name(name) && !looks_secret(name)
 }
 
 /// A script of `sh -c` is a word with words in it. What is in PEM stays whole.
@@ -54,21 +60,6 @@ fn pieces(word: &str) -> Vec<&str> {
         true => word.split(ends).filter(|it| !it.is_empty()).collect(),
         false => vec![word],
     }
-}
-
-/// One or two dashes and a name. Anything else that begins so, such as PEM, is not repeated.
-fn is_flag(word: &str) -> bool {
-    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
-    is_name(name, |it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-'))
-        && !name.starts_with('-')
-}
-
-fn is_variable(word: &str) -> bool {
-    is_name(word, |it| it.is_ascii_alphanumeric() || it == b'_')
-}
-
-fn is_name(name: &str, is_letter: impl Fn(u8) -> bool) -> bool {
-    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(is_letter) && !looks_secret(name)
 }
 
 /// By what it is called, or by how it looks. What ends in a word for a place is a place.
@@ -145,9 +136,9 @@ mod tests {
             (vec!["--client-key", pem], vec!["the flag --client-key"]),
             (vec!["--verbose", "plugin", pem], vec![A_WORD]),
             (vec![&format!("--client-key={pem}")], vec!["the flag --client-key"]),
-            (vec!["--hvs.canary-canary-canary=hvs.canary-canary-canary"], vec![]),
+            (vec!["--hvs.canary-canary-canary=hvs.canary-canary-canary"], vec![A_WORD]),
             (vec!["hvs.canary-canary-canary="], vec![A_WORD]),
-            (vec![long.as_str()], vec![]),
+            (vec![long.as_str()], vec![A_WORD]),
             (vec!["-vault-token=hvs.canary-canary-canary"], vec!["the flag -vault-token"]),
             (vec!["-pin", "canary"], vec!["the flag -pin"]),
             (
