@@ -1,23 +1,27 @@
 //! `keystead cluster enable|migrate|rotate|disable|undo|continue`
 
+mod looks;
+mod new_key;
+mod told;
+
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::encryption_configuration::Endpoint;
-use keystead_cluster::executor::{
-    Ended, Event, ExecuteError, Executor, KubeadmPatch, Preview, Record, RecordFile, Settings, read_record,
-};
+use keystead_cluster::executor::{Event, Executor, Preview, Record, RecordFile, Settings, read_record};
 use keystead_cluster::provider_order::KmsPlugin;
-use keystead_cluster::rollout::{Configuration, Goal, Inventory, Next, Observed, Provider, Server};
-use keystead_model::Exit;
+use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server};
 use keystead_runtime::{Failure, Span, termination};
 use tokio_util::sync::CancellationToken;
 
 use super::platform::refuse_others;
-use super::reencrypt::{Bar, exit, not_connected};
+use super::reencrypt::{exit, not_connected};
 use super::rollout_args::FleetArgs;
-use crate::output::{say, visible};
+use crate::output::say;
+use looks::{look, reached};
+use new_key::{await_new_key, new_key};
+use told::{finished, say_kubeadm, show, tell};
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
 ///
@@ -215,10 +219,13 @@ impl RunArgs {
             true => {
                 make_directory(&state)?;
                 let (file, known) = RecordFile::open(&path, server.cluster())
-                    .map_err(|error| failed(&error).exit(exit(error.class())))?;
+                    .map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
                 (Some(file), known)
             }
-            false => (None, read_record(&path).map_err(|error| failed(&error).exit(exit(error.class())))?),
+            false => (
+                None,
+                read_record(&path).map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?,
+            ),
         };
         let begins = known.as_ref().is_none_or(|it| it.reached);
         let mut record = self.record(&aim, known, server.cluster())?;
@@ -361,79 +368,6 @@ fn before(servers: &[Server]) -> Option<Configuration> {
     files.all(|it| it == Some(first)).then(|| first.clone())
 }
 
-/// The KMS v2 entry that writes, and the key id that its plugins report.
-fn new_key(observed: &Observed, to: Option<&str>) -> Result<(Provider, String), Failure> {
-    let provider = writer(observed)?;
-    if let Some(to) = to {
-        return Ok((provider, to.to_owned()));
-    }
-    let reported: Vec<String> = reported(observed, &provider).into_iter().collect();
-    match reported.as_slice() {
-        [one] => Ok((provider, one.clone())),
-        [] => Err(Failure::new(format!("no plugin of {provider} says which key it uses"))
-            .hint("`keystead cluster status` says what is wrong with them".to_owned())),
-        several => Err(Failure::new(format!(
-            "the plugins of {provider} report different key ids: {}",
-            several.join(", ")
-        ))
-        .hint("name the new one with --to, or wait until all of them report it".to_owned())),
-    }
-}
-
-fn writer(observed: &Observed) -> Result<Provider, Failure> {
-    let writers = observed.servers.iter().filter_map(|it| it.on_disk.as_ref()).map(|it| it.order().writer);
-    let provider = writers.clone().next().filter(|first| writers.clone().all(|it| it == *first));
-    provider.filter(|it| matches!(it, Provider::KmsV2 { .. })).ok_or_else(|| {
-        Failure::new("the API servers do not all write with one KMS v2 entry, so there is no key to rotate")
-            .hint("use `keystead cluster migrate` to get there".to_owned())
-    })
-}
-
-fn reported(observed: &Observed, provider: &Provider) -> BTreeSet<String> {
-    let plugins = observed.servers.iter().flat_map(|it| &it.plugins).filter(|it| it.provider == *provider);
-    plugins.filter_map(|it| it.reports.clone()).collect()
-}
-
-/// Looks until the plugins report a key id that not everything is under already. They take up a new key by themselves, a moment after it was
-/// made.
-async fn await_new_key(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
-    executor.count().await.map_err(|error| failed(error.as_ref()).exit(exit(error.class())))?;
-    let deadline = Instant::now() + TAKE_UP;
-    loop {
-        let seen = look(executor).await?;
-        let observed = &seen.observed;
-        let provider = writer(observed)?;
-        let keys = reported(observed, &provider);
-        // Those that differ are on their way.
-        let is_new = |to: &String| {
-            let counts = observed.stored.iter().filter_map(|it| match &it.inventory {
-                Inventory::Counted { counts, .. } => Some(counts),
-                _ => None,
-            });
-            let mut ways = counts.flatten().filter(|it| it.objects > 0).map(|it| &it.stored_as);
-            ways.any(|it| it.provider != provider || it.key_id.as_ref() != Some(to))
-        };
-        if keys.len() < 2 && keys.first().is_none_or(is_new) {
-            return Ok(seen);
-        }
-        if Instant::now() > deadline {
-            let Some(key) = keys.first().filter(|_| keys.len() == 1) else { return Ok(seen) };
-            return Err(Failure::new(format!(
-                "there is no new key: everything is under {key}, which the plugins of {provider} report"
-            ))
-            .hint(
-                "make a new version the primary one first: `keystead kms keys versions create --primary`, `keystead plugin key rotate`, or in your own KMS"
-                    .to_owned(),
-            ));
-        }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-    }
-}
-
-/// Our plugin asks its provider every 10 s.
-const TAKE_UP: Duration = Duration::from_secs(30);
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-
 /// Without the flag what it encrypts for others could not be read.
 fn nothing_beside(others: &BTreeSet<String>) -> Result<(), Failure> {
     if others.is_empty() {
@@ -469,31 +403,6 @@ fn all_are_named(seen: &Preview) -> Result<(), Failure> {
         .hint("name all control-plane hosts: --over ssh --host HOST ...".to_owned()))
 }
 
-async fn look(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
-    executor.preview().await.map_err(|error| failed(&error).exit(exit(error.class())))
-}
-
-/// Asks again, as long as nobody can be reached and `patience` lasts.
-async fn reached<T>(
-    patience: Duration,
-    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let began = Instant::now();
-    let mut said = false;
-    loop {
-        match attempt().await {
-            Err(failure) if failure.code() == Exit::Unreachable as u8 && began.elapsed() < patience => {
-                if !said {
-                    tell(&format!("waits: {failure}"));
-                }
-                said = true;
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
-            ended => return ended,
-        }
-    }
-}
-
 fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {
     match resources.iter().find(|it| it.contains('*')) {
         None => Ok(()),
@@ -511,62 +420,4 @@ fn make_directory(path: &std::path::Path) -> Result<(), Failure> {
         Failure::new(format!("cannot make {}: {error}", path.display()))
             .hint("run it as root, or name another directory with --state".to_owned())
     })
-}
-
-/// Names and key ids are whatever plugins say and whoever can write to etcd wrote.
-fn tell(text: &str) {
-    text.trim_end().lines().for_each(|line| say(&visible(line)));
-}
-
-fn show(event: Event<'_>, bar: &mut Option<Bar>) {
-    match event {
-        Event::Plan(plan) => {
-            *bar = None;
-            if let Next::Steps(steps) = &plan.next {
-                for planned in steps {
-                    tell(&format!("next: {planned}"));
-                }
-            }
-        }
-        Event::Step(planned) => tell(&format!("now: {}", planned.step)),
-        Event::Remark { host, text } => tell(&format!("{host}: {text}")),
-        Event::Kubeadm(patch) => say_kubeadm("changed", patch),
-        Event::Reencrypt(progress) => bar.get_or_insert_with(Bar::new).show(progress),
-        Event::Rewritten(report) => {
-            *bar = None;
-            tell(report);
-        }
-    }
-}
-
-fn say_kubeadm(word: &str, patch: &KubeadmPatch) {
-    say(&format!("ClusterConfiguration in the ConfigMap kubeadm-config, {word}:"));
-    patch.lines().iter().for_each(|line| tell(line));
-}
-
-fn finished(ended: Result<Ended, ExecuteError>) -> Result<(), Failure> {
-    match ended {
-        Ok(Ended::Reached(remarks)) => {
-            say("done");
-            remarks.iter().for_each(|it| tell(it));
-            Ok(())
-        }
-        Ok(Ended::Blocked(obstacles)) => {
-            let failure = Failure::new("nothing more is safe now; what runs goes on as it is");
-            let failure = obstacles
-                .iter()
-                .fold(failure, |failure, it| failure.caused_by(visible(&format!("{}. {}", it.reason, it.action))));
-            Err(failure.hint("settle that, then run `keystead cluster continue --yes`".to_owned()))
-        }
-        Ok(Ended::Stopped) => Err(Failure::new("stopped on the way, at a point where everything is readable")
-            .exit(Exit::Partly)
-            .hint("go on with `keystead cluster continue --yes`, or take it back with `keystead cluster undo --yes`".to_owned())),
-        Err(error) => Err(failed(&error)
-            .exit(exit(error.class()))
-            .hint("settle that, then run `keystead cluster continue --yes`".to_owned())),
-    }
-}
-
-fn failed(error: &dyn std::error::Error) -> Failure {
-    Failure::from_error(error)
 }
