@@ -112,7 +112,7 @@ pub(super) async fn until_it_answers(
             "the plugin that ran before has not ended yet".to_owned()
         } else {
             let asked = KmsSocket::new(&socket.display().to_string(), KmsVersion::V2);
-            match asked.probe().await {
+            match asked.probe(None).await {
                 Ok(wrapped) => return Ok(wrapped.key_id),
                 Err(problem) => problem.to_string(),
             }

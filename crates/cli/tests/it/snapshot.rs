@@ -24,7 +24,7 @@ use keystead_cluster::kms_socket::{KmsSocket, Wrapped};
 use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, WrappedSeed};
 use keystead_testkit::process::Process;
 
-use crate::rollout::fleet::{make_key, start_plugin};
+use crate::rollout::fleet::{make_key, start_plugin_with};
 use crate::{keystead, stderr, stdout};
 
 /// In every Secret, and in no output.
@@ -38,12 +38,17 @@ struct Plugin {
 
 impl Plugin {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more flags.
+    async fn start_with(more: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let plugin = directory.path().join("plugin");
         fs::create_dir(&plugin).expect("a directory");
         fs::set_permissions(&plugin, fs::Permissions::from_mode(0o700)).expect("a mode");
         make_key(&plugin.join("key"));
-        let process = start_plugin(directory.path()).await;
+        let process = start_plugin_with(directory.path(), more).await;
         let plugin = Self { directory, _process: process };
         while plugin.wrap().await.is_none() {
             tokio::task::yield_now().await;
@@ -58,7 +63,7 @@ impl Plugin {
     /// A new seed, wrapped and not.
     async fn wrap(&self) -> Option<(WrappedSeed, Vec<u8>)> {
         let socket = KmsSocket::new(&self.socket(), KmsVersion::V2);
-        let wrapped = socket.probe().await.ok()?;
+        let wrapped = socket.probe(None).await.ok()?;
         let seed = socket.decrypt(&wrapped).await.ok()?.to_vec();
         let Wrapped { key_id, ciphertext, annotations, .. } = wrapped;
         Some((WrappedSeed { kind: SeedKind::HkdfSeed, key_id, ciphertext, annotations }, seed))

@@ -27,6 +27,8 @@ use crate::encryption_configuration::KmsVersion;
 
 /// What kube-apiserver puts into every request of KMS v1.
 const V1BETA1: &str = "v1beta1";
+/// The first minor version whose kube-apiserver takes `v2` from Status; until then it is `v2beta1` alone.
+const TAKES_V2: u32 = 29;
 /// kube-apiserver's own limit where the entry has none.
 const CALL: Duration = Duration::from_secs(3);
 /// Characters of a plugin's message that are kept.
@@ -107,16 +109,17 @@ impl KmsSocket {
         Self { channel, version }
     }
 
-    /// Asks how the plugin is, and has it wrap 32 new random bytes and unwrap them again.
+    /// Asks how the plugin is, and has it wrap 32 new random bytes and unwrap them again. `minor` is the y of the Kubernetes 1.y whose API
+    /// server it is for, if that is known.
     ///
     /// # Errors
     ///
     /// Whatever would make kube-apiserver call it unhealthy, or refuse what it wraps.
-    pub async fn probe(&self) -> Result<Wrapped, PluginProblem> {
+    pub async fn probe(&self, minor: Option<u32>) -> Result<Wrapped, PluginProblem> {
         let secret = random().ok_or(PluginProblem::Wrong("there is no randomness on this host"))?;
         let wrapped = match self.version {
             KmsVersion::V1 => self.wrap_v1(&secret).await?,
-            KmsVersion::V2 => self.wrap_v2(&secret).await?,
+            KmsVersion::V2 => self.wrap_v2(&secret, minor).await?,
         };
         self.unwrap(&wrapped).await?;
         Ok(wrapped)
@@ -184,13 +187,18 @@ impl KmsSocket {
         })
     }
 
-    async fn wrap_v2(&self, secret: &[u8; 32]) -> Result<Wrapped, PluginProblem> {
+    async fn wrap_v2(&self, secret: &[u8; 32], minor: Option<u32>) -> Result<Wrapped, PluginProblem> {
         let status = call("Status", self.v2().status(kms_v2::StatusRequest {})).await?;
         if status.healthz != "ok" {
             return Err(PluginProblem::Unwell(bounded(&status.healthz)));
         }
         if !["v2", "v2beta1"].contains(&status.version.as_str()) {
             return Err(PluginProblem::Wrong("its Status has another version than v2 and v2beta1"));
+        }
+        if status.version == "v2" && minor.is_some_and(|it| it < TAKES_V2) {
+            return Err(PluginProblem::Wrong(
+                "its Status says v2, and kube-apiserver 1.27 and 1.28 take v2beta1 alone: start keystead-plugin with --status-version=v2beta1",
+            ));
         }
         let request = kms_v2::EncryptRequest { plaintext: secret.to_vec(), uid: UID.to_owned() };
         let answer = call("Encrypt", self.v2().encrypt(request)).await?;

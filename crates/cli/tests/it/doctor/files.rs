@@ -173,6 +173,15 @@ pub(super) const FAULTS: [Fault; 18] = [
     },
 ];
 
+/// Their API servers would never be ready with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_1_28_does_not_take_is_found() {
+    let host = Host::start().await;
+    host.write("manifests/kube-apiserver.yaml", &host.manifest().replace("v1.36.3", "v1.28.15"));
+    let found = host.doctor().findings("plugin-unhealthy");
+    assert!(found.iter().any(|it| it.evidence.contains("--status-version=v2beta1")), "{found:?}");
+}
+
 /// Beside [`FAULTS`], because nothing is checked of it while all is well: an opaque token does not say when it ends.
 pub(super) const TOKEN_ENDS: &str = "token-ends";
 

@@ -355,6 +355,11 @@ pub(crate) fn replace(from: &Path, to: &Path) {
 
 /// With the key and socket in `HOST/plugin`.
 pub(crate) async fn start_plugin(host: &Path) -> Process {
+    start_plugin_with(host, &[]).await
+}
+
+/// The same with more flags.
+pub(crate) async fn start_plugin_with(host: &Path, more: &[&str]) -> Process {
     let path = |name: &str| host.join("plugin").join(name).display().to_string();
     let args = [
         "plugin".to_owned(),
@@ -364,8 +369,9 @@ pub(crate) async fn start_plugin(host: &Path) -> Process {
         format!("--key-file={}", path("key")),
         "--probe-interval=1s".to_owned(),
         "--admin=127.0.0.1:0".to_owned(),
-    ]
-    .map(Into::into);
+    ];
+    let args: Vec<_> =
+        args.into_iter().chain(more.iter().map(|it| (*it).to_owned())).map(Into::into).collect();
     let log = host.join("plugin.log");
     Process::spawn(Path::new(env!("CARGO_BIN_EXE_keystead")), &args, &log).await.expect("a plugin")
 }

@@ -51,7 +51,7 @@ impl LocalHost {
     }
 
     async fn plugins(&self, known: Vec<PluginAt>, files: &Files) -> Vec<PluginReport> {
-        let probes = plugins::probe(&known).await;
+        let probes = plugins::probe(&known, &files.facts).await;
         // Behind them: systemd may start a plugin only when it is asked.
         let ways = self.kms_ways(&known, files).await;
         let found = known.into_iter().zip(probes).zip(ways);

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{HostError, LocalHost};
+use crate::api_server_manifest::Facts;
 use crate::encryption_configuration::{
     EncryptionConfiguration, Endpoint, KmsVersion, Provider as FileProvider,
 };
@@ -39,14 +40,11 @@ pub(super) fn known(file: Option<&EncryptionConfiguration>, more: &[KmsPlugin]) 
     plugins
 }
 
-/// Asks each, all at once.
-pub(super) async fn probe(plugins: &[PluginAt]) -> Vec<Result<Wrapped, String>> {
-    join_all(
-        plugins
-            .iter()
-            .map(|plugin| async { plugin.open().probe().await.map_err(|problem| problem.to_string()) }),
-    )
-    .await
+/// Asks each, all at once, as the API server of this manifest would.
+pub(super) async fn probe(plugins: &[PluginAt], facts: &Facts) -> Vec<Result<Wrapped, String>> {
+    let minor = facts.version.map(|(_, minor, _)| minor);
+    let ask = async |plugin: &PluginAt| plugin.open().probe(minor).await.map_err(|it| it.to_string());
+    join_all(plugins.iter().map(ask)).await
 }
 
 impl PluginAt {

@@ -92,7 +92,7 @@ impl LocalHost {
         }
         let mut wrapped = Vec::new();
         let known = plugins::known(Some(&found.text), &[]);
-        let probes = plugins::probe(&known).await;
+        let probes = plugins::probe(&known, &files.facts).await;
         for (PluginAt { provider, socket }, probe) in known.into_iter().zip(probes) {
             let sample = probe.map_err(|reason| HostError::Plugin { provider: provider.clone(), reason })?;
             // A name in the abstract name space is written behind a slash.
