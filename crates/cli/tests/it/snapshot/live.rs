@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use keystead_etcd::stored::{SeedKind, StaticCipher, Stored};
 use keystead_etcd::{Connection, Etcd};
 use keystead_testkit::api::{Kind, Object};
-use keystead_testkit::control_plane::{ControlPlane, Options};
+use keystead_testkit::control_plane::{Binaries, ControlPlane, Options};
 use prost::Message;
 use serde_json::Value;
 use tonic::client::Grpc;
@@ -145,6 +146,109 @@ async fn secrets_of_every_provider_are_read_when_the_cluster_is_gone() {
     let (code, _, err) = run(&[&["decrypt", &good, "--output-file", &out][..], &with].concat());
     assert_eq!(code, Some(6), "{err}");
     only(directory.path(), &["copied.db", "encryption.yaml", "good.db"]);
+}
+
+/// Resources of which every API server makes objects when it starts, and how they are to be stored. Of KMS v2 both kinds of seed are met:
+/// from 1.29 on it is one for many keys, before it is the key.
+const MADE_AT_THE_START: [(&str, &str, &str); 5] = [
+    ("clusterroles.rbac.authorization.k8s.io", "clusterroles", "aescbc"),
+    ("clusterrolebindings.rbac.authorization.k8s.io", "clusterrolebindings", "aesgcm"),
+    ("roles.rbac.authorization.k8s.io", "roles", "secretbox"),
+    ("priorityclasses.scheduling.k8s.io", "priorityclasses", "kms v1"),
+    ("namespaces", "namespaces", "kms v2"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control plane: cargo xtask test"]
+async fn what_every_version_of_kube_apiserver_writes_is_opened() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for version in Binaries::versions() {
+        // Later ones take this as well, but it is what they have by default that is to be seen.
+        let more: &[&str] = if is_1_28(version) { &["--status-version=v2beta1"] } else { &[] };
+        let plugin = Plugin::start_with(more).await;
+        let (socket, text) = (plugin.socket(), every_way(&plugin.socket()));
+        fs::write(path("encryption.yaml"), &text).expect("written");
+        let control_plane = ControlPlane::start(Options {
+            version: version.to_owned(),
+            args: vec!["--feature-gates=KMSv1=true".to_owned()],
+            encryption: Some(text.clone()),
+            ..Options::default()
+        })
+        .await
+        .expect("it starts");
+        let url = control_plane.etcd().url();
+        let etcd = Etcd::connect(&Connection::plain(url)).await.expect("etcd");
+        for (_, folder, way) in MADE_AT_THE_START {
+            let mut scanner = etcd.scan(&format!("/registry/{folder}/"));
+            let page = scanner.next_page().await.expect("a page").expect("objects");
+            for entry in page.entries {
+                assert_eq!(stored_as(&entry.value, version), way, "{folder} of {version}");
+            }
+        }
+        save(url, Path::new(&path("snapshot.db"))).await;
+        drop(control_plane);
+        let mut args =
+            vec!["decrypt".to_owned(), path("snapshot.db"), "--output-file".to_owned(), path("out")];
+        args.extend(["--socket".to_owned(), socket.clone()]);
+        args.extend(["--encryption-provider-config".to_owned(), path("encryption.yaml")]);
+        args.extend(
+            MADE_AT_THE_START.iter().flat_map(|(_, it, _)| ["--resource".to_owned(), (*it).to_owned()]),
+        );
+        let (code, report, err) = run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(code, Some(0), "{version}: {report}{err}");
+        let found = lines(Path::new(&path("out")));
+        for name in
+            ["namespaces/kube-system", "clusterroles/cluster-admin", "priorityclasses/system-node-critical"]
+        {
+            let line = found.get(&format!("/registry/{name}"));
+            let line = line.unwrap_or_else(|| panic!("{name} of {version} is not among {:?}", found.keys()));
+            let value = line["value"].as_str().expect("text");
+            assert!(STANDARD.decode(value).expect("base64").starts_with(b"k8s\0"), "{name} of {version}");
+        }
+        fs::remove_file(path("out")).expect("removed");
+        fs::remove_file(path("snapshot.db")).expect("removed");
+    }
+}
+
+/// Each of [`MADE_AT_THE_START`] in an entry of its own.
+fn every_way(socket: &str) -> String {
+    let mut text =
+        String::from("apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n");
+    for (resource, _, way) in MADE_AT_THE_START {
+        let provider = match KEYS.iter().find(|(cipher, _)| *cipher == way) {
+            Some((cipher, key)) => format!("{cipher}: {{keys: [{{name: k, secret: {key}}}]}}"),
+            None => {
+                let version = way.trim_start_matches("kms ");
+                format!(
+                    "kms: {{apiVersion: {version}, name: kms-{version}, endpoint: \"unix://{socket}\", timeout: 30s}}"
+                )
+            }
+        };
+        text.push_str(&format!("- resources: [{resource}]\n  providers:\n  - {provider}\n"));
+    }
+    text
+}
+
+fn is_1_28(version: &str) -> bool {
+    version.starts_with("1.28.")
+}
+
+/// In the words of [`MADE_AT_THE_START`].
+fn stored_as(value: &[u8], version: &str) -> &'static str {
+    match Stored::parse(value, &[]).expect("it is understood") {
+        Stored::Plain(_) => "plain",
+        Stored::StaticKey(it) => match it.cipher {
+            StaticCipher::AesCbc => "aescbc",
+            StaticCipher::AesGcm => "aesgcm",
+            StaticCipher::Secretbox => "secretbox",
+        },
+        Stored::KmsV1(_) => "kms v1",
+        Stored::KmsV2(it) => {
+            assert_eq!(it.seed.kind == SeedKind::HkdfSeed, !is_1_28(version), "{version}");
+            "kms v2"
+        }
+    }
 }
 
 /// What `etcdctl snapshot save` does: etcd sends its database and the hash of it behind.
