@@ -59,9 +59,13 @@ async fn no_call_fails_while_the_static_pod_is_killed_and_upgraded() {
         inside.on_its_network(work).expect("the node runs")
     });
 
+    // kube-apiserver stops writing when no Status came for three minutes, and asks once in ten seconds at most: one that dies as soon as it
+    // is there is away for it. So the API server sees each before that ends.
+    let is_seen = "kubectl get --raw /readyz/kms-providers";
     let mut killed = Vec::new();
     for _ in 0..times(KILLS) {
         let pid = process(&node, None).await;
+        until(&node, is_seen, &["ok"]).await;
         let began = Instant::now();
         runs(&node, &format!("kill -9 {pid}")).await;
         process(&node, Some(&pid)).await;
@@ -72,6 +76,7 @@ async fn no_call_fails_while_the_static_pod_is_killed_and_upgraded() {
     let mut upgraded = Vec::new();
     for time in 0..times(UPGRADES) {
         let pid = process(&node, None).await;
+        until(&node, is_seen, &["ok"]).await;
         let next = if time % 2 == 0 { "-next" } else { "" };
         runs(&node, &format!("keystead plugin upgrade --image-name {name}{next} --no-wait --yes")).await;
         node.wait("the old plugin has ended", PATIENCE, async |node| {
