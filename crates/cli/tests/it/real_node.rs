@@ -155,7 +155,7 @@ async fn by_hand(page: &str, version: &str) {
 
 /// A node with a key service beside it.
 async fn node() -> (Node, KeyService) {
-    let node = Node::start(&[]).await.expect("a node");
+    let node = Node::start().await.expect("a node");
     let folder = Path::new(PROGRAM).parent().expect("a folder").display();
     let bound = format!("mkdir /run/keystead && mount --bind {folder} /run/keystead");
     runs(&node, &bound).await;

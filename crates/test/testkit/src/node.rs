@@ -47,13 +47,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts everything and waits until kubeadm is done and the API server is ready. `images` are archives of more images.
-    pub async fn start(images: &[&Path]) -> Result<Self> {
+    /// Starts everything and waits until kubeadm is done and the API server is ready.
+    pub async fn start() -> Result<Self> {
         let programs = std::env::var_os(PROGRAMS).map(PathBuf::from);
         let programs =
             programs.with_context(|| format!("{PROGRAMS} is not set: cargo xtask test --tools sets it"))?;
         let directory = tempfile::Builder::new().prefix("keystead-node-").tempdir()?;
-        write_files(directory.path(), &programs, images)?;
+        write_files(directory.path(), &programs)?;
         let mut host = Command::new("sh")
             .arg(directory.path().join("host.sh"))
             .arg(directory.path())
@@ -219,7 +219,7 @@ impl Drop for Node {
 }
 
 /// Everything that the scripts read.
-fn write_files(directory: &Path, programs: &Path, images: &[&Path]) -> Result<()> {
+fn write_files(directory: &Path, programs: &Path) -> Result<()> {
     let list = Command::new(programs.join("kubeadm"))
         .args(["config", "images", "list", "--kubernetes-version", DEFAULT_VERSION])
         .output()
@@ -252,10 +252,6 @@ fn write_files(directory: &Path, programs: &Path, images: &[&Path]) -> Result<()
     pause.write(&folder.join("pause.tar"))?;
     let shell = Image { name: SHELL_IMAGE, program: busybox, also, command: &["sh"] };
     shell.write(&folder.join("busybox.tar"))?;
-    for (index, image) in images.iter().enumerate() {
-        fs::copy(image, folder.join(format!("more-{index}.tar")))
-            .with_context(|| format!("cannot copy {}", image.display()))?;
-    }
     let containerd = include_str!("node/containerd.toml").replace("PAUSE", name("pause")?);
     let kubeadm = include_str!("node/kubeadm.yaml")
         .replace("VERSION", &format!("v{DEFAULT_VERSION}"))

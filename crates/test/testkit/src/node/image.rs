@@ -29,19 +29,19 @@ pub(super) struct Image<'a> {
 impl Image<'_> {
     /// Writes an archive that `ctr images import` reads.
     pub(super) fn write(&self, archive: &Path) -> Result<()> {
-        let layer = self.layer()?;
+        let layer = Blob::new(self.layer()?);
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => other,
         };
-        let config = blob(&json!({
+        let config = Blob::of(&json!({
             "architecture": architecture,
             "os": "linux",
             "config": { "Env": [format!("PATH=/{FOLDER}")], "Cmd": self.command },
-            "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+            "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
         }))?;
-        let manifest = blob(&json!({
+        let manifest = Blob::of(&json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": descriptor(CONFIG, &config),
@@ -51,12 +51,12 @@ impl Image<'_> {
         if let Some(named) = named.as_object_mut() {
             named.insert("annotations".to_owned(), json!({ "io.containerd.image.name": self.name }));
         }
-        let index = blob(&json!({ "schemaVersion": 2, "manifests": [named] }))?;
+        let index = serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [named] }))?;
         let file = File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
         let mut tar = tar::Builder::new(file);
         for content in [&layer, &config, &manifest] {
-            let path = format!("blobs/{}", digest(content).replace(':', "/"));
-            append(&mut tar, Path::new(&path), content, 0o644)?;
+            let path = format!("blobs/{}", content.digest.replace(':', "/"));
+            append(&mut tar, Path::new(&path), &content.bytes, 0o644)?;
         }
         append(&mut tar, Path::new("index.json"), &index, 0o644)?;
         append(&mut tar, Path::new("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
@@ -99,14 +99,23 @@ fn append<W: std::io::Write>(
     tar.append_data(&mut header, path, content).with_context(|| path.display().to_string())
 }
 
-fn blob(value: &Value) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec(value)?)
+/// With its digest, which takes seconds for a program.
+struct Blob {
+    bytes: Vec<u8>,
+    digest: String,
 }
 
-fn digest(content: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(content)))
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        Self { bytes, digest }
+    }
+
+    fn of(value: &Value) -> Result<Self> {
+        Ok(Self::new(serde_json::to_vec(value)?))
+    }
 }
 
-fn descriptor(media_type: &str, content: &[u8]) -> Value {
-    json!({ "mediaType": media_type, "digest": digest(content), "size": content.len() })
+fn descriptor(media_type: &str, content: &Blob) -> Value {
+    json!({ "mediaType": media_type, "digest": content.digest, "size": content.bytes.len() })
 }
