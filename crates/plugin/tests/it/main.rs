@@ -23,3 +23,4 @@ mod transport_echo;
 mod transport_frames;
 mod transport_go;
 mod transport_requests;
+mod upgrade;

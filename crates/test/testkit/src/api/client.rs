@@ -141,6 +141,11 @@ impl Client {
         Ok(Readyz { ok: answer.status().is_success(), text: answer.text().await? })
     }
 
+    /// Whether `/livez` is content; an error only when there is no answer.
+    pub async fn livez(&self) -> Result<bool, Error> {
+        Ok(self.http.get(format!("{}/livez", self.url)).send().await?.status().is_success())
+    }
+
     /// What `/metrics` says, in Prometheus text.
     pub async fn metrics(&self) -> Result<String, Error> {
         let bytes = self.send(&Method::GET, "/metrics", |it| it).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::pki::Pki;
 use super::port::Port;
-use super::{Options, files};
+use super::{Binaries, Options, files};
 use crate::api::{Client, Readyz, kubeconfig};
 use crate::process::Process;
 use crate::ready;
@@ -146,6 +146,12 @@ impl ApiServer {
     /// Switches automatic reload, for the next start.
     pub fn set_automatic_reload(&mut self, on: bool) {
         self.automatic_reload = on;
+    }
+
+    /// Chooses another version of Kubernetes for the next start; its program is looked for, see [`Binaries::find`].
+    pub fn set_version(&mut self, version: &str) -> Result<()> {
+        self.program = Binaries::find(None, version)?.kube_apiserver;
+        Ok(())
     }
 
     /// Its base URL.
