@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Distinct wrapping keys in etcd: one a day and host since the last rewrite. A thousand are a year of three hosts.
-const CAPACITY: usize = 1024;
+/// Distinct wrapping keys in etcd: one a day and host and one at each start of a plugin, since the last rewrite. These are seven
+/// years of three hosts, in about 0.5 KB each. With fewer than there are, KMS v1 costs a call of the backend for every other
+/// Secret when an API server starts: its list goes through all wrapping keys in no order, one Secret after another.
+const CAPACITY: usize = 8192;
 /// Unwraps under way at once. kube-apiserver asks serially for each list; more is an attack or a storm.
 const MAX_UNDER_WAY: usize = 256;
 /// Entries that nobody asked for in this time go: what Secrets are under is asked for at least when an API server starts.
@@ -233,11 +235,15 @@ impl Entries {
     }
 
     fn one_of_each_kek(&self) -> HashMap<Kek, Vec<u8>> {
-        let ready = self.by_wrapped.iter().filter_map(|((_, wrapped), entry)| match entry {
-            Entry::Ready { kek, .. } => Some((kek.clone(), wrapped.clone())),
-            Entry::UnderWay(_) => None,
-        });
-        ready.collect()
+        let mut samples = HashMap::new();
+        for ((_, wrapped), entry) in &self.by_wrapped {
+            if let Entry::Ready { kek, .. } = entry
+                && !samples.contains_key(kek)
+            {
+                samples.insert(kek.clone(), wrapped.clone());
+            }
+        }
+        samples
     }
 
     fn drop_idle(&mut self) {

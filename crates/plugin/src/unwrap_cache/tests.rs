@@ -123,19 +123,35 @@ async fn callers_that_give_up_do_no_harm() {
 }
 
 #[tokio::test]
-async fn at_most_1024_are_kept_and_the_least_recently_used_goes_first() {
+async fn p17_secrets_of_two_years_on_three_hosts_cost_one_call_for_each_wrapping_key() {
+    const DAYS: usize = 2 * 365;
+    // Larger than any of its kind and prime to their number: neighbours in a list were written at other times.
+    const STRIDE: usize = 7919;
     let bed = Testbed::new();
-    let keys = keys(&bed, 1024 + 10).await;
-    for key in &keys[..1024] {
+    let keys = keys(&bed, 3 * DAYS).await;
+    let list = async || {
+        for secret in 0..4 * keys.len() {
+            assert_opens(&bed, &keys[secret * STRIDE % keys.len()]).await;
+        }
+    };
+    assert_eq!(calls(&bed, list()).await, keys.len(), "the first API server that starts");
+    assert_eq!(calls(&bed, list()).await, 0, "and the next one");
+}
+
+#[tokio::test]
+async fn at_most_8192_are_kept_and_the_least_recently_used_goes_first() {
+    let bed = Testbed::new();
+    let keys = keys(&bed, 8192 + 10).await;
+    for key in &keys[..8192] {
         assert_opens(&bed, key).await;
     }
-    assert_eq!(bed.cache.len(), 1024);
+    assert_eq!(bed.cache.len(), 8192);
     // The five oldest are used again, so that the next five go.
     assert_eq!(calls(&bed, join_all(keys[..5].iter().map(|key| assert_opens(&bed, key)))).await, 0);
-    for key in &keys[1024..] {
+    for key in &keys[8192..] {
         assert_opens(&bed, key).await;
     }
-    assert_eq!(bed.cache.len(), 1024);
+    assert_eq!(bed.cache.len(), 8192);
 
     let entries: HashSet<Vec<u8>> =
         bed.cache.entries().by_wrapped.keys().map(|(_, wrapped)| wrapped.clone()).collect();
