@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{parts, process, workspace};
+use crate::{control_plane, parts, process, workspace};
 use page::Program;
 
 #[derive(clap::Subcommand)]
@@ -25,6 +25,8 @@ pub enum Command {
     Erasure,
     /// Re-encryption of 10,000 Secrets beside bare empty patches, on a real kube-apiserver.
     Reencrypt,
+    /// Restarts and upgrades of three API servers with 100,000 Secrets: in plain, under KMS v2, under KMS v1.
+    Upgrade,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -46,6 +48,7 @@ pub fn run(command: &Command) -> Result<()> {
             cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk")
         }
         Command::Reencrypt => cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "a minute"),
+        Command::Upgrade => upgrade(),
     }
 }
 
@@ -102,6 +105,14 @@ fn plugin() -> Result<()> {
     ];
     let section = page::section(&machine, &serde_json::from_str(&report)?, &programs)?;
     write("cargo xtask bench plugin", &section)
+}
+
+/// Builds both versions of Kubernetes first.
+fn upgrade() -> Result<()> {
+    for version in ["1.36.3", "1.37.2"] {
+        control_plane::build(version)?;
+    }
+    cargo_bench("upgrade", "keystead-plugin", "upgrade", "half an hour and 8 GB of memory")
 }
 
 /// Runs a benchmark of a crate, which prints its section.
