@@ -34,13 +34,8 @@ pub fn programs() -> Result<PathBuf> {
         apt::install(&missing)?;
     }
     control_plane::build(VERSION)?;
-    let modules = workspace::root().join(FOLDER);
-    let (kubernetes, containerd) = (modules.join(VERSION), modules.join("containerd"));
-    let mut digest = Sha256::new();
-    for file in ["go.mod", "go.sum"].iter().flat_map(|name| [kubernetes.join(name), containerd.join(name)]) {
-        digest.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
-    }
-    let out = go::cache()?.join("node").join(format!("{VERSION}-{}", go::short(digest)));
+    let (kubernetes, containerd) = modules();
+    let out = folder()?;
     for program in CONTAINERD {
         let package = format!("github.com/containerd/containerd/v2/cmd/{program}");
         go::build(&containerd, &package, "-s -w", &out.join(program), "about 1 minute on 2 cores")?;
@@ -51,4 +46,20 @@ pub fn programs() -> Result<PathBuf> {
         go::build(&kubernetes, &package, &stamp, &out.join(program), "up to 5 minutes on 2 cores")?;
     }
     Ok(out)
+}
+
+/// Where [`programs`] puts them, whether or not they are there.
+pub fn folder() -> Result<PathBuf> {
+    let (kubernetes, containerd) = modules();
+    let mut digest = Sha256::new();
+    for file in ["go.mod", "go.sum"].iter().flat_map(|name| [kubernetes.join(name), containerd.join(name)]) {
+        digest.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(go::cache()?.join("node").join(format!("{VERSION}-{}", go::short(digest))))
+}
+
+/// The modules of Kubernetes' programs and of containerd's.
+fn modules() -> (PathBuf, PathBuf) {
+    let modules = workspace::root().join(FOLDER);
+    (modules.join(VERSION), modules.join("containerd"))
 }
