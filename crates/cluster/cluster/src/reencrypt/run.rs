@@ -32,7 +32,7 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         Self {
-            // An API server has 49 seats for users that nothing is said about, and 16 saturate two cores.
+            // An API server has 49 seats for users that nothing is said about.
             concurrency_max: 32,
             // The second finds zero where all API servers have the key; more than two others mean that they have not.
             passes_max: 4,
