@@ -4,7 +4,7 @@ mod page;
 
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub enum Command {
     Reencrypt,
     /// Restarts and upgrades of three API servers with 100,000 Secrets: in plain, under KMS v2, under KMS v1.
     Upgrade,
+    /// The inventory of 1,000,000 stored values, from etcd and from its snapshot, beside bare range scans and bare reading.
+    Inventory,
 }
 
 const PAGE: &str = "docs/benchmarks.md";
@@ -48,7 +50,10 @@ pub fn run(command: &Command) -> Result<()> {
             cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk")
         }
         Command::Reencrypt => {
-            cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "20 minutes and 2 GB of disk")
+            cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "30 minutes and 2 GB of disk")
+        }
+        Command::Inventory => {
+            cargo_bench("inventory", "keystead", "inventory", "10 minutes and 8 GB of disk")
         }
         Command::Upgrade => upgrade(),
     }
@@ -123,10 +128,14 @@ fn cargo_bench(name: &str, package: &str, bench: &str, takes: &str) -> Result<()
     process::run(process::cargo().args(bench).arg("--no-run"))?;
     let machine = machine()?;
     println!("measuring: about {takes}; the machine should do nothing else");
-    // The programs of others that ours stand beside. A benchmark tells in its report what is not there.
-    let node = std::env::var_os("KEYSTEAD_NODE").map_or_else(node::folder, |it| Ok(it.into()))?;
-    let report = process::output(process::cargo().args(bench).env("KEYSTEAD_NODE", node))?;
+    let report = process::output(process::cargo().args(bench).envs(others()?))?;
     write(&format!("cargo xtask bench {name}"), &format!("{machine}\n\n{report}"))
+}
+
+/// Where the programs of others are that ours stand beside. A benchmark tells in its report what is not there.
+fn others() -> Result<[(&'static str, PathBuf); 1]> {
+    let node = std::env::var_os("KEYSTEAD_NODE").map_or_else(node::folder, |it| Ok(it.into()))?;
+    Ok([("KEYSTEAD_NODE", node)])
 }
 
 /// Prints a section and puts it into the page.
