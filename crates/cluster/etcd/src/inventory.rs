@@ -1,6 +1,9 @@
 //! Counts of stored objects by resource, provider and key id.
 
 use std::collections::{BTreeMap, HashSet};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use serde::Serialize;
 
@@ -8,17 +11,19 @@ use crate::connection::ReadError;
 use crate::scan::Scanner;
 use crate::stored::{PlainFormat, StaticCipher, StaticKey, Stored};
 
-/// Scans to the end and counts. Memory does not grow with the number of objects.
+/// Scans to the end and counts; each page is asked for before the one in front of it is counted. Memory does not grow with the number of
+/// objects.
 ///
 /// # Errors
 ///
 /// Where etcd does not answer. Values that nobody can read are counted and named in the result.
 pub async fn inventory(scanner: &mut Scanner, layout: &Layout) -> Result<StoredCounts, ReadError> {
     let mut tally = Tally::new(layout.clone());
-    while let Some(page) = scanner.next_page().await? {
-        for entry in &page.entries {
-            tally.add(&entry.key, &entry.value);
-        }
+    let mut page = scanner.next_page().await?;
+    while let Some(read) = page {
+        // etcd reads the next one while we count this one, which is gone before the next one is here.
+        let count = || read.entries.into_iter().for_each(|entry| tally.add(&entry.key, &entry.value));
+        page = overlap(scanner.next_page(), count).await?;
     }
     let revisions = scanner.revisions();
     Ok(StoredCounts {
@@ -26,6 +31,17 @@ pub async fn inventory(scanner: &mut Scanner, layout: &Layout) -> Result<StoredC
         last_revision: revisions.map(|(_, last)| last),
         ..tally.finish()
     })
+}
+
+/// Makes a call, does some work while it is under way, and waits for its answer.
+async fn overlap<T>(call: impl Future<Output = T>, work: impl FnOnce()) -> T {
+    let mut call = pin!(call);
+    let early = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    work();
+    match early {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => call.await,
+    }
 }
 
 /// What the flags and the EncryptionConfiguration of kube-apiserver say about what is stored.
