@@ -30,14 +30,15 @@ const keyID = "reference-1"
 func main() {
 	socket := flag.String("socket", "", "path of the socket")
 	kms := flag.String("kms", "v2", "v1 or v2")
+	delay := flag.Duration("delay", 0, "how long each Encrypt and Decrypt takes, as if the key were in a service elsewhere")
 	flag.Parse()
-	if err := serve(*socket, *kms); err != nil {
+	if err := serve(*socket, *kms, *delay); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func serve(socket, kms string) error {
+func serve(socket, kms string, delay time.Duration) error {
 	secret := sha256.Sum256([]byte("kms-reference-plugin"))
 	block, err := aes.NewCipher(secret[:])
 	if err != nil {
@@ -49,7 +50,7 @@ func serve(socket, kms string) error {
 	}
 	switch kms {
 	case "v2":
-		return service.NewGRPCService(socket, 5*time.Second, &plugin{aead}).ListenAndServe()
+		return service.NewGRPCService(socket, 5*time.Second, &plugin{aead, delay}).ListenAndServe()
 	case "v1":
 		// The helper is for v2 only; this does for v1 what it does.
 		listener, err := net.Listen("unix", socket)
@@ -57,14 +58,15 @@ func serve(socket, kms string) error {
 			return err
 		}
 		server := grpc.NewServer()
-		v1beta1.RegisterKeyManagementServiceServer(server, &v1{plugin: plugin{aead}})
+		v1beta1.RegisterKeyManagementServiceServer(server, &v1{plugin: plugin{aead, delay}})
 		return server.Serve(listener)
 	}
 	return errors.New("-kms is v1 or v2")
 }
 
 type plugin struct {
-	aead cipher.AEAD
+	aead  cipher.AEAD
+	delay time.Duration
 }
 
 func (p *plugin) Status(context.Context) (*service.StatusResponse, error) {
@@ -84,6 +86,7 @@ func (p *plugin) Decrypt(_ context.Context, _ string, request *service.DecryptRe
 }
 
 func (p *plugin) seal(plaintext []byte) ([]byte, error) {
+	time.Sleep(p.delay)
 	nonce := make([]byte, p.aead.NonceSize(), p.aead.NonceSize()+len(plaintext)+p.aead.Overhead())
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, err
@@ -92,6 +95,7 @@ func (p *plugin) seal(plaintext []byte) ([]byte, error) {
 }
 
 func (p *plugin) open(ciphertext []byte) ([]byte, error) {
+	time.Sleep(p.delay)
 	if len(ciphertext) < p.aead.NonceSize() {
 		return nil, status.Error(codes.InvalidArgument, "not a ciphertext")
 	}
