@@ -10,6 +10,7 @@
 mod concurrency;
 mod journal;
 mod lock;
+mod migration;
 mod objects;
 mod outcome;
 mod pace;
@@ -28,8 +29,9 @@ use keystead_model::ErrorClass;
 use crate::api::CallError;
 
 pub use journal::{Journal, JournalError};
+pub use migration::{MigrationError, NotServed};
 pub use outcome::Outcome;
-pub use plan::{Plan, PlanError, Request, Step};
+pub use plan::{Plan, PlanError, Request, Step, Via};
 pub use progress::Progress;
 pub use report::{Ending, Pass, Report};
 pub use run::{Control, Run, run};
@@ -60,6 +62,9 @@ pub enum Interrupted {
     /// etcd takes no more data: the cluster can only be read.
     #[error("etcd is out of space and takes no more writes")]
     EtcdFull(#[source] CallError),
+    /// A migration of Kubernetes' own.
+    #[error("the in-tree migration is not watched any more")]
+    Migration(#[from] MigrationError),
     /// The state could not be saved.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -72,6 +77,7 @@ impl Interrupted {
             Self::Unreachable { .. } => ErrorClass::Unavailable,
             Self::Credentials(_) => ErrorClass::Unauthenticated,
             Self::Denied { .. } => ErrorClass::Denied,
+            Self::Migration(error) => error.class(),
             Self::EtcdFull(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
         }
     }
@@ -86,6 +92,7 @@ impl Interrupted {
                 "compact and defragment etcd, disarm its alarm (etcdctl alarm disarm), then run the same command again: it goes on where it stopped"
                     .to_owned(),
             ),
+            Self::Migration(error) => error.hint(),
             Self::Journal(error) => error.hint(),
         }
     }

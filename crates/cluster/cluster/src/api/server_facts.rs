@@ -74,7 +74,7 @@ impl ApiServer {
     }
 
     /// `gitVersion` and the minor version.
-    pub(super) async fn version(&self) -> Option<(Option<String>, Option<u32>)> {
+    pub(crate) async fn version(&self) -> Option<(Option<String>, Option<u32>)> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Version {

@@ -11,7 +11,7 @@ use keystead_runtime::whole_file::{self, FileError, Readers};
 use serde::{Deserialize, Serialize};
 
 use super::lock;
-use super::plan::{Plan, Request, Step};
+use super::plan::{Plan, Request, Step, Via};
 use super::tally::Tally;
 
 const FORMAT: u32 = 1;
@@ -239,6 +239,11 @@ impl Journal {
                 && passes.last().is_some_and(BTreeMap::is_empty)
     }
 
+    /// The first pass was that of the in-tree migrations, over everything.
+    pub(super) fn migrated(&mut self, resources: BTreeMap<String, Tally>) {
+        self.record.passes = vec![resources];
+    }
+
     /// Begins a pass over what is there by the plan of this run.
     pub(super) fn next_pass(&mut self) -> Result<(), JournalError> {
         self.record.pass += 1;
@@ -293,6 +298,9 @@ impl std::fmt::Display for Request {
         }
         if let Some(time) = &self.annotate {
             write!(f, " --annotate {time}")?;
+        }
+        if self.via == Via::StorageVersionMigration {
+            f.write_str(" --via storage-version-migration")?;
         }
         Ok(())
     }

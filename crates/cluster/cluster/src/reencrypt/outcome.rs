@@ -38,11 +38,13 @@ pub enum Outcome {
     Failed,
     /// No object, and all of them: the API server did not list them, or not to the end.
     NotListed,
+    /// No object, and all of them: kube-controller-manager gave the migration up.
+    NotMigrated,
 }
 
 impl Outcome {
     /// All, in the order of reports.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Rewritten,
         Self::Current,
         Self::ChangedMeanwhile,
@@ -57,6 +59,7 @@ impl Outcome {
         Self::Undecryptable,
         Self::Failed,
         Self::NotListed,
+        Self::NotMigrated,
     ];
 
     /// Whether nothing is left to do for the object.
@@ -81,6 +84,7 @@ impl Outcome {
             Self::Undecryptable => "undecryptable",
             Self::Failed => "failed",
             Self::NotListed => "not listed",
+            Self::NotMigrated => "migration failed",
         }
     }
 
@@ -110,6 +114,9 @@ impl Outcome {
             Self::Failed => "look into the API server's log, then run it again",
             Self::NotListed => {
                 "see in the reason and in the API server's log why it cannot list them, then run it again"
+            }
+            Self::NotMigrated => {
+                "the in-tree controller stops at the first object that it cannot write; without --via each such object is named and the others are written"
             }
         })
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{ApiServer, Call, CallError, DiscoveryError, LeftOut, METADATA, Resource, discover};
 
+use super::migration::{NotServed, served};
 use super::objects::{self, Place};
 
 const ASK: Duration = Duration::from_secs(15);
@@ -24,6 +25,20 @@ pub struct Request {
     /// Sets the annotation `encryption-key-rotation-time` to this in each object, which makes it a real change: for KMS v1, and for
     /// whatever changed without a new key id. Without it, patches are empty and only stale objects are written.
     pub annotate: Option<String>,
+    /// Who writes them. A state file of before there was a choice is of our own way.
+    #[serde(default)]
+    pub via: Via,
+}
+
+/// Who has the objects written anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// This program.
+    #[default]
+    Patches,
+    /// kube-controller-manager. A pass of this program follows, which finds what that one skips.
+    StorageVersionMigration,
 }
 
 /// The objects of one resource, of one namespace or of all.
@@ -64,6 +79,12 @@ pub enum PlanError {
     /// Only namespaces, and none named.
     #[error("no namespace is named: which ones only?")]
     OnlyWhich,
+    /// The in-tree controller has no such choice.
+    #[error("an in-tree migration goes over all objects of a resource, as it likes, and annotates none")]
+    MigrationChoosesNothing,
+    /// There is no in-tree migration.
+    #[error(transparent)]
+    NoMigration(#[from] NotServed),
     /// All that was asked for was left out.
     #[error("nothing of what was asked for can be rewritten")]
     Nothing(Vec<LeftOut>),
@@ -83,9 +104,12 @@ impl PlanError {
         match self {
             Self::Discovery(DiscoveryError::Call(source)) | Self::Call { source, .. } => source.class(),
             Self::Nothing(left_out) if left_out.iter().any(|it| it.unseen) => ErrorClass::Denied,
-            Self::Discovery(_) | Self::NoNamespace(_) | Self::OnlyWhich | Self::Nothing(_) => {
-                ErrorClass::Invalid
-            }
+            Self::NoMigration(error) => error.class(),
+            Self::Discovery(_)
+            | Self::NoNamespace(_)
+            | Self::OnlyWhich
+            | Self::MigrationChoosesNothing
+            | Self::Nothing(_) => ErrorClass::Invalid,
         }
     }
 }
@@ -108,6 +132,11 @@ impl fmt::Display for Plan {
             writeln!(f, "left out: {resource}: {reason}")?;
         }
         match &self.request.annotate {
+            _ if self.request.via == Via::StorageVersionMigration => writeln!(
+                f,
+                "how: a StorageVersionMigration for each resource, which kube-controller-manager carries out at its own pace; then an empty \
+                 patch to each object, because it does not say what was stale and skips what is written meanwhile"
+            )?,
             None => writeln!(
                 f,
                 "how: an empty patch to each; the API server writes those that are not under its present key"
@@ -129,6 +158,12 @@ impl Plan {
     pub async fn make(server: &ApiServer, request: Request) -> Result<Self, PlanError> {
         if request.only_namespaces && request.namespaces.is_empty() {
             return Err(PlanError::OnlyWhich);
+        }
+        if request.via == Via::StorageVersionMigration {
+            if !request.namespaces.is_empty() || request.annotate.is_some() {
+                return Err(PlanError::MigrationChoosesNothing);
+            }
+            served(server).await?;
         }
         check_namespaces(server, &request.namespaces).await?;
         let found = discover(server, &request.resources).await?;

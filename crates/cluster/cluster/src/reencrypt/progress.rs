@@ -79,6 +79,12 @@ impl<'a> Reporter<'a> {
         self.progress.unsettled += 1;
     }
 
+    /// How far the in-tree migrations are, which are counted and not sent from here.
+    pub(super) fn migrated(&mut self, resource: String, done: u64, rewritten: u64, failed: u64) {
+        self.done = done;
+        self.progress = Progress { resource, done, rewritten, unsettled: failed, ..self.progress.clone() };
+    }
+
     pub(super) fn token_expired(&mut self) {
         self.progress.tokens_expired += 1;
     }

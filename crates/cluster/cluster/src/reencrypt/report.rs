@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::api::LeftOut;
 
 use super::outcome::Outcome;
+use super::plan::Via;
 use super::tally::Tally;
 
 /// What a run did.
@@ -15,6 +16,8 @@ pub struct Report {
     pub cluster: String,
     /// The API server.
     pub server: String,
+    /// Who wrote the objects in the first pass. Of the in-tree migration, what was written since it began counts as rewritten by it.
+    pub via: Via,
     /// How it ended.
     pub ending: Ending,
     /// Whether it went on where another one was cut.
@@ -72,11 +75,13 @@ impl Report {
     /// What of it is not done, in numbers.
     pub fn what_is_left(&self) -> String {
         let lists = self.passes.last().map_or(0, |pass| pass.count(Outcome::NotListed));
-        let objects = self.unsettled() - lists;
+        let migrations = self.passes.last().map_or(0, |pass| pass.count(Outcome::NotMigrated));
+        let objects = self.unsettled() - lists - migrations;
         let unseen = self.left_out.iter().filter(|it| it.unseen).count() as u64;
         let left = [
             (objects, "objects could not be rewritten"),
             (lists, "lists of objects could not be read to their end"),
+            (migrations, "in-tree migrations failed"),
             (unseen, "resources could not be seen"),
         ];
         let left = left.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
@@ -98,6 +103,12 @@ impl Report {
             Ending::StillRewriting => {
                 "the last pass still found stale objects: API servers do not agree on the key yet; wait until each shows the same key id, \
                  then run it again"
+                    .to_owned()
+            }
+            Ending::Stopped | Ending::Interrupted
+                if self.via == Via::StorageVersionMigration && self.passes.len() == 1 =>
+            {
+                "kube-controller-manager goes on with the migration; run the same command again: it goes on watching it and looks at every object afterwards"
                     .to_owned()
             }
             Ending::Stopped | Ending::Interrupted => {

@@ -7,10 +7,11 @@ use crate::api::ApiServer;
 
 use super::Interrupted;
 use super::journal::Journal;
+use super::migration::{Migrated, clear, migrate};
 use super::objects::{Patch, Place};
 use super::outcome::Outcome;
 use super::pace::Pace;
-use super::plan::{Plan, Request};
+use super::plan::{Plan, Request, Via};
 use super::progress::{Progress, Reporter};
 use super::report::{Ending, Pass, Report};
 use super::tally::Tally;
@@ -98,6 +99,7 @@ pub async fn run(
     let report = Report {
         cluster: plan.cluster.clone(),
         server: plan.server.clone(),
+        via: plan.request.via,
         ending,
         resumed,
         passes,
@@ -114,6 +116,12 @@ async fn passes(
     journal: &mut Journal,
     passes_max: u32,
 ) -> Result<Ending, Interrupted> {
+    if plan.request.via == Via::StorageVersionMigration
+        && journal.record.pass == 1
+        && let Some(ending) = first_by_migration(sending, plan, journal).await?
+    {
+        return Ok(ending);
+    }
     let mut whole = journal.begins_pass();
     let mut begun = u32::from(whole);
     loop {
@@ -134,6 +142,30 @@ async fn passes(
         journal.next_pass()?;
         (whole, begun) = (true, begun + 1);
     }
+}
+
+/// The in-tree migrations as the first pass. None: a pass of our own follows.
+async fn first_by_migration(
+    sending: &mut Sending<'_>,
+    plan: &Plan,
+    journal: &mut Journal,
+) -> Result<Option<Ending>, Interrupted> {
+    let total = Some(plan.objects()).filter(|it| *it > 0);
+    sending.reporter.begin(1, total, &Tally::default());
+    let resources = match migrate(sending, plan, journal.resumed().is_some()).await? {
+        Migrated::Ended(resources) => resources,
+        Migrated::Stopped => return Ok(Some(Ending::Stopped)),
+    };
+    sending.reporter.done = resources.values().map(Tally::objects).sum();
+    let failed = resources.values().any(|it| it.count(Outcome::NotMigrated) > 0);
+    journal.migrated(resources);
+    if failed {
+        return Ok(Some(Ending::Refused));
+    }
+    // Saved first: what is removed would be made again by a run that goes on.
+    journal.next_pass()?;
+    clear(sending.server, plan).await?;
+    Ok(None)
 }
 
 async fn pass(

@@ -45,7 +45,7 @@ impl Tally {
     pub fn objects(&self) -> u64 {
         self.counts
             .iter()
-            .filter(|(outcome, _)| **outcome != Outcome::NotListed)
+            .filter(|(outcome, _)| !matches!(outcome, Outcome::NotListed | Outcome::NotMigrated))
             .map(|(_, count)| count)
             .sum()
     }

@@ -22,7 +22,7 @@ use super::skip;
 use super::tally::Tally;
 
 /// Objects in a page: what client-go takes.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// So many objects must be at hand, or the next page is asked for.
 const READ_AHEAD: usize = 250;
 /// Pages of which objects are still under way: an object that is tried again and again does not hold up the others.

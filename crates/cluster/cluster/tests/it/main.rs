@@ -15,6 +15,7 @@ mod kubeadm;
 mod left_out;
 mod live;
 mod manifests;
+mod migrations;
 mod orders;
 mod outages;
 mod plans;
