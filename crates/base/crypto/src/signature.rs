@@ -24,6 +24,9 @@ pub enum SignatureKeyError {
     /// Not an Ed25519 key in PEM.
     #[error("this is not an Ed25519 public key in PEM")]
     Public,
+    /// One that fits what nobody signed.
+    #[error("this public key is of small order: anybody can make signatures that fit it, for any text")]
+    SmallOrder,
 }
 
 /// Signs. It cannot be printed, and AWS-LC wipes it.
@@ -107,8 +110,45 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, SignatureKeyError> {
         let der = der(PUBLIC, text).ok_or(SignatureKeyError::Public)?;
         let key = der.strip_prefix(&SPKI_PREFIX).and_then(|key| key.try_into().ok());
-        key.map(Self).ok_or(SignatureKeyError::Public)
+        let key: [u8; 32] = key.ok_or(SignatureKeyError::Public)?;
+        // AWS-LC, as RFC 8032 has it, takes them.
+        if is_of_small_order(key) { Err(SignatureKeyError::SmallOrder) } else { Ok(Self(key)) }
     }
+}
+
+/// Whether a point is one of the eight whose eightfold is nothing: of order 1, 2, 4 or 8. In these the message has no part, or next to none.
+fn is_of_small_order(mut key: [u8; 32]) -> bool {
+    // The sign of x: the negative of such a point is one too.
+    if let Some(last) = key.last_mut() {
+        *last &= 0x7f;
+    }
+    SMALL_ORDER.contains(&key)
+}
+
+/// The y coordinates of those points, in the forms that decoders take: 0, 1, the two of order 8, and -1, p, and p + 1.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    y(1, 0, 0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+        0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+        0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+    y(0xec, 0xff, 0x7f),
+    y(0xed, 0xff, 0x7f),
+    y(0xee, 0xff, 0x7f),
+];
+
+/// The first byte, those between, and the last one.
+const fn y(first: u8, between: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [between; 32];
+    let [start, .., end] = &mut bytes;
+    *start = first;
+    *end = last;
+    bytes
 }
 
 /// What is in a PEM text of this kind, and nothing beside it.
@@ -146,6 +186,24 @@ mod tests {
         );
         assert!(key.public_key().verifies(b"\x72", &key.sign(b"\x72")));
         assert!(!key.public_key().verifies(b"\x73", &key.sign(b"\x72")));
+    }
+
+    /// Under the point of order 1 a signature of nothing fits every message.
+    #[test]
+    fn a_key_under_which_anybody_can_sign_is_refused() {
+        let neutral = PublicKey(SMALL_ORDER[1]);
+        let nobodys = [&neutral.0[..], &[0; 32]].concat();
+        assert!(neutral.verifies(b"one", &nobodys) && neutral.verifies(b"another", &nobodys));
+        for key in SMALL_ORDER {
+            for sign in [0, 0x80] {
+                let mut key = key;
+                key[31] |= sign;
+                assert_eq!(
+                    PublicKey(key).to_string().parse::<PublicKey>(),
+                    Err(SignatureKeyError::SmallOrder)
+                );
+            }
+        }
     }
 
     #[test]

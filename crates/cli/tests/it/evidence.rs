@@ -96,6 +96,12 @@ fn what_is_not_as_it_was_signed_proves_nothing() {
     let other = run(path, &["check", "evidence.jsonl", "--public-key", "other.pem"]);
     assert_eq!(other.status.code(), Some(6), "{}", stderr(&other));
     assert!(stderr(&other).contains("and the key that was given is SHA256:"), "{}", stderr(&other));
+    // The point of order 1: a signature of nothing fits it, whatever the report says.
+    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    fs::write(path.join("weak.pem"), weak).expect("written");
+    let weak = run(path, &["check", "evidence.jsonl", "--public-key", "weak.pem"]);
+    assert_eq!(weak.status.code(), Some(2), "{}", stderr(&weak));
+    assert!(stderr(&weak).contains("of small order"), "{}", stderr(&weak));
     let none = run(path, &["check", "evidence.jsonl", "--public-key", "evidence.jsonl"]);
     assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
 }
