@@ -1,12 +1,16 @@
 //! Where a cluster's etcd is, and where in it the cluster is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use keystead_cluster::encryption_configuration::EncryptionConfiguration;
+use keystead_cluster::encryption_configuration::{EncryptionConfiguration, GroupResource};
+use keystead_cluster::etcd_path::etcd_path;
 use keystead_cluster::owned_file::OwnedFile;
 use keystead_cluster::yaml::MAX_LEN;
 use keystead_etcd::{ClientFiles, ConnectError, Connection, Etcd, Layout, Login, TlsFiles};
 use keystead_runtime::Failure;
+
+use crate::output::{say, visible};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection to etcd")]
@@ -39,7 +43,8 @@ pub(crate) struct LayoutArgs {
     /// kube-apiserver's --etcd-prefix
     #[arg(long, value_name = "PREFIX", default_value = "/registry")]
     etcd_prefix: String,
-    /// Only this resource, named as in the table: secrets, configmaps, cert-manager.io/certificates. Again for more
+    /// Only this resource, named as in the table (secrets, services/specs, cert-manager.io/certificates) or as in an
+    /// EncryptionConfiguration (nodes, clusterroles.rbac.authorization.k8s.io, certificates.cert-manager.io). Again for more
     #[arg(long = "resource", value_name = "NAME")]
     resources: Vec<String>,
     /// kube-apiserver's file of that flag. Its keys open what they encrypted, where values are opened; nothing of them is shown. Where values
@@ -98,9 +103,43 @@ impl LayoutArgs {
         configuration.map(Some).map_err(|error| Failure::from_error(&file.located(error)).usage())
     }
 
-    pub(super) fn resources(&self) -> &[String] {
-        &self.resources
+    /// As in the table, which is as etcd's keys have them.
+    pub(super) fn resources(&self) -> Vec<String> {
+        self.resources.iter().map(|it| path_of(it)).collect()
     }
+
+    /// Says which of the named resources nothing is stored of, and what there is. `is_there` judges by what was found, if that is known;
+    /// `there` is asked only then.
+    pub(super) fn tell_missing(
+        &self,
+        is_there: impl Fn(&str) -> bool,
+        there: impl FnOnce() -> Result<BTreeSet<String>, Failure>,
+    ) -> Result<(), Failure> {
+        let missing: Vec<&String> = self.resources.iter().filter(|it| !is_there(&path_of(it))).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let there = there()?;
+        let all: Vec<String> = there.iter().map(|it| visible(it)).collect();
+        let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+        for name in missing.into_iter().filter(|it| !holds(&there, &path_of(it))) {
+            say(&format!("nothing is stored of {}; there is {all}", visible(name)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of the resources is at this path or below it.
+pub(super) fn holds<'r>(resources: impl IntoIterator<Item = &'r String>, path: &str) -> bool {
+    let path = path.trim_matches('/');
+    let below =
+        |it: &&String| it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    resources.into_iter().any(|it| below(&it))
+}
+
+/// The path of a resource. Only paths have a `/`.
+fn path_of(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { etcd_path(&GroupResource::parse(name)) }
 }
 
 fn failure(error: &ConnectError) -> Failure {

@@ -1,10 +1,10 @@
 //! `keystead cluster inventory`
 
-use keystead_etcd::inventory;
+use keystead_etcd::{ReadError, inventory};
 use keystead_runtime::Failure;
 
 use super::counts_report::CountsReport;
-use super::etcd_args::{EtcdArgs, LayoutArgs};
+use super::etcd_args::{EtcdArgs, LayoutArgs, holds};
 use crate::report_format::ReportFormat;
 
 /// Count what the cluster's etcd stores, by resource, provider and key
@@ -26,12 +26,18 @@ pub(crate) struct InventoryArgs {
 
 pub(super) fn run(args: &InventoryArgs) -> Result<(), Failure> {
     let layout = args.layout.layout()?;
-    let prefixes = layout.prefixes(args.layout.resources());
-    let (etcd, counts) = crate::runtime()?.block_on(async {
+    let prefixes = layout.prefixes(&args.layout.resources());
+    let runtime = crate::runtime()?;
+    let failed = |error: ReadError| Failure::from_error(&error).exit(error.class().exit());
+    let (etcd, counts) = runtime.block_on(async {
         let etcd = args.etcd.connect().await?;
         let counted = inventory(&mut etcd.scan_all(&prefixes), &layout).await;
-        let counts = counted.map_err(|error| Failure::from_error(&error).exit(error.class().exit()))?;
+        let counts = counted.map_err(failed)?;
         Ok::<_, Failure>((etcd, counts))
     })?;
+    args.layout.tell_missing(
+        |path| holds(counts.groups.iter().map(|it| &it.resource), path),
+        || runtime.block_on(etcd.resources(&layout)).map_err(failed),
+    )?;
     args.format.print(&CountsReport::of_etcd(etcd.endpoint(), prefixes, counts))
 }

@@ -8,12 +8,12 @@ mod register;
 use std::path::{Path, PathBuf};
 
 use keystead_cluster::restore::DecryptError;
-use keystead_etcd::{HashCheck, Snapshot, SnapshotError, snapshot_inventory};
+use keystead_etcd::{HashCheck, Snapshot, SnapshotError, snapshot_inventory, snapshot_resources};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 
 use super::counts_report::CountsReport;
-use super::etcd_args::LayoutArgs;
+use super::etcd_args::{LayoutArgs, holds};
 use crate::report_format::ReportFormat;
 
 #[derive(Debug, clap::Subcommand)]
@@ -58,10 +58,15 @@ pub(super) fn run(command: &SnapshotCommand) -> Result<(), Failure> {
 
 fn inventory(args: &SnapshotInventoryArgs) -> Result<(), Failure> {
     let layout = args.layout.layout()?;
-    let resources = args.layout.resources();
-    let counts = Snapshot::open(&args.file)
-        .and_then(|snapshot| snapshot_inventory(&snapshot, &layout, resources))
-        .map_err(|error| unreadable(&args.file, &error))?;
+    let resources = &args.layout.resources();
+    let failed = |error| unreadable(&args.file, &error);
+    let snapshot = Snapshot::open(&args.file).map_err(failed)?;
+    let counts = snapshot_inventory(&snapshot, &layout, resources).map_err(failed)?;
+    let groups = || counts.current.groups.iter().chain(&counts.history.old.groups);
+    args.layout.tell_missing(
+        |path| holds(groups().map(|it| &it.resource), path),
+        || snapshot_resources(&snapshot, &layout).map_err(failed),
+    )?;
     let hash = counts.history.hash;
     let file = args.file.display().to_string();
     args.format.print(&CountsReport::of_snapshot(file, layout.prefixes(resources), counts))?;

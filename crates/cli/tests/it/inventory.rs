@@ -46,6 +46,22 @@ fn snapshot_is_counted_for_people_and_for_programs() {
 }
 
 #[test]
+fn a_named_resource_of_which_nothing_is_stored_is_told() {
+    let file = snapshot("good-snapshot-with-hash");
+    let named = ["--resource", "secrets", "--resource", "secretz", "--resource", "nodes"];
+    let (code, out, err) = run(&[&INVENTORY[..], &named].concat(), &file);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("secrets: all 1 are encrypted."), "{out}");
+    for name in ["secretz", "nodes"] {
+        assert!(err.contains(&format!("nothing is stored of {name}; there is secrets")), "{err}");
+    }
+    assert!(!err.contains("of secrets;"), "{err}");
+    let restore = ["cluster", "snapshot", "plan-restore", "--resource", "secretz"];
+    let (_, _, err) = run(&restore, &file);
+    assert!(err.contains("nothing is stored of secretz; there is secrets"), "{err}");
+}
+
+#[test]
 fn files_that_are_no_snapshot_are_refused_with_the_way_out() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let json = directory.path().join("secrets.json");
@@ -103,6 +119,22 @@ async fn real_etcd_is_counted() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("namespaces"), "{}", stdout(&output));
     let read = format!("etcd at {}, revision", control_plane.etcd().url());
+    // Names of the API and of the table.
+    let endpoint = ["cluster", "inventory", "--format", "json", "--endpoints", control_plane.etcd().url()];
+    let named = ["clusterroles.rbac.authorization.k8s.io", "clusterrolebindings", "services", "nodez"];
+    let named = named.iter().flat_map(|it| ["--resource", it]);
+    let found = keystead().args(endpoint).args(named).output().expect("runs");
+    assert_eq!(found.status.code(), Some(0), "{}", stderr(&found));
+    let report: Value = serde_json::from_str(&stdout(&found)).expect("JSON");
+    let groups = report["current"]["groups"].as_array().expect("groups");
+    let counted: Vec<_> = groups.iter().filter_map(|it| it["resource"].as_str()).collect();
+    assert_eq!(counted, ["clusterrolebindings", "clusterroles", "services/specs"]);
+    let told = stderr(&found);
+    assert!(told.starts_with("nothing is stored of nodez; there is ") && told.lines().count() == 1, "{told}");
+    // Each once, and those behind a path of two parts too.
+    for there in ["apiregistration.k8s.io/apiservices", " namespaces,", " services/specs"] {
+        assert_eq!(told.matches(there).count(), 1, "{there}: {told}");
+    }
     assert!(stdout(&output).starts_with(&read), "the member that was read: {}", stdout(&output));
 }
 

@@ -9,6 +9,7 @@
 mod bbolt;
 mod connection;
 mod inventory;
+mod resources;
 mod scan;
 mod snapshot;
 mod snapshot_inventory;
@@ -19,6 +20,7 @@ pub use connection::{
     Alarm, ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, TlsFiles,
 };
 pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
+pub use resources::snapshot_resources;
 pub use scan::{Page, Scanner};
 pub use snapshot::{
     Age, EntryProblem, HashCheck, NotASnapshot, Snapshot, SnapshotError, SnapshotRevisions, StoredRevision,

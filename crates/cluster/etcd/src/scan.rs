@@ -165,7 +165,7 @@ fn start_of(prefix: &str) -> Vec<u8> {
 }
 
 /// The first key after all that start with `prefix`.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use keystead_cluster::restore::{Decrypted, Failed, ObjectLine, Selection, decrypt};
-use keystead_etcd::{HashCheck, Layout};
+use keystead_etcd::{HashCheck, Layout, snapshot_resources};
 use keystead_model::Exit;
 use keystead_runtime::whole_file::{beside, sync_directory_of};
 use keystead_runtime::{Failure, termination};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::open_args::OpenArgs;
-use super::{hash_in_words, not_opened, not_what_was_saved, opened};
+use super::{hash_in_words, not_opened, not_what_was_saved, opened, unreadable};
 use crate::cluster::counts_report::count;
 use crate::cluster::etcd_args::LayoutArgs;
 use crate::output::{say, visible};
@@ -87,6 +87,10 @@ pub(super) fn run(args: &DecryptArgs) -> Result<(), Failure> {
         let hint = "fetch it again from where it was saved; --skip-hash-check opens what can be opened";
         return Err(not_what_was_saved(&args.file).hint(hint.to_owned()));
     }
+    args.layout.tell_missing(
+        |_| false,
+        || snapshot_resources(&snapshot, &layout).map_err(|error| unreadable(&args.file, &error)),
+    )?;
     let mut output = args.output_file.as_deref().map(prepare).transpose()?;
     let runtime = crate::runtime()?;
     let mut opener = args.with.opener(&runtime, today.as_ref())?;
@@ -136,7 +140,7 @@ fn selection(args: &DecryptArgs, layout: &Layout) -> Result<Selection, Failure> 
         return Ok(Selection::Key(key.clone().into_bytes()));
     }
     let resources = args.layout.resources();
-    let mut prefixes = layout.prefixes(resources);
+    let mut prefixes = layout.prefixes(&resources);
     if args.namespace.is_none() && args.name.is_none() {
         return Ok(Selection::Prefixes(prefixes));
     }

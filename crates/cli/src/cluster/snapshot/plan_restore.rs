@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use keystead_cluster::restore::{Need, Proof, RestorePlan, configuration, plan};
 use keystead_cluster::rollout::Provider;
-use keystead_etcd::HashCheck;
+use keystead_etcd::{HashCheck, snapshot_resources};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
 use serde::Serialize;
 
 use super::open_args::OpenArgs;
-use super::{hash_in_words, not_opened, not_what_was_saved, opened};
+use super::{hash_in_words, not_opened, not_what_was_saved, opened, unreadable};
 use crate::cluster::counts_report::{count, plain_table};
-use crate::cluster::etcd_args::LayoutArgs;
+use crate::cluster::etcd_args::{LayoutArgs, holds};
 use crate::output::visible;
 use crate::report_format::ReportFormat;
 
@@ -56,8 +56,12 @@ pub(super) fn run(args: &PlanRestoreArgs) -> Result<(), Failure> {
     let (snapshot, hash) = opened(&args.file)?;
     let runtime = crate::runtime()?;
     let mut opener = args.with.opener(&runtime, today.as_ref())?;
-    let plan = plan(&snapshot, &layout, args.layout.resources(), &mut opener)
+    let plan = plan(&snapshot, &layout, &args.layout.resources(), &mut opener)
         .map_err(|error| not_opened(&args.file, &error))?;
+    args.layout.tell_missing(
+        |path| holds(plan.needs.iter().map(|it| &it.resource), path),
+        || snapshot_resources(&snapshot, &layout).map_err(|error| unreadable(&args.file, &error)),
+    )?;
     let is_unreadable = plan.has_unreadable();
     let configuration = configuration(&plan, today.as_ref());
     let source = args.file.display().to_string();
