@@ -1,6 +1,7 @@
 //! `keystead plugin install`
 
 mod static_pod;
+mod status_version;
 mod systemd;
 
 use std::path::PathBuf;
@@ -29,6 +30,10 @@ pub(crate) struct InstallArgs {
     /// under systemd]
     #[arg(long, value_name = "PATH", value_parser = socket::parse)]
     socket: Option<PathBuf>,
+    /// What the plugin's Status says. It must fit the API server of this host alone: no other one calls this plugin [default: v2beta1 if
+    /// that one is 1.27 or 1.28 by its manifest, which take nothing else, and otherwise v2]
+    #[arg(long, value_name = "VERSION", value_parser = ["v2", "v2beta1"])]
+    status_version: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]

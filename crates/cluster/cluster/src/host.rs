@@ -346,4 +346,13 @@ impl LocalHost {
     pub fn is_seen_by_api_server(&self, path: &str) -> Result<bool, HostError> {
         Ok(self.files()?.facts.host_path(path).as_deref() == Some(path))
     }
+
+    /// The y of Kubernetes 1.y of the API server here, by the tag of its image; none where that is no version.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that cannot be read.
+    pub fn api_server_minor(&self) -> Result<Option<u32>, HostError> {
+        Ok(self.files()?.facts.version.map(|(_, minor, _)| minor))
+    }
 }

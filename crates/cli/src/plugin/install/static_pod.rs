@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use keystead_cluster::plugin_pod::{InstalledPod, MANIFEST_NAME, PluginPod, uses_socket};
 use keystead_runtime::{Failure, print_result};
 
-use super::InstallArgs;
+use super::{InstallArgs, status_version};
 use crate::output::say;
 use crate::plugin::image::Image;
 use crate::plugin::new_files::{Made, NewFile, Way, all_there, printed};
@@ -28,7 +28,8 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
         ));
     }
     refuse_neighbours(host, &socket)?;
-    let settings = args.settings.read()?;
+    let mut settings = args.settings.read()?;
+    status_version::add(args, &mut settings)?;
     let image = args.image.find(!args.consent.dry_run)?;
     let pod = PluginPod {
         image: image.name.clone(),

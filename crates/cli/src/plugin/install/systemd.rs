@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use keystead_runtime::{Failure, print_result};
 
-use super::InstallArgs;
+use super::{InstallArgs, status_version};
 use crate::output::say;
 use crate::plugin::new_files::{Made, NewFile, Way, all_there, printed};
 use crate::plugin::on_host::PROGRAM;
@@ -34,7 +34,8 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
         Failure::new(format!("{PROGRAM} is neither in {} nor in /usr/bin", args.host.program().display()))
             .hint("give the program of the release with --program FILE".to_owned())
     })?;
-    let settings = args.settings.read()?;
+    let mut settings = args.settings.read()?;
+    status_version::add(args, &mut settings)?;
     let files = files(args, &settings, &socket)?;
     if !args.consent.dry_run {
         systemctl::must_run()?;
