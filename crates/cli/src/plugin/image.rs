@@ -86,6 +86,18 @@ impl ImageArgs {
         })
     }
 
+    /// Takes the pin off the plugin's other images, but for those that are `used`: which ones, or why not. Where containerd does not answer
+    /// another runtime has the images, and there is none.
+    pub(super) fn unpin_all_but(&self, used: impl Fn(&str) -> bool) -> Vec<Result<String, String>> {
+        let listed = self.asked(&["images", "list", "--quiet", PINNED_ONES]).unwrap_or_default();
+        let others = listed.lines().map(str::trim).filter(|it| is_plugin(it) && !used(it));
+        // Without a value the label goes away.
+        let unpin = |name: &str| self.asked(&["images", "label", name, UNPINNED]);
+        others
+            .map(|name| unpin(name).map(|_| name.to_owned()).map_err(|error| format!("{name}: {error}")))
+            .collect()
+    }
+
     fn import(&self, image: &Image, file: &Path) -> Result<(), Failure> {
         let path = file.to_str().ok_or_else(|| Failure::new("the name of the image's file is not UTF-8"))?;
         self.asked(&["images", "import", path]).map_err(|error| {
@@ -148,6 +160,15 @@ impl ImageArgs {
 const NAMESPACE: &str = "k8s.io";
 /// By this label containerd tells the kubelet to leave an image alone.
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
+const UNPINNED: &str = "io.cri-containerd.pinned=";
+/// A filter of containerd's.
+const PINNED_ONES: &str = "labels.\"io.cri-containerd.pinned\"==pinned";
+
+/// Whether an image with this name, in whatever registry and of whatever version, is the plugin's.
+fn is_plugin(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split([':', '@']).next() == Some(super::on_host::PROGRAM)
+}
 
 #[derive(Deserialize)]
 struct Index {

@@ -1,5 +1,6 @@
 //! `keystead plugin upgrade`
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use keystead_cluster::owned_file::OwnedFile;
@@ -95,7 +96,26 @@ impl UpgradeArgs {
             &socket,
             before,
             "`keystead plugin upgrade --image-name` with the image before goes back to it",
-        )
+        )?;
+        self.unpin_unused(&path);
+        Ok(())
+    }
+
+    /// Images of earlier versions stay where they are, and the kubelet may remove them again when it needs room. Where nobody waited for the
+    /// new plugin, the one before may still be wanted.
+    fn unpin_unused(&self, manifest: &Path) {
+        if self.consent.no_wait {
+            return;
+        }
+        let directory = manifest.parent().unwrap_or(Path::new("."));
+        for unpinned in self.image.unpin_all_but(|name| is_named(directory, name)) {
+            say(&match unpinned {
+                Ok(name) => {
+                    format!("{name} is no longer pinned: the kubelet may remove it when it needs room")
+                }
+                Err(error) => format!("containerd did not unpin {error}"),
+            });
+        }
     }
 
     fn systemd(&self) -> Result<(), Failure> {
@@ -130,6 +150,20 @@ impl UpgradeArgs {
         say(&format!("the new plugin answers, and encrypts with {key_id}"));
         Ok(())
     }
+}
+
+/// Whether a file in the directory of static pods names an image.
+fn is_named(directory: &Path, image: &str) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return true };
+    let names = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let is_end = |it: char| !(it.is_ascii_alphanumeric() || "._-".contains(it));
+        text.match_indices(image).any(|(at, _)| {
+            let rest = text.split_at(at + image.len()).1;
+            rest.is_empty() || rest.starts_with(is_end)
+        })
+    };
+    entries.flatten().any(|entry| fs::read(entry.path()).is_ok_and(|bytes| names(&bytes)))
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {

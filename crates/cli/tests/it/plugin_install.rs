@@ -92,6 +92,13 @@ fn k5_an_upgrade_changes_the_image_and_keeps_what_a_person_changed() {
     assert_eq!(kubelet.starts(), 3);
     assert_eq!(kubelet.seen(), ["keystead-kms-plugin-pod.yaml"], "names that stood there meanwhile");
 
+    // What runs is pinned, and no other image of the plugin.
+    let now_pinned =
+        || host.read("pinned").lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let own = format!("keystead.io/keystead-plugin:{}", env!("CARGO_PKG_VERSION"));
+    assert!(told.stderr.contains(&format!("{own} is no longer pinned")), "{told}");
+    assert_eq!(now_pinned(), ["keystead.io/keystead-plugin:9.9.9".to_owned()].into());
+
     // The same name with another content: the kubelet must see a change.
     let other = host.image_file("keystead.io/keystead-plugin:9.9.9", "2");
     host.succeeds(&["upgrade", "--image", other.to_str().expect("UTF-8"), "--yes"]);
@@ -100,6 +107,43 @@ fn k5_an_upgrade_changes_the_image_and_keeps_what_a_person_changed() {
     let again = host.succeeds(&["upgrade", "--image", other.to_str().expect("UTF-8"), "--yes"]);
     assert!(again.stderr.contains("nothing to do"), "{again}");
     assert_eq!(kubelet.starts(), 4);
+
+    // Images of others stay pinned, and so does one that another static pod names.
+    let pinned = "registry.k8s.io/pause:3\nkeystead.io/keystead-plugin:8\nkeystead.io/keystead-plugin:7\n";
+    fs::write(host.path("pinned"), pinned).expect("writes");
+    fs::write(host.path("manifests/.other.yaml"), "image: keystead.io/keystead-plugin:8\n").expect("writes");
+    let third = host.image_file("keystead.io/keystead-plugin:9.9.10", "3");
+    host.succeeds(&["upgrade", "--image", third.to_str().expect("UTF-8"), "--yes"]);
+    let kept =
+        ["keystead.io/keystead-plugin:8", "keystead.io/keystead-plugin:9.9.10", "registry.k8s.io/pause:3"];
+    assert_eq!(now_pinned(), kept.map(str::to_owned).into());
+}
+
+#[test]
+fn what_status_says_fits_the_api_server_of_the_host() {
+    let host = Host::new();
+    let install =
+        |form: &str, more: &[&str]| host.plugin(&[&["install", "--dry-run", "--as", form], more].concat());
+    let told = install("static-pod", &[]);
+    assert!(told.stderr.contains("give --status-version v2beta1"), "{told}");
+    assert!(!told.stdout.contains("v2beta1"), "{told}");
+    for (version, needs) in [("v1.27.0", true), ("v1.28.15", true), ("v1.29.0", false), ("v1.37.2", false)] {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: kube-apiserver, namespace: kube-system}}\nspec:\n  containers:\n  - name: kube-apiserver\n    image: registry.k8s.io/kube-apiserver:{version}\n    command:\n    - kube-apiserver\n"
+        );
+        host.replace("manifests/kube-apiserver.yaml", &manifest);
+        let told = install("static-pod", &[]);
+        assert_eq!(told.stdout.contains("        - --status-version=v2beta1\n"), needs, "{version}: {told}");
+        assert_eq!(told.stderr.contains("Status will say v2beta1"), needs, "{version}: {told}");
+        let told = install("static-pod", &["--status-version", "v2"]);
+        assert_eq!(told.code, Some(if needs { 2 } else { 0 }), "{version}: {told}");
+        let told = install("static-pod", &["--status-version", "v2beta1"]);
+        assert!(told.stdout.contains("        - --status-version=v2beta1\n"), "{version}: {told}");
+    }
+    // Under a running API server it never changes, whatever version comes.
+    host.succeeds(&["install", "--as", "static-pod", "--status-version", "v2beta1", "--yes", "--no-wait"]);
+    let told = install("static-pod", &[]);
+    assert!(told.code == Some(0) && told.stderr.contains("there already"), "{told}");
 }
 
 #[test]

@@ -46,10 +46,11 @@ impl Host {
         // Knows the images that were imported, and at first the one of this version.
         let log = host.path("ctr.log").display().to_string();
         let known = host.path("images").display().to_string();
+        let pinned = host.path("pinned").display().to_string();
         fs::write(&known, format!("keystead.io/keystead-plugin:{}\n", env!("CARGO_PKG_VERSION")))
             .expect("writes");
         host.play("ctr", &format!(
-            "echo \"$*\" >> {log}\ncase \"$*\" in\n*' version') ;;\n*'images import '*) cat \"$5.name\" >> {known} ;;\n*'images label '*) ;;\n*'images list --quiet name=='*) grep -x -F \"${{6#name==}}\" {known} || true ;;\n*) echo \"what is $*\" >&2; exit 1 ;;\nesac"
+            "echo \"$*\" >> {log}\ncase \"$*\" in\n*' version') ;;\n*'images import '*) cat \"$5.name\" >> {known} ;;\n*'images label '*=pinned) echo \"$5\" >> {pinned} ;;\n*'images label '*) grep -v -x -F \"$5\" {pinned} > {pinned}.new || true; mv {pinned}.new {pinned} ;;\n*'images list --quiet labels.\"io.cri-containerd.pinned\"==pinned') sort -u {pinned} ;;\n*'images list --quiet name=='*) grep -x -F \"${{6#name==}}\" {known} || true ;;\n*) echo \"what is $*\" >&2; exit 1 ;;\nesac"
         ));
         host
     }
