@@ -5,6 +5,7 @@
 
 mod api_server;
 mod binaries;
+mod controller_manager;
 mod encryption_config;
 mod etcd_server;
 mod files;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 
 pub use api_server::ApiServer;
 pub use binaries::{Binaries, DEFAULT_VERSION};
+pub use controller_manager::ControllerManager;
 pub use encryption_config::{EncryptionProvider, encryption_config};
 pub use etcd_server::EtcdServer;
 pub use static_pod::{PlayedKubelet, StaticPod};
@@ -37,6 +39,8 @@ pub struct Options {
     pub api_servers: usize,
     /// More flags for each API server, such as `--feature-gates=KMSv1=true`.
     pub args: Vec<String>,
+    /// More flags for etcd, such as `--quota-backend-bytes=16777216`.
+    pub etcd_args: Vec<String>,
     /// Text of each API server's EncryptionConfiguration, see [`encryption_config`].
     pub encryption: Option<String>,
     /// Whether API servers follow changes of that file.
@@ -56,6 +60,7 @@ impl Default for Options {
             binaries: None,
             api_servers: 1,
             args: Vec::new(),
+            etcd_args: Vec::new(),
             encryption: None,
             automatic_reload: false,
             etcd_prefix: "/registry".to_owned(),
@@ -95,7 +100,9 @@ impl ControlPlane {
         let directory = Directory::new(options.directory.as_deref())?;
         let pki = pki::Pki::write(&directory.path().join("pki"))?;
         let etcd_directory = directory.path().join("etcd");
-        let etcd = EtcdServer::start(&binaries.etcd, &etcd_directory, options.fsync, START).await?;
+        let etcd =
+            EtcdServer::start(&binaries.etcd, &etcd_directory, options.fsync, &options.etcd_args, START)
+                .await?;
         let api_servers = (0..options.api_servers)
             .map(|index| {
                 let directory = directory.path().join(format!("kube-apiserver-{index}"));

@@ -28,6 +28,7 @@ impl EtcdServer {
         program: &Path,
         directory: &Path,
         fsync: bool,
+        more: &[String],
         patience: Duration,
     ) -> Result<Self> {
         files::create_directory(directory)?;
@@ -47,6 +48,7 @@ impl EtcdServer {
         if !fsync {
             args.push("--unsafe-no-fsync=true".into());
         }
+        args.extend(more.iter().map(Into::into));
         let log = directory.join("etcd.log");
         let mut process = Process::spawn(program, &args, &log).await?;
         let http = reqwest::Client::builder().no_proxy().build()?;
