@@ -11,6 +11,7 @@ mod files;
 mod gcloud;
 mod gcloud_elsewhere;
 mod inventory;
+mod migration;
 mod platforms;
 mod plugin_install;
 mod quickstart;
