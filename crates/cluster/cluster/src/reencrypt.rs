@@ -17,6 +17,7 @@ mod pace;
 mod plan;
 mod progress;
 mod report;
+mod room;
 mod run;
 mod skip;
 mod tally;
@@ -34,6 +35,7 @@ pub use outcome::Outcome;
 pub use plan::{Plan, PlanError, Request, Step, Via};
 pub use progress::Progress;
 pub use report::{Ending, Pass, Report};
+pub use room::{Room, is_of_cluster};
 pub use run::{Control, Run, run};
 pub use tally::{Named, Tally};
 
@@ -62,6 +64,22 @@ pub enum Interrupted {
     /// etcd takes no more data: the cluster can only be read.
     #[error("etcd is out of space and takes no more writes")]
     EtcdFull(#[source] CallError),
+    /// etcd says itself that something is wrong with it.
+    #[error("etcd has the alarm {kind} of member {member}")]
+    EtcdAlarm {
+        /// `NOSPACE` or `CORRUPT`.
+        kind: String,
+        /// In hexadecimal, as etcdctl shows it.
+        member: String,
+    },
+    /// It nears its quota, and compaction makes no room.
+    #[error("etcd has used {} of its quota of {}, and compaction does not make room", room::mib(*in_use), room::mib(*quota))]
+    NoRoom {
+        /// Bytes.
+        in_use: u64,
+        /// Bytes.
+        quota: u64,
+    },
     /// A migration of Kubernetes' own.
     #[error("the in-tree migration is not watched any more")]
     Migration(#[from] MigrationError),
@@ -78,7 +96,9 @@ impl Interrupted {
             Self::Credentials(_) => ErrorClass::Unauthenticated,
             Self::Denied { .. } => ErrorClass::Denied,
             Self::Migration(error) => error.class(),
-            Self::EtcdFull(_) | Self::Journal(_) => ErrorClass::FailedPrecondition,
+            Self::EtcdFull(_) | Self::EtcdAlarm { .. } | Self::NoRoom { .. } | Self::Journal(_) => {
+                ErrorClass::FailedPrecondition
+            }
         }
     }
 
@@ -88,7 +108,14 @@ impl Interrupted {
             Self::Unreachable { .. } => Some("run the same command again when it is back: it goes on where it stopped".to_owned()),
             Self::Credentials(_) => Some("renew them, then run the same command again: it goes on where it stopped".to_owned()),
             Self::Denied { .. } => Some("grant the verbs list and patch, then run the same command again".to_owned()),
-            Self::EtcdFull(_) => Some(
+            Self::EtcdAlarm { kind, .. } if kind != "NOSPACE" => Some(
+                "see etcd's guide for this alarm; when it is gone run the same command again: it goes on where it stopped".to_owned(),
+            ),
+            Self::NoRoom { .. } => Some(
+                "raise --quota-backend-bytes of etcd, or see why kube-apiserver does not compact it (--etcd-compaction-interval), then run the same command again: it goes on where it stopped"
+                    .to_owned(),
+            ),
+            Self::EtcdFull(_) | Self::EtcdAlarm { .. } => Some(
                 "compact and defragment etcd, disarm its alarm (etcdctl alarm disarm), then run the same command again: it goes on where it stopped"
                     .to_owned(),
             ),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use keystead_proto::etcd::kv_client::KvClient;
 use keystead_proto::etcd::maintenance_client::MaintenanceClient;
-use keystead_proto::etcd::{AlarmRequest, AlarmType, KeyValue, RangeRequest, RangeResponse};
+use keystead_proto::etcd::{AlarmRequest, AlarmType, KeyValue, RangeRequest, RangeResponse, StatusRequest};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
@@ -64,6 +64,15 @@ pub struct Alarm {
     pub member: String,
     /// `NOSPACE` or `CORRUPT`; a number for one that is not known here.
     pub kind: String,
+}
+
+/// How full a member is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Of the database, without free pages: these are used before the file grows.
+    pub in_use: u64,
+    /// `--quota-backend-bytes`, where writes end. etcd says it since 3.6.
+    pub quota: Option<u64>,
 }
 
 /// One key with its value, which wipes itself and is not printed: it may be a Secret that is not encrypted.
@@ -187,6 +196,22 @@ impl Etcd {
                 .map_or_else(|_| it.alarm.to_string(), |kind| kind.as_str_name().to_owned()),
         });
         Ok(alarms.collect())
+    }
+
+    /// How much of its quota the member has used.
+    ///
+    /// # Errors
+    ///
+    /// Where etcd does not answer, or does not tell this user.
+    pub async fn space(&self) -> Result<Space, ReadError> {
+        let request = self.session.sign(StatusRequest {});
+        let answer = self.maintenance.clone().status(request).await;
+        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?.into_inner();
+        let bytes = |it: i64| u64::try_from(it).unwrap_or_default();
+        Ok(Space {
+            in_use: bytes(answer.db_size_in_use),
+            quota: Some(bytes(answer.db_size_quota)).filter(|it| *it > 0),
+        })
     }
 
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {

@@ -17,7 +17,7 @@ pub mod stored;
 
 pub use bbolt::{DatabaseError, PageProblem};
 pub use connection::{
-    Alarm, ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, TlsFiles,
+    Alarm, ClientFiles, ConnectError, Connection, Entry, Etcd, Login, NoAnswer, ReadError, Space, TlsFiles,
 };
 pub use inventory::{Encryption, Group, Layout, MalformedObject, StoredCounts, Tally, inventory};
 pub use resources::snapshot_resources;

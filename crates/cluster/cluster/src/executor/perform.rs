@@ -11,7 +11,9 @@ use super::record::{PassRecord, RecordError};
 use super::{Event, Executor};
 use crate::encryption_configuration::GroupResource;
 use crate::host::{Change, Task};
-use crate::reencrypt::{Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Request, run};
+use crate::reencrypt::{
+    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Request, Room, is_of_cluster, run,
+};
 use crate::rollout::{Configuration, Inventory, Observed, Pass, Step};
 use crate::stored_values;
 
@@ -206,7 +208,13 @@ impl Executor<'_> {
             drop(std::fs::remove_file(file));
         }
         let journal = Journal::open(file.as_deref(), &plan).map_err(StepError::from).map_err(fail)?;
-        let control = Control { stop: self.stop.clone(), ..Control::default() };
+        let (etcd, layout) = self.etcd(sight).await?;
+        let room = Room::of(etcd);
+        // Whoever may not ask etcd for its state finds out where there is no room.
+        if let Ok(Some(text)) = room.forecast(&plan, &layout.etcd_prefix).await {
+            (self.events)(Event::Remark { host: "etcd", text: &text });
+        }
+        let control = Control { stop: self.stop.clone(), room: Some(room), ..Control::default() };
         let events = &mut *self.events;
         let mut observer = |progress: &crate::reencrypt::Progress| events(Event::Reencrypt(progress));
         let before = self.record.passes.get(resource).and_then(|it| it.last_clean.clone());
@@ -263,13 +271,8 @@ impl Executor<'_> {
 
     /// The uid of kube-system is the cluster's, and stands in its namespace.
     async fn is_of_this_cluster(&self, etcd: &Etcd, layout: &Layout) -> Result<(), Box<StepError>> {
-        let key = format!("/{}/namespaces/kube-system", layout.etcd_prefix.trim_matches('/'));
-        let entry = etcd.get(key.as_bytes()).await.map_err(StepError::from).map_err(Box::new)?;
-        let uid = self.record.cluster.as_bytes();
-        // Of one that is encrypted nothing can be said.
-        let is_it = entry.is_some_and(|it| {
-            it.value.starts_with(b"k8s:enc:") || it.value.windows(uid.len()).any(|part| part == uid)
-        });
+        let is_it = is_of_cluster(etcd, &layout.etcd_prefix, &self.record.cluster).await;
+        let is_it = is_it.map_err(StepError::from).map_err(Box::new)?;
         if is_it { Ok(()) } else { Err(Box::new(StepError::OtherEtcd(etcd.endpoint().to_owned()))) }
     }
 }

@@ -14,6 +14,7 @@ use super::pace::Pace;
 use super::plan::{Plan, Request, Via};
 use super::progress::{Progress, Reporter};
 use super::report::{Ending, Pass, Report};
+use super::room::{Room, Watch};
 use super::tally::Tally;
 use super::walk::{Ended, Sending, Walk, walk};
 
@@ -28,6 +29,8 @@ pub struct Control {
     pub patience: Duration,
     /// Ends the run at the next object; it can go on later.
     pub stop: CancellationToken,
+    /// The etcd behind the API server, where it can be reached: how full it is decides when to wait.
+    pub room: Option<Room>,
 }
 
 impl Default for Control {
@@ -40,6 +43,7 @@ impl Default for Control {
             // A control-plane host that restarts is back in less.
             patience: Duration::from_secs(5 * 60),
             stop: CancellationToken::new(),
+            room: None,
         }
     }
 }
@@ -69,6 +73,7 @@ pub async fn run(
         patience: control.patience,
         stop: control.stop.clone(),
         reporter: Reporter::new(observer),
+        room: control.room.map(Watch::new),
     };
     // A file that another run has or that cannot be written is found out before anything is changed.
     let taken = journal.take(plan);

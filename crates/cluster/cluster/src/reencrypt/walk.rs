@@ -18,6 +18,7 @@ use super::objects::{self, Object, Page, Patch, Place};
 use super::outcome::{Outcome, Verdict, judge, judge_patch};
 use super::pace::Pace;
 use super::progress::Reporter;
+use super::room::{Advice, Watch};
 use super::skip;
 use super::tally::Tally;
 
@@ -50,6 +51,7 @@ pub(super) struct Sending<'a> {
     pub(super) patience: Duration,
     pub(super) stop: CancellationToken,
     pub(super) reporter: Reporter<'a>,
+    pub(super) room: Option<Watch>,
 }
 
 /// One list, and what is done to its objects.
@@ -84,7 +86,10 @@ pub(super) async fn walk(
         let now = Instant::now();
         let stopping = stop.is_cancelled() || state.fatal.is_some();
         let held = sending.pace.held(now);
-        sending.reporter.waits(held.map(|_| WAITS.to_owned()));
+        if held.is_none() {
+            state.no_room = None;
+        }
+        sending.reporter.waits(held.map(|_| state.no_room.clone().unwrap_or_else(|| WAITS.to_owned())));
         sending.reporter.tick(now, sending.pace.limit());
         if stopping {
             listing = None;
@@ -123,6 +128,16 @@ pub(super) async fn walk(
                     (Err(error), works) => state.list_failed(sending, error, works),
                 }
                 state.advance(done)?;
+            }
+            advice = async { match &mut sending.room { Some(room) => room.advice().await, None => pending().await } }, if !stopping => {
+                match advice {
+                    Advice::GoOn => {}
+                    Advice::Rest(pause, reason) => {
+                        sending.pace.rest(pause, Instant::now());
+                        state.no_room = Some(reason);
+                    }
+                    Advice::Stop(interrupted) => state.fatal = Some(interrupted),
+                }
             }
             () = sleep_until(wake) => {}
             () = stop.cancelled(), if !stopping => {}
@@ -201,6 +216,8 @@ struct State<'a> {
     /// Refusals for want of permission, as long as there was nothing else.
     forbidden: Option<u64>,
     fatal: Option<Interrupted>,
+    /// Why nothing is sent, where that is for want of room in etcd.
+    no_room: Option<String>,
 }
 
 impl<'a> State<'a> {
@@ -219,6 +236,7 @@ impl<'a> State<'a> {
             restarts: 0,
             forbidden: Some(0),
             fatal: None,
+            no_room: None,
         }
     }
 

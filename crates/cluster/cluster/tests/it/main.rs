@@ -25,5 +25,6 @@ mod refusals;
 mod resume;
 mod rewriting;
 mod rollout;
+mod room;
 mod scene;
 mod verdicts;
