@@ -16,7 +16,7 @@ use crate::output::{say, visible};
 #[command(next_help_heading = "Connection to etcd")]
 pub(crate) struct EtcdArgs {
     /// Addresses of etcd's members; the first that answers is read
-    #[arg(long, value_name = "URL,...", value_delimiter = ',', default_value = "https://127.0.0.1:2379")]
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', default_value = LOCAL)]
     endpoints: Vec<String>,
     /// Certificate authority of etcd, in PEM. Without it that of a kubeadm host, if this is one: /etc/kubernetes/pki/etcd/ca.crt
     #[arg(long, value_name = "FILE")]
@@ -55,6 +55,17 @@ pub(crate) struct LayoutArgs {
 }
 
 impl EtcdArgs {
+    /// Whether an option says how to reach etcd.
+    pub(super) fn is_given(&self) -> bool {
+        let others = [&self.cacert, &self.cert, &self.key, &self.password_file];
+        self.endpoints != [LOCAL] || others.iter().any(|it| it.is_some())
+    }
+
+    /// The same, or this is a kubeadm host.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_given() || self.tls().is_some()
+    }
+
     pub(super) async fn connect(&self) -> Result<Etcd, Failure> {
         Etcd::connect(&self.connection()).await.map_err(|error| failure(&error))
     }
@@ -164,4 +175,6 @@ fn failure(error: &ConnectError) -> Failure {
     }
 }
 
+/// As kubeadm's etcd has it.
+const LOCAL: &str = "https://127.0.0.1:2379";
 const KUBEADM: &str = "/etc/kubernetes/pki";

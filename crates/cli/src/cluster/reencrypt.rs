@@ -8,12 +8,14 @@ use std::pin::pin;
 
 use keystead_cluster::api::{ApiServer, ConnectError, Kubeconfig};
 use keystead_cluster::reencrypt::{
-    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Run, Via,
-    run as rewrite,
+    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Room, Run, Via,
+    is_of_cluster, run as rewrite,
 };
+use keystead_etcd::ReadError;
 use keystead_model::{ErrorClass, Exit};
 use keystead_runtime::{Failure, Span, termination};
 
+use super::etcd_args::EtcdArgs;
 use crate::output::say;
 use crate::report_format::ReportFormat;
 pub(super) use bar::Bar;
@@ -77,6 +79,11 @@ pub(crate) struct ReencryptArgs {
     /// Form of the plan or result
     #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
     format: ReportFormat,
+    #[command(flatten)]
+    etcd: EtcdArgs,
+    /// kube-apiserver's --etcd-prefix
+    #[arg(long, value_name = "PREFIX", default_value = "/registry", help_heading = "Connection to etcd")]
+    etcd_prefix: String,
 }
 
 /// As [`Via`], in the words of the command line.
@@ -114,15 +121,49 @@ async fn reencrypt(args: ReencryptArgs) -> Result<(), Failure> {
         return args.format.print(&plan);
     }
     say(&plan.to_string());
+    let room = room(&args, &server, &plan).await?;
     if let (Some((pass, done)), Some(file)) = (journal.resumed(), journal.file()) {
         say(&format!("goes on in pass {pass} after {done} objects, as {} says", file.display()));
     }
     if !args.yes {
         return Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()));
     }
-    let run = carry_out(&args, &server, &plan, journal).await?;
+    let run = carry_out(&args, &server, &plan, journal, room).await?;
     args.format.print(&run.report)?;
     finished(&run)
+}
+
+/// How full etcd is decides when to wait, where etcd can be reached: on a kubeadm host, and where options say how.
+async fn room(args: &ReencryptArgs, server: &ApiServer, plan: &Plan) -> Result<Option<Room>, Failure> {
+    if !args.etcd.is_known() {
+        return Ok(None);
+    }
+    let looked = async {
+        let etcd = args.etcd.connect().await?;
+        let failed = |error: ReadError| Failure::from_error(&error).exit(error.class().exit());
+        if !is_of_cluster(&etcd, &args.etcd_prefix, server.cluster()).await.map_err(failed)? {
+            return Err(Failure::new(format!(
+                "etcd at {} does not hold this cluster below {}",
+                etcd.endpoint(),
+                args.etcd_prefix
+            ))
+            .hint("check --endpoints and --etcd-prefix, and --kubeconfig".to_owned()));
+        }
+        let room = Room::of(etcd);
+        let told = room.forecast(plan, &args.etcd_prefix).await.map_err(failed)?;
+        Ok((room, told))
+    };
+    match looked.await {
+        Ok((room, told)) => {
+            told.iter().for_each(|it| say(it));
+            Ok(Some(room))
+        }
+        Err(failure) if args.etcd.is_given() => Err(failure),
+        Err(failure) => {
+            say(&format!("how full etcd is will not be watched: {failure}"));
+            Ok(None)
+        }
+    }
 }
 
 async fn carry_out(
@@ -130,11 +171,13 @@ async fn carry_out(
     server: &ApiServer,
     plan: &Plan,
     journal: Journal,
+    room: Option<Room>,
 ) -> Result<Run, Failure> {
     let signal = termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
     let control = Control {
         concurrency_max: args.concurrency_max.into(),
         patience: args.patience.get(),
+        room,
         ..Control::default()
     };
     let stop = control.stop.clone();

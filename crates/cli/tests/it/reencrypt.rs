@@ -118,6 +118,14 @@ async fn a_run_that_is_stopped_or_killed_goes_on_and_proves_itself() {
     assert_eq!(status, Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains(&format!("secrets: {SECRETS} already current")), "{}", stdout(&output));
     assert!(!stdout(&output).contains("canary") && !stderr(&output).contains("canary"));
+
+    // With a way to etcd, which must be this cluster's.
+    let etcd = ["--no-state", "--yes", "--endpoints", cluster.etcd().url()];
+    let (status, output) = ended(&mut reencrypt(&kubeconfig, &etcd));
+    assert_eq!(status, Some(0), "{}", stderr(&output));
+    let (status, output) = ended(reencrypt(&kubeconfig, &etcd).args(["--etcd-prefix", "/other"]));
+    assert_eq!(status, Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("does not hold this cluster below /other"), "{}", stderr(&output));
 }
 
 /// Runs until it says on standard error that it has begun.
