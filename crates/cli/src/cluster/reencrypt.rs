@@ -9,8 +9,9 @@ use std::pin::pin;
 use keystead_cluster::api::{ApiServer, ConnectError, Kubeconfig};
 use keystead_cluster::reencrypt::{
     Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Report, Request, Room, Run, Via,
-    is_of_cluster, run as rewrite,
+    run as rewrite,
 };
+use keystead_cluster::stored_values::is_of_cluster;
 use keystead_etcd::ReadError;
 use keystead_model::{ErrorClass, Exit};
 use keystead_runtime::{Failure, Span, termination};

@@ -35,7 +35,7 @@ pub use outcome::Outcome;
 pub use plan::{Plan, PlanError, Request, Step, Via};
 pub use progress::Progress;
 pub use report::{Ending, Pass, Report};
-pub use room::{Room, is_of_cluster};
+pub use room::Room;
 pub use run::{Control, Run, run};
 pub use tally::{Named, Tally};
 

@@ -12,6 +12,7 @@ use keystead_proto::etcd::alarm_request::AlarmAction;
 use keystead_proto::etcd::kv_client::KvClient;
 use keystead_proto::etcd::maintenance_client::MaintenanceClient;
 use keystead_proto::etcd::{AlarmRequest, AlarmType, PutRequest, RangeRequest};
+use keystead_testkit::control_plane::{ControlPlane, Options};
 use prost::Message;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ use crate::keystead;
 use crate::rollout::fleet::{Fleet, make_key, plugin_key, ready, replace, start_plugin};
 
 /// What is made here, in this order.
-pub(super) const FAULTS: [&str; 20] = [
+pub(super) const FAULTS: [&str; 21] = [
     "rollout-unfinished",
     "kubeadm-without-flag",
     "clock-off",
@@ -38,6 +39,7 @@ pub(super) const FAULTS: [&str; 20] = [
     "etcd-alarm",
     "etcd-down",
     "api-server-down",
+    "etcd-of-another-cluster",
     "plugin-unhealthy",
     "plugin-other-key",
     "key-id-not-seen",
@@ -203,6 +205,14 @@ impl Course {
         assert_eq!(frozen.state("stored-plain"), "not_checked", "{:#}", frozen.report);
         self.gone("etcd-down").await;
         self.gone("api-server-down").await;
+
+        let other = ControlPlane::start(Options::default()).await.expect("another cluster");
+        let kubeconfig = other.directory().join("kubeconfig");
+        let server = &other.api_servers[0];
+        fs::write(&kubeconfig, server.kubeconfig(server.token())).expect("written");
+        let astray = Told::of(self.command_as(&kubeconfig));
+        assert_eq!(astray.state("etcd-of-another-cluster"), "error", "{:#}", astray.report);
+        self.gone("etcd-of-another-cluster").await;
     }
 
     async fn in_plugins(&mut self) {
@@ -302,17 +312,25 @@ impl Course {
     }
 
     fn command(&self) -> Command {
+        self.command_as(self.fleet.kubeconfig())
+    }
+
+    fn command_as(&self, kubeconfig: &Path) -> Command {
         let mut command = keystead();
-        command.env_remove("KUBECONFIG").arg("doctor").args(self.local());
+        command.env_remove("KUBECONFIG").arg("doctor").args(self.local_as(kubeconfig));
         command
     }
 
     /// What the first host is, for every command that asks.
     fn local(&self) -> Vec<String> {
+        self.local_as(self.fleet.kubeconfig())
+    }
+
+    fn local_as(&self, kubeconfig: &Path) -> Vec<String> {
         let host = self.fleet.host(0);
         let path = |flag: &str, path: PathBuf| [flag.to_owned(), path.display().to_string()];
         [
-            path("--kubeconfig", self.fleet.kubeconfig().to_owned()),
+            path("--kubeconfig", kubeconfig.to_owned()),
             path("--manifest", host.join("manifests/kube-apiserver.yaml")),
             path("--configuration", host.join("pki/encryption-configuration.yaml")),
             path("--staging", host.join("staging")),

@@ -45,6 +45,8 @@ pub struct Facts {
     pub uncounted: Vec<String>,
     /// etcd's alarms: kind, and member.
     pub alarms: Seen<Vec<(String, String)>>,
+    /// Whether etcd holds the cluster of the kubeconfig.
+    pub is_own_etcd: Seen<bool>,
     /// Flags and volumes that kubeadm's configuration lacks, by name.
     pub kubeadm: Seen<Vec<String>>,
     /// Files that must be in good hands.
@@ -337,6 +339,7 @@ impl Facts {
             stored: Err(reason()),
             uncounted: Vec::new(),
             alarms: Err(reason()),
+            is_own_etcd: Err(reason()),
             kubeadm: Err(reason()),
             files: Err(reason()),
             unread: Vec::new(),

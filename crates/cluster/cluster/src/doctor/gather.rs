@@ -53,12 +53,13 @@ pub async fn gather(sources: &Sources) -> Facts {
     let report = report(&sources.host, &resources).await;
     let host = host::read(&sources.host, &report);
     // Each of them may wait for something that is away.
-    let ((stored, alarms), api_server, others, kubeadm) = tokio::join!(
-        look_into_etcd(&report, &resources),
+    let (etcd, api_server, others, kubeadm) = tokio::join!(
+        look_into_etcd(&report, &resources, &connected),
         cluster::own(&sources.kubeconfig, &report),
         cluster::others(&sources.kubeconfig, &connected, known, &report),
         kubeadm::look(&report, &connected),
     );
+    let stored = etcd.stored;
     let seeds = stored.as_ref().map(|it| it.seeds.as_slice()).unwrap_or_default();
     let plugins = plugins::look(&host, &report, seeds).await;
     let directory = Directory::read(&sources.host.manifest, host.text.as_ref());
@@ -81,7 +82,8 @@ pub async fn gather(sources: &Sources) -> Facts {
         programs: programs.map(|it| it.into_iter().map(|it| it.facts).collect()),
         uncounted: stored.as_ref().map(|it| it.uncounted.clone()).unwrap_or_default(),
         stored: stored.map(|it| it.resources),
-        alarms,
+        alarms: etcd.alarms,
+        is_own_etcd: etcd.is_own,
         kubeadm,
         files: Ok(files.files),
         unread: files.unread,
@@ -112,10 +114,12 @@ async fn report(host: &LocalHost, resources: &[String]) -> Seen<Report> {
 async fn look_into_etcd(
     report: &Seen<Report>,
     resources: &[String],
-) -> (Seen<etcd::Stored>, Seen<etcd::Alarms>) {
+    connected: &Seen<ApiServer>,
+) -> etcd::Answers {
     let (report, resources) = (report.clone(), resources.to_vec());
-    let look = || async move { Ok(etcd::look(&report, &resources).await) };
-    limit::apart("etcd", COUNT, look).await.unwrap_or_else(|reason| (Err(reason.clone()), Err(reason)))
+    let cluster = connected.as_ref().map(|it| it.cluster().to_owned()).map_err(Clone::clone);
+    let look = || async move { Ok(etcd::look(&report, &resources, &cluster).await) };
+    limit::apart("etcd", COUNT, look).await.unwrap_or_else(|reason| etcd::Answers::unseen(&reason))
 }
 
 /// What depends on the manifest need not repeat what is wrong with it.

@@ -12,7 +12,7 @@ use super::{Event, Executor};
 use crate::encryption_configuration::GroupResource;
 use crate::host::{Change, Task};
 use crate::reencrypt::{
-    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Request, Room, is_of_cluster, run,
+    Control, Ending, Interrupted, Journal, JournalError, Plan, PlanError, Request, Room, run,
 };
 use crate::rollout::{Configuration, Inventory, Observed, Pass, Step};
 use crate::stored_values;
@@ -264,15 +264,11 @@ impl Executor<'_> {
             return Ok((etcd.clone(), layout));
         }
         let etcd = Etcd::connect(&connection).await.map_err(StepError::from).map_err(Box::new)?;
-        self.is_of_this_cluster(&etcd, &layout).await?;
+        let is_it = stored_values::is_of_cluster(&etcd, &layout.etcd_prefix, &self.record.cluster).await;
+        if !is_it.map_err(StepError::from).map_err(Box::new)? {
+            return Err(Box::new(StepError::OtherEtcd(etcd.endpoint().to_owned())));
+        }
         self.etcd = Some(etcd.clone());
         Ok((etcd, layout))
-    }
-
-    /// The uid of kube-system is the cluster's, and stands in its namespace.
-    async fn is_of_this_cluster(&self, etcd: &Etcd, layout: &Layout) -> Result<(), Box<StepError>> {
-        let is_it = is_of_cluster(etcd, &layout.etcd_prefix, &self.record.cluster).await;
-        let is_it = is_it.map_err(StepError::from).map_err(Box::new)?;
-        if is_it { Ok(()) } else { Err(Box::new(StepError::OtherEtcd(etcd.endpoint().to_owned()))) }
     }
 }

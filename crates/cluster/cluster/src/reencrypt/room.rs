@@ -73,21 +73,6 @@ impl Room {
     }
 }
 
-/// Whether this etcd holds the cluster with this uid of kube-system below this prefix. Of a namespace that is encrypted nothing can be
-/// said, and it counts as the one.
-///
-/// # Errors
-///
-/// etcd does not answer.
-pub async fn is_of_cluster(etcd: &Etcd, etcd_prefix: &str, uid: &str) -> Result<bool, ReadError> {
-    let key = format!("/{}/namespaces/kube-system", etcd_prefix.trim_matches('/'));
-    let entry = etcd.get(key.as_bytes()).await?;
-    Ok(entry.is_some_and(|it| {
-        it.value.starts_with(b"k8s:enc:")
-            || it.value.windows(uid.len().max(1)).any(|part| part == uid.as_bytes())
-    }))
-}
-
 /// What a run knows of it.
 pub(super) struct Watch {
     room: Room,

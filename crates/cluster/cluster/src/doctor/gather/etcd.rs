@@ -20,21 +20,41 @@ pub(super) struct Stored {
     pub(super) seeds: Vec<(Provider, Wrapped)>,
 }
 
-/// Kinds and members.
-pub(super) type Alarms = Vec<(String, String)>;
+/// What etcd was asked.
+pub(super) struct Answers {
+    pub(super) stored: Seen<Stored>,
+    /// Kinds and members.
+    pub(super) alarms: Seen<Vec<(String, String)>>,
+    /// Whether it holds the cluster that the kubeconfig leads to.
+    pub(super) is_own: Seen<bool>,
+}
 
-pub(super) async fn look(report: &Seen<Report>, resources: &[String]) -> (Seen<Stored>, Seen<Alarms>) {
+impl Answers {
+    pub(super) fn unseen(reason: &str) -> Self {
+        let reason = || reason.to_owned();
+        Self { stored: Err(reason()), alarms: Err(reason()), is_own: Err(reason()) }
+    }
+}
+
+pub(super) async fn look(report: &Seen<Report>, resources: &[String], cluster: &Seen<String>) -> Answers {
     let report = match with_manifest(report) {
         Ok(report) => report,
-        Err(reason) => return (Err(reason.clone()), Err(reason)),
+        Err(reason) => return Answers::unseen(&reason),
     };
     match Etcd::connect(&report.etcd.connection()).await {
-        Ok(etcd) => (count(&etcd, report, resources).await, alarms(&etcd).await),
-        Err(error) => {
-            let reason = ErrorChain(&error).to_string();
-            (Err(reason.clone()), Err(reason))
-        }
+        Ok(etcd) => Answers {
+            stored: count(&etcd, report, resources).await,
+            alarms: alarms(&etcd).await,
+            is_own: is_own(&etcd, report, cluster).await,
+        },
+        Err(error) => Answers::unseen(&ErrorChain(&error).to_string()),
     }
+}
+
+async fn is_own(etcd: &Etcd, report: &Report, cluster: &Seen<String>) -> Seen<bool> {
+    let cluster = cluster.as_ref().map_err(Clone::clone)?;
+    let is_own = stored_values::is_of_cluster(etcd, &report.etcd.layout().etcd_prefix, cluster).await;
+    is_own.map_err(|error| ErrorChain(&error).to_string())
 }
 
 async fn count(etcd: &Etcd, report: &Report, resources: &[String]) -> Seen<Stored> {
@@ -54,7 +74,7 @@ async fn count(etcd: &Etcd, report: &Report, resources: &[String]) -> Seen<Store
     Ok(stored)
 }
 
-async fn alarms(etcd: &Etcd) -> Seen<Alarms> {
+async fn alarms(etcd: &Etcd) -> Seen<Vec<(String, String)>> {
     let alarms = etcd.alarms().await.map_err(|error| ErrorChain(&error).to_string())?;
     Ok(alarms.into_iter().map(|it| (it.kind, it.member)).collect())
 }
