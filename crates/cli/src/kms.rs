@@ -11,7 +11,7 @@ use keystead_runtime::Failure;
 
 use crate::session::{Session, SessionArgs};
 
-pub(crate) use keys::wait;
+pub(crate) use keys::{set_primary, wait};
 pub(crate) use names::{InKey, checked, id};
 
 /// Keys of a key management service, in gcloud's words
@@ -21,7 +21,8 @@ pub(crate) use names::{InKey, checked, id};
 ///
 /// Three things are called rotation. `kms keys versions create --primary` makes a new version of a key in the service;
 /// nothing that is already encrypted changes. `plugin key rotate` does the same for a plugin whose key is a local file.
-/// Neither rewrites a Secret in etcd: that takes writing the Secrets anew once every API server uses the new version.
+/// Neither rewrites a Secret in etcd: `cluster rotate --new-version` does the one or the other, and then writes the Secrets anew once every API
+/// server uses the new version.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KmsArgs {
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod looks;
 mod new_key;
+mod new_version;
 mod told;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::encryption_configuration::Endpoint;
-use keystead_cluster::executor::{Event, Executor, Preview, Record, RecordFile, Settings, read_record};
+use keystead_cluster::executor::{
+    Event, Executor, NewVersion, Preview, Record, RecordFile, Settings, read_record,
+};
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server};
 use keystead_runtime::{Failure, Span, termination};
@@ -21,6 +24,7 @@ use super::rollout_args::FleetArgs;
 use crate::output::say;
 use looks::{look, reached};
 use new_key::{await_new_key, new_key};
+use new_version::{KeyPlace, NewVersionArgs, make_new_version};
 use told::{finished, say_kubeadm, show, tell};
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
@@ -63,16 +67,19 @@ pub(crate) struct MigrateArgs {
     keep_identity: bool,
 }
 
-/// Bring everything that is stored under the key that the plugins encrypt with now
+/// Bring everything that is stored under a new key version: one that is made now, or the one that the plugins encrypt with already
 ///
-/// Make the new key version the primary one first, where the key is kept: `keystead kms keys versions create --primary`, `keystead plugin key
-/// rotate`, or your own KMS. This command waits until every plugin and every API server has it, proves that each opens what any other
-/// wraps, writes everything anew and counts it in etcd. Exit codes are those of `enable`.
+/// With --new-version it makes the version: --key names a key of keystead-server or of Google's Cloud KMS, with the options of `keystead kms`
+/// and the rights of whoever runs this; --key-file names the plugin's key file where there is one control-plane host. Without, make it the one
+/// that encrypts where the key is kept, such as in your own KMS. Then this command waits until every plugin and every API server has it, proves
+/// that each opens what any other wraps, writes everything anew and counts it in etcd. Exit codes are those of `enable`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RotateArgs {
     /// The new key id [default: the one that the plugins report]
     #[arg(long, value_name = "KEY_ID")]
     to: Option<String>,
+    #[command(flatten)]
+    new_version: NewVersionArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -144,7 +151,8 @@ struct RunArgs {
 /// Where a command goes. What an undo or a rotation goes to is only known after a look.
 enum Aim {
     Goal(Goal, Vec<KmsPlugin>),
-    Rotate(Option<String>),
+    /// To this key id; to a version that is made first; or to what the plugins report.
+    Rotate(Option<String>, Option<KeyPlace>),
     Undo,
     Continue,
 }
@@ -176,7 +184,8 @@ impl MigrateArgs {
 
 impl RotateArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.run.carry_out(Aim::Rotate(self.to))
+        let place = self.new_version.place()?;
+        self.run.carry_out(Aim::Rotate(self.to, place))
     }
 }
 
@@ -203,7 +212,7 @@ impl RunArgs {
         crate::runtime()?.block_on(self.rollout(aim))
     }
 
-    async fn rollout(self, aim: Aim) -> Result<(), Failure> {
+    async fn rollout(self, mut aim: Aim) -> Result<(), Failure> {
         let kubeconfig = self.fleet.kubeconfig();
         let patience = match aim {
             Aim::Continue => self.patience.get(),
@@ -245,8 +254,16 @@ impl RunArgs {
         let mut seen = reached(patience, async || look(&mut executor).await).await?;
         all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
-        if let Aim::Rotate(None) = aim {
-            seen = await_new_key(&mut executor).await?;
+        match &aim {
+            Aim::Rotate(None, None) => seen = await_new_key(&mut executor).await?,
+            Aim::Rotate(_, Some(place)) => {
+                let made =
+                    make_new_version(&mut executor, place, &seen, self.yes, self.patience.get()).await?;
+                let Some((now, key_id)) = made else { return self.nothing_done() };
+                seen = now;
+                aim = Aim::Rotate(Some(key_id), None);
+            }
+            _ => {}
         }
         complete(executor.record(), &aim, begins, &seen.observed)?;
         if !executor.record().goal.sets_flag() {
@@ -266,7 +283,7 @@ impl RunArgs {
             return Ok(());
         }
         if !self.yes {
-            return Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()));
+            return self.nothing_done();
         }
         let ended = {
             let signal =
@@ -285,6 +302,13 @@ impl RunArgs {
         finished(ended)
     }
 
+    fn nothing_done(&self) -> Result<(), Failure> {
+        if self.dry_run {
+            return Ok(());
+        }
+        Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()))
+    }
+
     /// The record to go on with.
     fn record(&self, aim: &Aim, known: Option<Record>, cluster: &str) -> Result<Record, Failure> {
         let resources = |known: Option<&Record>| match (self.resources.is_empty(), known) {
@@ -300,6 +324,12 @@ impl RunArgs {
             }
             (Aim::Continue, Some(known)) if known.reached => {
                 Err(Failure::new(format!("the last rollout is done: {}", known.goal)))
+            }
+            (Aim::Continue, Some(Record { new_version: Some(NewVersion { key, key_id: None, .. }), .. })) => {
+                Err(Failure::new(format!("a new version of {key} was being made")).hint(
+                    "run the same `keystead cluster rotate --new-version` again: it makes no second one"
+                        .to_owned(),
+                ))
             }
             (Aim::Continue | Aim::Undo, Some(mut known)) => {
                 known.try_again();
@@ -319,13 +349,13 @@ impl RunArgs {
             (Aim::Goal(goal, plugins), None) => {
                 Ok(Record::new(cluster.to_owned(), goal.clone(), resources(None), plugins.clone()))
             }
-            (Aim::Rotate(_), Some(mut known)) => {
+            (Aim::Rotate(..), Some(mut known)) => {
                 known.try_again();
                 known.resources = resources(Some(&known));
                 Ok(known)
             }
             // Until a look says which key id it goes to.
-            (Aim::Rotate(_), None) => {
+            (Aim::Rotate(..), None) => {
                 Ok(Record::new(cluster.to_owned(), Goal::Disable, resources(None), Vec::new()))
             }
         }
@@ -335,7 +365,7 @@ impl RunArgs {
 /// What only a look tells.
 fn complete(record: &mut Record, aim: &Aim, begins: bool, observed: &Observed) -> Result<(), Failure> {
     match aim {
-        Aim::Rotate(to) => {
+        Aim::Rotate(to, _) => {
             let (provider, to) = new_key(observed, to.as_deref())?;
             let goal = Goal::Rotate { provider, to };
             if record.reached || record.goal != goal {

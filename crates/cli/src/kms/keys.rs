@@ -118,7 +118,7 @@ pub(crate) fn run(session: &Session<'_>, command: &KeysCommand) -> Result<(), Fa
 }
 
 /// Makes a version primary; the answer is the key.
-pub(super) fn set_primary(
+pub(crate) fn set_primary(
     session: &Session<'_>,
     key: &str,
     version: &str,

@@ -124,6 +124,11 @@ impl Key {
 }
 
 impl InKey {
+    /// Whether any key is named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.key.is_some()
+    }
+
     pub(crate) fn name(&self, session: &Session<'_>) -> Result<String, Failure> {
         child(|| self.ring.name(session), "cryptoKeys", "--key", self.key.as_deref())
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod fleet;
 pub(crate) mod load;
+mod new_version;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -33,7 +33,9 @@ pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
 pub(crate) use kubeadm::patch as kubeadm_patch;
 pub use kubeadm::{KubeadmConfigError, KubeadmPatch, kubeadm_knows};
 pub use perform::StepError;
-pub use record::{PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record};
+pub use record::{
+    NewVersion, PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record,
+};
 
 /// A rollout that is carried out.
 pub struct Executor<'e> {
@@ -279,6 +281,7 @@ impl<'e> Executor<'e> {
             let steps = match &now.next {
                 Next::Done(remarks) => {
                     self.record.reached = true;
+                    self.record.new_version = None;
                     self.record.seen_before.clear();
                     self.save()?;
                     if let Some(text) = &self.kubeadm_trouble {
@@ -428,7 +431,12 @@ impl<'e> Executor<'e> {
         }
     }
 
-    fn save(&self) -> Result<(), RecordError> {
+    /// Writes the record down, if it has a file.
+    ///
+    /// # Errors
+    ///
+    /// The file is not written.
+    pub fn save(&self) -> Result<(), RecordError> {
         self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))
     }
 }

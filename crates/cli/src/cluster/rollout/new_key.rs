@@ -29,7 +29,7 @@ pub(super) fn new_key(observed: &Observed, to: Option<&str>) -> Result<(Provider
     }
 }
 
-fn writer(observed: &Observed) -> Result<Provider, Failure> {
+pub(super) fn writer(observed: &Observed) -> Result<Provider, Failure> {
     let writers = observed.servers.iter().filter_map(|it| it.on_disk.as_ref()).map(|it| it.order().writer);
     let provider = writers.clone().next().filter(|first| writers.clone().all(|it| it == *first));
     provider.filter(|it| matches!(it, Provider::KmsV2 { .. })).ok_or_else(|| {

@@ -360,20 +360,30 @@ pub(crate) async fn start_plugin(host: &Path) -> Process {
 
 /// The same with more flags.
 pub(crate) async fn start_plugin_with(host: &Path, more: &[&str]) -> Process {
-    let path = |name: &str| host.join("plugin").join(name).display().to_string();
+    let key = host.join("plugin/key").display().to_string();
+    let provider = ["--provider=local".to_owned(), format!("--key-file={key}")].into_iter();
+    let flags: Vec<String> = provider.chain(more.iter().map(|it| (*it).to_owned())).collect();
+    start_plugin_at(host, "kms.sock", &flags).await
+}
+
+/// With a socket of this name in `HOST/plugin`, and its provider's flags.
+pub(crate) async fn start_plugin_at(host: &Path, socket: &str, flags: &[String]) -> Process {
     let args = [
         "plugin".to_owned(),
         "run".to_owned(),
-        format!("--socket={}", path("kms.sock")),
-        "--provider=local".to_owned(),
-        format!("--key-file={}", path("key")),
+        format!("--socket={}", host.join("plugin").join(socket).display()),
         "--probe-interval=1s".to_owned(),
         "--admin=127.0.0.1:0".to_owned(),
     ];
-    let args: Vec<_> =
-        args.into_iter().chain(more.iter().map(|it| (*it).to_owned())).map(Into::into).collect();
-    let log = host.join("plugin.log");
+    let args: Vec<_> = args.iter().chain(flags).map(Into::into).collect();
+    let log = host.join(format!("{socket}.log"));
     Process::spawn(Path::new(env!("CARGO_BIN_EXE_keystead")), &args, &log).await.expect("a plugin")
+}
+
+/// A file for its owner alone.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
 }
 
 /// What goes to another host has that host's paths, and what comes back those of the first: to the command all hosts look alike.

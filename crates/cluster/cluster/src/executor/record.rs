@@ -43,6 +43,21 @@ pub struct Record {
     pub passes: BTreeMap<String, PassRecord>,
     /// By server.
     pub servers: BTreeMap<String, ServerRecord>,
+    /// A key version that is made for a rotation, until the goal is reached.
+    #[serde(default)]
+    pub new_version: Option<NewVersion>,
+}
+
+/// A key version that is made for a rotation. It is written down before the version is made, so that whoever comes after a crash does not
+/// make a second one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewVersion {
+    /// The key, as the operator names it: a key file or a resource name.
+    pub key: String,
+    /// The highest version number before: every version above it was made for this rotation.
+    pub after: u64,
+    /// The key id of the new version, once a plugin reports it.
+    pub key_id: Option<String>,
 }
 
 /// How far the re-encryption of one resource is.
@@ -138,6 +153,7 @@ impl Record {
             written_since: BTreeSet::new(),
             passes: BTreeMap::new(),
             servers: BTreeMap::new(),
+            new_version: None,
         }
     }
 
@@ -145,6 +161,9 @@ impl Record {
     pub fn turn(&mut self, goal: Goal, resources: Vec<String>, plugins: Vec<KmsPlugin>) {
         if self.reached {
             self.before = None;
+        }
+        if !matches!(goal, Goal::Rotate { .. }) {
+            self.new_version = None;
         }
         for plugin in plugins {
             self.plugins.retain(|it| it.provider != plugin.provider);
