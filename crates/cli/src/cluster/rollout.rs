@@ -244,6 +244,7 @@ impl RunArgs {
         let settings = Settings {
             hosts,
             kubeconfig,
+            lease: None,
             journals: file.is_some().then_some(state),
             patience: self.patience.get(),
             stop: stop.clone(),

@@ -111,6 +111,7 @@ impl LookArgs {
         let settings = Settings {
             hosts,
             kubeconfig,
+            lease: None,
             journals: None,
             patience: std::time::Duration::ZERO,
             stop: CancellationToken::new(),

@@ -5,10 +5,12 @@
 //! cut anywhere; what cannot be seen again is in its [`Record`], written before each step.
 
 mod canary;
+mod driver_lease;
 mod host_access;
 mod kubeadm;
 mod loaded;
 mod observe;
+mod peer;
 mod perform;
 mod record;
 
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ApiServer, CallError, Kubeconfig, is_at};
+use crate::host::Task;
 use crate::kms_socket::Wrapped;
 use crate::reencrypt::Progress;
 use crate::rollout::{
@@ -29,9 +32,11 @@ use crate::rollout::{
 };
 
 pub use canary::CanaryError;
+pub use driver_lease::{DriverLease, LeaseError, shared_record};
 pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
 pub(crate) use kubeadm::patch as kubeadm_patch;
 pub use kubeadm::{KubeadmConfigError, KubeadmPatch, kubeadm_knows};
+pub use peer::{Part, PeerHost, Wants};
 pub use perform::StepError;
 pub use record::{
     NewVersion, PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record,
@@ -45,6 +50,10 @@ pub struct Executor<'e> {
     server: ApiServer,
     record: Record,
     file: Option<RecordFile>,
+    /// Keeps drivers on other hosts away; none where there is one host.
+    lease: Option<DriverLease>,
+    /// The record, as it was last written.
+    kept: Option<Record>,
     /// Where an interrupted re-encryption is.
     journals: Option<PathBuf>,
     patience: Duration,
@@ -174,6 +183,8 @@ pub struct Settings {
     pub hosts: Vec<HostAccess>,
     /// How the API servers are reached.
     pub kubeconfig: Kubeconfig,
+    /// Keeps drivers on other hosts away, and shares the record with them. With one host the lock of the record's file is enough.
+    pub lease: Option<DriverLease>,
     /// A directory for journals of re-encryptions; none: an interrupted one starts over.
     pub journals: Option<PathBuf>,
     /// How long something is waited for while nothing changes.
@@ -197,6 +208,8 @@ impl<'e> Executor<'e> {
             server,
             record,
             file,
+            lease: settings.lease,
+            kept: None,
             journals: settings.journals,
             patience: settings.patience,
             stop: settings.stop,
@@ -267,10 +280,20 @@ impl<'e> Executor<'e> {
         let mut since = Instant::now();
         loop {
             if self.stop.is_cancelled() {
+                // One that was overtaken is stopped too.
+                self.keep().await?;
                 return Ok(Ended::Stopped);
             }
             let sight = self.observe().await;
-            self.save()?;
+            match self.keep().await {
+                Ok(()) => {}
+                // Nothing is done before it is certain that nobody else does it.
+                Err(error) if error.is_away() && since.elapsed() < self.patience => {
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.kubeadm_in_step(&sight).await;
             let now = plan(&self.record.goal, &sight.observed);
             if last.as_ref().is_none_or(|it| steps_of(it) != steps_of(&now)) {
@@ -283,7 +306,7 @@ impl<'e> Executor<'e> {
                     self.record.reached = true;
                     self.record.new_version = None;
                     self.record.seen_before.clear();
-                    self.save()?;
+                    self.keep().await?;
                     if let Some(text) = &self.kubeadm_trouble {
                         (self.events)(Event::Remark { host: "kubeadm", text });
                     }
@@ -327,12 +350,17 @@ impl<'e> Executor<'e> {
             if let Some(reason) = refusal(&planned.step, &sight.observed) {
                 return Err(ExecuteError::Refused { step: step(), reason });
             }
+            match self.keep().await {
+                Ok(()) => {}
+                Err(error) if error.is_away() => {
+                    self.away = Some(keystead_model::ErrorChain(&error).to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
             (self.events)(Event::Step(planned));
             match self.perform(&planned.step, &sight.observed, sight).await {
-                Ok(()) => {
-                    self.away = None;
-                    self.save()?;
-                }
+                Ok(()) => self.away = None,
                 // Somebody else was there. What is there now decides.
                 Err(error) if error.is_stale() => return Ok(()),
                 // It may be starting. Another look says so, and a re-encryption has waited by itself.
@@ -431,13 +459,36 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Writes the record down, if it has a file.
+    /// Writes the record down where it changed: into its file, and for the other hosts. Then nobody else drives.
     ///
     /// # Errors
     ///
-    /// The file is not written.
-    pub fn save(&self) -> Result<(), RecordError> {
-        self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))
+    /// The file is not written, or another driver may have taken over.
+    pub async fn keep(&mut self) -> Result<(), RecordError> {
+        if self.kept.as_ref() != Some(&self.record) {
+            self.record.serial += 1;
+            self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))?;
+            self.kept = Some(self.record.clone());
+        }
+        match &self.lease {
+            Some(lease) => Ok(lease.keep(&self.record).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The task of whoever holds the Lease, where there is one.
+    fn under(&self, task: Task) -> Task {
+        match &self.lease {
+            Some(lease) => Task::Under { tenure: lease.tenure(), asked: Box::new(task) },
+            None => task,
+        }
+    }
+
+    /// Lets another driver begin at once.
+    pub async fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.release().await;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod plugins;
 mod prepare;
 mod process;
 mod settings;
+mod tenure;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,6 +72,13 @@ pub enum Task {
         change: Change,
         /// The files as they were when that was decided.
         seen: Seen,
+    },
+    /// One of these, for the driver that holds the Lease.
+    Under {
+        /// Higher with each driver.
+        tenure: u64,
+        /// What it asks.
+        asked: Box<Task>,
     },
     /// Get ready to join the control plane. It brings a file's text, so nobody but who may act as root here may ask it.
     Prepare {
@@ -256,6 +264,9 @@ pub enum HostError {
     /// Another task is under way.
     #[error("another command changes the files of this host: {} is locked", .0.display())]
     Busy(PathBuf),
+    /// A driver that was stopped for a while, or cut off.
+    #[error("this host works for a later rollout than the one that asks")]
+    Overtaken,
     /// Somebody else was there.
     #[error("{} was changed since it was looked at, and was left as it is: run the command again", .0.display())]
     Changed(PathBuf),
@@ -318,9 +329,19 @@ impl LocalHost {
                 Ok(Answer::Unwrapped { problems: self.unwrap(provider, plugins, wrapped).await? })
             }
             Task::Change { change, seen } => {
-                self.change(change, seen)?;
+                self.change(change, seen, None)?;
                 Ok(Answer::Done)
             }
+            Task::Under { tenure, asked } => match &**asked {
+                Task::Change { change, seen } => {
+                    self.change(change, seen, Some(*tenure))?;
+                    Ok(Answer::Done)
+                }
+                task => {
+                    self.follow(*tenure)?;
+                    Box::pin(self.perform(task)).await
+                }
+            },
             Task::Prepare { preparation, text } => {
                 Ok(Answer::Prepared(self.prepare(preparation, text.as_ref()).await?))
             }

@@ -130,7 +130,7 @@ pub(super) async fn make_new_version(
             // Whoever goes on without making the version stays with the present key.
             record.turn(goal, resources, Vec::new());
             record.new_version = Some(begun.clone());
-            executor.save().map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
+            executor.keep().await.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
             tell(&next);
             begun
         }

@@ -1,4 +1,4 @@
-//! How a host is asked: itself, or over ssh.
+//! How a host is asked: itself, over ssh, or through the cluster.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use super::peer::PeerHost;
 use crate::host::{Answer, HostError, LocalHost, Task};
 
 /// A look asks plugins that may each take some seconds.
@@ -23,6 +24,8 @@ pub enum HostAccess {
     Local(LocalHost),
     /// Another one.
     Ssh(SshHost),
+    /// Another one, on which an operator runs the same command.
+    Peer(PeerHost),
 }
 
 /// A host that the system's ssh reaches. Keys, jump hosts and users are ssh's own configuration.
@@ -82,6 +85,7 @@ impl HostAccess {
         match self {
             Self::Local(host) => &host.name,
             Self::Ssh(host) => &host.destination,
+            Self::Peer(host) => &host.name,
         }
     }
 
@@ -94,6 +98,7 @@ impl HostAccess {
         match self {
             Self::Local(host) => Ok(host.perform(task).await?),
             Self::Ssh(host) => host.perform(task).await,
+            Self::Peer(host) => host.perform(task).await,
         }
     }
 }

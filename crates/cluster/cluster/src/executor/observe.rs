@@ -77,6 +77,9 @@ impl Executor<'_> {
     /// The servers first, then everything else.
     pub(super) async fn observe(&mut self) -> Sight {
         let hosts = join_all(self.hosts.iter().map(|host| self.look(host))).await;
+        let addresses = |it: &HostSight| Some((it.name.clone(), it.report.as_ref().ok()?.address.clone()));
+        let addresses: Vec<(String, String)> = hosts.iter().filter_map(addresses).collect();
+        self.record.rename(&addresses);
         let unwrapped = self.unwrap_everywhere(&hosts).await;
         let servers: Vec<Server> = hosts.iter().map(|it| self.server(it, &hosts, &unwrapped)).collect();
         let written = self.record.written_since.len();
@@ -113,7 +116,7 @@ impl Executor<'_> {
         let name = host.name().to_owned();
         let task =
             Task::Look { resources: self.record.resources.clone(), plugins: self.record.plugins.clone() };
-        let report = match host.perform(&task).await {
+        let report = match host.perform(&self.under(task)).await {
             Ok(HostAnswer::Report(report)) => Ok(*report),
             Ok(_) => Err(Unseen {
                 reason: "it answers something else than what was asked".to_owned(),
@@ -164,7 +167,7 @@ impl Executor<'_> {
                         plugins: self.record.plugins.clone(),
                         wrapped: wrapped.clone(),
                     };
-                    let problems = match host.perform(&task).await {
+                    let problems = match host.perform(&self.under(task)).await {
                         Ok(HostAnswer::Unwrapped { problems }) => problems,
                         _ => Vec::new(),
                     };

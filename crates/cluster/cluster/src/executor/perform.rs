@@ -145,9 +145,10 @@ impl Executor<'_> {
         if let (Some(new), Some(known)) = (new, self.record.servers.get_mut(server)) {
             known.written.push(new);
             known.written.dedup();
-            self.save().map_err(StepError::from).map_err(Box::new)?;
+            self.keep().await.map_err(StepError::from).map_err(Box::new)?;
         }
-        host.perform(&Task::Change { change, seen }).await.map_err(StepError::from).map_err(Box::new)?;
+        let task = self.under(Task::Change { change, seen });
+        host.perform(&task).await.map_err(StepError::from).map_err(Box::new)?;
         Ok(())
     }
 
@@ -214,19 +215,15 @@ impl Executor<'_> {
         if let Ok(Some(text)) = room.forecast(&plan, &layout.etcd_prefix).await {
             (self.events)(Event::Remark { host: "etcd", text: &text });
         }
-        let control = Control { stop: self.stop.clone(), room: Some(room), ..Control::default() };
-        let events = &mut *self.events;
-        let mut observer = |progress: &crate::reencrypt::Progress| events(Event::Reencrypt(progress));
         let before = self.record.passes.get(resource).and_then(|it| it.last_clean.clone());
         self.record.passes.insert(
             resource.to_owned(),
             PassRecord { pass: Pass::Partial { began_with: began_with.clone() }, last_clean: before.clone() },
         );
-        self.file
-            .as_ref()
-            .map_or(Ok(()), |file| file.save(&self.record))
-            .map_err(StepError::from)
-            .map_err(fail)?;
+        self.keep().await.map_err(StepError::from).map_err(fail)?;
+        let control = Control { stop: self.stop.clone(), room: Some(room), ..Control::default() };
+        let events = &mut *self.events;
+        let mut observer = |progress: &crate::reencrypt::Progress| events(Event::Reencrypt(progress));
         let done = run(&self.server, &plan, journal, control, &mut observer).await;
         (self.events)(Event::Rewritten(&done.report.to_string()));
         if let Some(interrupted) = done.interrupted {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystead_model::ErrorClass;
 use keystead_runtime::whole_file::{self, Readers};
 use serde::{Deserialize, Serialize};
 
+use super::driver_lease::LeaseError;
 use crate::provider_order::KmsPlugin;
 use crate::rollout::{Configuration, Goal, Pass, Provider, Writing};
 
@@ -21,6 +23,9 @@ const MAX_LEN: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     format: u32,
+    /// Grows with each change, so that of two records of one cluster the newer one is known.
+    #[serde(default)]
+    pub serial: u64,
     /// Uid of the namespace kube-system: a record is of no use to another cluster.
     pub cluster: String,
     /// Where the rollout goes.
@@ -87,6 +92,9 @@ pub struct ServerRecord {
 /// Why there is no record, or why it is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
+    /// It is not where other hosts find it, or another driver goes on.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// Another process works with it.
     #[error("another rollout is under way: {} is locked", .0.display())]
     Locked(PathBuf),
@@ -121,9 +129,15 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// Whether asking again may help.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Lease(error) if error.is_away())
+    }
+
     /// What kind of failure it is.
     pub fn class(&self) -> ErrorClass {
         match self {
+            Self::Lease(error) => error.class(),
             Self::Locked(_) | Self::Io { .. } => ErrorClass::FailedPrecondition,
             Self::Malformed { .. } | Self::OtherCluster { .. } => ErrorClass::Invalid,
         }
@@ -134,7 +148,7 @@ impl RecordError {
 #[derive(Debug)]
 pub struct RecordFile {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Record {
@@ -142,6 +156,7 @@ impl Record {
     pub fn new(cluster: String, goal: Goal, resources: Vec<String>, plugins: Vec<KmsPlugin>) -> Self {
         Self {
             format: FORMAT,
+            serial: 0,
             cluster,
             goal,
             reached: false,
@@ -171,6 +186,47 @@ impl Record {
         }
         (self.goal, self.resources, self.reached) = (goal, resources, false);
         self.try_again();
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        match record.format {
+            FORMAT => Ok(record),
+            other => Err(format!("its format is {other}, and this program knows {FORMAT}")),
+        }
+    }
+
+    /// Gives the hosts their present names: each driver has its own, and the address of an API server is what stays. `hosts` are names and
+    /// addresses.
+    pub(super) fn rename(&mut self, hosts: &[(String, String)]) {
+        let mut new_names: BTreeMap<String, String> = BTreeMap::new();
+        for (name, address) in hosts {
+            if let Some((old, _)) = self.servers.iter().find(|(_, it)| it.address == *address) {
+                new_names.insert(old.clone(), name.clone());
+            }
+        }
+        let is_taken = |name: &String| new_names.iter().any(|(old, new)| new == name && old != name);
+        self.servers = std::mem::take(&mut self.servers)
+            .into_iter()
+            .filter_map(|(old, server)| match new_names.get(&old) {
+                Some(new) => Some((new.clone(), server)),
+                None => (!is_taken(&old)).then_some((old, server)),
+            })
+            .collect();
+        let rename = |writings: &mut Vec<Writing>| {
+            for writing in writings {
+                if let Some(new) = new_names.get(&writing.server) {
+                    writing.server.clone_from(new);
+                }
+            }
+        };
+        for pass in self.passes.values_mut() {
+            match &mut pass.pass {
+                Pass::NotRun => {}
+                Pass::Partial { began_with } | Pass::Done { began_with, .. } => rename(began_with),
+            }
+            pass.last_clean.iter_mut().for_each(rename);
+        }
     }
 
     /// What was refused in an earlier run is tried again.
@@ -210,7 +266,19 @@ impl RecordFile {
                 wanted: cluster.to_owned(),
             });
         }
-        Ok((Self { path: path.to_owned(), _lock: file }, record))
+        Ok((Self { path: path.to_owned(), lock: file }, record))
+    }
+
+    /// Who has it open, for a Lease: host, device and file of the lock. Another process of the same name has ended, or it would be locked.
+    ///
+    /// # Errors
+    ///
+    /// The file system does not say.
+    pub fn holder(&self, host: &str) -> Result<String, RecordError> {
+        let found = self.lock.metadata();
+        let found =
+            found.map_err(|source| RecordError::Io { action: "look at", path: self.path.clone(), source })?;
+        Ok(format!("{host}_{:x}-{:x}", found.dev(), found.ino()))
     }
 
     /// Writes it: after a power cut the old one or the new one is there.
@@ -232,9 +300,56 @@ pub fn read(path: &Path) -> Result<Option<Record>, RecordError> {
         }
         Err(error) => return Err(malformed(error.to_string())),
     };
-    let record: Record = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-    match record.format {
-        FORMAT => Ok(Some(record)),
-        other => Err(malformed(format!("its format is {other}, and this program knows {FORMAT}"))),
+    Record::parse(&bytes).map(Some).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Record, ServerRecord};
+    use crate::rollout::{Goal, Pass, Writing};
+
+    /// What one driver knows under its names the next one knows under its own.
+    #[test]
+    fn hosts_are_known_by_their_addresses() {
+        let server = |address: &str, process: &str| ServerRecord {
+            address: address.to_owned(),
+            process: Some(process.to_owned()),
+            configuration: None,
+            loaded: None,
+            written: Vec::new(),
+        };
+        let mut record = Record::new("uid".to_owned(), Goal::Disable, Vec::new(), Vec::new());
+        let known = [
+            ("a", server("https://1", "p1")),
+            ("root@b", server("https://2", "p2")),
+            ("c", server("https://3", "p3")),
+        ];
+        record.servers = known.into_iter().map(|(name, it)| (name.to_owned(), it)).collect();
+        let writing = Writing {
+            server: "root@b".to_owned(),
+            epoch: "1".to_owned(),
+            stored_as: crate::rollout::StoredAs {
+                provider: crate::rollout::Provider::Identity,
+                key_id: None,
+            },
+        };
+        let pass = super::PassRecord {
+            pass: Pass::Partial { began_with: vec![writing.clone()] },
+            last_clean: Some(vec![writing]),
+        };
+        record.passes.insert("secrets".to_owned(), pass);
+        // The names of two were exchanged, and c has another address now.
+        let hosts = [("root@b", "https://1"), ("b", "https://2"), ("c", "https://4")];
+        record.rename(&hosts.map(|(name, address)| (name.to_owned(), address.to_owned())));
+        let process = |name: &str| record.servers.get(name).and_then(|it| it.process.as_deref());
+        assert_eq!((process("root@b"), process("b"), process("c")), (Some("p1"), Some("p2"), Some("p3")));
+        assert_eq!(record.servers.len(), 3);
+        let pass = record.passes.get("secrets").expect("it is there");
+        let Pass::Partial { began_with } = &pass.pass else { panic!("{pass:?}") };
+        assert_eq!(began_with.first().map(|it| it.server.as_str()), Some("b"));
+        assert_eq!(
+            pass.last_clean.as_ref().and_then(|it| it.first()).map(|it| it.server.as_str()),
+            Some("b")
+        );
     }
 }

@@ -17,8 +17,9 @@ use crate::rollout::Order;
 use crate::yaml::MAX_LEN;
 
 impl LocalHost {
-    pub(super) fn change(&self, change: &Change, seen: &Seen) -> Result<(), HostError> {
+    pub(super) fn change(&self, change: &Change, seen: &Seen, tenure: Option<u64>) -> Result<(), HostError> {
         let _lock = self.lock()?;
+        tenure.map_or(Ok(()), |it| self.is_followed(it))?;
         let files = self.files()?;
         let file = files.configuration();
         let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));

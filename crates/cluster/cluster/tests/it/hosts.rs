@@ -187,6 +187,29 @@ async fn what_somebody_else_changed_is_left_alone() {
     assert!(!scene.host.configuration.exists(), "nothing is half done");
 }
 
+/// It decided before the later one looked, and comes after it.
+#[tokio::test]
+async fn a_driver_that_was_overtaken_changes_nothing() {
+    let scene = Scene::new();
+    let seen = scene.look().await.seen;
+    let before = scene.text();
+    let under = |tenure, asked| Task::Under { tenure, asked: Box::new(asked) };
+    let look = || Task::Look { resources: vec!["secrets".into()], plugins: Vec::new() };
+    let change = || Task::Change {
+        change: scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")]),
+        seen: seen.clone(),
+    };
+    scene.host.perform(&under(7, look())).await.expect("the first one");
+    scene.host.perform(&under(8, look())).await.expect("the later one");
+    for late in [look(), change()] {
+        let error = scene.host.perform(&under(7, late)).await.expect_err("refused");
+        assert!(matches!(error, HostError::Overtaken), "{error}");
+    }
+    assert_eq!(scene.text(), before);
+    scene.host.perform(&under(8, change())).await.expect("the later one goes on");
+    assert_ne!(scene.text(), before);
+}
+
 #[tokio::test]
 async fn the_flag_stays_as_long_as_others_need_it() {
     let scene = Scene::new();
