@@ -1,17 +1,20 @@
 //! `keystead cluster enable|migrate|rotate|disable|undo|continue`
 
+mod driver;
 mod looks;
 mod new_key;
 mod new_version;
+mod parts;
 mod told;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use keystead_cluster::api::ApiServer;
+use keystead_cluster::api::{ApiServer, Kubeconfig};
 use keystead_cluster::encryption_configuration::Endpoint;
 use keystead_cluster::executor::{
-    Event, Executor, NewVersion, Preview, Record, RecordFile, Settings, read_record,
+    DriverLease, Event, Executor, HostAccess, NewVersion, Preview, Record, RecordFile, Settings, read_record,
+    shared_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server};
@@ -22,9 +25,12 @@ use super::platform::refuse_others;
 use super::reencrypt::{exit, not_connected};
 use super::rollout_args::FleetArgs;
 use crate::output::say;
+pub(super) use driver::newer;
+use driver::{not_driving, servers, take_lease};
 use looks::{look, reached};
 use new_key::{await_new_key, new_key};
 use new_version::{KeyPlace, NewVersionArgs, make_new_version};
+use parts::{RunningPart, await_parts, take_turn, unasked};
 use told::{finished, say_kubeadm, show, tell};
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
@@ -207,17 +213,39 @@ impl ContinueArgs {
     }
 }
 
+/// What is needed to find other hosts and drivers.
+struct Several<'s> {
+    kubeconfig: &'s Kubeconfig,
+    server: &'s ApiServer,
+    stop: &'s CancellationToken,
+}
+
+/// How the hosts are reached, and who else is kept away.
+struct Way {
+    hosts: Vec<HostAccess>,
+    lease: Option<DriverLease>,
+    shared: Option<Record>,
+    part: Option<RunningPart>,
+}
+
+impl Aim {
+    /// How long whoever does not answer at the start is waited for: an API server that was being restarted when a rollout was cut.
+    fn patience(&self, run: &RunArgs) -> Duration {
+        match self {
+            Self::Continue => run.patience.get(),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl RunArgs {
     fn carry_out(self, aim: Aim) -> Result<(), Failure> {
         crate::runtime()?.block_on(self.rollout(aim))
     }
 
-    async fn rollout(self, mut aim: Aim) -> Result<(), Failure> {
+    async fn rollout(self, aim: Aim) -> Result<(), Failure> {
         let kubeconfig = self.fleet.kubeconfig();
-        let patience = match aim {
-            Aim::Continue => self.patience.get(),
-            _ => Duration::ZERO,
-        };
+        let patience = aim.patience(&self);
         let connect = async || ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error));
         let server = reached(patience, connect).await?;
         refuse_others(&server).await?;
@@ -236,15 +264,20 @@ impl RunArgs {
                 read_record(&path).map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?,
             ),
         };
+        let stop = CancellationToken::new();
+        let several = Several { kubeconfig: &kubeconfig, server: &server, stop: &stop };
+        let way = match self.several(&several, file.as_ref(), &aim).await? {
+            Some(way) => way,
+            None => return Ok(()),
+        };
+        let known = newer(known, way.shared.filter(|it| it.cluster == server.cluster()));
         let begins = known.as_ref().is_none_or(|it| it.reached);
         let mut record = self.record(&aim, known, server.cluster())?;
-        let hosts = self.fleet.hosts()?;
-        self.fleet.remove(&mut record, &hosts, &server).await?;
-        let stop = CancellationToken::new();
+        self.fleet.remove(&mut record, &way.hosts, &server).await?;
         let settings = Settings {
-            hosts,
-            kubeconfig,
-            lease: None,
+            hosts: way.hosts,
+            kubeconfig: kubeconfig.clone(),
+            lease: way.lease,
             journals: file.is_some().then_some(state),
             patience: self.patience.get(),
             stop: stop.clone(),
@@ -252,14 +285,71 @@ impl RunArgs {
         let mut bar = None;
         let mut events = |event: Event<'_>| show(event, &mut bar);
         let mut executor = Executor::new(settings, server, record, file, &mut events);
-        let mut seen = reached(patience, async || look(&mut executor).await).await?;
+        let ended = self.drive(&mut executor, aim, begins, &stop).await;
+        executor.release().await;
+        drop(executor);
+        if let Some(part) = way.part {
+            part.end().await;
+        }
+        ended
+    }
+
+    /// The hosts, and with several of them the Lease that keeps other drivers away. None: another driver has reached the goal.
+    async fn several(
+        &self,
+        several: &Several<'_>,
+        file: Option<&RecordFile>,
+        aim: &Aim,
+    ) -> Result<Option<Way>, Failure> {
+        let mut hosts = self.fleet.hosts()?;
+        let is_parted = self.fleet.is_over_cluster();
+        if hosts.len() < 2 && !is_parted {
+            // The lock of the record's file is enough.
+            return Ok(Some(Way { hosts, lease: None, shared: None, part: None }));
+        }
+        let find = async || servers(several.kubeconfig, several.server).await;
+        let servers = reached(aim.patience(self), find).await?;
+        let peers = match is_parted {
+            true => self.fleet.peers(several.server).await?,
+            false => Vec::new(),
+        };
+        let Some(file) = file else {
+            hosts.extend(unasked(peers, &servers));
+            let shared = shared_record(several.server).await.map_err(|error| not_driving(&error))?;
+            return Ok(Some(Way { hosts, lease: None, shared, part: None }));
+        };
+        let holder = file.holder(&self.fleet.here()?.name);
+        let holder = holder.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
+        if !is_parted {
+            let taken = take_lease(&servers, &holder, several.stop, true).await;
+            let (lease, shared) = taken.map_err(|error| not_driving(&error))?;
+            return Ok(Some(Way { hosts, lease: Some(lease), shared, part: None }));
+        }
+        let part = RunningPart::start(&self.fleet, &servers, aim)?;
+        let Some((lease, shared)) = take_turn(&servers, &holder, several.stop, self.patience.get()).await?
+        else {
+            part.end().await;
+            return Ok(None);
+        };
+        hosts.extend(await_parts(peers, &servers, &lease, self.patience.get()).await?);
+        Ok(Some(Way { hosts, lease: Some(lease), shared, part: Some(part) }))
+    }
+
+    async fn drive(
+        &self,
+        executor: &mut Executor<'_>,
+        mut aim: Aim,
+        begins: bool,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let patience = aim.patience(self);
+        let mut seen = reached(patience, async || look(executor).await).await?;
         all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
         match &aim {
-            Aim::Rotate(None, None) => seen = await_new_key(&mut executor).await?,
+            Aim::Rotate(None, None) => seen = await_new_key(executor).await?,
             Aim::Rotate(_, Some(place)) => {
-                let made =
-                    make_new_version(&mut executor, place, &seen, self.yes, self.patience.get()).await?;
+                let made = make_new_version(executor, place, &seen, self.yes, self.patience.get()).await?;
                 let Some((now, key_id)) = made else { return self.nothing_done() };
                 seen = now;
                 aim = Aim::Rotate(Some(key_id), None);
@@ -270,7 +360,7 @@ impl RunArgs {
         if !executor.record().goal.sets_flag() {
             nothing_beside(&seen.beside)?;
         }
-        let plan = reached(patience, async || look(&mut executor).await).await?.plan;
+        let plan = reached(patience, async || look(executor).await).await?.plan;
         tell(&plan.to_string());
         if self.dry_run {
             match executor.kubeadm_patch().await {
@@ -299,7 +389,6 @@ impl RunArgs {
                 }
             }
         };
-        drop(executor);
         finished(ended)
     }
 
@@ -431,7 +520,7 @@ fn all_are_named(seen: &Preview) -> Result<(), Failure> {
     let unnamed = seen.unnamed.join(", ");
     Err(Failure::new(format!("no host was named for these API servers of the cluster: {unnamed}"))
         .usage()
-        .hint("name all control-plane hosts: --over ssh --host HOST ...".to_owned()))
+        .hint("name all control-plane hosts: --over ssh --host HOST ..., or run the same command with --over cluster on each".to_owned()))
 }
 
 fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {

@@ -28,6 +28,9 @@ pub(crate) struct LocalArgs {
     /// For new text of files before it gets its name: on the file system of those files, and not a directory of theirs
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/kubernetes/keystead")]
     staging: PathBuf,
+    /// The name of this host's Node [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -35,10 +38,12 @@ pub(crate) struct LocalArgs {
 pub(crate) struct FleetArgs {
     #[command(flatten)]
     local: LocalArgs,
-    /// How the other control-plane hosts are asked: with the system's ssh, where `keystead` must be installed and the user may act as root
-    #[arg(long, value_name = "WAY", requires = "hosts")]
+    /// How the other control-plane hosts are asked. `ssh`: with the system's ssh, where `keystead` must be installed and the user may act as root.
+    /// `cluster`: run the same command on each of them, and they find each other through the cluster
+    #[arg(long, value_name = "WAY")]
     over: Option<Way>,
-    /// Another control-plane host, as for ssh; again for more
+    /// Another control-plane host, as for ssh, or the name of its Node; again for more [default with `--over cluster`: all other nodes of the
+    /// control plane]
     #[arg(long = "host", value_name = "HOST", requires = "over")]
     hosts: Vec<String>,
     /// What is run on the other hosts
@@ -58,6 +63,7 @@ pub(crate) struct FleetArgs {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Way {
     Ssh,
+    Cluster,
 }
 
 impl LocalArgs {
@@ -66,10 +72,9 @@ impl LocalArgs {
     }
 
     pub(crate) fn host(&self) -> Result<LocalHost, Failure> {
-        let name = rustix::system::uname();
-        let name = name.nodename().to_string_lossy().into_owned();
+        let name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(LocalHost {
-            name,
+            name: self.node.clone().unwrap_or_else(name),
             manifest: self.manifest.clone(),
             configuration: self.configuration.clone(),
             places: Places { staging: self.staging.clone(), previous: self.state()?.join("previous") },
@@ -99,6 +104,28 @@ impl FleetArgs {
 
     pub(super) fn state(&self) -> Result<PathBuf, Failure> {
         self.local.state()
+    }
+
+    /// This host.
+    pub(super) fn here(&self) -> Result<LocalHost, Failure> {
+        self.local.host()
+    }
+
+    /// Whether each host has a command of its own.
+    pub(super) fn is_over_cluster(&self) -> bool {
+        matches!(self.over, Some(Way::Cluster))
+    }
+
+    /// The names of the other hosts with commands of their own.
+    pub(super) async fn peers(&self, server: &ApiServer) -> Result<Vec<String>, Failure> {
+        if !self.hosts.is_empty() {
+            return Ok(self.hosts.clone());
+        }
+        let here = self.here()?.name;
+        let nodes = server.control_plane_nodes().await;
+        let nodes = nodes.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
+        let others = nodes.into_iter().map(|it| it.name).filter(|it| *it != here);
+        Ok(others.filter(|it| !self.removed.contains(it)).collect())
     }
 
     /// Takes the hosts that are gone into the record, and those that are named out of it.
@@ -132,8 +159,16 @@ impl FleetArgs {
         Ok(())
     }
 
+    /// This host, and those that ssh reaches.
     pub(super) fn hosts(&self) -> Result<Vec<HostAccess>, Failure> {
         let mut hosts = vec![HostAccess::Local(self.local.host()?)];
+        match self.over {
+            Some(Way::Cluster) => return Ok(hosts),
+            Some(Way::Ssh) if self.hosts.is_empty() => {
+                return Err(Failure::new("--over ssh reaches which hosts? Name each with --host").usage());
+            }
+            _ => {}
+        }
         let mut command = vec![self.remote_program.clone(), "cluster".to_owned(), "host".to_owned()];
         command.extend(self.local.words());
         hosts.extend(self.hosts.iter().map(|destination| {

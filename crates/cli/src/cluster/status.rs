@@ -6,7 +6,9 @@ use std::fmt;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use keystead_cluster::api::{ApiServer, CallError};
-use keystead_cluster::executor::{Event, Executor, InUse, Preview, Record, Settings, read_record};
+use keystead_cluster::executor::{
+    Event, Executor, InUse, Preview, Record, Settings, read_record, shared_record,
+};
 use keystead_cluster::rollout::{Answer, Goal, Inventory, Loaded, Next, Observed, Plan, Provider};
 use keystead_runtime::Failure;
 use serde::Serialize;
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::platform::refuse_others;
 use super::reencrypt::{exit, not_connected};
+use super::rollout::newer;
 use super::rollout_args::FleetArgs;
 use crate::output::{say, visible};
 use crate::report_format::ReportFormat;
@@ -92,6 +95,9 @@ impl LookArgs {
         let cluster = server.cluster().to_owned();
         let path = self.fleet.state()?.join(format!("rollout-{cluster}.json"));
         let known = read_record(&path).map_err(|error| Failure::from_error(&error).usage())?;
+        // Whoever may not read it is shown what this host knows.
+        let shared = shared_record(&server).await.unwrap_or_default();
+        let known = newer(known, shared.filter(|it| it.cluster == cluster));
         let is_known = known.is_some();
         // Where nothing is known no goal is shown either.
         let mut record = known.unwrap_or_else(|| {

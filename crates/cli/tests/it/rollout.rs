@@ -6,6 +6,8 @@
 pub(crate) mod fleet;
 pub(crate) mod load;
 mod new_version;
+mod parts;
+mod two_drivers;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

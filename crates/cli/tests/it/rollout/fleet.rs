@@ -50,6 +50,7 @@ impl Fleet {
         for (index, server) in std::mem::take(&mut control_plane.api_servers).into_iter().enumerate() {
             let host = directory.join(format!("host-{index}"));
             make_directories(&host);
+            fs::write(host.join("kubeconfig"), server.kubeconfig(server.token())).expect("a kubeconfig");
             if index == 0 {
                 fs::write(&kubeconfig, server.kubeconfig(server.token())).expect("a kubeconfig");
                 make_key(&host.join("plugin/key"));
@@ -116,6 +117,17 @@ impl Fleet {
         fs::read_to_string(self.host(index).join("manifests/kube-apiserver.yaml")).expect("a manifest")
     }
 
+    /// As [`Self::keystead`], on another host, as soon as its own API server answers.
+    pub(crate) async fn keystead_on(&self, here: usize, args: &[&str]) -> Told {
+        loop {
+            let told = told(self.command_on(here, args)).await;
+            if told.code != Some(4) {
+                return told;
+            }
+            ready(&self.clients[here]).await;
+        }
+    }
+
     /// Runs `keystead cluster ARGS` on the first host, with the others named.
     pub(crate) async fn keystead(&self, args: &[&str]) -> Told {
         told(self.command(args)).await
@@ -123,30 +135,47 @@ impl Fleet {
 
     /// The same, with no other host named.
     pub(crate) async fn alone(&self, args: &[&str]) -> Told {
-        told(self.local_command(args)).await
+        told(self.local_command(0, args)).await
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
-        let mut command = self.local_command(args);
+        self.command_on(0, args)
+    }
+
+    /// The same on another host.
+    pub(crate) fn command_on(&self, here: usize, args: &[&str]) -> std::process::Command {
+        let mut command = self.local_command(here, args);
         if self.pods.len() > 1 {
             command.args(["--over", "ssh", "--remote-program", env!("CARGO_BIN_EXE_keystead")]);
-            for index in 1..self.pods.len() {
+            for index in (0..self.pods.len()).filter(|it| *it != here) {
                 command.args(["--host", &format!("host-{index}")]);
             }
         }
         command
     }
 
-    fn local_command(&self, args: &[&str]) -> std::process::Command {
-        let host = self.host(0);
+    /// Runs `keystead cluster ARGS` on a host that is to find the others through the cluster.
+    pub(crate) fn part_on(&self, here: usize, args: &[&str]) -> std::process::Command {
+        let mut command = self.local_command(here, args);
+        command.args(["--over", "cluster", "--node", &format!("host-{here}")]);
+        for index in (0..self.pods.len()).filter(|it| *it != here) {
+            command.args(["--host", &format!("host-{index}")]);
+        }
+        command
+    }
+
+    fn local_command(&self, here: usize, args: &[&str]) -> std::process::Command {
+        let host = self.host(here);
         let mut command = keystead();
-        command.arg("cluster").args(args).arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("cluster").args(args).arg("--kubeconfig").arg(host.join("kubeconfig"));
         command.arg("--manifest").arg(host.join("manifests/kube-apiserver.yaml"));
         command.arg("--configuration").arg(host.join("pki/encryption-configuration.yaml"));
         command.arg("--staging").arg(host.join("staging")).arg("--state").arg(host.join("state"));
-        if args.contains(&"enable") {
-            command.arg("--endpoint").arg(self.endpoint());
+        if args.contains(&"enable") && !args.contains(&"--endpoint") {
+            let socket = host.join("plugin/kms.sock");
+            command.arg("--endpoint").arg(format!("unix://{}", socket.display()));
         }
+        command.env("PLAYED_HOST", format!("host-{here}"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.directory().join("bin").display()));
         command
@@ -386,10 +415,11 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
 }
 
-/// What goes to another host has that host's paths, and what comes back those of the first: to the command all hosts look alike.
+/// What goes to another host has that host's paths, and what comes back those of the host that asks: to the command all hosts look alike.
 fn play_ssh(directory: &Path) {
-    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nshift 2\ncommand=$(echo \"$*\" | sed \"s#/host-0/#/$host/#g\")\n\
-        sed \"s#/host-0/#/$host/#g\" | sh -c \"$command\" | sed \"s#/$host/#/host-0/#g\"\n";
+    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nhere=$PLAYED_HOST\nshift 2\n\
+        command=$(echo \"$*\" | sed \"s#/$here/#/$host/#g\")\n\
+        sed \"s#/$here/#/$host/#g\" | sh -c \"$command\" | sed \"s#/$host/#/$here/#g\"\n";
     let bin = directory.join("bin");
     fs::create_dir_all(&bin).expect("a directory");
     fs::write(bin.join("ssh"), script).expect("a script");
