@@ -17,6 +17,55 @@ pub const KMS_V1: &str = "KMSv1";
 #[error("feature-gates: {0:?} is not NAME=true or NAME=false")]
 pub struct BadGate(pub String);
 
+/// One flag among words, as `pflag` reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// Without dashes in front; `_` is `-`, as Kubernetes reads it. Of a short flag such as `-v`, which nothing here asks for or edits,
+    /// the dash and the letter.
+    pub name: String,
+    /// None: the flag alone, which means true.
+    pub value: Option<String>,
+    /// Index of the word with its name.
+    pub index: usize,
+    /// Whether the value is a word of its own.
+    pub apart: bool,
+}
+
+/// All flags, in the order in which they are read.
+///
+/// # Errors
+///
+/// The index of a word that is neither a flag nor the value of one.
+pub fn read(words: &[&str]) -> Result<Vec<Flag>, usize> {
+    let mut flags = Vec::new();
+    let mut words = words.iter().enumerate().peekable();
+    while let Some((index, word)) = words.next() {
+        let (name, value) = split_flag(word).ok_or(index)?;
+        // kube-apiserver takes no words of its own, so that one behind a flag is its value.
+        let next = words.peek().map(|(_, next)| **next).filter(|next| !next.starts_with('-'));
+        let apart = value.is_none() && next.is_some();
+        let value = value.or(next).map(str::to_owned);
+        if apart {
+            words.next();
+        }
+        flags.push(Flag { name, value, index, apart });
+    }
+    Ok(flags)
+}
+
+/// Name and value of `--name`, `--name=value`, `-n`, `-n=value` or `-nvalue`; none: `pflag` takes the word for no flag.
+fn split_flag(word: &str) -> Option<(String, Option<&str>)> {
+    if let Some(flag) = word.strip_prefix("--") {
+        let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+        let is_name = !name.is_empty() && !name.starts_with('-');
+        return is_name.then(|| (name.replace('_', "-"), value));
+    }
+    let flag = word.strip_prefix('-')?;
+    let letter = flag.chars().next().filter(char::is_ascii_alphabetic)?;
+    let rest = flag.get(1..).filter(|rest| !rest.is_empty());
+    Some((format!("-{letter}"), rest.map(|rest| rest.strip_prefix('=').unwrap_or(rest))))
+}
+
 /// Go's `strconv.ParseBool`, which reads every flag that is true or false.
 pub fn truth(text: &str) -> Option<bool> {
     match text {

@@ -6,14 +6,16 @@
 mod annotation;
 mod change;
 mod command;
-mod facts;
 mod mounts;
 
+use std::collections::BTreeSet;
+
+use crate::api_server_facts::{BadFlag, Facts};
 use crate::api_server_flags::BadGate;
+use crate::pod_user::PodUser;
 use crate::yaml::{Content, Document, EditError, Node, Position, Step, YamlError};
 
 pub use change::{EncryptionSettings, ManifestEdit};
-pub use facts::{EtcdFlags, Facts};
 pub use mounts::{DirectoryMount, Mount};
 
 /// A manifest that runs kube-apiserver.
@@ -128,6 +130,31 @@ impl ApiServerManifest {
     /// The text of the manifest.
     pub fn text(&self) -> &str {
         self.document.text()
+    }
+
+    /// Everything that it says, at once. Paths are those inside the container.
+    ///
+    /// # Errors
+    ///
+    /// A number or a truth value that is none: kube-apiserver does not start with it.
+    pub fn facts(&self) -> Result<Facts, ManifestError> {
+        let flags = self.flags()?;
+        let facts = Facts::of_flags(flags.iter().map(|it| (it.name.as_str(), it.value.as_deref())));
+        let facts = facts.map_err(|error| match error {
+            BadFlag::Gate(gate) => ManifestError::FeatureGates(gate),
+            BadFlag::Value { name, wanted } => {
+                let position = flags.iter().rfind(|it| it.name == name).map(|it| self.flag_position(it));
+                let position = position.unwrap_or_else(|| self.document.position(self.container()));
+                ManifestError::Value { position, name, wanted }
+            }
+        })?;
+        let image = self.container().get("image").and_then(Node::as_str).map(str::to_owned);
+        Ok(Facts { mounts: self.mounts()?, ..facts.of_image(image) })
+    }
+
+    /// Whom its containers run as; nobody where the image decides.
+    pub(crate) fn users(&self) -> BTreeSet<PodUser> {
+        PodUser::of(&self.document)
     }
 
     fn spec(&self) -> &Node {

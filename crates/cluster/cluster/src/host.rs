@@ -13,6 +13,7 @@ mod plugins;
 mod prepare;
 mod process;
 mod settings;
+mod static_pod;
 mod tenure;
 
 use std::collections::BTreeMap;
@@ -117,8 +118,8 @@ pub enum Change {
 /// SHA-256 of the files that decide, in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// kube-apiserver's manifest.
-    pub manifest: String,
+    /// What says how the API server is started: its manifest.
+    pub start: String,
     /// The EncryptionConfiguration that it names.
     pub configuration: Option<String>,
 }
@@ -166,8 +167,8 @@ pub struct Report {
     pub settings: Result<EncryptionSettings, String>,
     /// Resources that the file encrypts and that are not those of the rollout.
     pub others: Vec<String>,
-    /// The process that is to end, by the restart that was last asked for.
-    pub restart_after: Option<String>,
+    /// Whether a process is to end or to start, with nothing more to be done for it.
+    pub is_restarting: bool,
     /// The kube-apiserver that runs.
     pub process: Option<Process>,
     /// How etcd is reached from here.

@@ -9,6 +9,7 @@
 //! kube-apiserver is reached; every edit of a file goes through `yaml.rs`. `doctor.rs` looks at all of it and says what is wrong.
 
 pub mod api;
+pub mod api_server_facts;
 pub mod api_server_flags;
 pub mod api_server_manifest;
 pub mod doctor;

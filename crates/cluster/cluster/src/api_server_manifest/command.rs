@@ -1,7 +1,5 @@
 //! The flags of the command line, as `pflag` reads them.
 
-use std::collections::BTreeMap;
-
 use super::{ApiServerManifest, ManifestError};
 use crate::api_server_flags::{self, FEATURE_GATES};
 use crate::yaml::{Document, Node, Position};
@@ -9,15 +7,11 @@ use crate::yaml::{Document, Node, Position};
 /// The program.
 const PROGRAM: &str = "kube-apiserver";
 
-/// One flag and where it stands.
+/// One flag, and the list in which it stands: `command` or `args`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flag {
-    /// Without dashes in front; `_` is `-`, as Kubernetes reads it. Of a short flag such as `-v`, which nothing here asks for or edits,
-    /// the dash and the letter.
     pub(super) name: String,
-    /// None: the flag alone, which means true.
     pub(super) value: Option<String>,
-    /// `command` or `args`.
     pub(super) list: &'static str,
     /// Index of `--name` in that list.
     pub(super) index: usize,
@@ -42,30 +36,30 @@ impl ApiServerManifest {
         let mut flags: Vec<Flag> = Vec::new();
         for list in ["command", "args"] {
             let items = self.list(container, list)?;
-            let mut words = items.iter().enumerate().peekable();
+            let mut skipped = 0;
             if list == "command"
-                && let Some((_, program)) = words.next()
-                && !program.as_str().is_some_and(is_program)
+                && let Some(program) = items.first()
             {
-                return Err(ManifestError::Command(self.document.position(program)));
-            }
-            while let Some((index, item)) = words.next() {
-                let Some(word) = item.as_str() else {
-                    return Err(ManifestError::Flag(self.document.position(item)));
-                };
-                let Some((name, value)) = split(word) else {
-                    return Err(ManifestError::Word(self.document.position(item)));
-                };
-                // kube-apiserver takes no words of its own, so that one behind a flag is its value.
-                let next =
-                    words.peek().and_then(|(_, next)| next.as_str()).filter(|next| !next.starts_with('-'));
-                let apart = value.is_none() && next.is_some();
-                let value = value.or(next).map(str::to_owned);
-                if apart {
-                    words.next();
+                if !program.as_str().is_some_and(is_program) {
+                    return Err(ManifestError::Command(self.document.position(program)));
                 }
-                flags.push(Flag { name, value, list, index, apart });
+                skipped = 1;
             }
+            let items = items.get(skipped..).unwrap_or_default();
+            let at = |item: &Node| self.document.position(item);
+            let words: Vec<&str> = items
+                .iter()
+                .map(|item| item.as_str().ok_or_else(|| ManifestError::Flag(at(item))))
+                .collect::<Result<_, _>>()?;
+            let found = api_server_flags::read(&words)
+                .map_err(|index| ManifestError::Word(at(items.get(index).unwrap_or(container))))?;
+            flags.extend(found.into_iter().map(|it| Flag {
+                name: it.name,
+                value: it.value,
+                list,
+                index: it.index + skipped,
+                apart: it.apart,
+            }));
         }
         Ok(flags)
     }
@@ -75,35 +69,13 @@ impl ApiServerManifest {
         Ok(self.last(name)?.map(Flag::into_value))
     }
 
-    /// The value of a flag as `parse` reads it.
-    pub(super) fn parsed<T>(
-        &self,
-        name: &'static str,
-        wanted: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, ManifestError> {
-        let Some(flag) = self.last(name)? else { return Ok(None) };
-        let position = self.flag_position(&flag);
-        parse(&flag.into_value()).map(Some).ok_or(ManifestError::Value { position, name, wanted })
-    }
-
     fn last(&self, name: &str) -> Result<Option<Flag>, ManifestError> {
         Ok(self.flags()?.into_iter().rev().find(|flag| flag.name == name))
     }
 
-    fn flag_position(&self, flag: &Flag) -> Position {
+    pub(super) fn flag_position(&self, flag: &Flag) -> Position {
         let list = self.container().get(flag.list).map(Node::items).unwrap_or_default();
         self.document.position(list.get(flag.index).unwrap_or(self.container()))
-    }
-
-    /// The gates of all `--feature-gates`: unlike other flags they add up.
-    pub(super) fn feature_gates(&self) -> Result<BTreeMap<String, bool>, ManifestError> {
-        let mut gates = BTreeMap::new();
-        for flag in self.flags()?.iter().filter(|flag| flag.name == FEATURE_GATES) {
-            let given = api_server_flags::gates(flag.value.as_deref().unwrap_or_default())?;
-            gates.extend(given.into_iter().map(|(name, on)| (name.to_owned(), on)));
-        }
-        Ok(gates)
     }
 
     /// The same manifest with a flag set.
@@ -167,17 +139,4 @@ impl Flag {
     fn into_value(self) -> String {
         self.value.unwrap_or_else(|| "true".to_owned())
     }
-}
-
-/// Name and value of `--name`, `--name=value`, `-n`, `-n=value` or `-nvalue`; none: `pflag` takes the word for no flag.
-fn split(word: &str) -> Option<(String, Option<&str>)> {
-    if let Some(flag) = word.strip_prefix("--") {
-        let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-        let is_name = !name.is_empty() && !name.starts_with('-');
-        return is_name.then(|| (name.replace('_', "-"), value));
-    }
-    let flag = word.strip_prefix('-')?;
-    let letter = flag.chars().next().filter(char::is_ascii_alphabetic)?;
-    let rest = flag.get(1..).filter(|rest| !rest.is_empty());
-    Some((format!("-{letter}"), rest.map(|rest| rest.strip_prefix('=').unwrap_or(rest))))
 }

@@ -49,13 +49,9 @@ impl Sight {
 }
 
 impl HostSight {
-    /// Whether the kubelet has a process to end, or one to start: it was asked to, or the flag came or went.
+    /// Whether a process is to end or to start, with nothing more to be done for it.
     pub(super) fn is_restarting(&self) -> bool {
-        let Ok(report) = &self.report else { return false };
-        report
-            .process
-            .as_ref()
-            .is_none_or(|it| report.restart_after.as_ref() == Some(&it.id) || it.has_flag != report.has_flag)
+        self.report.as_ref().is_ok_and(|it| it.is_restarting)
     }
 
     pub(super) fn in_use(&self) -> InUse {

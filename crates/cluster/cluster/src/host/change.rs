@@ -7,9 +7,8 @@ use keystead_runtime::whole_file::FileError;
 
 use super::files::{ConfigurationFile, Files};
 use super::plugins::{self, PluginAt};
-use super::settings::{RESTART, socket_directories};
+use super::settings::socket_directories;
 use super::{Change, HostError, LocalHost, Seen};
-use crate::api_server_manifest::{ApiServerManifest, ManifestError};
 use crate::encryption_configuration::GroupResource;
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
 use crate::provider_order::{self, KmsPlugin};
@@ -25,8 +24,8 @@ impl LocalHost {
         let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));
         if now != *seen {
             let configuration = file.ok().flatten().map(|it| it.file.path().to_owned());
-            let changed = configuration.filter(|_| now.manifest == seen.manifest);
-            return Err(HostError::Changed(changed.unwrap_or_else(|| self.manifest.clone())));
+            let changed = configuration.filter(|_| now.start == seen.start);
+            return Err(HostError::Changed(changed.unwrap_or_else(|| files.api_server.path().to_owned())));
         }
         // What a process that was killed left half-written may hold keys.
         let cleaned = self.places.remove_unfinished();
@@ -41,7 +40,7 @@ impl LocalHost {
                 }
             }
             Change::RemoveFlag { resources } => self.switch_off(&files, file?.as_ref(), resources),
-            Change::Restart { process } => self.restart(&files, process),
+            Change::Restart { process } => files.api_server.restart(process, &self.places),
         }
     }
 
@@ -68,7 +67,7 @@ impl LocalHost {
         order: &Order,
         plugins: &[KmsPlugin],
     ) -> Result<(), HostError> {
-        let new = provider_order::write(Some(&file.text), resources, order, plugins, &files.api_server());
+        let new = provider_order::write(Some(&file.text), resources, order, plugins, &files.taker());
         let new = new.map_err(|error| file.file.located(error))?;
         for directory in socket_directories(&plugins::known(Some(&new), &[]), &files.facts) {
             if files.facts.host_path(&directory.path).is_none() {
@@ -90,18 +89,15 @@ impl LocalHost {
         let used: Vec<PluginAt> =
             plugins::known(None, plugins).into_iter().filter(|it| order.reads(&it.provider)).collect();
         let settings = self.new_settings(files, &used);
-        let mut server = files.api_server();
+        let mut server = files.taker();
         if settings.kms_v1 {
             server.kms_v1 = Some(true);
         }
         server.automatic_reload |= settings.automatic_reload.unwrap_or_default();
         let text = provider_order::write(None, resources, order, plugins, &server);
-        let text = text.map_err(|error| files.manifest_file.located(error))?;
+        let text = text.map_err(|error| files.api_server.located(error))?;
         // Before the first file is written.
-        let manifest = edited(files, |manifest| {
-            let edits = manifest.plan_encryption(&settings)?;
-            manifest.edited(&edits)
-        })?;
+        let start = files.api_server.encrypting(&settings)?;
         match OwnedFile::read(&self.configuration, MAX_LEN) {
             Ok(leftover) => drop(leftover.replace(text.text().as_bytes(), &self.places)?),
             Err(OwnedFileError::File(FileError::Missing(_))) => {
@@ -109,8 +105,7 @@ impl LocalHost {
             }
             Err(error) => return Err(error.into()),
         }
-        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
-        Ok(())
+        files.api_server.put(&start, &self.places)
     }
 
     /// The configuration stays where it is: nothing reads it any more, and it may hold keys.
@@ -125,24 +120,6 @@ impl LocalHost {
             return Err(HostError::OthersNeedFlag(others));
         }
         let Some(settings) = file.and_then(|it| files.settings(it)) else { return Ok(()) };
-        let manifest = edited(files, |manifest| {
-            let edits = manifest.plan_removal(&settings)?;
-            manifest.edited(&edits)
-        })?;
-        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
-        Ok(())
+        files.api_server.put(&files.api_server.plain(&settings)?, &self.places)
     }
-
-    fn restart(&self, files: &Files, process: &str) -> Result<(), HostError> {
-        let manifest = edited(files, |manifest| manifest.with_annotation(RESTART, process))?;
-        files.manifest_file.replace(manifest.text().as_bytes(), &self.places)?;
-        Ok(())
-    }
-}
-
-fn edited(
-    files: &Files,
-    edit: impl FnOnce(&ApiServerManifest) -> Result<ApiServerManifest, ManifestError>,
-) -> Result<ApiServerManifest, HostError> {
-    Ok(edit(&files.manifest).map_err(|error| files.manifest_file.located(error))?)
 }

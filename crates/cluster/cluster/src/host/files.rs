@@ -4,19 +4,19 @@ use std::path::Path;
 
 use keystead_crypto::sha256;
 
+use super::static_pod::StaticPod;
 use super::{HostError, LocalHost, Seen};
+use crate::api_server_facts::Facts;
 use crate::api_server_flags::KMS_V1;
-use crate::api_server_manifest::{ApiServerManifest, Facts};
 use crate::encryption_configuration::{
     ApiServer, EncryptionConfiguration, Provider as FileProvider, ResourceEntry,
 };
 use crate::owned_file::OwnedFile;
 use crate::yaml::MAX_LEN;
 
-/// The manifest, read.
+/// What says how the API server is started, read.
 pub(crate) struct Files {
-    pub(crate) manifest_file: OwnedFile,
-    pub(crate) manifest: ApiServerManifest,
+    pub(crate) api_server: StaticPod,
     pub(crate) facts: Facts,
 }
 
@@ -28,11 +28,8 @@ pub(crate) struct ConfigurationFile {
 
 impl LocalHost {
     pub(crate) fn files(&self) -> Result<Files, HostError> {
-        let manifest_file = OwnedFile::read(&self.manifest, MAX_LEN)?;
-        let manifest = ApiServerManifest::read(manifest_file.bytes());
-        let manifest = manifest.map_err(|error| manifest_file.located(error))?;
-        let facts = manifest.facts().map_err(|error| manifest_file.located(error))?;
-        Ok(Files { manifest_file, manifest, facts })
+        let api_server = StaticPod::read(&self.manifest)?;
+        Ok(Files { facts: api_server.facts()?, api_server })
     }
 }
 
@@ -59,14 +56,11 @@ impl Files {
     }
 
     pub(super) fn seen(&self, file: Option<&ConfigurationFile>) -> Seen {
-        Seen {
-            manifest: digest(self.manifest_file.bytes()),
-            configuration: file.map(|it| digest(it.file.bytes())),
-        }
+        Seen { start: self.api_server.digest(), configuration: file.map(|it| digest(it.file.bytes())) }
     }
 
     /// What kube-apiserver takes. Of a version that the image does not tell, it is taken to be new.
-    pub(crate) fn api_server(&self) -> ApiServer {
+    pub(crate) fn taker(&self) -> ApiServer {
         ApiServer {
             minor: self.facts.version.map_or(u32::MAX, |(_, minor, _)| minor),
             automatic_reload: self.facts.automatic_reload,

@@ -49,7 +49,7 @@ impl LocalHost {
     }
 
     fn ranges(&self, files: &Files, manifests: &[(PathBuf, Document)]) -> Vec<Range> {
-        let services = files.manifest.flag("service-cluster-ip-range").ok().flatten().unwrap_or_default();
+        let services = files.api_server.flag("service-cluster-ip-range").unwrap_or_default();
         let mut ranges = Range::parse("service-cluster-ip-range", &services);
         let is_it = |path: &Path| path.file_name().is_some_and(|it| it == CONTROLLER_MANAGER);
         for (path, document) in manifests.iter().filter(|(path, _)| is_it(path)) {

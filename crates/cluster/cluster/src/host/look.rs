@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::files::{ConfigurationFile, Files, digest};
 use super::plugins::PluginAt;
-use super::settings::RESTART;
-use super::{EtcdAccess, HostError, LocalHost, PluginReport, Report, plugins, process};
+use super::{EtcdAccess, HostError, LocalHost, PluginReport, Report, plugins};
 use crate::api::url;
-use crate::api_server_manifest::Facts;
+use crate::api_server_facts::Facts;
 use crate::encryption_configuration::{EncryptionConfiguration, GroupResource};
 use crate::owned_file::OwnedFile;
 use crate::provider_order::{self, KmsPlugin};
@@ -25,16 +24,17 @@ impl LocalHost {
         let resources: Vec<GroupResource> = resources.iter().map(|it| GroupResource::parse(it)).collect();
         let known = plugins::known(file.map(|it| &it.text), more);
         let facts = &files.facts;
-        let manifest_changed = changed(&self.manifest);
+        let process = files.api_server.process(facts);
+        let has_flag = facts.encryption_provider_config.is_some();
         let in_rollout = provider_order::resources(file.map(|it| &it.text), &resources);
         let file_changed = file.map_or(0.0, |it| changed(it.file.path()));
         Ok(Report {
             address: address(facts),
             minor: facts.version.map(|(_, minor, _)| minor),
-            has_flag: facts.encryption_provider_config.is_some(),
+            has_flag,
             seen: files.seen(file),
             others: file.map(|it| it.others(&in_rollout)).unwrap_or_default(),
-            restart_after: files.manifest.annotation(RESTART).map(str::to_owned),
+            is_restarting: files.api_server.is_restarting(process.as_ref(), has_flag),
             resources: in_rollout,
             earlier: self.earlier(&resources),
             automatic_reload: facts.automatic_reload,
@@ -42,10 +42,10 @@ impl LocalHost {
                 Some(settings) => files.same_elsewhere(settings),
                 None => Ok(self.new_settings(&files, &plugins::known(None, more))),
             },
-            process: process::find(facts.secure_port, &files.manifest.users()),
+            process,
             etcd: files.etcd(file),
             plugins: self.plugins(known, &files).await,
-            changed: manifest_changed.max(file_changed),
+            changed: files.api_server.changed().max(file_changed),
             on_disk: files.order(&resources, read).map_err(|error| chain(&error)),
         })
     }
@@ -78,7 +78,7 @@ impl Files {
         read: Result<Option<ConfigurationFile>, HostError>,
     ) -> Result<Configuration, HostError> {
         let Some(ConfigurationFile { file, text }) = read? else { return Ok(Configuration::NoEncryption) };
-        if let Some(finding) = text.check(&self.api_server()).into_iter().find(|it| it.problem.is_refused()) {
+        if let Some(finding) = text.check(&self.taker()).into_iter().find(|it| it.problem.is_refused()) {
             return Err(file.located(finding).into());
         }
         Ok(provider_order::read(&text, resources).map_err(|error| file.located(error))?)
@@ -109,7 +109,7 @@ fn address(facts: &Facts) -> String {
 }
 
 /// When name or content last changed, in seconds since 1970. Nobody can set that time, and a rename counts.
-fn changed(path: &Path) -> f64 {
+pub(super) fn changed(path: &Path) -> f64 {
     fs::metadata(path).map_or(0.0, |it| it.ctime() as f64 + it.ctime_nsec() as f64 / 1e9)
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{HostError, LocalHost};
-use crate::api_server_manifest::Facts;
+use crate::api_server_facts::Facts;
 use crate::encryption_configuration::{
     EncryptionConfiguration, Endpoint, KmsVersion, Provider as FileProvider,
 };

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::LocalHost;
 use super::files::{ConfigurationFile, Files, digest};
 use super::plugins::{self, PluginAt};
+use crate::api_server_facts::Facts;
 use crate::api_server_flags::KMS_V1;
-use crate::api_server_manifest::{DirectoryMount, EncryptionSettings, Facts, Mount};
+use crate::api_server_manifest::{DirectoryMount, EncryptionSettings, Mount};
 use crate::rollout::{Provider, TELLS_LOADED_FILE};
 
 /// The first minor version in which KMS v1 has to be switched on.
@@ -15,8 +16,6 @@ const KMS_V1_IS_OFF: u32 = 29;
 const SOCKET_VOLUME: &str = "kms-plugin-socket";
 /// The volume of the EncryptionConfiguration's directory, where no other mounts it.
 const CONFIGURATION_VOLUME: &str = "encryption-configuration";
-/// What makes the kubelet start the API server anew: for it, a changed manifest is another pod.
-pub(super) const RESTART: &str = "keystead.io/restart-after";
 
 impl LocalHost {
     /// What is written into a manifest that has no flag yet, for these plugins.

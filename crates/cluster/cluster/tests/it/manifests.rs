@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use keystead_cluster::api_server_facts::EtcdFlags;
 use keystead_cluster::api_server_manifest::{
-    ApiServerManifest, DirectoryMount, EncryptionSettings, EtcdFlags, ManifestEdit, ManifestError,
+    ApiServerManifest, DirectoryMount, EncryptionSettings, ManifestEdit, ManifestError,
 };
 
 /// As kubeadm writes it.

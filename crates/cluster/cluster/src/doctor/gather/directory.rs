@@ -9,7 +9,8 @@ use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
 use super::mounts::Mounts;
-use crate::api_server_manifest::{ApiServerManifest, Facts as ManifestText};
+use crate::api_server_facts::Facts as ManifestText;
+use crate::api_server_manifest::ApiServerManifest;
 use crate::doctor::facts::Seen;
 use crate::pod_user::PodUser;
 use crate::yaml::{Document, MAX_LEN, Node, Step};

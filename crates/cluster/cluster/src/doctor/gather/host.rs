@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use keystead_model::ErrorChain;
 
 use super::{permissions, with_manifest};
-use crate::api_server_manifest::{Facts as ManifestText, Mount};
+use crate::api_server_facts::Facts as ManifestText;
+use crate::api_server_manifest::Mount;
 use crate::doctor::facts::{
     ConfigurationFacts, EntryFacts, KmsEntryFacts, ManifestFacts, ProcessFacts, Refusal, Seen,
 };
@@ -34,7 +35,7 @@ pub(super) fn read(host: &LocalHost, report: &Seen<Report>) -> Host {
     };
     let configuration = with_manifest(&files).and_then(|files| {
         let file = files.configuration().map_err(|error| ErrorChain(&error).to_string())?;
-        Ok(file.map(|file| configuration_facts(&file, &files.api_server())))
+        Ok(file.map(|file| configuration_facts(&file, &files.taker())))
     });
     let users = manifest.as_ref().map(users).unwrap_or_default();
     Host { manifest, configuration, text: files.ok().map(|it| it.facts), users }
@@ -67,7 +68,7 @@ fn manifest_facts(path: &Path, report: &Report, files: &Files) -> ManifestFacts 
         mounted_alone: mount.unwrap_or_default(),
         automatic_reload: report.automatic_reload,
         // It has one container.
-        runs_as: files.manifest.users().into_iter().next(),
+        runs_as: files.api_server.users().into_iter().next(),
         changed: report.changed,
         digest: report.seen.configuration.clone(),
         on_disk: report.on_disk.clone(),

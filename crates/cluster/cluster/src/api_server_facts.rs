@@ -1,13 +1,11 @@
-//! What a manifest says about kube-apiserver.
+//! What is known of a kube-apiserver that starts: what its flags say, and what it sees of its host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{ApiServerManifest, ManifestError, Mount};
-use crate::api_server_flags::{CONFIG, RELOAD, truth};
-use crate::pod_user::PodUser;
-use crate::yaml::Node;
+use crate::api_server_flags::{BadGate, CONFIG, FEATURE_GATES, RELOAD, gates, truth};
+use crate::api_server_manifest::Mount;
 
-/// Flags, image and mounts. Paths are those inside the container.
+/// Flags, image and mounts. Paths are those that kube-apiserver sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The image, as it is written.
@@ -47,49 +45,79 @@ pub struct EtcdFlags {
 
 /// kube-apiserver's own default.
 const SECURE_PORT: u16 = 6443;
+const PORT: &str = "secure-port";
 
-impl ApiServerManifest {
-    /// Whom its containers run as; nobody where the image decides.
-    pub(crate) fn users(&self) -> BTreeSet<PodUser> {
-        PodUser::of(&self.document)
-    }
+/// A flag that kube-apiserver does not start with.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFlag {
+    /// Its value.
+    #[error("--{name} must be {wanted}")]
+    Value {
+        /// The flag.
+        name: &'static str,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// A feature gate.
+    #[error(transparent)]
+    Gate(#[from] BadGate),
+}
 
-    /// Everything at once.
+impl Facts {
+    /// What these flags say, each with its name and value, in the order in which they are read. Image, version and mounts stand elsewhere.
     ///
     /// # Errors
     ///
     /// A number or a truth value that is none: kube-apiserver does not start with it.
-    pub fn facts(&self) -> Result<Facts, ManifestError> {
-        let image = self.container().get("image").and_then(Node::as_str).map(str::to_owned);
-        let servers = self
-            .flags()?
-            .into_iter()
-            .filter(|flag| flag.name == "etcd-servers")
-            .filter_map(|flag| flag.value);
-        let servers =
-            servers.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
-        Ok(Facts {
-            version: image.as_deref().and_then(version),
-            image,
-            encryption_provider_config: self.flag(CONFIG)?.filter(|file| !file.is_empty()),
-            automatic_reload: self.parsed(RELOAD, "true or false", truth)?.unwrap_or_default(),
-            feature_gates: self.feature_gates()?,
+    pub(crate) fn of_flags<'f>(
+        flags: impl Iterator<Item = (&'f str, Option<&'f str>)> + Clone,
+    ) -> Result<Self, BadFlag> {
+        let all = |name: &'static str| flags.clone().filter(move |(it, _)| *it == name);
+        // The last one counts, and one that stands there alone means true.
+        let last = |name| all(name).last().map(|(_, value)| value.unwrap_or("true").to_owned());
+        let mut feature_gates = BTreeMap::new();
+        // Unlike other flags they add up.
+        for (_, value) in all(FEATURE_GATES) {
+            let given = gates(value.unwrap_or_default())?;
+            feature_gates.extend(given.into_iter().map(|(name, on)| (name.to_owned(), on)));
+        }
+        let servers = all("etcd-servers").filter_map(|(_, value)| value);
+        let servers = servers.flat_map(|value| value.split(',')).map(str::to_owned).collect();
+        Ok(Self {
+            image: None,
+            version: None,
+            encryption_provider_config: last(CONFIG).filter(|file| !file.is_empty()),
+            automatic_reload: parsed(RELOAD, last(RELOAD), "true or false", truth)?.unwrap_or_default(),
+            feature_gates,
             etcd: EtcdFlags {
                 servers,
-                ca_file: self.flag("etcd-cafile")?,
-                certificate_file: self.flag("etcd-certfile")?,
-                key_file: self.flag("etcd-keyfile")?,
-                prefix: self.flag("etcd-prefix")?.unwrap_or_else(|| "/registry".to_owned()),
+                ca_file: last("etcd-cafile"),
+                certificate_file: last("etcd-certfile"),
+                key_file: last("etcd-keyfile"),
+                prefix: last("etcd-prefix").unwrap_or_else(|| "/registry".to_owned()),
             },
-            advertise_address: self.flag("advertise-address")?,
-            secure_port: self
-                .parsed("secure-port", "a port, from 1 to 65535", |port| {
-                    port.parse().ok().filter(|it| *it > 0)
-                })?
-                .unwrap_or(SECURE_PORT),
-            mounts: self.mounts()?,
+            advertise_address: last("advertise-address"),
+            secure_port: parsed(PORT, last(PORT), "a port, from 1 to 65535", |port| {
+                port.parse().ok().filter(|it| *it > 0)
+            })?
+            .unwrap_or(SECURE_PORT),
+            mounts: Vec::new(),
         })
     }
+
+    /// The version of an image, or none.
+    pub(crate) fn of_image(self, image: Option<String>) -> Self {
+        Self { version: image.as_deref().and_then(version), image, ..self }
+    }
+}
+
+fn parsed<T>(
+    name: &'static str,
+    value: Option<String>,
+    wanted: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, BadFlag> {
+    value.map(|it| parse(&it).ok_or(BadFlag::Value { name, wanted })).transpose()
 }
 
 impl Facts {
