@@ -137,6 +137,16 @@ pub fn ssh_keygen() -> Result<PathBuf> {
     on_path("ssh-keygen").context("openssh-client is installed, and ssh-keygen is not on PATH")
 }
 
+/// systemd and the bus on which it answers: what runs most hosts, and is in no container.
+pub fn systemd() -> Result<PathBuf> {
+    const PROGRAM: &str = "/lib/systemd/systemd";
+    let is_there = |path: &str| Path::new(path).exists();
+    if !is_there(PROGRAM) || !is_there("/usr/bin/dbus-daemon") {
+        install(&["systemd", "dbus"])?;
+    }
+    Ok(PathBuf::from(PROGRAM))
+}
+
 /// Google's own command. Nobody else may distribute it, so it is used where it is and not installed.
 pub fn gcloud() -> Result<PathBuf> {
     on_path("gcloud").context("gcloud is not on PATH; https://cloud.google.com/sdk has it")

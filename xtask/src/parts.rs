@@ -49,6 +49,12 @@ const TOOLS: &[(&str, &str, Provide, &str)] = &[
         node::programs,
         "it takes eight more programs in Go and packages of Debian",
     ),
+    (
+        "real systemd",
+        "KEYSTEAD_SYSTEMD",
+        packages::systemd,
+        "it takes packages of Debian and a machine to be root on",
+    ),
 ];
 
 /// The list of parts that may be absent.

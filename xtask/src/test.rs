@@ -24,7 +24,7 @@ pub struct Args {
     /// Only the tests that need nothing but Rust: no real control plane, no Go.
     #[arg(long)]
     fast: bool,
-    /// Also the tests of what `image` and `release` make, and of a real node. They build the plugin once more, with another C
+    /// Also the tests of what `image` and `release` make, and of a real node and a real systemd. They build the plugin once more, with another C
     /// compiler, and Kubernetes' and containerd's programs.
     #[arg(long, conflicts_with = "fast")]
     tools: bool,
@@ -43,7 +43,7 @@ pub enum Reach {
     Fast,
     /// Also what needs real parts.
     Full,
-    /// Also what `image` and `release` make, and a real node.
+    /// Also what `image` and `release` make, a real node and a real systemd.
     Tools,
 }
 

@@ -11,3 +11,4 @@ pub mod kms_server;
 pub mod node;
 pub mod process;
 mod ready;
+pub mod systemd_host;

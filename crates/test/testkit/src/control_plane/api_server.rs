@@ -204,12 +204,13 @@ impl ApiServer {
         self.directory.join("encryption.yaml")
     }
 
-    pub(super) fn program(&self) -> &Path {
+    /// kube-apiserver.
+    pub fn program(&self) -> &Path {
         &self.program
     }
 
     /// Those of every start, without encryption.
-    pub(super) fn flags(&self) -> impl Iterator<Item = &String> {
+    pub fn flags(&self) -> impl Iterator<Item = &String> {
         self.fixed_args.iter().chain(&self.args)
     }
 
