@@ -12,6 +12,7 @@ pub mod api;
 pub mod api_server_facts;
 pub mod api_server_flags;
 pub mod api_server_manifest;
+pub mod api_server_unit;
 pub mod doctor;
 pub mod encryption_configuration;
 pub mod etcd_path;

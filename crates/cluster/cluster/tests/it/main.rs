@@ -27,4 +27,5 @@ mod rewriting;
 mod rollout;
 mod room;
 mod scene;
+mod units;
 mod verdicts;
