@@ -93,7 +93,7 @@ impl PrepareHostArgs {
             }
         }
         say(
-            "the file is there: install the plugin if it is not, then run `kubeadm join ... --control-plane`, and name the host from then on",
+            "the file is there: install the plugin if it is not, then run `kubeadm join ... --control-plane`, or start kube-apiserver's unit with the flags of this host, and name the host from then on",
         );
         Ok(())
     }

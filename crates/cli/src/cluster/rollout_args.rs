@@ -18,6 +18,10 @@ pub(crate) struct LocalArgs {
     /// kube-apiserver's static pod
     #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/manifests/kube-apiserver.yaml")]
     manifest: PathBuf,
+    /// kube-apiserver's unit of systemd, such as kube-apiserver.service, where no kubelet runs it [default: the unit of the kube-apiserver
+    /// that runs, if there is no manifest]
+    #[arg(long, value_name = "UNIT", value_parser = unit, conflicts_with = "manifest")]
+    unit: Option<String>,
     /// Where an EncryptionConfiguration is made if there is none yet
     #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/pki/encryption-configuration.yaml")]
     configuration: PathBuf,
@@ -76,6 +80,7 @@ impl LocalArgs {
         Ok(LocalHost {
             name: self.node.clone().unwrap_or_else(name),
             manifest: self.manifest.clone(),
+            unit: self.unit.clone(),
             configuration: self.configuration.clone(),
             places: Places { staging: self.staging.clone(), previous: self.state()?.join("previous") },
         })
@@ -84,16 +89,30 @@ impl LocalArgs {
     /// The same files on another host.
     fn words(&self) -> Vec<String> {
         let path = |flag: &str, path: &PathBuf| [flag.to_owned(), path.display().to_string()];
-        let mut words: Vec<String> = [
-            path("--manifest", &self.manifest),
-            path("--configuration", &self.configuration),
-            path("--staging", &self.staging),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let mut words: Vec<String> =
+            [path("--configuration", &self.configuration), path("--staging", &self.staging)]
+                .into_iter()
+                .flatten()
+                .collect();
+        // Each host runs its API server in its own way, where nobody says which.
+        words.extend(match &self.unit {
+            Some(unit) => ["--unit".to_owned(), unit.clone()],
+            None => path("--manifest", &self.manifest),
+        });
         words.extend(self.state.iter().flat_map(|it| path("--state", it)));
         words
+    }
+}
+
+/// A name that systemd takes for that of a service.
+fn unit(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix(".service").unwrap_or(text);
+    let is_letter = |it: char| it.is_ascii_alphanumeric() || ":-_.\\@".contains(it);
+    match !name.is_empty() && !name.starts_with('-') && name.chars().all(is_letter) {
+        true => Ok(format!("{name}.service")),
+        false => {
+            Err("it must be the name of a service of systemd, such as kube-apiserver.service".to_owned())
+        }
     }
 }
 

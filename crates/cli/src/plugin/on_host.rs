@@ -119,6 +119,7 @@ impl HostArgs {
         Ok(LocalHost {
             name: "this host".to_owned(),
             manifest: self.api_server_manifest(),
+            unit: None,
             configuration: PathBuf::from("/etc/kubernetes/pki/encryption-configuration.yaml"),
             places: self.places()?,
         })

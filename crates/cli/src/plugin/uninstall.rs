@@ -124,11 +124,14 @@ impl Installed {
 impl UninstallArgs {
     /// `--yes` never helps against this: without the plugin, what is under its key cannot be read.
     async fn refuse_if_needed(&self, socket: &Path) -> Result<(), Failure> {
-        let manifest = self.host.api_server_manifest();
-        if !manifest.exists() {
-            return self.unknown(&format!("there is no {}", manifest.display()));
-        }
         let host = self.host.as_local_host()?;
+        if !host.has_api_server() {
+            let manifest = self.host.api_server_manifest();
+            return self.unknown(&format!(
+                "there is no {}, and no unit of systemd runs kube-apiserver",
+                manifest.display()
+            ));
+        }
         let entries = host.kms_entries().map_err(|error| {
             Failure::new("what kube-apiserver uses cannot be found out, so the plugin stays")
                 .caused_by(error.to_string())
@@ -144,9 +147,9 @@ impl UninstallArgs {
         let report = look(&host).await?;
         if entries.is_empty() && report.process.as_ref().is_some_and(|it| it.has_flag) {
             return Err(Failure::new(
-                "the kube-apiserver that runs was started with an EncryptionConfiguration, which its manifest does not name any more",
+                "the kube-apiserver that runs was started with an EncryptionConfiguration, which its manifest or unit does not name any more",
             )
-            .hint("wait until the kubelet has started it anew, and see with `keystead cluster status`".to_owned()));
+            .hint("wait until it is started anew, and see with `keystead cluster status`".to_owned()));
         }
         match orphans(&report).await {
             Ok(orphans) if orphans.is_empty() => Ok(()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api_server_flags::{BadGate, CONFIG, FEATURE_GATES, RELOAD, gates, truth};
 use crate::api_server_manifest::Mount;
+use crate::api_server_unit::Hidden;
 
 /// Flags, image and mounts. Paths are those that kube-apiserver sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub struct Facts {
     pub advertise_address: Option<String>,
     /// `--secure-port`, 6443 where nothing is written.
     pub secure_port: u16,
-    /// Where the container sees directories of the host.
+    /// Where it sees directories of the host.
     pub mounts: Vec<Mount>,
+    /// What of them it does not see all the same.
+    pub hidden: Vec<Hidden>,
 }
 
 /// Flags about etcd.
@@ -102,6 +105,7 @@ impl Facts {
             })?
             .unwrap_or(SECURE_PORT),
             mounts: Vec::new(),
+            hidden: Vec::new(),
         })
     }
 
@@ -121,8 +125,11 @@ fn parsed<T>(
 }
 
 impl Facts {
-    /// The path on the host of a path in the container: the deepest mount that holds it. None: it is inside the image.
+    /// The path on the host of a path that it is given: the deepest mount that holds it. None: it is inside the image, or hidden.
     pub fn host_path(&self, path: &str) -> Option<String> {
+        if self.hidden.iter().any(|it| below(path, &it.path).is_some()) {
+            return None;
+        }
         let holds = |mount: &&Mount| below(path, &mount.mount_path).is_some();
         let mount = self.mounts.iter().filter(holds).max_by_key(|mount| mount.mount_path.len())?;
         let rest = below(path, &mount.mount_path)?;
@@ -141,6 +148,11 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
 fn version(image: &str) -> Option<(u32, u32, u32)> {
     let image = image.split('@').next()?;
     let (_, tag) = image.rsplit('/').next()?.split_once(':')?;
+    version_of(tag)
+}
+
+/// `v1.36.3`, also with more behind it.
+pub(crate) fn version_of(tag: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = tag.strip_prefix('v').unwrap_or(tag).splitn(3, '.');
     let major = numbers.next()?.parse().ok()?;
     let minor = numbers.next()?.parse().ok()?;

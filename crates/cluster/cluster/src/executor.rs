@@ -445,6 +445,11 @@ impl<'e> Executor<'e> {
     /// Each is told once.
     fn doubts(&mut self, sight: &observe::Sight) {
         for host in &sight.hosts {
+            for text in host.report.iter().flat_map(|it| &it.remarks) {
+                if self.doubted.insert((host.name.clone(), text.clone())) {
+                    (self.events)(Event::Remark { host: &host.name, text });
+                }
+            }
             for plugin in host.report.iter().flat_map(|it| &it.plugins) {
                 for doubt in &plugin.way.doubts {
                     let provider = &plugin.provider;

@@ -14,7 +14,10 @@ mod prepare;
 mod process;
 mod settings;
 mod static_pod;
+mod supervisor;
+mod systemd;
 mod tenure;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +26,7 @@ use keystead_etcd::{ClientFiles, Connection, Layout, TlsFiles};
 use serde::{Deserialize, Serialize};
 
 use crate::api_server_manifest::{EncryptionSettings, ManifestError};
+use crate::api_server_unit::UnitError;
 use crate::encryption_configuration::{ConfigurationError, Finding};
 use crate::kms_socket::Wrapped;
 use crate::kms_way::KmsWay;
@@ -34,13 +38,15 @@ pub(crate) use files::{ConfigurationFile, Files};
 pub(crate) use listener::process_at;
 pub use prepare::{FileText, PluginState, Preparation, Prepared, PreparedFile};
 
-/// A control-plane host whose kube-apiserver is a static pod, seen from itself.
+/// A control-plane host, seen from itself. Its kube-apiserver is a static pod, or a service of systemd.
 #[derive(Clone, Debug)]
 pub struct LocalHost {
     /// Its name, as plans have it.
     pub name: String,
     /// kube-apiserver's static pod: `/etc/kubernetes/manifests/kube-apiserver.yaml` on kubeadm hosts.
     pub manifest: PathBuf,
+    /// kube-apiserver's unit of systemd. None: the manifest counts; where there is none, the unit of the kube-apiserver that runs.
+    pub unit: Option<String>,
     /// Where an EncryptionConfiguration is made if there is none, in a directory that kube-apiserver sees or will see under this name.
     pub configuration: PathBuf,
     /// Directories of our own.
@@ -108,7 +114,7 @@ pub enum Change {
         /// As in [`Task::Look`]. Refused if the file encrypts others.
         resources: Vec<String>,
     },
-    /// Have the kubelet start the API server anew.
+    /// Have the API server started anew.
     Restart {
         /// The process that is to end: [`Process::id`]. Twice for the same one is once.
         process: String,
@@ -118,7 +124,7 @@ pub enum Change {
 /// SHA-256 of the files that decide, in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// What says how the API server is started: its manifest.
+    /// What says how the API server is started: its manifest, or its unit with all files that belong to that.
     pub start: String,
     /// The EncryptionConfiguration that it names.
     pub configuration: Option<String>,
@@ -148,7 +154,7 @@ pub struct Report {
     pub address: String,
     /// The y of Kubernetes 1.y, from the image's tag.
     pub minor: Option<u32>,
-    /// Whether `--encryption-provider-config` is in the manifest, whatever file it names.
+    /// Whether it would start with `--encryption-provider-config`, whatever file that names.
     pub has_flag: bool,
     /// The files.
     pub seen: Seen,
@@ -158,11 +164,11 @@ pub struct Report {
     pub resources: Vec<String>,
     /// What earlier texts of the file said, by their SHA-256.
     pub earlier: BTreeMap<String, Configuration>,
-    /// When the manifest or the configuration last changed, in seconds since 1970.
+    /// When what starts it, or the configuration, last changed, in seconds since 1970.
     pub changed: f64,
-    /// `--encryption-provider-config-automatic-reload` in the manifest.
+    /// `--encryption-provider-config-automatic-reload`.
     pub automatic_reload: bool,
-    /// What the manifest says about encryption, or would say if it were switched on with the plugins of the task; or why the same cannot be
+    /// What its start says about encryption, or would say if it were switched on with the plugins of the task; or why the same cannot be
     /// said on another host.
     pub settings: Result<EncryptionSettings, String>,
     /// Resources that the file encrypts and that are not those of the rollout.
@@ -171,6 +177,8 @@ pub struct Report {
     pub is_restarting: bool,
     /// The kube-apiserver that runs.
     pub process: Option<Process>,
+    /// What a person ought to know of how it is started.
+    pub remarks: Vec<String>,
     /// How etcd is reached from here.
     pub etcd: EtcdAccess,
     /// The plugins of the file and of the task.
@@ -240,6 +248,12 @@ pub enum HostError {
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] InFile<ManifestError>),
+    /// The unit of systemd.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// Neither way of starting one is found.
+    #[error("there is no {}, and systemd runs no kube-apiserver: name what starts it with --manifest or --unit", .0.display())]
+    NoApiServer(PathBuf),
     /// The EncryptionConfiguration.
     #[error(transparent)]
     Configuration(#[from] InFile<ConfigurationError>),
@@ -249,9 +263,9 @@ pub enum HostError {
     /// The providers are not as they must be, or cannot be put in that order.
     #[error(transparent)]
     Order(#[from] InFile<OrderError>),
-    /// The file is in the image, or in a volume that is no directory of this host.
+    /// The file is in the image, in a volume that is no directory of this host, or hidden by systemd.
     #[error(
-        "kube-apiserver reads {0}, which no mount of its manifest brings there: mount a directory of the host"
+        "kube-apiserver is to read {0}, which no mount of its manifest brings there, or a directive of its unit hides: use a directory of the host that it sees"
     )]
     NotMounted(String),
     /// The running API server does not see the directory, and a mount needs a start.
@@ -307,8 +321,10 @@ pub enum HostError {
         reason: &'static str,
     },
     /// It is a control-plane host already.
-    #[error("{} is there, so this host has joined already: `keystead cluster enable` and its kind are for those", .0.display())]
-    HasJoined(PathBuf),
+    #[error(
+        "a kube-apiserver is set up on this host, so it has joined already: `keystead cluster enable` and its kind are for those"
+    )]
+    HasJoined,
     /// No plugin is known for it.
     #[error("no plugin of {0} is known on this host")]
     NoPlugin(Provider),
@@ -360,7 +376,7 @@ impl LocalHost {
         Ok(known.into_iter().map(|it| (it.provider, PathBuf::from(it.socket))).collect())
     }
 
-    /// Whether kube-apiserver's container sees this path of the host under the same name.
+    /// Whether kube-apiserver sees this path of the host under the same name.
     ///
     /// # Errors
     ///

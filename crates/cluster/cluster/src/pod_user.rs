@@ -1,6 +1,8 @@
-//! Whom the containers of a pod run as, by its manifest.
+//! Whom the containers of a pod run as, by its manifest, and whom a process runs as.
 
 use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 
 use serde::Serialize;
 
@@ -16,6 +18,30 @@ pub struct PodUser {
 }
 
 impl PodUser {
+    /// User and groups with which a process opens files, by the kernel's word. None: it has ended.
+    pub(crate) fn of_process(pid: &str) -> Option<Self> {
+        let mut groups = numbers(pid, "Groups:");
+        groups.extend(numbers(pid, "Gid:").last());
+        Some(Self { user: *users_of_process(pid).last()?, groups })
+    }
+
+    /// Whether it may do that with a file or directory: the last three bits of a mode.
+    pub(crate) fn may(&self, found: &Metadata, wanted: u32) -> bool {
+        self.may_by(found.uid(), found.gid(), found.mode(), wanted)
+    }
+
+    /// The same of what has this owner, group and mode.
+    pub(crate) fn may_by(&self, owner: u32, group: u32, mode: u32, wanted: u32) -> bool {
+        let shift = if owner == self.user {
+            6
+        } else if self.groups.contains(&group) {
+            3
+        } else {
+            0
+        };
+        self.user == 0 || (mode >> shift) & wanted == wanted
+    }
+
     /// Of each container that says whom it runs as; of others the image decides, and Kubernetes' own have root. What a container says
     /// counts more than what its pod says.
     pub(crate) fn of(document: &Document) -> BTreeSet<Self> {
@@ -34,6 +60,17 @@ impl PodUser {
         };
         containers.flat_map(Node::items).filter_map(of_container).collect()
     }
+}
+
+/// Real, effective and saved user of a process, and that of the file system.
+pub(crate) fn users_of_process(pid: &str) -> Vec<u32> {
+    numbers(pid, "Uid:")
+}
+
+fn numbers(pid: &str, name: &str) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|it| it.strip_prefix(name));
+    line.map(|it| it.split_whitespace().filter_map(|it| it.parse().ok()).collect()).unwrap_or_default()
 }
 
 fn integer(node: &Node) -> Option<u32> {

@@ -6,15 +6,20 @@ use super::check::{Check, Severity, Verdict};
 use super::facts::{ApiServerFacts, Facts};
 use crate::rollout::Provider;
 
-pub(super) const CHECKS: [Check; 7] = [
+pub(super) const CHECKS: [Check; 8] = [
     Check {
         id: "api-server-down",
         looks_at: "whether kube-apiserver runs on this host, answers at its own address, and is ready",
         judge: api_server_down,
     },
     Check {
+        id: "unit-changed",
+        looks_at: "where systemd runs kube-apiserver, whether something that a person changed in its unit is not in force",
+        judge: unit_changed,
+    },
+    Check {
         id: "restart-needed",
-        looks_at: "whether kube-apiserver was started before its manifest or its file changed, where it does not reload",
+        looks_at: "whether kube-apiserver was started before its manifest, its unit or its file changed, where it does not reload",
         judge: restart_needed,
     },
     Check {
@@ -49,7 +54,12 @@ fn api_server_down(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     if manifest.process.is_none() {
         verdict.error(
             format!("no kube-apiserver of {} runs on this host", manifest.path.display()),
-            "`crictl ps -a --name kube-apiserver` and `journalctl -u kubelet` say why; the checks above say what of its encryption would keep it from starting",
+            match &manifest.unit {
+                Some(unit) => format!("`journalctl --no-pager -u {unit}` says why; {CHECKS_ABOVE}"),
+                None => format!(
+                    "`crictl ps -a --name kube-apiserver` and `journalctl -u kubelet` say why; {CHECKS_ABOVE}"
+                ),
+            },
         );
         return Ok(());
     }
@@ -63,11 +73,25 @@ fn api_server_down(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     Ok(())
 }
 
+const CHECKS_ABOVE: &str = "the checks above say what of its encryption would keep it from starting";
+
+/// One that our drop-in hides, and one that no start has seen.
+fn unit_changed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
+    for doubt in &facts.manifest()?.unit_changed {
+        verdict.warning(&doubt.evidence, &doubt.advice);
+    }
+    Ok(())
+}
+
 /// Times of files are as old as the kernel's last tick, and a start takes a moment.
 const MARGIN_S: f64 = 1.0;
 
 fn restart(facts: &Facts) -> Result<String, String> {
-    let path = facts.manifest()?.path.display();
+    let manifest = facts.manifest()?;
+    if let Some(unit) = &manifest.unit {
+        return Ok(format!("have systemd start it anew: `systemctl restart {unit}`"));
+    }
+    let path = manifest.path.display();
     Ok(format!(
         "have the kubelet start it anew: move {path} out of its directory, wait until the process is gone, and move it back"
     ))
@@ -80,7 +104,7 @@ fn restart_needed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
         let with = |has: bool| if has { "with" } else { "without" };
         verdict.error(
             format!(
-                "kube-apiserver was started {} --encryption-provider-config, and its manifest is {} it",
+                "kube-apiserver was started {} --encryption-provider-config, and what starts it is {} it",
                 with(process.has_flag),
                 with(manifest.configuration.is_some())
             ),

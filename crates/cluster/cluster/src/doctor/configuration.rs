@@ -10,7 +10,7 @@ use crate::rollout::{Configuration, Order, Provider};
 pub(super) const CHECKS: [Check; 13] = [
     Check {
         id: "manifest-unreadable",
-        looks_at: "kube-apiserver's manifest: it is there, and says what kube-apiserver is started with",
+        looks_at: "kube-apiserver's manifest or unit: it is there, and says what kube-apiserver is started with",
         judge: manifest_unreadable,
     },
     Check {
@@ -79,7 +79,7 @@ fn manifest_unreadable(facts: &Facts, verdict: &mut Verdict) -> Result<(), Strin
     if let Err(reason) = &facts.manifest {
         verdict.error(
             reason,
-            "name kube-apiserver's static pod with --manifest, run this as root on a control-plane host, and repair the file if it is damaged",
+            "name kube-apiserver's static pod with --manifest, or its unit of systemd with --unit, run this as root on a control-plane host, and repair the file if it is damaged",
         );
     }
     facts.manifest().map(drop)

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::userinfo::without_userinfo_in;
 use crate::api::ServerFacts;
+use crate::api_server_unit::Doubt;
 use crate::encryption_configuration::GroupResource;
 use crate::kms_way::KmsWay;
 use crate::pod_user::PodUser;
@@ -59,11 +60,15 @@ pub struct Facts {
     pub tokens: Seen<Vec<TokenEnd>>,
 }
 
-/// kube-apiserver's static pod.
+/// kube-apiserver's static pod, or its unit of systemd.
 #[derive(Clone, Debug, Serialize)]
 pub struct ManifestFacts {
     /// The file.
     pub path: PathBuf,
+    /// The unit. None: it is a static pod.
+    pub unit: Option<String>,
+    /// What of the unit is not in force.
+    pub unit_changed: Vec<Doubt>,
     /// Where the API server listens.
     pub address: String,
     /// The y of Kubernetes 1.y, from the image's tag.
@@ -455,6 +460,8 @@ impl Facts {
     pub(super) fn of_file(on_disk: Configuration) -> Self {
         let manifest = ManifestFacts {
             path: "/etc/kubernetes/manifests/kube-apiserver.yaml".into(),
+            unit: None,
+            unit_changed: Vec::new(),
             address: "https://10.0.0.1:6443".to_owned(),
             minor: Some(36),
             configuration: Some("/etc/kubernetes/enc/a.yaml".to_owned()),

@@ -62,7 +62,7 @@ pub async fn gather(sources: &Sources) -> Facts {
     let stored = etcd.stored;
     let seeds = stored.as_ref().map(|it| it.seeds.as_slice()).unwrap_or_default();
     let plugins = plugins::look(&host, &report, seeds).await;
-    let directory = Directory::read(&sources.host.manifest, host.text.as_ref());
+    let directory = Directory::read(&sources.host.manifest, &host);
     let programs = match &plugins {
         Ok(plugins) => Ok(programs::find(directory.as_ref().ok(), plugins).await),
         Err(reason) => Err(reason.clone()),

@@ -67,6 +67,13 @@ fn socket_hidden(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
     let manifest = facts.manifest()?;
     for plugin in facts.plugins()?.iter().filter(|it| !it.is_mounted) {
         let directory = plugin.socket.rsplit_once('/').map_or("/", |(it, _)| it);
+        if let Some(unit) = &manifest.unit {
+            verdict.error(
+                format!("a directive of {unit} hides {directory}: kube-apiserver finds no socket of {}", plugin.provider),
+                format!("give the plugin a socket in another directory, such as /run/keystead, or take the directive away that `systemctl show {unit}` has: PrivateTmp=, ProtectHome=, InaccessiblePaths=, TemporaryFileSystem=, BindPaths="),
+            );
+            continue;
+        }
         verdict.error(
             format!(
                 "{} does not mount {directory}: in its container kube-apiserver finds no socket of {}",
@@ -89,7 +96,8 @@ fn user(manifest: &ManifestFacts) -> PodUser {
 }
 
 fn socket_closed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
-    let PodUser { user, groups } = user(facts.manifest()?);
+    let who = user(facts.manifest()?);
+    let PodUser { user, groups } = &who;
     for plugin in facts.plugins()? {
         let path = match &plugin.path {
             Ok(path) => path,
@@ -98,9 +106,9 @@ fn socket_closed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
                 continue;
             }
         };
-        if let Some(closed) = path.iter().find(|it| !opens(it, user, &groups)) {
+        if let Some(closed) = path.iter().find(|it| !opens(it, &who)) {
             let at = closed.path.display();
-            let group = groups.first().copied().unwrap_or(user);
+            let group = groups.first().copied().unwrap_or(*user);
             let mode = if closed.is_directory { "g+x" } else { "g+rw" };
             verdict.error(
                 format!(
@@ -117,16 +125,8 @@ fn socket_closed(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
 }
 
 /// To connect is to write to the socket, and to go through a directory needs the right to search it.
-fn opens(it: &SocketFacts, user: u32, groups: &[u32]) -> bool {
-    let wanted = if it.is_directory { 0o1 } else { 0o2 };
-    let shift = if it.user == user {
-        6
-    } else if groups.contains(&it.group) {
-        3
-    } else {
-        0
-    };
-    user == 0 || (it.mode >> shift) & wanted != 0
+fn opens(it: &SocketFacts, user: &PodUser) -> bool {
+    user.may_by(it.user, it.group, it.mode, if it.is_directory { 0o1 } else { 0o2 })
 }
 
 fn socket_open(facts: &Facts, verdict: &mut Verdict) -> Result<(), String> {
@@ -296,8 +296,9 @@ mod tests {
     #[test]
     fn root_opens_everything_and_others_by_their_bits() {
         let socket = |mode| SocketFacts { path: "/s".into(), is_directory: false, mode, user: 0, group: 7 };
-        assert!(opens(&socket(0o600), 0, &[]) && !opens(&socket(0o600), 5, &[7]));
-        assert!(opens(&socket(0o620), 5, &[7]) && !opens(&socket(0o620), 5, &[8]));
-        assert!(opens(&socket(0o602), 5, &[]));
+        let user = |user, groups: &[u32]| PodUser { user, groups: groups.to_vec() };
+        assert!(opens(&socket(0o600), &user(0, &[])) && !opens(&socket(0o600), &user(5, &[7])));
+        assert!(opens(&socket(0o620), &user(5, &[7])) && !opens(&socket(0o620), &user(5, &[8])));
+        assert!(opens(&socket(0o602), &user(5, &[])));
     }
 }

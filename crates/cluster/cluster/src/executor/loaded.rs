@@ -89,6 +89,7 @@ mod tests {
             settings: Err(String::new()),
             others: Vec::new(),
             is_restarting: false,
+            remarks: Vec::new(),
             process: Some(Process { id: "2".to_owned(), started, has_flag: true }),
             etcd: crate::host::EtcdAccess::default(),
             plugins: Vec::new(),

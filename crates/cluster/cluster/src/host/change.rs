@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
-use keystead_runtime::whole_file::FileError;
+use keystead_runtime::whole_file::{self, FileError};
 
 use super::files::{ConfigurationFile, Files};
 use super::plugins::{self, PluginAt};
@@ -47,6 +47,9 @@ impl LocalHost {
     /// One change at a time: what another command has half-written must not be removed under it.
     pub(super) fn lock(&self) -> Result<File, HostError> {
         let places = |source| HostError::Places { path: self.places.staging.clone(), source };
+        // Others may have to go through what is above it.
+        let above = whole_file::directory_of(&self.places.staging);
+        DirBuilder::new().recursive(true).mode(0o755).create(above).map_err(places)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.places.staging).map_err(places)?;
         let path = self.places.staging.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -69,7 +72,11 @@ impl LocalHost {
     ) -> Result<(), HostError> {
         let new = provider_order::write(Some(&file.text), resources, order, plugins, &files.taker());
         let new = new.map_err(|error| file.file.located(error))?;
-        for directory in socket_directories(&plugins::known(Some(&new), &[]), &files.facts) {
+        let plugins = plugins::known(Some(&new), &[]);
+        if let Some(error) = plugins.iter().find_map(|it| files.api_server.refusal(it)) {
+            return Err(error);
+        }
+        for directory in socket_directories(&plugins, &files.facts) {
             if files.facts.host_path(&directory.path).is_none() {
                 return Err(HostError::SocketHidden(directory.path));
             }
@@ -97,6 +104,13 @@ impl LocalHost {
         let text = provider_order::write(None, resources, order, plugins, &server);
         let text = text.map_err(|error| files.api_server.located(error))?;
         // Before the first file is written.
+        if let Some(error) = used.iter().find_map(|it| files.api_server.refusal(it)) {
+            return Err(error);
+        }
+        // kubeadm makes it in this way too; where nothing of it is, somebody has to.
+        let directory = whole_file::directory_of(&self.configuration);
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+        made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
         let start = files.api_server.encrypting(&settings)?;
         match OwnedFile::read(&self.configuration, MAX_LEN) {
             Ok(leftover) => drop(leftover.replace(text.text().as_bytes(), &self.places)?),
@@ -105,6 +119,7 @@ impl LocalHost {
             }
             Err(error) => return Err(error.into()),
         }
+        files.api_server.let_read(&self.configuration)?;
         files.api_server.put(&start, &self.places)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keystead_crypto::sha256;
 
-use super::static_pod::StaticPod;
+use super::supervisor::Supervisor;
 use super::{HostError, LocalHost, Seen};
 use crate::api_server_facts::Facts;
 use crate::api_server_flags::KMS_V1;
@@ -16,11 +16,11 @@ use crate::yaml::MAX_LEN;
 
 /// What says how the API server is started, read.
 pub(crate) struct Files {
-    pub(crate) api_server: StaticPod,
+    pub(crate) api_server: Supervisor,
     pub(crate) facts: Facts,
 }
 
-/// The EncryptionConfiguration that a manifest names, read.
+/// The EncryptionConfiguration that the flag names, read.
 pub(crate) struct ConfigurationFile {
     pub(crate) file: OwnedFile,
     pub(crate) text: EncryptionConfiguration,
@@ -28,7 +28,7 @@ pub(crate) struct ConfigurationFile {
 
 impl LocalHost {
     pub(crate) fn files(&self) -> Result<Files, HostError> {
-        let api_server = StaticPod::read(&self.manifest)?;
+        let api_server = self.supervisor()?;
         Ok(Files { facts: api_server.facts()?, api_server })
     }
 }

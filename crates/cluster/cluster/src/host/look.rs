@@ -43,15 +43,41 @@ impl LocalHost {
                 None => Ok(self.new_settings(&files, &plugins::known(None, more))),
             },
             process,
+            remarks: files.api_server.changed_below().iter().map(ToString::to_string).collect(),
             etcd: files.etcd(file),
             plugins: self.plugins(known, &files).await,
             changed: files.api_server.changed().max(file_changed),
-            on_disk: files.order(&resources, read).map_err(|error| chain(&error)),
+            on_disk: self.on_disk(&files, &resources, read),
         })
+    }
+
+    /// Also whether anything may be changed there: what comes of that must be known.
+    fn on_disk(
+        &self,
+        files: &Files,
+        resources: &[GroupResource],
+        read: Result<Option<ConfigurationFile>, HostError>,
+    ) -> Result<Configuration, String> {
+        let order = files.order(resources, read).map_err(|error| chain(&error))?;
+        if let Some(doubt) = files.api_server.unsettled() {
+            return Err(doubt.to_string());
+        }
+        let new = self.configuration.display().to_string();
+        // A mount can be added.
+        let is_hidden = files.facts.hidden.iter().any(|it| Path::new(&new).starts_with(&it.path));
+        match order == Configuration::NoEncryption && is_hidden {
+            true => Err(chain(&HostError::NotMounted(new))),
+            false => Ok(order),
+        }
     }
 
     async fn plugins(&self, known: Vec<PluginAt>, files: &Files) -> Vec<PluginReport> {
         let probes = plugins::probe(&known, &files.facts).await;
+        let probes = probes.into_iter().zip(&known).map(|(probe, plugin)| {
+            // It may answer us, and not whom it is for.
+            files.api_server.refusal(plugin).map_or(probe, |error| Err(chain(&error)))
+        });
+        let probes: Vec<_> = probes.collect();
         // Behind them: systemd may start a plugin only when it is asked.
         let ways = self.kms_ways(&known, files).await;
         let found = known.into_iter().zip(probes).zip(ways);

@@ -46,7 +46,7 @@ impl fmt::Debug for FileText {
 pub struct Prepared {
     /// The file.
     pub file: PreparedFile,
-    /// kube-apiserver's manifest is there: the host has joined.
+    /// A manifest of kube-apiserver is there, or a unit that runs: the host has joined.
     pub has_joined: bool,
     /// The plugins of the file.
     pub plugins: Vec<(Provider, PluginState)>,
@@ -112,11 +112,8 @@ impl LocalHost {
         text: Option<&FileText>,
     ) -> Result<Prepared, HostError> {
         self.refuse_other_places(&wanted.path)?;
-        let mut prepared = Prepared {
-            file: prepared_file(wanted)?,
-            has_joined: self.manifest.exists(),
-            plugins: Vec::new(),
-        };
+        let mut prepared =
+            Prepared { file: prepared_file(wanted)?, has_joined: self.has_api_server(), plugins: Vec::new() };
         for (plugin, sample) in &wanted.plugins {
             let known = plugins::known(None, std::slice::from_ref(plugin));
             for plugin in &known {
@@ -125,7 +122,7 @@ impl LocalHost {
         }
         let Some(text) = text.filter(|_| prepared.file != PreparedFile::Same) else { return Ok(prepared) };
         if prepared.has_joined {
-            return Err(HostError::HasJoined(self.manifest.clone()));
+            return Err(HostError::HasJoined);
         }
         let bytes = text.0.as_bytes();
         refuse_other_texts(bytes)?;

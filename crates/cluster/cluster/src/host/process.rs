@@ -1,15 +1,17 @@
-//! The kube-apiserver that runs on this host, by the kernel's word.
+//! Processes of this host, and the kube-apiserver among them, by the kernel's word.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use zeroize::Zeroizing;
 
 use super::Process;
 use crate::api_server_flags::CONFIG;
+use crate::api_server_unit::is_kube_apiserver;
 use crate::pod_user::PodUser;
 
 /// kube-apiserver's own default.
@@ -26,26 +28,55 @@ pub(super) fn find(secure_port: u16, users: &BTreeSet<PodUser>) -> Option<Proces
     let entries = fs::read_dir("/proc").ok()?;
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).find_map(|pid: u32| {
         let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
-        let mut command = Vec::new();
-        let file = File::open(format!("/proc/{pid}/cmdline")).ok().filter(|_| is_taken(owner))?;
-        // A process may make its own as long as it likes.
-        file.take(COMMAND_MAX).read_to_end(&mut command).ok()?;
-        let words: Vec<&str> =
-            command.split(|it| *it == 0).filter_map(|it| str::from_utf8(it).ok()).collect();
+        let running = is_taken(owner).then(|| running(pid))??;
+        let words: Vec<&str> = running.words.iter().map(String::as_str).collect();
         let (program, args) = words.split_first()?;
         // One in a pod of its own network is another cluster's.
         let here =
             fs::read_link("/proc/self/ns/net").ok() == fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let is_ours = here
-            && program.rsplit('/').next() == Some("kube-apiserver")
-            && flag(args, "secure-port").unwrap_or(SECURE_PORT) == port;
-        if !is_ours {
-            return None;
-        }
-        let has_flag = flag(args, CONFIG).is_some_and(|it| !it.is_empty());
-        let ticks = start_tick(pid)?;
-        Some(Process { id: format!("{pid}-{ticks}"), started: time_of(ticks)?, has_flag })
+        let is_ours =
+            here && is_kube_apiserver(program) && flag(args, "secure-port").unwrap_or(SECURE_PORT) == port;
+        is_ours.then_some(running.process)
     })
+}
+
+/// A process, whatever it is.
+pub(super) struct Running {
+    pub(super) process: Process,
+    /// What it was started with, the program first.
+    pub(super) words: Vec<String>,
+    pid: u32,
+}
+
+pub(super) fn running(pid: u32) -> Option<Running> {
+    let mut command = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    // A process may make its own as long as it likes.
+    file.take(COMMAND_MAX).read_to_end(&mut command).ok()?;
+    // Each word ends with a zero, also one that is empty.
+    let command = command.strip_suffix(&[0]).unwrap_or(&command);
+    let words: Vec<String> =
+        command.split(|it| *it == 0).filter_map(|it| Some(str::from_utf8(it).ok()?.to_owned())).collect();
+    let args: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    let has_flag = flag(&args, CONFIG).is_some_and(|it| !it.is_empty());
+    let ticks = start_tick(pid)?;
+    let process = Process { id: format!("{pid}-{ticks}"), started: time_of(ticks)?, has_flag };
+    Some(Running { process, words, pid })
+}
+
+impl Running {
+    /// The variables that it was started with and that these words name. Others may be secrets.
+    pub(super) fn variables(&self, words: &[String]) -> BTreeMap<String, String> {
+        let mut text = Zeroizing::new(Vec::with_capacity(COMMAND_MAX as usize));
+        let file = File::open(format!("/proc/{}/environ", self.pid));
+        if !file.is_ok_and(|it| it.take(COMMAND_MAX).read_to_end(&mut text).is_ok()) {
+            return BTreeMap::new();
+        }
+        let all = text.split(|it| *it == 0).filter_map(|it| str::from_utf8(it).ok()?.split_once('='));
+        let is_named = |name: &str| words.iter().any(|it| it.contains('$') && it.contains(name));
+        let named = all.filter(|(name, _)| is_named(name));
+        named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
 }
 
 /// The last one counts, as for kube-apiserver.

@@ -8,7 +8,7 @@ use super::look::changed;
 use super::{HostError, Process, process};
 use crate::api_server_facts::Facts;
 use crate::api_server_manifest::{ApiServerManifest, EncryptionSettings, ManifestError};
-use crate::owned_file::{InFile, OwnedFile, Places};
+use crate::owned_file::{OwnedFile, Places};
 use crate::pod_user::PodUser;
 use crate::yaml::MAX_LEN;
 
@@ -81,10 +81,6 @@ impl StaticPod {
     pub(super) fn restart(&self, process: &str, places: &Places) -> Result<(), HostError> {
         let text = self.edited(|manifest| manifest.with_annotation(RESTART, process))?;
         self.put(&text, places)
-    }
-
-    pub(super) fn located<E: std::error::Error + 'static>(&self, error: E) -> InFile<E> {
-        self.file.located(error)
     }
 
     fn edited(

@@ -39,6 +39,7 @@ impl Scene {
         let host = LocalHost {
             name: "cp-1".into(),
             manifest,
+            unit: None,
             configuration: path("pki/encryption.yaml"),
             places: Places { staging: path("staging"), previous: path("previous") },
         };

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use keystead_model::ErrorChain;
 use keystead_runtime::whole_file::{self, Readers};
 use zeroize::Zeroizing;
 
+use super::host::Host;
 use super::mounts::Mounts;
-use crate::api_server_facts::Facts as ManifestText;
 use crate::api_server_manifest::ApiServerManifest;
 use crate::doctor::facts::Seen;
 use crate::pod_user::PodUser;
@@ -45,15 +46,20 @@ pub(super) struct Pod {
 }
 
 impl Directory {
-    /// With the facts of kube-apiserver's manifest, if that could be read.
-    pub(super) fn read(manifest: &Path, text: Option<&ManifestText>) -> Seen<Self> {
+    /// With what is known of kube-apiserver. Where systemd runs it, there need be no directory.
+    pub(super) fn read(manifest: &Path, host: &Host) -> Seen<Self> {
         let path = manifest.parent().unwrap_or(Path::new("/"));
-        let entries =
-            fs::read_dir(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let mut paths: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == ErrorKind::NotFound && host.unit_files.is_some() => None,
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        let mut paths: Vec<PathBuf> =
+            entries.into_iter().flatten().filter_map(|it| Some(it.ok()?.path())).collect();
         paths.sort();
-        let mut directory =
-            Self { twins: Vec::new(), words: BTreeMap::new(), unread: Vec::new(), pods: Vec::new() };
+        let named = host.unit_files.iter().flatten().map(|it| (it.clone(), host.users.clone())).collect();
+        let text = host.text.as_ref();
+        let mut directory = Self { twins: Vec::new(), words: named, unread: Vec::new(), pods: Vec::new() };
         for path in paths.into_iter().filter(|it| is_taken(it)).take(FILES_MAX) {
             // The kubelet follows links.
             let bytes = match whole_file::read(&path, Readers::Everybody, MAX_LEN) {
@@ -86,7 +92,7 @@ impl Directory {
             if !is_api_server {
                 let environment = environment(&document);
                 directory.pods.push(Pod { path, bytes, words, environment, users, mounts });
-            } else if path != manifest {
+            } else if path != manifest || host.unit_files.is_some() {
                 directory.twins.push(path);
             }
         }

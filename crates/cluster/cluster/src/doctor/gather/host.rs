@@ -1,11 +1,11 @@
 //! kube-apiserver's manifest, EncryptionConfiguration and process.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use keystead_model::ErrorChain;
 
-use super::{permissions, with_manifest};
+use super::with_manifest;
 use crate::api_server_facts::Facts as ManifestText;
 use crate::api_server_manifest::Mount;
 use crate::doctor::facts::{
@@ -25,12 +25,14 @@ pub(super) struct Host {
     pub(super) text: Option<ManifestText>,
     /// Whom kube-apiserver runs as, by its manifest and by its process.
     pub(super) users: BTreeSet<PodUser>,
+    /// Files that the flags of a unit name. Those of a manifest are found with its directory.
+    pub(super) unit_files: Option<Vec<PathBuf>>,
 }
 
 pub(super) fn read(host: &LocalHost, report: &Seen<Report>) -> Host {
     let files = host.files().map_err(|error| ErrorChain(&error).to_string());
     let manifest = match (report, &files) {
-        (Ok(report), Ok(files)) => Ok(manifest_facts(&host.manifest, report, files)),
+        (Ok(report), Ok(files)) => Ok(manifest_facts(report, files)),
         (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
     };
     let configuration = with_manifest(&files).and_then(|files| {
@@ -38,7 +40,8 @@ pub(super) fn read(host: &LocalHost, report: &Seen<Report>) -> Host {
         Ok(file.map(|file| configuration_facts(&file, &files.taker())))
     });
     let users = manifest.as_ref().map(users).unwrap_or_default();
-    Host { manifest, configuration, text: files.ok().map(|it| it.facts), users }
+    let unit_files = files.as_ref().ok().and_then(|it| it.api_server.unit()).map(|(_, files)| files);
+    Host { manifest, configuration, text: files.ok().map(|it| it.facts), users, unit_files }
 }
 
 fn users(manifest: &ManifestFacts) -> BTreeSet<PodUser> {
@@ -46,11 +49,11 @@ fn users(manifest: &ManifestFacts) -> BTreeSet<PodUser> {
     manifest.runs_as.clone().into_iter().chain(process).collect()
 }
 
-fn manifest_facts(path: &Path, report: &Report, files: &Files) -> ManifestFacts {
+fn manifest_facts(report: &Report, files: &Files) -> ManifestFacts {
     let text = &files.facts;
     let process = report.process.as_ref().map(|it| {
         let pid = it.id.split('-').next().unwrap_or_default().to_owned();
-        let runs_as = permissions::of_process(&pid);
+        let runs_as = PodUser::of_process(&pid);
         ProcessFacts { pid, started: it.started, has_flag: it.has_flag, runs_as }
     });
     let configuration = text.encryption_provider_config.clone();
@@ -60,7 +63,14 @@ fn manifest_facts(path: &Path, report: &Report, files: &Files) -> ManifestFacts 
         text.mounts.iter().any(|it| at(&it))
     });
     ManifestFacts {
-        path: path.to_owned(),
+        path: files.api_server.path().to_owned(),
+        unit: files.api_server.unit().map(|(name, _)| name.to_owned()),
+        unit_changed: files
+            .api_server
+            .unsettled()
+            .into_iter()
+            .chain(files.api_server.changed_below())
+            .collect(),
         address: report.address.clone(),
         minor: report.minor,
         configuration,

@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use super::directory::{Directory, Pod};
 use super::mounts::Mounts;
-use super::{permissions, secrets};
+use super::secrets;
 use crate::doctor::facts::{PluginFacts, PluginProgram, Seen};
 use crate::host::process_at;
 use crate::plugin_pod::{InstalledPod, uses_socket};
-use crate::pod_user::PodUser;
+use crate::pod_user::{PodUser, users_of_process};
 use crate::yaml::{Document, Node};
 
 /// Bytes of the longest command line or file looked at.
@@ -117,9 +117,8 @@ fn processes(listeners: &[u32]) -> Vec<Text> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let looks = rustix::process::geteuid().as_raw();
-    let is_taken = |pid: &u32| {
-        listeners.contains(pid) || is_trusted(&permissions::users_of_process(&pid.to_string()), looks)
-    };
+    let is_taken =
+        |pid: &u32| listeners.contains(pid) || is_trusted(&users_of_process(&pid.to_string()), looks);
     pids.filter(is_taken).filter_map(process).collect()
 }
 
@@ -138,7 +137,7 @@ fn process(pid: u32) -> Option<Text> {
     let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
     let is_plugin =
         program == "keystead-plugin" || (program == "keystead" && is(1, "plugin") && is(2, "run"));
-    let users = permissions::of_process(&pid.to_string()).into_iter().collect();
+    let users = PodUser::of_process(&pid.to_string()).into_iter().collect();
     let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let is_here = mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own));
     is_plugin.then(|| {
@@ -302,7 +301,7 @@ mod tests {
         ] {
             assert_eq!(is_trusted(users, 7), expected, "{users:?}");
         }
-        let own = permissions::users_of_process("self");
+        let own = users_of_process("self");
         assert_eq!(own.last(), Some(&rustix::process::geteuid().as_raw()));
     }
 

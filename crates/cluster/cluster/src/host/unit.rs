@@ -1,0 +1,243 @@
+//! An API server that systemd runs, by a unit: systemd says what it would start, the process what that comes to.
+
+mod access;
+mod change;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use keystead_runtime::whole_file::{self, FileError};
+
+use super::files::digest;
+use super::look::changed;
+use super::process::{self, Running};
+use super::{HostError, Process, systemd};
+use crate::api_server_facts::Facts;
+use crate::api_server_flags::{self, Flag};
+use crate::api_server_manifest::Mount;
+use crate::api_server_unit::{
+    self, Doubt, Marks, NAME, Shown, UnitError, commands_digest, differing, expanded, is_kube_apiserver,
+};
+use crate::owned_file::{OwnedFile, OwnedFileError};
+use crate::pod_user::PodUser;
+use crate::yaml::MAX_LEN;
+
+/// Where an administrator's units are, and their drop-ins.
+const UNITS: &str = "/etc/systemd/system";
+/// Ten ticks of the kernel's clock, which says when a process started: as exact as that can be compared with times of files.
+const TICKS_S: f64 = 0.1;
+
+/// A unit of systemd, and its process.
+pub(crate) struct Unit {
+    name: String,
+    shown: Shown,
+    /// With variables.
+    words: Vec<String>,
+    /// What the words come to.
+    flags: Vec<Flag>,
+    running: Option<Running>,
+    /// Ours, if it is there.
+    drop_in: Option<OwnedFile>,
+    marks: Marks,
+    /// [`commands_digest`] of the other files.
+    others: String,
+}
+
+impl Unit {
+    pub(super) fn read(name: &str) -> Result<Self, HostError> {
+        let path = drop_in_path(name);
+        let mut shown = systemd::show(name)?;
+        if shown.drop_ins.contains(&path) != path.exists() {
+            // Of a command of ours that was cut off between the two.
+            systemd::reload()?;
+            shown = systemd::show(name)?;
+        }
+        let words = systemd::command(name)?;
+        let running = shown.main_process.and_then(process::running).filter(|it| has_begun(&it.words));
+        if let Some(found) =
+            running.as_ref().and_then(|it| it.words.first()).filter(|it| !is_kube_apiserver(it))
+        {
+            let found = format!("{found}, which is its main process");
+            return Err(UnitError::Command { unit: name.to_owned(), found }.into());
+        }
+        let variables = match &running {
+            Some(running) => running.variables(&words),
+            None => variables(&shown),
+        };
+        let flags = flags_of(name, &expanded(&words, &variables))?;
+        let drop_in = match OwnedFile::read(&path, MAX_LEN) {
+            Ok(file) => Some(file),
+            Err(OwnedFileError::File(FileError::Missing(_))) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let marks = drop_in.as_ref().map(|it| Marks::read(&String::from_utf8_lossy(it.bytes())));
+        let unit = Self {
+            others: String::new(),
+            marks: marks.unwrap_or_default(),
+            name: name.to_owned(),
+            shown,
+            words,
+            flags,
+            running,
+            drop_in,
+        };
+        let texts =
+            unit.files().filter(|it| **it != path).map(|it| fs::read_to_string(it).unwrap_or_default());
+        let texts: Vec<String> = texts.collect();
+        Ok(Self { others: commands_digest(texts.iter().map(String::as_str)), ..unit })
+    }
+
+    /// Its own file and all drop-ins, as systemd knows them.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.shown.fragment.iter().chain(&self.shown.drop_ins)
+    }
+
+    pub(super) fn facts(&self) -> Result<Facts, HostError> {
+        let facts = Facts::of_flags(self.flags.iter().map(|it| (it.name.as_str(), it.value.as_deref())));
+        let facts = facts.map_err(|source| UnitError::Flag { unit: self.name.clone(), source })?;
+        // It sees the host as it is, apart from what is hidden.
+        let whole = Mount {
+            volume: String::new(),
+            host_path: "/".to_owned(),
+            host_type: String::new(),
+            mount_path: "/".to_owned(),
+            read_only: false,
+        };
+        let program = self.words.first().map(String::as_str).unwrap_or_default();
+        Ok(Facts {
+            version: version(Path::new(program)),
+            mounts: vec![whole],
+            hidden: self.shown.hidden.clone(),
+            ..facts
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.shown.fragment.as_deref().unwrap_or(Path::new(UNITS))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Option<String> {
+        let flag = self.flags.iter().rfind(|it| it.name == name)?;
+        Some(flag.value.clone().unwrap_or_else(|| "true".to_owned()))
+    }
+
+    /// Files that its flags name.
+    pub(super) fn named_files(&self) -> Vec<PathBuf> {
+        let values = self.flags.iter().filter_map(|it| it.value.as_deref());
+        values.filter(|it| it.starts_with('/')).map(PathBuf::from).collect()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn users(&self) -> BTreeSet<PodUser> {
+        self.user().into_iter().collect()
+    }
+
+    /// By its process; nobody while there is none.
+    fn user(&self) -> Option<PodUser> {
+        PodUser::of_process(&self.shown.main_process?.to_string())
+    }
+
+    pub(super) fn digest(&self) -> String {
+        let mut all = self.words.join("\0").into_bytes();
+        for path in self.files().chain(&self.shown.environment_files) {
+            all.extend(digest(&fs::read(path).unwrap_or_default()).into_bytes());
+        }
+        digest(&all)
+    }
+
+    pub(super) fn changed(&self) -> f64 {
+        let files = self.files().chain(&self.shown.environment_files);
+        files.map(|it| changed(it)).fold(0.0, f64::max)
+    }
+
+    pub(super) fn process(&self) -> Option<Process> {
+        self.running.as_ref().map(|it| it.process.clone())
+    }
+
+    pub(super) fn is_restarting(&self) -> bool {
+        self.shown.is_changing()
+    }
+
+    /// Why it might start with something else than what is read here: nothing is changed until a person has settled it.
+    pub(super) fn unsettled(&self) -> Option<Doubt> {
+        let name = &self.name;
+        if self.shown.needs_reload {
+            let evidence = format!("files of {name} were changed since systemd read them");
+            return Some(Doubt {
+                evidence,
+                advice: "look at them, then run `systemctl daemon-reload`".to_owned(),
+            });
+        }
+        let running = self.running.as_ref()?;
+        let advice = format!("look at what was changed, then run `systemctl restart {name}`");
+        let is_newer = |it: &&PathBuf| changed(it) > running.process.started + TICKS_S;
+        if let Some(file) = self.shown.environment_files.iter().find(is_newer) {
+            let file = file.display();
+            let evidence =
+                format!("{file} was changed after kube-apiserver started, and is not in force yet");
+            return Some(Doubt { evidence, advice });
+        }
+        let used = flags_of(name, &running.words).ok()?;
+        let differing = differing(&self.flags, &used).join(", ");
+        let evidence = format!("kube-apiserver runs with other flags than {name} has: {differing}");
+        (!differing.is_empty()).then_some(Doubt { evidence, advice })
+    }
+
+    /// A command in the other files that is not the one which our drop-in replaced.
+    pub(super) fn changed_below(&self) -> Option<Doubt> {
+        let drop_in = self.drop_in.as_ref()?.path().display();
+        let replaced = self.marks.replaces.as_ref().filter(|it| **it != self.others)?;
+        let (name, now) = (&self.name, &self.others);
+        Some(Doubt {
+            evidence: format!(
+                "ExecStart= of {name} was changed after {drop_in} was written, and is not in force because of that"
+            ),
+            advice: format!(
+                "make the same change in {drop_in}, write Replaces={now} there in place of Replaces={replaced}, and run `systemctl daemon-reload` and `systemctl restart {name}`"
+            ),
+        })
+    }
+}
+
+/// What systemd has forked has a name in brackets until it becomes the program, and what has ended has no words.
+fn has_begun(words: &[String]) -> bool {
+    words.first().is_some_and(|it| !it.is_empty() && !it.starts_with('('))
+}
+
+/// As long as no process has them. They tell what is there, and nothing is changed by their word.
+fn variables(shown: &Shown) -> BTreeMap<String, String> {
+    let mut all = api_server_unit::inline_variables(&shown.environment);
+    for file in &shown.environment_files {
+        all.extend(api_server_unit::variables(&fs::read_to_string(file).unwrap_or_default()));
+    }
+    all
+}
+
+fn drop_in_path(unit: &str) -> PathBuf {
+    Path::new(UNITS).join(format!("{unit}.d")).join(NAME)
+}
+
+fn flags_of(unit: &str, words: &[String]) -> Result<Vec<Flag>, UnitError> {
+    let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    api_server_flags::read(&words).map_err(|at| UnitError::Command {
+        unit: unit.to_owned(),
+        found: format!("a command whose word {} is neither a flag nor the value of one", at + 1),
+    })
+}
+
+/// What kube-apiserver says of itself. A program that others may change is not run.
+fn version(program: &Path) -> Option<(u32, u32, u32)> {
+    let found = fs::metadata(program).ok()?;
+    if !whole_file::is_ours(&found) || found.mode() & 0o022 != 0 {
+        return None;
+    }
+    let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    crate::api_server_facts::version_of(text.trim().strip_prefix("Kubernetes ")?)
+}
