@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{keystead, stderr, stdout};
+use crate::{keystead, stderr, stdout, systemd_host};
 
 /// What one run said.
 struct Told {
@@ -92,7 +92,8 @@ fn listed() -> BTreeSet<String> {
 #[test]
 fn every_check_has_a_test() {
     let files = files::FAULTS.iter().map(|it| it.id).chain([files::TOKEN_ENDS]);
-    let tested: BTreeSet<String> = files.chain(live::FAULTS).map(str::to_owned).collect();
+    let tested: BTreeSet<String> =
+        files.chain(live::FAULTS).chain([systemd_host::FAULT]).map(str::to_owned).collect();
     assert_eq!(tested, listed());
 }
 

@@ -24,6 +24,7 @@ mod rollout;
 mod scene;
 mod server;
 mod snapshot;
+mod systemd_host;
 mod usage;
 
 use std::process::{Command, Output};
