@@ -54,7 +54,7 @@ impl SystemdHost {
         let lifeline = host.stdin.take();
         let reports = host.stdout.take().context("standard output is piped")?;
         // From here on host.sh removes it.
-        let _: std::path::PathBuf = directory.keep();
+        drop(directory.keep());
         let mut started = Self { pid: 0, host, lifeline };
         let mut reports = BufReader::new(ChildStdout::from_std(reports)?).lines();
         let line = tokio::time::timeout(START, reports.next_line()).await.context("no systemd")??;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::process;
 use crate::api_server_unit::{PROPERTIES, Shown, UnitError, is_kube_apiserver};
@@ -35,7 +36,7 @@ pub(super) fn command(unit: &str) -> Result<Vec<String>, UnitError> {
     })?;
     let other = |found: String| Err(UnitError::Command { unit: unit.to_owned(), found });
     let mut commands = property.data.into_iter();
-    let (Some(Exec(path, words, marks, ..)), None) = (commands.next(), commands.next()) else {
+    let (Some((path, words, marks, ..)), None) = (commands.next(), commands.next()) else {
         return other("no command, or several".to_owned());
     };
     if !is_kube_apiserver(&path) || words.first() != Some(&path) {
@@ -53,18 +54,17 @@ struct Property {
     data: Vec<Exec>,
 }
 
-#[derive(Deserialize)]
-struct Exec(
+type Exec = (
     String,
     Vec<String>,
     Vec<String>,
-    #[allow(dead_code)] u64,
-    #[allow(dead_code)] u64,
-    #[allow(dead_code)] u64,
-    #[allow(dead_code)] u64,
-    #[allow(dead_code)] u64,
-    #[allow(dead_code)] i64,
-    #[allow(dead_code)] i64,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
 );
 
 /// Has systemd read all units again.
