@@ -1,5 +1,7 @@
 //! API servers that systemd runs, without a kubelet and without kubeadm: a real systemd, with etcd, kube-apiserver and our plugin as its units.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,5 +1,7 @@
 //! Two hosts from which the same cluster is changed.
 
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};

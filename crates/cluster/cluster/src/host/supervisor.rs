@@ -16,7 +16,7 @@ use crate::pod_user::PodUser;
 /// What starts the API server, read.
 pub(crate) enum Supervisor {
     /// The kubelet.
-    Kubelet(StaticPod),
+    Kubelet(Box<StaticPod>),
     /// systemd.
     Systemd(Box<Unit>),
 }
@@ -34,7 +34,7 @@ impl LocalHost {
         }
         match self.manifest.symlink_metadata() {
             Err(_) if systemd::runs() => Err(HostError::NoApiServer(self.manifest.clone())),
-            _ => Ok(Supervisor::Kubelet(StaticPod::read(&self.manifest)?)),
+            _ => Ok(Supervisor::Kubelet(Box::new(StaticPod::read(&self.manifest)?))),
         }
     }
 

@@ -123,10 +123,11 @@ pub(super) async fn create(
     version: &str,
     resource: &Resource,
 ) -> Result<Option<String>, CallError> {
-    let mut target = json!({"group": resource.group, "resource": resource.name});
-    if version == "v1alpha1" {
-        target["version"] = resource.version.clone().into();
-    }
+    let (group, resource_name) = (&resource.group, &resource.name);
+    let target = match version {
+        "v1alpha1" => json!({"group": group, "version": resource.version, "resource": resource_name}),
+        _ => json!({"group": group, "resource": resource_name}),
+    };
     let body = json!({
         "apiVersion": format!("{GROUP}/{version}"),
         "kind": "StorageVersionMigration",
