@@ -10,8 +10,7 @@ use keystead_proto::etcd::RangeRequest;
 use keystead_proto::etcd::kv_client::KvClient;
 use tonic::transport::Endpoint;
 
-use crate::check;
-use crate::filled::{Filled, PREFIX};
+use crate::filled::{Filled, PREFIX, check};
 
 /// More than a page has.
 const ANSWER_MAX: usize = 24 << 20;

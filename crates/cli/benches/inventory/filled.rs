@@ -1,6 +1,6 @@
 //! Values as an API server with KMS v2 stores them, written straight to etcd.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use keystead_etcd::stored::{KmsV2, SealRandomness, SeedKind, WrappedSeed};
 use keystead_proto::etcd::PutRequest;
@@ -66,4 +66,10 @@ fn put(index: u64) -> Result<PutRequest> {
     let object = [&b"k8s\0"[..], &[b'v'; OBJECT]].concat();
     let value = KmsV2::seal("kms", wrapped, &[seed; 32], &key, &object, &random)?.encode()?;
     Ok(PutRequest { key, value })
+}
+
+/// All that was written was counted, and nothing else.
+pub(crate) fn check(filled: &Filled, counted: u64) -> Result<()> {
+    ensure!(counted == filled.values, "{counted} values were counted of {}", filled.values);
+    Ok(())
 }

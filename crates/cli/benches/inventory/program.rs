@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::check;
-use crate::filled::Filled;
+use crate::filled::{Filled, check};
 
 /// How often its memory is looked at. The kernel keeps the peak; what it grows by after the last look is missed.
 const LOOK: Duration = Duration::from_millis(5);
