@@ -417,7 +417,7 @@ pub(crate) fn write_private(path: &Path, text: &str) {
 
 /// What goes to another host has that host's paths, and what comes back those of the host that asks: to the command all hosts look alike.
 fn play_ssh(directory: &Path) {
-    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nhere=$PLAYED_HOST\nshift 2\n\
+    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nhere=${PLAYED_HOST:-host-0}\nshift 2\n\
         command=$(echo \"$*\" | sed \"s#/$here/#/$host/#g\")\n\
         sed \"s#/$here/#/$host/#g\" | sh -c \"$command\" | sed \"s#/$host/#/$here/#g\"\n";
     let bin = directory.join("bin");
