@@ -48,8 +48,8 @@ pub(super) const FAULTS: [&str; 21] = [
     "restart-needed",
 ];
 
-/// Far more than anything takes: kube-apiserver asks its plugins once a minute.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Far more than anything takes, also on a busy machine: kube-apiserver asks its plugins and looks at its file once a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// The hosts, and which faults were found and mended.

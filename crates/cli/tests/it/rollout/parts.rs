@@ -7,7 +7,7 @@ use super::load::Load;
 use super::two_drivers::Driver;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the control plane: cargo xtask test"]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
 async fn k8_the_same_command_on_each_host_does_its_part() {
     let fleet = Fleet::start("1.37.2", 3).await;
     fleet.create_secrets(100).await;

@@ -54,7 +54,7 @@ impl Driver {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the control plane: cargo xtask test"]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
 async fn k8_one_host_at_a_time_drives_and_another_one_goes_on_where_it_was_killed() {
     let fleet = Fleet::start("1.37.2", 3).await;
     fleet.create_secrets(100).await;
