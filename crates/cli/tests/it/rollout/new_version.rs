@@ -23,7 +23,7 @@ fn versions(file: &Path) -> (Vec<u64>, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the control plane: cargo xtask test"]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
 async fn k8_a_key_file_gets_one_new_version_although_the_command_is_killed() {
     let fleet = Fleet::start("1.37.2", 1).await;
     fleet.create_secrets(50).await;
@@ -62,7 +62,7 @@ async fn k8_a_key_file_gets_one_new_version_although_the_command_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the control plane: cargo xtask test"]
+#[ignore = "needs the control plane and an hour: cargo xtask test --tools"]
 async fn k8_a_key_service_makes_the_version_that_a_rotation_goes_to() {
     let scene = Scene::new().await;
     let fleet = Fleet::start("1.37.2", 2).await;
