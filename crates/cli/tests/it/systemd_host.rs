@@ -285,7 +285,10 @@ async fn k8_encryption_comes_and_goes_where_systemd_runs_the_api_server() {
     scene.write(DROP_IN, &mended);
     scene.succeeds(&["enable", "--yes", "--endpoint", ENDPOINT]).await;
     assert_ne!(scene.stored().await, ["plain"]);
+    // That is back to what was found, which had the flags already: nothing is written anew.
     scene.succeeds(&["undo", "--yes"]).await;
+    assert_ne!(scene.stored().await, ["plain"]);
+    scene.succeeds(&["disable", "--yes"]).await;
     assert_eq!(scene.stored().await, ["plain"]);
     assert_eq!(scene.units(), expected);
 }
