@@ -1,5 +1,7 @@
 //! One run: a random fleet, a random goal, random failures, and what must hold all the time.
 
+use std::collections::BTreeSet;
+
 use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Plan, Provider, StoredAs, plan};
 
 use super::choices::Choices;
@@ -363,12 +365,21 @@ pub(crate) fn trouble(
             let mut host = new_host(next, minor, Configuration::NoEncryption);
             host.overwrite(Configuration::NoEncryption);
             (host.loaded_by, host.strange_writer) = (Author::Stranger, true);
-            // Whoever let it join ought to have given it the keys of the others.
-            if fleet.primary != "a1" {
-                host.plugin(&kms_a()).forgotten.insert(fleet.primary.clone());
+            // Whoever let it join ought to have given it the keys of the others: what the KMS encrypts with, what their plugins report, and what
+            // their API servers go on with until they look again.
+            for provider in [kms_a(), kms_b()] {
+                let theirs = fleet.hosts.iter_mut().flat_map(|it| {
+                    let plugin = it.plugin(&provider);
+                    [Some(plugin.reports.clone()), plugin.state.clone()]
+                });
+                let mut theirs: BTreeSet<String> = theirs.flatten().collect();
+                if provider == kms_a() {
+                    theirs.insert(fleet.primary.clone());
+                }
+                let plugin = host.plugin(&provider);
+                theirs.retain(|it| !plugin.unwraps.contains(it));
+                plugin.forgotten.extend(theirs);
             }
-            let theirs = fleet.hosts.iter_mut().map(|it| it.plugin(&kms_b()).reports.clone());
-            host.plugin(&kms_b()).forgotten.extend(theirs.filter(|it| it != "b1"));
             fleet.hosts.push(host);
             fleet.say(|| format!("h{next} joins"));
         }
