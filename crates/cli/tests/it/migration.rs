@@ -2,16 +2,16 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use keystead_testkit::api::{Kind, Method, Object};
+use keystead_testkit::api::{Kind, Method};
 use keystead_testkit::control_plane::{ControlPlane, ControllerManager, Options};
 use serde_json::{Value, json};
 
+use crate::reencrypt::{encrypted_later, kubeconfig, reencrypt};
 use crate::{keystead, stderr, stdout};
 
 const SECRETS: usize = 300;
@@ -44,7 +44,7 @@ async fn an_api_without_migrations_is_told_with_what_it_takes_and_the_way_that_t
 #[tokio::test]
 #[ignore = "needs the real node: cargo xtask test --tools"]
 async fn a_migration_goes_on_without_us_is_found_again_and_proven_afterwards() {
-    let cluster = encrypted_later().await;
+    let cluster = encrypted_later(SECRETS).await;
     let kubeconfig = kubeconfig(&cluster);
     let client = cluster.api_servers[0].client();
     let state = cluster.directory().join("state.json");
@@ -107,7 +107,7 @@ async fn a_migration_goes_on_without_us_is_found_again_and_proven_afterwards() {
 #[tokio::test]
 #[ignore = "needs the real node: cargo xtask test --tools"]
 async fn a_migration_that_an_object_stops_is_named_and_made_anew_when_that_is_settled() {
-    let cluster = encrypted_later().await;
+    let cluster = encrypted_later(SECRETS).await;
     let kubeconfig = kubeconfig(&cluster);
     let client = cluster.api_servers[0].client();
     let admission = "/apis/admissionregistration.k8s.io/v1";
@@ -156,30 +156,9 @@ async fn a_migration_that_an_object_stops_is_named_and_made_anew_when_that_is_se
 }
 
 fn by_migration(kubeconfig: &Path, args: &[&str]) -> Command {
-    let mut command = keystead();
+    let mut command = reencrypt(kubeconfig, args);
+    command.args(["--via", "storage-version-migration"]);
     command
-        .args(["cluster", "reencrypt", "--via", "storage-version-migration", "--kubeconfig"])
-        .arg(kubeconfig)
-        .args(args);
-    command
-}
-
-/// Many Secrets in plain, behind an API server that encrypts now.
-async fn encrypted_later() -> ControlPlane {
-    let mut cluster = ControlPlane::start(Options::default()).await.expect("a control plane");
-    let client = cluster.api_servers[0].client().clone();
-    for index in 0..SECRETS {
-        let secret = Object::new(Kind::Secret, "default", &format!("s-{index:04}"), "key", b"value");
-        client.create(&secret).await.expect("created");
-    }
-    let server = &mut cluster.api_servers[0];
-    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let config = format!(
-        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n  - resources: [secrets]\n    providers:\n      - secretbox: {{keys: [{{name: one, secret: {key}}}]}}\n      - identity: {{}}\n"
-    );
-    server.set_encryption(Some(&config)).expect("set");
-    server.restart().await.expect("restarted");
-    cluster
 }
 
 /// How many Secrets etcd has under each key; `plain` is none.
@@ -202,11 +181,4 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     None
-}
-
-fn kubeconfig(cluster: &ControlPlane) -> PathBuf {
-    let server = cluster.api_servers.first().expect("an API server");
-    let path = cluster.directory().join("admin.conf");
-    fs::write(&path, server.kubeconfig(server.token())).expect("writes");
-    path
 }

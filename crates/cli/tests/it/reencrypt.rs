@@ -13,7 +13,7 @@ use crate::{keystead, stderr, stdout};
 
 const SECRETS: usize = 1500;
 
-fn reencrypt(kubeconfig: &Path, args: &[&str]) -> Command {
+pub(crate) fn reencrypt(kubeconfig: &Path, args: &[&str]) -> Command {
     let mut command = keystead();
     command.args(["cluster", "reencrypt", "--kubeconfig"]).arg(kubeconfig).args(args);
     command
@@ -58,19 +58,7 @@ fn a_kubeconfig_that_cannot_be_used_is_refused_and_not_repeated() {
 #[tokio::test]
 #[ignore = "needs the control plane: cargo xtask test"]
 async fn a_run_that_is_stopped_or_killed_goes_on_and_proves_itself() {
-    let mut cluster = ControlPlane::start(Options::default()).await.expect("a control plane");
-    let client = cluster.api_servers[0].client().clone();
-    for index in 0..SECRETS {
-        let secret = Object::new(Kind::Secret, "default", &format!("s-{index:04}"), "key", b"canary");
-        client.create(&secret).await.expect("created");
-    }
-    let server = &mut cluster.api_servers[0];
-    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let config = format!(
-        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n  - resources: [secrets]\n    providers:\n      - secretbox: {{keys: [{{name: one, secret: {key}}}]}}\n      - identity: {{}}\n"
-    );
-    server.set_encryption(Some(&config)).expect("set");
-    server.restart().await.expect("restarted");
+    let cluster = encrypted_later(SECRETS).await;
     let kubeconfig = kubeconfig(&cluster);
     let state = cluster.directory().join("state.json");
     let state = state.to_str().expect("text");
@@ -138,7 +126,24 @@ fn started(command: &mut Command) -> Child {
     child
 }
 
-fn kubeconfig(cluster: &ControlPlane) -> PathBuf {
+/// So many Secrets in plain, behind an API server that encrypts now.
+pub(crate) async fn encrypted_later(secrets: usize) -> ControlPlane {
+    let mut cluster = ControlPlane::start(Options::default()).await.expect("a control plane");
+    let server = cluster.api_servers.first_mut().expect("an API server");
+    for index in 0..secrets {
+        let secret = Object::new(Kind::Secret, "default", &format!("s-{index:04}"), "key", b"canary");
+        server.client().create(&secret).await.expect("created");
+    }
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let config = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n  - resources: [secrets]\n    providers:\n      - secretbox: {{keys: [{{name: one, secret: {key}}}]}}\n      - identity: {{}}\n"
+    );
+    server.set_encryption(Some(&config)).expect("set");
+    server.restart().await.expect("restarted");
+    cluster
+}
+
+pub(crate) fn kubeconfig(cluster: &ControlPlane) -> PathBuf {
     let server = cluster.api_servers.first().expect("an API server");
     let path = cluster.directory().join("admin.conf");
     fs::write(&path, server.kubeconfig(server.token())).expect("writes");

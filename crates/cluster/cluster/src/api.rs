@@ -12,8 +12,8 @@ mod request;
 mod server_facts;
 
 pub use connection::{ApiServer, ConnectError, Kubeconfig};
-pub(crate) use discovery::discover;
 pub use discovery::{DiscoveryError, LeftOut, Resource, Resources};
+pub(crate) use discovery::{discover, resources};
 pub use error::{CallError, Refusal};
 pub(crate) use lease::{Lease, delete_lease, get_lease, put_lease};
 pub use published::ControlPlaneNode;

@@ -196,16 +196,6 @@ async fn groups(server: &ApiServer) -> Result<Vec<Group>, DiscoveryError> {
 
 /// The resources of a group, each in the first version that has it.
 async fn members(server: &ApiServer, group: &Group) -> Result<Vec<Member>, DiscoveryError> {
-    #[derive(Deserialize)]
-    struct List {
-        resources: Vec<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-        namespaced: bool,
-        verbs: Vec<String>,
-    }
     if group.elsewhere {
         let resource = Resource {
             group: group.name.clone(),
@@ -222,9 +212,8 @@ async fn members(server: &ApiServer, group: &Group) -> Result<Vec<Member>, Disco
             "" => format!("/api/{version}"),
             name => format!("/apis/{name}/{version}"),
         };
-        let list: List = server.json(&Call::get(&path, JSON, ASK)).await?;
         // A slash: a part of an object, such as its status.
-        for named in list.resources.into_iter().filter(|it| !it.name.contains('/')) {
+        for named in resources(server, &path).await?.into_iter().filter(|it| !it.name.contains('/')) {
             if members.iter().any(|it| it.resource.name == named.name) {
                 continue;
             }
@@ -246,6 +235,25 @@ async fn members(server: &ApiServer, group: &Group) -> Result<Vec<Member>, Disco
         }
     }
     Ok(members)
+}
+
+/// What a version of a group has, as the API server lists it.
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    /// The plural; with a slash and more, a part of an object.
+    pub(crate) name: String,
+    namespaced: bool,
+    verbs: Vec<String>,
+}
+
+/// What is listed at `path`, such as `/apis/apps/v1`.
+pub(crate) async fn resources(server: &ApiServer, path: &str) -> Result<Vec<Named>, CallError> {
+    #[derive(Deserialize)]
+    struct List {
+        resources: Vec<Named>,
+    }
+    let list: List = server.json(&Call::get(path, JSON, ASK)).await?;
+    Ok(list.resources)
 }
 
 fn full_name(name: &str, group: &str) -> String {

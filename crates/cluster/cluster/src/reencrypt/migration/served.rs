@@ -5,7 +5,7 @@ use std::time::Duration;
 use keystead_model::ErrorClass;
 use serde::Deserialize;
 
-use crate::api::{ApiServer, Call, CallError};
+use crate::api::{ApiServer, Call, CallError, resources};
 
 pub(super) const GROUP: &str = "storagemigration.k8s.io";
 /// The versions that are known here, the best first.
@@ -81,14 +81,6 @@ pub(in crate::reencrypt) async fn served(server: &ApiServer) -> Result<&'static 
     struct Version {
         version: String,
     }
-    #[derive(Deserialize)]
-    struct List {
-        resources: Vec<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
     let path = format!("/apis/{GROUP}");
     let group: Result<Group, CallError> = server.json(&Call::get(&path, JSON, ASK)).await;
     let versions: Vec<String> = match group {
@@ -97,8 +89,8 @@ pub(in crate::reencrypt) async fn served(server: &ApiServer) -> Result<&'static 
         Err(error) => return Err(error.into()),
     };
     for known in KNOWN.into_iter().filter(|known| versions.iter().any(|it| it == known)) {
-        let list: List = server.json(&Call::get(&format!("{path}/{known}"), JSON, ASK)).await?;
-        if list.resources.iter().any(|it| it.name == "storageversionmigrations") {
+        let listed = resources(server, &format!("{path}/{known}")).await?;
+        if listed.iter().any(|it| it.name == "storageversionmigrations") {
             return Ok(known);
         }
     }
