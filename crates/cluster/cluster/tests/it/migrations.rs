@@ -161,7 +161,7 @@ async fn played(objects: usize, there: Vec<Value>, mut conditions: Vec<Value>) -
         let body = match (method, path) {
             ("GET", "/apis/storagemigration.k8s.io") => json!({"versions": [{"version": "v1"}]}),
             ("GET", "/apis/storagemigration.k8s.io/v1") => {
-                json!({"resources": [{"name": "storageversionmigrations"}]})
+                json!({"resources": [{"name": "storageversionmigrations", "namespaced": false, "verbs": []}]})
             }
             ("GET", PATH) => {
                 if made && !conditions.is_empty() {
