@@ -11,7 +11,7 @@ use keystead_proto::etcd::kv_client::KvClient;
 use keystead_proto::etcd::maintenance_client::MaintenanceClient;
 use keystead_proto::etcd::{AlarmRequest, AlarmType, KeyValue, RangeRequest, RangeResponse, StatusRequest};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Response, Status};
 use zeroize::Zeroizing;
 
 pub use error::{ConnectError, NoAnswer, ReadError};
@@ -69,8 +69,12 @@ pub struct Alarm {
 /// How full a member is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Of the database, without free pages: these are used before the file grows.
+    /// Of the database with its free pages: what etcd compares with its quota.
+    pub size: u64,
+    /// Without free pages, which are used before the file grows.
     pub in_use: u64,
+    /// The member says that something is wrong: an alarm, or no leader.
+    pub troubled: bool,
     /// `--quota-backend-bytes`, where writes end. etcd says it since 3.6.
     pub quota: Option<u64>,
 }
@@ -187,9 +191,12 @@ impl Etcd {
     ///
     /// Where etcd does not answer, or does not tell this user.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, ReadError> {
-        let request = self.session.sign(AlarmRequest::default());
-        let answer = self.maintenance.clone().alarm(request).await;
-        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?.into_inner();
+        let alarm = |request| {
+            let mut maintenance = self.maintenance.clone();
+            async move { maintenance.alarm(request).await }
+        };
+        let answer = self.signed(AlarmRequest::default(), alarm).await;
+        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?;
         let alarms = answer.alarms.into_iter().map(|it| Alarm {
             member: format!("{:x}", it.member_id),
             kind: AlarmType::try_from(it.alarm)
@@ -204,21 +211,38 @@ impl Etcd {
     ///
     /// Where etcd does not answer, or does not tell this user.
     pub async fn space(&self) -> Result<Space, ReadError> {
-        let request = self.session.sign(StatusRequest {});
-        let answer = self.maintenance.clone().status(request).await;
-        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?.into_inner();
+        let status = |request| {
+            let mut maintenance = self.maintenance.clone();
+            async move { maintenance.status(request).await }
+        };
+        let answer = self.signed(StatusRequest {}, status).await;
+        let answer = answer.map_err(|status| ReadError::Call(Box::new(status)))?;
         let bytes = |it: i64| u64::try_from(it).unwrap_or_default();
         Ok(Space {
+            size: bytes(answer.db_size),
+            troubled: !answer.errors.is_empty(),
             in_use: bytes(answer.db_size_in_use),
             quota: Some(bytes(answer.db_size_quota)).filter(|it| *it > 0),
         })
     }
 
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        let answer = match self.client.clone().range(self.session.sign(request.clone())).await {
+        let range = |request| {
+            let mut client = self.client.clone();
+            async move { client.range(request).await }
+        };
+        self.signed(request, range).await
+    }
+
+    /// A token that ended is renewed once.
+    async fn signed<T: Clone, A, F>(&self, request: T, call: impl Fn(Request<T>) -> F) -> Result<A, Status>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let answer = match call(self.session.sign(request.clone())).await {
             Err(status) if self.session.has_ended(&status) => {
                 self.session.renew().await?;
-                self.client.clone().range(self.session.sign(request)).await
+                call(self.session.sign(request)).await
             }
             answer => answer,
         };

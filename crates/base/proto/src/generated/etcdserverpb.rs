@@ -156,11 +156,14 @@ pub struct AlarmMember {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {}
 /// Of the member that answers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusResponse {
     /// Bytes of the database with its free pages. Where they reach the quota etcd takes no more writes.
     #[prost(int64, tag = "3")]
     pub db_size: i64,
+    /// Alarms of any member, and that there is no leader, each in a sentence.
+    #[prost(string, repeated, tag = "8")]
+    pub errors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Bytes without free pages.
     #[prost(int64, tag = "9")]
     pub db_size_in_use: i64,
