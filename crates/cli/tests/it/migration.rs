@@ -171,10 +171,10 @@ fn stored_under(cluster: &ControlPlane) -> Value {
     groups.iter().map(|it| (name(it), it["objects"].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// Asks again and again, for a minute at most.
+/// Asks again and again, for five minutes at most: a migration begins with a bookmark of its watch, which comes once a minute.
 async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(60) {
+    while start.elapsed() < Duration::from_secs(300) {
         if let Some(found) = look().await {
             return Some(found);
         }

@@ -80,6 +80,19 @@ pub enum Interrupted {
         /// Bytes.
         quota: u64,
     },
+    /// Its file is as large as its quota, and most of it is free pages.
+    #[error(
+        "the file of etcd's database has {} of its quota of {}, of which {} are in use: compaction makes no room in it",
+        room::mib(*size), room::mib(*quota), room::mib(*in_use)
+    )]
+    Fragmented {
+        /// Bytes of the file.
+        size: u64,
+        /// Bytes without free pages.
+        in_use: u64,
+        /// Bytes.
+        quota: u64,
+    },
     /// A migration of Kubernetes' own.
     #[error("the in-tree migration is not watched any more")]
     Migration(#[from] MigrationError),
@@ -96,9 +109,11 @@ impl Interrupted {
             Self::Credentials(_) => ErrorClass::Unauthenticated,
             Self::Denied { .. } => ErrorClass::Denied,
             Self::Migration(error) => error.class(),
-            Self::EtcdFull(_) | Self::EtcdAlarm { .. } | Self::NoRoom { .. } | Self::Journal(_) => {
-                ErrorClass::FailedPrecondition
-            }
+            Self::EtcdFull(_)
+            | Self::EtcdAlarm { .. }
+            | Self::NoRoom { .. }
+            | Self::Fragmented { .. }
+            | Self::Journal(_) => ErrorClass::FailedPrecondition,
         }
     }
 
@@ -110,6 +125,10 @@ impl Interrupted {
             Self::Denied { .. } => Some("grant the verbs list and patch, then run the same command again".to_owned()),
             Self::EtcdAlarm { kind, .. } if kind != "NOSPACE" => Some(
                 "see etcd's guide for this alarm; when it is gone run the same command again: it goes on where it stopped".to_owned(),
+            ),
+            Self::Fragmented { .. } => Some(
+                "defragment each member of etcd (etcdctl defrag), one after another, then run the same command again: it goes on where it stopped"
+                    .to_owned(),
             ),
             Self::NoRoom { .. } => Some(
                 "raise --quota-backend-bytes of etcd, or see why kube-apiserver does not compact it (--etcd-compaction-interval), then run the same command again: it goes on where it stopped"

@@ -30,6 +30,8 @@ pub(super) use served::served;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// After so long without one more object written it is told that it stands still. The controller goes over objects that are current too.
+const STILL: Duration = Duration::from_secs(60);
 /// A count lists all metadata. After one that took some time it rests so many times as long.
 const REST: u32 = 10;
 
@@ -101,6 +103,7 @@ pub(super) async fn migrate(
         running: BTreeMap::new(),
         next_count: Instant::now(),
         idle: Instant::now(),
+        grew: Instant::now(),
     };
     let mut failing: Option<Instant> = None;
     loop {
@@ -166,6 +169,8 @@ struct Watch {
     next_count: Instant,
     /// When something last happened, where no migration has begun.
     idle: Instant,
+    /// When a count last grew, where one has begun.
+    grew: Instant,
 }
 
 impl Watch {
@@ -178,6 +183,7 @@ impl Watch {
         let server = sending.server;
         let all = object::list(server, self.version).await.map_err(MigrationError::from)?;
         let (mut waiting, mut begun, mut queued) = (Vec::new(), Vec::new(), false);
+        let mut words = String::new();
         for Step { resource, .. } in steps {
             if self.ended.contains_key(&resource.full_name()) {
                 continue;
@@ -203,12 +209,15 @@ impl Watch {
             self.known.insert(migration.metadata.uid.clone());
             match state {
                 State::Waiting => {
-                    queued |= all
-                        .iter()
-                        .any(|it| it.is_of(resource) && !it.is_ours() && it.state() == State::Running);
+                    queued |= all.iter().any(|it| {
+                        it.is_of(resource) && !it.is_ours() && matches!(it.state(), State::Running(_))
+                    });
                     waiting.push(name);
                 }
-                State::Running => begun.push((resource, migration.checkpoint())),
+                State::Running(message) => {
+                    words = message;
+                    begun.push((resource, migration.checkpoint()));
+                }
                 State::Succeeded => {
                     let Some(tally) = count(server, resource, migration.checkpoint(), &sending.stop).await?
                     else {
@@ -238,6 +247,7 @@ impl Watch {
                 Some(format!("kube-controller-manager has not begun with {}", waiting.join(", ")))
             }
             (true, false, true) => Some("another migration of the same resource runs".to_owned()),
+            (false, ..) if self.grew.elapsed() > STILL => Some(still(&words)),
             _ => None,
         })
     }
@@ -250,7 +260,10 @@ impl Watch {
         let start = Instant::now();
         for (resource, checkpoint) in begun.iter().filter(|(_, checkpoint)| checkpoint.is_some()) {
             if let Ok(Some(tally)) = count(sending.server, resource, *checkpoint, &sending.stop).await {
-                self.running.insert(resource.full_name(), tally.count(Outcome::Rewritten));
+                let written = tally.count(Outcome::Rewritten);
+                if self.running.insert(resource.full_name(), written).is_none_or(|before| before < written) {
+                    self.grew = Instant::now();
+                }
             }
         }
         self.next_count = Instant::now() + start.elapsed() * REST;
@@ -278,6 +291,12 @@ impl Watch {
     }
 }
 
+/// The controller tries again for ever where the API server or a webhook fails: what that is only it knows, from 1.37 on.
+fn still(words: &str) -> String {
+    let words = if words.is_empty() { String::new() } else { format!(", and says: {words}") };
+    format!("kube-controller-manager has written nothing for more than {} s{words}", STILL.as_secs())
+}
+
 /// How many objects were written since the checkpoint, and how many were not. None: it was told to stop.
 async fn count(
     server: &ApiServer,
@@ -298,8 +317,9 @@ async fn count(
                     token = next;
                     continue;
                 }
-                // The pass that follows goes around what cannot be read, and names it.
+                // The pass that follows goes around what cannot be read, and names it; and it takes shorter pages.
                 (None, Verdict::Retry(Outcome::Undecryptable)) => return Ok(Some(tally)),
+                (None, _) if matches!(error, CallError::TooLong { .. }) => return Ok(Some(tally)),
                 (None, _) => return Err(MigrationError::from(error).into()),
             },
         };

@@ -113,11 +113,6 @@ impl Pace {
         self.hold(pause, now);
     }
 
-    /// Nobody sends before `pause` is over, and nothing is wrong.
-    pub(super) fn rest(&mut self, pause: Duration, now: Instant) {
-        self.hold(pause, now);
-    }
-
     fn back_off(&mut self, times: u32, now: Instant) {
         if self.held(now).is_none() {
             self.concurrency.pushed_back();

@@ -43,8 +43,10 @@ impl Progress {
 /// Tells an observer, often enough for a person and not for each object.
 pub(super) struct Reporter<'a> {
     pub(super) progress: Progress,
-    /// Objects done in all passes since the start.
-    pub(super) done: u64,
+    /// Objects that were sent a patch, in all passes since the start.
+    pub(super) sent: u64,
+    /// What the rate is made of: those, or what the in-tree migrations have done.
+    done: u64,
     observer: &'a mut (dyn FnMut(&Progress) + Send),
     next: Option<Instant>,
     sample: Option<(Instant, u64)>,
@@ -55,7 +57,7 @@ impl<'a> Reporter<'a> {
     pub(super) const EVERY: Duration = Duration::from_millis(200);
 
     pub(super) fn new(observer: &'a mut (dyn FnMut(&Progress) + Send)) -> Self {
-        Self { progress: Progress::default(), done: 0, observer, next: None, sample: None }
+        Self { progress: Progress::default(), sent: 0, done: 0, observer, next: None, sample: None }
     }
 
     /// A new pass, of which a part may have been done before. It is told at once.
@@ -69,6 +71,7 @@ impl<'a> Reporter<'a> {
     }
 
     pub(super) fn settled(&mut self, outcome: Outcome) {
+        self.sent += 1;
         self.done += 1;
         self.progress.done += 1;
         self.progress.rewritten += u64::from(outcome == Outcome::Rewritten);
@@ -79,7 +82,8 @@ impl<'a> Reporter<'a> {
         self.progress.unsettled += 1;
     }
 
-    /// How far the in-tree migrations are, which are counted and not sent from here.
+    /// How far the in-tree migrations are, which are counted and not sent from here. It can be less than before: objects go, and one that
+    /// fails counts no more.
     pub(super) fn migrated(&mut self, resource: String, done: u64, rewritten: u64, failed: u64) {
         self.done = done;
         self.progress = Progress { resource, done, rewritten, unsettled: failed, ..self.progress.clone() };
@@ -107,7 +111,7 @@ impl<'a> Reporter<'a> {
         let passed = (now - since).as_secs_f64();
         // Long enough to hold some answers, short enough to follow.
         if passed >= 1.0 {
-            let rate = (self.done - before) as f64 / passed;
+            let rate = self.done.saturating_sub(before) as f64 / passed;
             let known = self.progress.rate > 0.0;
             self.progress.rate = if known { (self.progress.rate + rate) / 2.0 } else { rate };
             self.sample = Some((now, self.done));

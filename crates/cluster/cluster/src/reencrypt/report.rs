@@ -105,9 +105,7 @@ impl Report {
                  then run it again"
                     .to_owned()
             }
-            Ending::Stopped | Ending::Interrupted
-                if self.via == Via::StorageVersionMigration && self.passes.len() == 1 =>
-            {
+            Ending::Stopped if self.via == Via::StorageVersionMigration && self.passes.len() == 1 => {
                 "kube-controller-manager goes on with the migration; run the same command again: it goes on watching it and looks at every object afterwards"
                     .to_owned()
             }

@@ -19,6 +19,8 @@ use crate::etcd_path::etcd_path;
 const LOOK: Duration = Duration::from_millis(250);
 /// In hundredths of the quota: from here on nothing more is written until there is room. The rest is for everybody else.
 const FULL: u64 = 80;
+/// In hundredths of the quota: a file as large as this takes hardly a write more (`Quota.Available` of etcd).
+const FILE_FULL: u64 = 99;
 
 /// The etcd behind the API server, and how it is shared with others.
 #[derive(Clone, Debug)]
@@ -44,8 +46,12 @@ impl Room {
         if let Some(Alarm { kind, member }) = self.etcd.alarms().await?.into_iter().next() {
             return Ok(Some(format!("etcd has the alarm {kind} of member {member}: nothing can be written")));
         }
-        let Space { in_use, quota } = self.etcd.space().await?;
-        let Some(quota) = quota else {
+        let space = self.etcd.space().await?;
+        if let Some(error) = fragmented(&space) {
+            return Ok(Some(error.to_string()));
+        }
+        let in_use = space.in_use;
+        let Some(quota) = space.quota else {
             return Ok(Some(
                 "this etcd does not say its quota, as before 3.6: only its alarms are watched".to_owned(),
             ));
@@ -77,8 +83,16 @@ impl Room {
 pub(super) struct Watch {
     room: Room,
     next: Pin<Box<dyn Future<Output = Seen> + Send>>,
-    /// Since when there is none, with the least that was in use since.
-    full: Option<(Instant, u64)>,
+    full: Option<Full>,
+}
+
+/// Since when there is no room.
+#[derive(Clone, Copy)]
+struct Full {
+    since: Instant,
+    /// The least that was in use since.
+    in_use: u64,
+    quota: u64,
 }
 
 enum Seen {
@@ -90,8 +104,8 @@ enum Seen {
 /// What follows.
 pub(super) enum Advice {
     GoOn,
-    /// Nothing is sent for this long, for this reason.
-    Rest(Duration, String),
+    /// Nothing is sent until something else is said, for this reason.
+    Rest(String),
     Stop(Interrupted),
 }
 
@@ -106,48 +120,54 @@ impl Watch {
         let seen = (&mut self.next).await;
         self.next = Box::pin(look(self.room.etcd.clone(), LOOK));
         match seen {
-            // The API server says it too where it has no room.
-            Seen::Unknown => Advice::GoOn,
             Seen::Alarm(Alarm { kind, member }) => Advice::Stop(Interrupted::EtcdAlarm { kind, member }),
-            Seen::Space(Space { in_use, quota: Some(quota) }) if in_use >= limit(quota) => {
-                self.rest(in_use, quota)
+            Seen::Space(space) => {
+                if let Some(fragmented) = fragmented(&space) {
+                    return Advice::Stop(fragmented);
+                }
+                self.full = space.quota.filter(|quota| space.in_use >= limit(*quota)).map(|quota| {
+                    let known = self.full.filter(|it| it.in_use <= space.in_use);
+                    known.unwrap_or(Full { since: Instant::now(), in_use: space.in_use, quota })
+                });
+                self.rest()
             }
-            Seen::Space(_) => {
-                self.full = None;
-                Advice::GoOn
-            }
+            // It is as full as it was. Where it had room, the API server says it too when it has none.
+            Seen::Unknown => self.rest(),
         }
     }
 
-    fn rest(&mut self, in_use: u64, quota: u64) -> Advice {
-        let now = Instant::now();
-        let (since, least) = *self.full.get_or_insert((now, in_use));
-        if in_use < least {
-            self.full = Some((now, in_use));
-        } else if now - since > self.room.patience {
+    fn rest(&self) -> Advice {
+        let Some(Full { since, in_use, quota }) = self.full else { return Advice::GoOn };
+        if since.elapsed() > self.room.patience {
             return Advice::Stop(Interrupted::NoRoom { in_use, quota });
         }
-        let reason = format!(
+        Advice::Rest(format!(
             "etcd has used {} of its quota of {}; kube-apiserver is to compact it",
             mib(in_use),
             mib(quota)
-        );
-        // Longer than a look takes.
-        Advice::Rest(LOOK * 8, reason)
+        ))
     }
 }
 
+/// Alarms are only asked for where the member says that something is wrong: that question is a write for etcd.
 async fn look(etcd: Etcd, pause: Duration) -> Seen {
     sleep(pause).await;
-    match (etcd.alarms().await, etcd.space().await) {
-        (Ok(alarms), space) => match (alarms.into_iter().next(), space) {
-            (Some(alarm), _) => Seen::Alarm(alarm),
-            (None, Ok(space)) => Seen::Space(space),
-            (None, Err(_)) => Seen::Unknown,
-        },
-        (Err(_), Ok(space)) => Seen::Space(space),
-        (Err(_), Err(_)) => Seen::Unknown,
+    let Ok(space) = etcd.space().await else { return Seen::Unknown };
+    if space.troubled
+        && let Ok(alarms) = etcd.alarms().await
+        && let Some(alarm) = alarms.into_iter().next()
+    {
+        return Seen::Alarm(alarm);
     }
+    Seen::Space(space)
+}
+
+/// What etcd compares with its quota is the file, whose free pages do not count as room: where they are all that is left, waiting
+/// for compaction does not help.
+fn fragmented(space: &Space) -> Option<Interrupted> {
+    let quota = space.quota?;
+    let is_it = space.size >= quota / 100 * FILE_FULL && space.in_use < limit(quota);
+    is_it.then_some(Interrupted::Fragmented { size: space.size, in_use: space.in_use, quota })
 }
 
 fn limit(quota: u64) -> u64 {

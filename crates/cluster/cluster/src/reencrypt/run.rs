@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::plan::{Plan, Request, Via};
 use super::progress::{Progress, Reporter};
 use super::report::{Ending, Pass, Report};
-use super::room::{Room, Watch};
+use super::room::{Advice, Room, Watch};
 use super::tally::Tally;
 use super::walk::{Ended, Sending, Walk, walk};
 
@@ -109,7 +109,7 @@ pub async fn run(
         resumed,
         passes,
         left_out: plan.left_out.clone(),
-        objects_sent: sending.reporter.done,
+        objects_sent: sending.reporter.sent,
         seconds: start.elapsed().as_secs_f64(),
     };
     Run { report, interrupted }
@@ -121,6 +121,12 @@ async fn passes(
     journal: &mut Journal,
     passes_max: u32,
 ) -> Result<Ending, Interrupted> {
+    // Looked at before anything is sent: an alarm is no time to begin.
+    if let Some(room) = &mut sending.room
+        && let Advice::Stop(interrupted) = room.advice().await
+    {
+        return Err(interrupted);
+    }
     if plan.request.via == Via::StorageVersionMigration
         && journal.record.pass == 1
         && let Some(ending) = first_by_migration(sending, plan, journal).await?
@@ -161,7 +167,6 @@ async fn first_by_migration(
         Migrated::Ended(resources) => resources,
         Migrated::Stopped => return Ok(Some(Ending::Stopped)),
     };
-    sending.reporter.done = resources.values().map(Tally::objects).sum();
     let failed = resources.values().any(|it| it.count(Outcome::NotMigrated) > 0);
     journal.migrated(resources);
     if failed {

@@ -86,10 +86,8 @@ pub(super) async fn walk(
         let now = Instant::now();
         let stopping = stop.is_cancelled() || state.fatal.is_some();
         let held = sending.pace.held(now);
-        if held.is_none() {
-            state.no_room = None;
-        }
-        sending.reporter.waits(held.map(|_| state.no_room.clone().unwrap_or_else(|| WAITS.to_owned())));
+        let asked = held.map(|_| WAITS.to_owned());
+        sending.reporter.waits(state.no_room.clone().or(asked));
         sending.reporter.tick(now, sending.pace.limit());
         if stopping {
             listing = None;
@@ -97,7 +95,7 @@ pub(super) async fn walk(
                 return state.fatal.map_or(Ok(Ended::Stopped), Err);
             }
             farewell.get_or_insert(now + FAREWELL);
-        } else if held.is_none() {
+        } else if held.is_none() && state.no_room.is_none() {
             state.recall(now);
             if listing.is_none() && state.wants_page() {
                 let (limit, token) = (state.page_size, state.token.clone());
@@ -131,11 +129,8 @@ pub(super) async fn walk(
             }
             advice = async { match &mut sending.room { Some(room) => room.advice().await, None => pending().await } }, if !stopping => {
                 match advice {
-                    Advice::GoOn => {}
-                    Advice::Rest(pause, reason) => {
-                        sending.pace.rest(pause, Instant::now());
-                        state.no_room = Some(reason);
-                    }
+                    Advice::GoOn => state.no_room = None,
+                    Advice::Rest(reason) => state.no_room = Some(reason),
                     Advice::Stop(interrupted) => state.fatal = Some(interrupted),
                 }
             }

@@ -98,6 +98,55 @@ async fn a_migration_that_failed_is_named_and_nothing_is_said_to_be_current() ->
     Ok(())
 }
 
+/// One that fails counts no more, while another one still runs.
+#[tokio::test]
+async fn a_count_that_falls_is_no_fault() -> Result<()> {
+    let condition = |kind: &str| json!([{"type": kind, "status": "True", "message": "m"}]);
+    let (mut looks, mut created) = (0, 0);
+    let instead: Instead = Box::new(move |method, path, _| {
+        let body = match (method, path) {
+            ("GET", "/apis/storagemigration.k8s.io") => json!({"versions": [{"version": "v1"}]}),
+            ("GET", "/apis/storagemigration.k8s.io/v1") => {
+                json!({"resources": [{"name": "storageversionmigrations", "namespaced": false, "verbs": []}]})
+            }
+            ("GET", PATH) if created < 2 => json!({"items": []}),
+            ("GET", PATH) => {
+                looks += 1;
+                let of = |resource: &str, kind: &str| {
+                    let mut it = migration(resource, resource, Some("keystead"), &condition(kind));
+                    it["metadata"]["name"] = format!("keystead-{resource}").into();
+                    // Every object of the API server that is played is newer.
+                    it["status"]["resourceVersion"] = "1".into();
+                    it
+                };
+                let kinds = match looks {
+                    ..4 => ("Running", "Running"),
+                    4 => ("Failed", "Running"),
+                    _ => ("Failed", "Succeeded"),
+                };
+                json!({"items": [of("secrets", kinds.0), of("configmaps", kinds.1)]})
+            }
+            ("POST", PATH) => {
+                created += 1;
+                migration("new", "secrets", Some("keystead"), &Value::Null)
+            }
+            _ => return None,
+        };
+        Some(Answer { body: Some(body), ..Answer::new(200, "") })
+    });
+    let fake = Fake::start(10, Some(instead)).await?;
+    let request =
+        Request { resources: vec!["secrets".to_owned(), "configmaps".to_owned()], ..by_migration() };
+    let plan = Plan::make(&fake.server, request).await?;
+    let journal = Journal::open(None, &plan)?;
+    let mut most = 0;
+    let mut observer = |it: &keystead_cluster::reencrypt::Progress| most = most.max(it.done);
+    let run = run(&fake.server, &plan, journal, Control::default(), &mut observer).await;
+    assert_eq!(run.report.ending, Ending::Refused, "{run:?}");
+    assert_eq!((most, run.report.objects_sent), (10, 0));
+    Ok(())
+}
+
 #[tokio::test]
 async fn one_of_another_day_is_made_anew_and_what_the_controller_skipped_is_found() -> Result<()> {
     let done = |message: &str| json!([{"type": "Succeeded", "status": "True", "message": message}]);

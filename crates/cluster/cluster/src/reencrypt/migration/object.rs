@@ -69,7 +69,8 @@ struct Condition {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
     Waiting,
-    Running,
+    /// What the controller says meanwhile, if it does.
+    Running(String),
     Succeeded,
     /// Why, in the controller's words.
     Failed(String),
@@ -83,7 +84,7 @@ impl Migration {
             (Some(failed), ..) if failed.message.is_empty() => State::Failed(failed.reason.clone()),
             (Some(failed), ..) => State::Failed(failed.message.clone()),
             (None, Some(_), _) => State::Succeeded,
-            (None, None, Some(_)) => State::Running,
+            (None, None, Some(running)) => State::Running(running.message.clone()),
             (None, None, None) => State::Waiting,
         }
     }
