@@ -163,7 +163,9 @@ fn is_named(directory: &Path, image: &str) -> bool {
             rest.is_empty() || rest.starts_with(is_end)
         })
     };
-    entries.flatten().any(|entry| fs::read(entry.path()).is_ok_and(|bytes| names(&bytes)))
+    let files = entries.flatten().filter(|it| !it.path().is_dir());
+    // Of one that cannot be read nobody knows.
+    files.map(|it| fs::read(it.path())).any(|it| it.is_err() || it.is_ok_and(|bytes| names(&bytes)))
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {
