@@ -46,19 +46,26 @@ const POLL: Duration = Duration::from_micros(30);
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Plugin => plugin(),
-        Command::Server => cargo_bench("server", "keystead-server", "server", "6 minutes"),
-        Command::Growth => cargo_bench("growth", "keystead-server", "growth", "10 minutes and 3 GB of disk"),
+        Command::Server => cargo_bench("server", "keystead-server", "server", "6 minutes", None),
+        Command::Growth => {
+            cargo_bench("growth", "keystead-server", "growth", "10 minutes and 3 GB of disk", None)
+        }
         Command::Erasure => {
-            cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk")
+            cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk", None)
         }
         Command::Reencrypt => {
-            cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "30 minutes and 2 GB of disk")
+            let node = std::env::var_os("KEYSTEAD_NODE").map_or_else(node::folder, |it| Ok(it.into()))?;
+            let beside = Some(("KEYSTEAD_NODE", node));
+            cargo_bench("reencrypt", "keystead-cluster", "reencrypt", "30 minutes and 2 GB of disk", beside)
         }
         Command::Inventory => {
-            cargo_bench("inventory", "keystead", "inventory", "10 minutes and 8 GB of disk")
+            cargo_bench("inventory", "keystead", "inventory", "10 minutes and 8 GB of disk", None)
         }
         Command::Upgrade => upgrade(),
-        Command::KmsV1Start => cargo_bench("kms-v1-start", "keystead-plugin", "kms_v1_start", "5 minutes"),
+        Command::KmsV1Start => {
+            let beside = Some(("KEYSTEAD_GO_REFERENCE_PLUGIN", parts::go_program("kms-reference-plugin")?));
+            cargo_bench("kms-v1-start", "keystead-plugin", "kms_v1_start", "5 minutes", beside)
+        }
     }
 }
 
@@ -122,26 +129,23 @@ fn upgrade() -> Result<()> {
     for version in ["1.36.3", "1.37.2"] {
         control_plane::build(version)?;
     }
-    cargo_bench("upgrade", "keystead-plugin", "upgrade", "half an hour and 8 GB of memory")
+    cargo_bench("upgrade", "keystead-plugin", "upgrade", "half an hour and 8 GB of memory", None)
 }
 
-/// Runs a benchmark of a crate, which prints its section.
-fn cargo_bench(name: &str, package: &str, bench: &str, takes: &str) -> Result<()> {
+/// Runs a benchmark of a crate, which prints its section. `beside`: the variable in which it finds a program of others.
+fn cargo_bench(
+    name: &str,
+    package: &str,
+    bench: &str,
+    takes: &str,
+    beside: Option<(&str, PathBuf)>,
+) -> Result<()> {
     let bench = ["bench", "--profile", "dist", "--package", package, "--bench", bench];
     process::run(process::cargo().args(bench).arg("--no-run"))?;
     let machine = machine()?;
     println!("measuring: about {takes}; the machine should do nothing else");
-    let report = process::output(process::cargo().args(bench).envs(others()?))?;
+    let report = process::output(process::cargo().args(bench).envs(beside))?;
     write(&format!("cargo xtask bench {name}"), &format!("{machine}\n\n{report}"))
-}
-
-/// Where the programs of others are that ours stand beside. A benchmark tells in its report what is not there.
-fn others() -> Result<[(&'static str, PathBuf); 2]> {
-    let node = std::env::var_os("KEYSTEAD_NODE").map_or_else(node::folder, |it| Ok(it.into()))?;
-    Ok([
-        ("KEYSTEAD_NODE", node),
-        ("KEYSTEAD_GO_REFERENCE_PLUGIN", parts::go_program("kms-reference-plugin")?),
-    ])
 }
 
 /// Prints a section and puts it into the page.
