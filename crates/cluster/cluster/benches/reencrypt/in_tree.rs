@@ -1,13 +1,12 @@
 //! The in-tree migration: a StorageVersionMigration, done by a real kube-controller-manager.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use keystead_etcd::{Connection, Etcd};
 use keystead_testkit::api::Method;
-use keystead_testkit::control_plane::DEFAULT_VERSION;
-use keystead_testkit::process::Process;
+use keystead_testkit::control_plane::{ControllerManager, DEFAULT_VERSION};
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
@@ -15,7 +14,7 @@ use crate::report::{Report, Row};
 use crate::stage::Stage;
 
 /// The migration is done from the garbage collector's memory, so that both are needed.
-const CONTROLLERS: &str = "garbage-collector-controller,storage-version-migrator-controller";
+const CONTROLLERS: [&str; 2] = ["garbage-collector-controller", "storage-version-migrator-controller"];
 const MIGRATIONS: &str = "/apis/storagemigration.k8s.io/v1/storageversionmigrations";
 /// For the controllers to begin: they read all metadata, and wait for news of the resource, which comes within a minute or two.
 const BEGIN: Duration = Duration::from_secs(300);
@@ -25,17 +24,15 @@ const BEGUN: i64 = 20;
 
 /// Adds a row, or says why there is none.
 pub(crate) async fn measure(stage: &Stage, limit: Duration, report: &mut Report) -> Result<()> {
-    let Some(program) = std::env::var_os("KEYSTEAD_NODE")
-        .map(|folder| PathBuf::from(folder).join("kube-controller-manager"))
-        .filter(|it| it.is_file())
-    else {
+    let node = std::env::var_os("KEYSTEAD_NODE").map(PathBuf::from);
+    if !node.is_some_and(|it| it.join("kube-controller-manager").is_file()) {
         report.notes.push(
             "The in-tree migration was not measured: there is no kube-controller-manager in $KEYSTEAD_NODE."
                 .to_owned(),
         );
         return Ok(());
-    };
-    let controllers = start(stage, &program).await?;
+    }
+    let controllers = ControllerManager::start(&stage.scene.control_plane, &CONTROLLERS).await?;
     // Shows that the controllers work, and waits until they do.
     let mut ready = Migration::begin(stage, "configmaps").await?;
     ready.run(BEGIN).await.context("a migration of ConfigMaps")?;
@@ -54,26 +51,12 @@ pub(crate) async fn measure(stage: &Stage, limit: Duration, report: &mut Report)
         report.rows.push(Row { what, secrets, took: stopped - migration.created });
     }
     report.notes.push(format!(
-        "In-tree: kube-controller-manager {DEFAULT_VERSION} with these controllers alone: {CONTROLLERS}; its settings are the default ones. \
+        "In-tree: kube-controller-manager {DEFAULT_VERSION} with these controllers alone: {}; its settings are the default ones. \
          It began to rewrite {:.1} s after the object was created.",
+        CONTROLLERS.join(" and "),
         waited.as_secs_f64()
     ));
     Ok(())
-}
-
-async fn start(stage: &Stage, program: &Path) -> Result<Process> {
-    let directory = stage.scene.control_plane.directory();
-    let token = stage.scene.control_plane.api_servers[0].token();
-    let kubeconfig = stage.scene.kubeconfig("controllers", token)?;
-    let args = [
-        format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--controllers={CONTROLLERS}"),
-        "--leader-elect=false".to_owned(),
-        // It serves nothing.
-        "--secure-port=0".to_owned(),
-    ];
-    let args: Vec<_> = args.into_iter().map(Into::into).collect();
-    Process::spawn(program, &args, &directory.join("kube-controller-manager.log")).await
 }
 
 struct Migration<'a> {
