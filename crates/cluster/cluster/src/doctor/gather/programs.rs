@@ -83,20 +83,23 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
             .cloned()
             .collect();
         if !used.is_empty() {
-            let mut program = Text::of_pod(pod, ours.is_some()).program(used, true);
-            // What ours serves is known, named or not.
-            if ours.is_some() {
-                program.facts.serves.clone_from(&program.facts.sockets);
-            }
-            programs.push(program);
+            programs.push(Text::of_pod(pod, ours.is_some()).program(used, true));
         }
     }
-    for text in processes(&listeners(plugins).await) {
-        let Some(socket) = text.setting("socket") else { continue };
-        let socket = socket.strip_prefix("unix://").unwrap_or(&socket);
+    let listeners = listeners(plugins).await;
+    for (pid, text) in processes(&listeners) {
+        let named = text.setting("socket");
+        let named = named.as_ref().map(|it| it.strip_prefix("unix://").unwrap_or(it));
+        // systemd may have made the socket, and then it is no setting.
+        let serves =
+            |it: &String| named == Some(it) || listeners.iter().any(|(who, at)| *who == pid && at == it);
         let used: Vec<String> =
-            plugins.iter().map(|it| &it.socket).filter(|it| *it == socket).cloned().collect();
-        if !used.is_empty() {
+            plugins.iter().map(|it| &it.socket).filter(|it| serves(it)).cloned().collect();
+        // Of a process in a container its manifest says more.
+        let is_known = |socket: &String| {
+            programs.iter().any(|it| it.facts.is_manifest && it.facts.serves.contains(socket))
+        };
+        if !used.is_empty() && !(matches!(text.place, Place::Container) && used.iter().all(is_known)) {
             programs.push(text.program(used, false));
         }
     }
@@ -104,22 +107,23 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
 }
 
 /// Whoever listens at the plugins' sockets, by the kernel's word.
-async fn listeners(plugins: &[PluginFacts]) -> Vec<u32> {
+async fn listeners(plugins: &[PluginFacts]) -> Vec<(u32, String)> {
     let mut listeners = Vec::new();
     for plugin in plugins {
-        listeners.extend(process_at(&plugin.socket).await);
+        listeners.extend(process_at(&plugin.socket).await.map(|it| (it, plugin.socket.clone())));
     }
     listeners
 }
 
 /// Processes of our plugin. Anybody can call a process so: only one of root's, of whoever looks, or one that listens is taken for one.
-fn processes(listeners: &[u32]) -> Vec<Text> {
+fn processes(listeners: &[(u32, String)]) -> Vec<(u32, Text)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let looks = rustix::process::geteuid().as_raw();
-    let is_taken =
-        |pid: &u32| listeners.contains(pid) || is_trusted(&users_of_process(&pid.to_string()), looks);
-    pids.filter(is_taken).filter_map(process).collect()
+    let is_taken = |pid: &u32| {
+        listeners.iter().any(|(who, _)| who == pid) || is_trusted(&users_of_process(&pid.to_string()), looks)
+    };
+    pids.filter(is_taken).filter_map(|pid| Some((pid, process(pid)?))).collect()
 }
 
 /// All its users count: anybody may start a program that becomes root, under any name.
@@ -128,11 +132,7 @@ fn is_trusted(users: &[u32], looks: u32) -> bool {
 }
 
 fn process(pid: u32) -> Option<Text> {
-    let command = command(Path::new(&format!("/proc/{pid}/cmdline")))?;
-    let words: Vec<Zeroizing<String>> = command
-        .split(|it| *it == 0)
-        .filter_map(|it| Some(Zeroizing::new(str::from_utf8(it).ok()?.to_owned())))
-        .collect();
+    let words = words_of(format!("/proc/{pid}/cmdline"))?;
     let program = words.first()?.rsplit('/').next()?.to_owned();
     let is = |at: usize, word: &str| words.get(at).is_some_and(|it| **it == word);
     let is_plugin =
@@ -142,15 +142,22 @@ fn process(pid: u32) -> Option<Text> {
     let is_here = mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own));
     is_plugin.then(|| {
         let place = if is_here { Place::Host } else { Place::Container };
-        Text::new(format!("process {pid}"), words, Vec::new(), true, users, place)
+        // Whoever may not read it knows the command at least.
+        let environment = words_of(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = environment.iter().filter_map(|it| it.split_once('='));
+        let environment =
+            environment.map(|(name, value)| (name.to_owned(), Zeroizing::new(value.to_owned())));
+        Text::new(format!("process {pid}"), words, environment.collect(), true, users, place)
     })
 }
 
-/// A process may have a command line of gigabytes: one that is too long is none of ours.
-fn command(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+/// Of a command line or an environment. A process may have gigabytes: one that has is none of ours.
+fn words_of(path: impl AsRef<Path>) -> Option<Vec<Zeroizing<String>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     fs::File::open(path).ok()?.take(TEXT_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() <= TEXT_MAX).then_some(bytes)
+    let words = bytes.split(|it| *it == 0);
+    let words = words.filter_map(|it| Some(Zeroizing::new(str::from_utf8(it).ok()?.to_owned())));
+    (bytes.len() <= TEXT_MAX).then(|| words.collect())
 }
 
 impl Text {
@@ -228,7 +235,8 @@ impl Text {
             facts: PluginProgram {
                 from: self.from.clone(),
                 is_manifest,
-                serves: sockets.iter().filter(|it| self.names(it)).cloned().collect(),
+                // What ours serves is known, named or not.
+                serves: sockets.iter().filter(|it| self.is_ours || self.names(it)).cloned().collect(),
                 sockets,
                 secrets: secrets::places(&self.environment, &self.words),
                 allows_token_in_env: allows,
@@ -288,7 +296,12 @@ fn key_id(bytes: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
     use super::*;
+    use crate::kms_way::KmsWay;
+    use crate::rollout::Provider;
 
     #[test]
     fn only_roots_processes_are_believed() {
@@ -311,9 +324,43 @@ mod tests {
         let path = directory.path().join("cmdline");
         for (len, is_taken) in [(TEXT_MAX, true), (TEXT_MAX + 1, false)] {
             fs::write(&path, vec![b'a'; len]).expect("written");
-            assert_eq!(command(&path).is_some(), is_taken, "{len}");
+            assert_eq!(words_of(&path).is_some(), is_taken, "{len}");
         }
-        assert!(command(Path::new("/dev/zero")).is_none());
+        assert!(words_of("/dev/zero").is_none());
+    }
+
+    /// As its unit of systemd starts it.
+    #[tokio::test]
+    async fn a_process_is_known_by_its_variables_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("kms.sock").display().to_string();
+        let mut child = Command::new("sleep")
+            .arg0("/usr/bin/keystead-plugin")
+            .arg("3600")
+            .env_clear()
+            .envs([("KEYSTEAD_SOCKET", &*socket), ("KEYSTEAD_KEY_FILE", "/k"), ("A_TOKEN", "s3cr3t")])
+            .spawn()
+            .expect("started");
+        let provider = Provider::KmsV2 { name: "k".to_owned() };
+        let plugin = PluginFacts {
+            provider,
+            socket: socket.clone(),
+            key_id: Ok(String::new()),
+            is_mounted: true,
+            path: Ok(Vec::new()),
+            unopened: Vec::new(),
+            unasked: Vec::new(),
+            opens: Vec::new(),
+            way: KmsWay::default(),
+        };
+        let programs = find(None, std::slice::from_ref(&plugin)).await;
+        child.kill().expect("ended");
+        child.wait().expect("ended");
+        let [program] = &programs[..] else { panic!("{} programs", programs.len()) };
+        assert_eq!(program.facts.from, format!("process {}", child.id()));
+        assert_eq!(program.facts.serves, [socket]);
+        assert_eq!(program.facts.key_file.as_ref().map(|(path, _)| path.as_path()), Some(Path::new("/k")));
+        assert_eq!(program.facts.secrets, ["the variable A_TOKEN"]);
     }
 
     #[test]
