@@ -1,5 +1,7 @@
 //! Edits of a document, each proven by reading the result.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 use super::error::{Position, YamlError};
@@ -120,7 +122,7 @@ impl Document {
         let (node, floor) = self.find(list).ok_or_else(|| no_such(list))?;
         let mut text = self.editable()?;
         if node.flow {
-            text.replace_range(flow_range(node, index).ok_or_else(|| no_such(list))?, "");
+            text.replace_range(flow_range(&item_spans(node), index).ok_or_else(|| no_such(list))?, "");
         } else {
             let all = self.items(node, floor)?;
             let lines = all.get(index).ok_or_else(|| no_such(list))?;
@@ -154,7 +156,7 @@ impl Document {
                 (None, Some(last)) => (last.span.end, joined(self.separator(node), source)),
                 (None, None) => return Err(no_such(list)),
             };
-            let range = flow_range(node, from).ok_or_else(|| no_such(list))?;
+            let range = flow_range(&item_spans(node), from).ok_or_else(|| no_such(list))?;
             if at > range.start {
                 text.insert_str(at, &new);
                 text.replace_range(range, "");
@@ -255,13 +257,17 @@ impl Document {
             _ => return Err(no_such(map)),
         }
         let (node, _) = self.find(map).ok_or_else(|| no_such(map))?;
-        let entry = node.entry(key).ok_or_else(|| no_such(map))?;
+        let entries = node.entries();
+        let index = entries.iter().position(|it| *it.key == key).ok_or_else(|| no_such(map))?;
         let mut text = self.editable()?;
         if node.flow {
-            return Err(EditError::SharedLine(self.key_position(entry)));
+            let span = |it: &Entry| it.key_span.start..it.value.span.end.max(it.key_span.end);
+            let all: Vec<_> = entries.iter().map(span).collect();
+            text.replace_range(flow_range(&all, index).ok_or_else(|| no_such(map))?, "");
+        } else {
+            let lines = self.entry_lines(node, entries.get(index).ok_or_else(|| no_such(map))?)?;
+            remove_lines(&mut text, lines.start, lines.end);
         }
-        let lines = self.entry_lines(node, entry)?;
-        remove_lines(&mut text, lines.start, lines.end);
         self.proven(text, &meaning, node)
     }
 
@@ -422,15 +428,18 @@ fn remove_lines(text: &mut String, start: usize, end: usize) {
     }
 }
 
-/// An item in brackets with one of its commas.
-fn flow_range(list: &Node, index: usize) -> Option<std::ops::Range<usize>> {
-    let items = list.items();
-    let item = items.get(index)?;
-    match (items.get(index + 1), index.checked_sub(1).and_then(|before| items.get(before))) {
-        (Some(next), _) => Some(item.span.start..next.span.start),
-        (None, Some(before)) => Some(before.span.end..item.span.end),
-        (None, None) => Some(item.span.clone()),
+/// An item in brackets with one of its commas; `all` are the spans of all items.
+fn flow_range(all: &[Range<usize>], index: usize) -> Option<Range<usize>> {
+    let item = all.get(index)?;
+    match (all.get(index + 1), index.checked_sub(1).and_then(|before| all.get(before))) {
+        (Some(next), _) => Some(item.start..next.start),
+        (None, Some(before)) => Some(before.end..item.end),
+        (None, None) => Some(item.clone()),
     }
+}
+
+fn item_spans(list: &Node) -> Vec<Range<usize>> {
+    list.items().iter().map(|it| it.span.clone()).collect()
 }
 
 /// Made at once, because growing would leave secrets behind.

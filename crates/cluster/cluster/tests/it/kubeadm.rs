@@ -5,7 +5,7 @@ use keystead_cluster::kubeadm_configuration::{ClusterConfiguration, KubeadmError
 
 use crate::manifests::settings;
 
-const V1BETA4: &str = "apiServer: {}
+pub(crate) const V1BETA4: &str = "apiServer: {}
 apiVersion: kubeadm.k8s.io/v1beta4
 # renewed by hand
 certificatesDir: /etc/kubernetes/pki
@@ -13,7 +13,7 @@ kind: ClusterConfiguration
 networking:
   dnsDomain: cluster.local
 ";
-const V1BETA3: &str = "apiServer:
+pub(crate) const V1BETA3: &str = "apiServer:
     certSANs: [api.example.com]
     extraArgs:
         authorization-mode: Node,RBAC   # as ever
@@ -155,5 +155,27 @@ fn a_volume_of_somebody_else_stays() {
         );
         let text = V1BETA4.replace("apiServer: {}\n", &volume);
         assert_eq!(read(&text).without_encryption(&settings()).expect("nothing to remove").text(), text);
+    }
+}
+
+#[test]
+fn what_stands_in_braces_is_added_and_removed_too() {
+    let ways = [
+        (V1BETA4, "apiServer: {}", "apiServer: {timeoutForControlPlane: 4m0s}"),
+        (V1BETA4, "apiServer: {}", "apiServer: { \"certSANs\": [a, b] , }"),
+        (
+            V1BETA3,
+            "\n        authorization-mode: Node,RBAC   # as ever\n        feature-gates: \"A=true\"",
+            " {feature-gates: \"A=true\"}",
+        ),
+    ];
+    for (text, from, to) in ways {
+        let text = text.replace(from, to);
+        let enabled = read(&text).with_encryption(&settings()).expect("edited");
+        assert_eq!(
+            enabled.flag("encryption-provider-config").expect("a flag"),
+            Some("/etc/kubernetes/encryption/config.yaml")
+        );
+        assert_eq!(enabled.without_encryption(&settings()).expect("removed").text(), text);
     }
 }

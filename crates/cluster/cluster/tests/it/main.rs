@@ -5,6 +5,7 @@
 mod answers;
 mod cases;
 mod credentials;
+mod damaged;
 mod edits;
 mod evidence;
 mod fake;
