@@ -35,6 +35,7 @@ impl PrepareHostArgs {
     }
 
     async fn prepare(self) -> Result<(), Failure> {
+        self.fleet.refuse_over_cluster()?;
         let hosts = self.fleet.hosts()?;
         let Some((HostAccess::Local(here), others)) = hosts.split_first() else {
             return Err(Failure::new("this host is none").exit(Exit::Bug));

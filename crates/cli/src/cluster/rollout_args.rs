@@ -43,7 +43,7 @@ pub(crate) struct FleetArgs {
     #[command(flatten)]
     local: LocalArgs,
     /// How the other control-plane hosts are asked. `ssh`: with the system's ssh, where `keystead` must be installed and the user may act as root.
-    /// `cluster`: run the same command on each of them, and they find each other through the cluster
+    /// `cluster`: run the same command on each of them, and they find each other through the cluster; not for `status`, `verify` and `prepare-host`
     #[arg(long, value_name = "WAY")]
     over: Option<Way>,
     /// Another control-plane host, as for ssh, or the name of its Node; again for more [default with `--over cluster`: all other nodes of the
@@ -133,6 +133,25 @@ impl FleetArgs {
     /// Whether each host has a command of its own.
     pub(super) fn is_over_cluster(&self) -> bool {
         matches!(self.over, Some(Way::Cluster))
+    }
+
+    /// Through the cluster a host is asked only while a rollout's command runs there.
+    ///
+    /// # Errors
+    ///
+    /// `--over cluster` was given.
+    pub(super) fn refuse_over_cluster(&self) -> Result<(), Failure> {
+        match self.is_over_cluster() {
+            false => Ok(()),
+            true => Err(Failure::new(
+                "--over cluster is for commands that run on each host at once, and this one runs on one host",
+            )
+            .usage()
+            .hint(
+                "name the other hosts with --over ssh --host HOST; without them `status` and `verify` look at this host alone"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// The names of the other hosts with commands of their own.

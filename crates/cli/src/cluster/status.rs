@@ -88,7 +88,13 @@ pub(super) struct Look {
 }
 
 impl LookArgs {
+    /// [`FleetArgs::refuse_over_cluster`].
+    pub(super) fn refuse_over_cluster(&self) -> Result<(), Failure> {
+        self.fleet.refuse_over_cluster()
+    }
+
     pub(super) async fn look(&self, count: bool) -> Result<Look, Failure> {
+        self.refuse_over_cluster()?;
         let kubeconfig = self.fleet.kubeconfig();
         let server = ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error))?;
         refuse_others(&server).await?;

@@ -38,6 +38,7 @@ struct Verdict {
 
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
+        self.look.refuse_over_cluster()?;
         // Before anything is looked at: a count in etcd may take a while.
         let evidence = self.evidence.prepare()?;
         let look = crate::runtime()?.block_on(self.look.look(true))?;

@@ -53,6 +53,9 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
             "keystead-recipient-1:",
         ),
         (&["plugin", "run", "--socket", "/nowhere/kms.sock"], "--key-file"),
+        (&["cluster", "status", "--over", "cluster"], "--over ssh --host HOST"),
+        (&["cluster", "verify", "--over", "cluster"], "--over ssh --host HOST"),
+        (&["cluster", "prepare-host", "--over", "cluster", "--yes"], "--over ssh --host HOST"),
     ] {
         let output = keystead().args(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
