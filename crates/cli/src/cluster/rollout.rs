@@ -4,8 +4,11 @@ mod driver;
 mod looks;
 mod new_key;
 mod new_version;
+mod over_cluster;
 mod parts;
+mod stop;
 mod told;
+mod wish;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,12 +16,12 @@ use std::time::Duration;
 use keystead_cluster::api::{ApiServer, Kubeconfig};
 use keystead_cluster::encryption_configuration::Endpoint;
 use keystead_cluster::executor::{
-    DriverLease, Event, Executor, HostAccess, NewVersion, Preview, Record, RecordFile, Settings, read_record,
+    DriverLease, Event, Executor, HostAccess, LeaseError, Preview, Record, RecordFile, Settings, read_record,
     shared_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server};
-use keystead_runtime::{Failure, Span, termination};
+use keystead_runtime::{Failure, Span};
 use tokio_util::sync::CancellationToken;
 
 use super::platform::refuse_others;
@@ -29,9 +32,11 @@ pub(super) use driver::newer;
 use driver::{not_driving, servers, take_lease};
 use looks::{look, reached};
 use new_key::{await_new_key, new_key};
-use new_version::{KeyPlace, NewVersionArgs, make_new_version};
-use parts::{RunningPart, await_parts, take_turn, unasked};
+use new_version::{KeyPlace, Making, NewVersionArgs, make_new_version};
+use parts::RunningPart;
+use stop::{ended_at_once, is_stop, signals};
 use told::{finished, say_kubeadm, show, tell};
+use wish::{no_way_back, refuse_half_made};
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
 ///
@@ -101,7 +106,8 @@ pub(crate) struct DisableArgs {
 
 /// Go back to what the API servers used before the rollout, without writing anything anew
 ///
-/// Only where all that is stored stays readable; otherwise it names the command that gets there. Exit codes are those of `enable`.
+/// Only where all that is stored stays readable; otherwise it names the command that gets there. With `--over cluster` it goes by the record
+/// that each host has of its own. Exit codes are those of `enable`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UndoArgs {
     #[command(flatten)]
@@ -110,7 +116,8 @@ pub(crate) struct UndoArgs {
 
 /// Go on with a rollout that was cut or blocked
 ///
-/// An API server that was being restarted then is waited for, as long as --patience says.
+/// An API server that was being restarted then is waited for, as long as --patience says. With `--over cluster` it goes by the record that
+/// each host has of its own; where there is none, run the original command again on each host.
 ///
 /// Exit codes are those of `enable`.
 #[derive(Debug, clap::Args)]
@@ -220,12 +227,46 @@ struct Several<'s> {
     stop: &'s CancellationToken,
 }
 
-/// How the hosts are reached, and who else is kept away.
+/// How the hosts are reached, and what is to be done there.
 struct Way {
     hosts: Vec<HostAccess>,
-    lease: Option<DriverLease>,
+    /// What the last driver knew.
     shared: Option<Record>,
+    aim: Aim,
+    /// None were named: those of the record, or Secrets.
+    resources: Vec<String>,
+}
+
+/// What is held until the command ends, however it ends.
+#[derive(Default)]
+struct Held {
     part: Option<RunningPart>,
+    lease: Option<DriverLease>,
+}
+
+impl Held {
+    /// Gives all of it back, so that nobody waits for it to run out.
+    async fn end(self, ended: Result<(), Failure>) -> Result<(), Failure> {
+        let lost = match &self.lease {
+            Some(lease) => lease.lost_to().await,
+            None => None,
+        };
+        if let Some(lease) = &self.lease {
+            lease.release().await;
+        }
+        let failed = match self.part {
+            Some(part) => part.end().await,
+            None => None,
+        };
+        match ended {
+            // Why it was told to stop says more.
+            Err(failure) if is_stop(&failure) => {
+                let lost = lost.map(|other| not_driving(&LeaseError::Lost(other)));
+                Err(failed.or(lost).unwrap_or(failure))
+            }
+            ended => ended,
+        }
+    }
 }
 
 impl Aim {
@@ -240,14 +281,33 @@ impl Aim {
 
 impl RunArgs {
     fn carry_out(self, aim: Aim) -> Result<(), Failure> {
-        crate::runtime()?.block_on(self.rollout(aim))
+        let runtime = crate::runtime()?;
+        let ended = runtime.block_on(self.rollout(aim));
+        // Whoever asked twice waits for nothing.
+        runtime.shutdown_background();
+        ended
     }
 
     async fn rollout(self, aim: Aim) -> Result<(), Failure> {
+        let stop = CancellationToken::new();
+        let signals = signals(stop.clone())?;
+        let work = async {
+            let mut held = Held::default();
+            let ended = self.carried_out(aim, &stop, &mut held).await;
+            held.end(ended).await
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = signals => Err(ended_at_once()),
+        }
+    }
+
+    async fn carried_out(self, aim: Aim, stop: &CancellationToken, held: &mut Held) -> Result<(), Failure> {
+        self.fleet.refuse_names()?;
         let kubeconfig = self.fleet.kubeconfig();
         let patience = aim.patience(&self);
         let connect = async || ApiServer::connect(&kubeconfig).await.map_err(|error| not_connected(&error));
-        let server = reached(patience, connect).await?;
+        let server = reached(patience, stop, connect).await?;
         refuse_others(&server).await?;
         let state = self.fleet.state()?;
         let path = state.join(format!("rollout-{}.json", server.cluster()));
@@ -264,20 +324,24 @@ impl RunArgs {
                 read_record(&path).map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?,
             ),
         };
-        let stop = CancellationToken::new();
-        let several = Several { kubeconfig: &kubeconfig, server: &server, stop: &stop };
-        let way = match self.several(&several, file.as_ref(), &aim).await? {
-            Some(way) => way,
-            None => return Ok(()),
+        let several = Several { kubeconfig: &kubeconfig, server: &server, stop };
+        let continues = matches!(aim, Aim::Continue);
+        let way = match self.fleet.is_over_cluster() {
+            true => self.over_cluster(&several, file.as_ref(), known.as_ref(), aim, held).await?,
+            false => Some(self.over_ssh(&several, file.as_ref(), aim, held).await?),
         };
-        let known = newer(known, way.shared.filter(|it| it.cluster == server.cluster()));
+        let Some(Way { hosts, shared, aim, resources }) = way else { return Ok(()) };
+        let known = newer(known, shared.filter(|it| it.cluster == server.cluster()));
+        if let Some(known) = known.as_ref().filter(|it| continues && !it.reached) {
+            refuse_half_made(known)?;
+        }
         let begins = known.as_ref().is_none_or(|it| it.reached);
-        let mut record = self.record(&aim, known, server.cluster())?;
-        self.fleet.remove(&mut record, &way.hosts, &server).await?;
+        let mut record = record(&aim, resources, known, server.cluster())?;
+        self.fleet.remove(&mut record, &hosts, &server).await?;
         let settings = Settings {
-            hosts: way.hosts,
+            hosts,
             kubeconfig: kubeconfig.clone(),
-            lease: way.lease,
+            lease: held.lease.clone(),
             journals: file.is_some().then_some(state),
             patience: self.patience.get(),
             stop: stop.clone(),
@@ -285,54 +349,33 @@ impl RunArgs {
         let mut bar = None;
         let mut events = |event: Event<'_>| show(event, &mut bar);
         let mut executor = Executor::new(settings, server, record, file, &mut events);
-        let ended = self.drive(&mut executor, aim, begins, &stop).await;
-        executor.release().await;
-        drop(executor);
-        if let Some(part) = way.part {
-            part.end().await;
-        }
-        ended
+        self.drive(&mut executor, aim, begins, patience, stop).await
     }
 
-    /// The hosts, and with several of them the Lease that keeps other drivers away. None: another driver has reached the goal.
-    async fn several(
+    /// This host, and those that ssh reaches; with several of them the Lease that keeps other drivers away.
+    async fn over_ssh(
         &self,
         several: &Several<'_>,
         file: Option<&RecordFile>,
-        aim: &Aim,
-    ) -> Result<Option<Way>, Failure> {
-        let mut hosts = self.fleet.hosts()?;
-        let is_parted = self.fleet.is_over_cluster();
-        if hosts.len() < 2 && !is_parted {
-            // The lock of the record's file is enough.
-            return Ok(Some(Way { hosts, lease: None, shared: None, part: None }));
-        }
+        aim: Aim,
+        held: &mut Held,
+    ) -> Result<Way, Failure> {
+        let (hosts, patience) = (self.fleet.hosts()?, aim.patience(self));
+        let resources = self.resources.clone();
+        // With one host the lock of the record's file is enough. What drivers elsewhere knew counts all the same.
+        let Some(file) = file.filter(|_| hosts.len() > 1) else {
+            let server = std::slice::from_ref(several.server);
+            let read = async || shared_record(server).await.map_err(|error| not_driving(&error));
+            let shared = reached(patience, several.stop, read).await?;
+            return Ok(Way { hosts, shared, aim, resources });
+        };
         let find = async || servers(several.kubeconfig, several.server).await;
-        let servers = reached(aim.patience(self), find).await?;
-        let peers = match is_parted {
-            true => self.fleet.peers(several.server).await?,
-            false => Vec::new(),
-        };
-        let Some(file) = file else {
-            hosts.extend(unasked(peers, &servers));
-            let shared = shared_record(several.server).await.map_err(|error| not_driving(&error))?;
-            return Ok(Some(Way { hosts, lease: None, shared, part: None }));
-        };
+        let servers = reached(patience, several.stop, find).await?;
         let holder = file.holder(&self.fleet.here()?.name);
         let holder = holder.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
-        if !is_parted {
-            let taken = take_lease(&servers, &holder, several.stop, true).await;
-            let (lease, shared) = taken.map_err(|error| not_driving(&error))?;
-            return Ok(Some(Way { hosts, lease: Some(lease), shared, part: None }));
-        }
-        let part = RunningPart::start(&self.fleet, &servers, aim)?;
-        let Some((lease, shared)) = take_turn(&servers, &holder, several.stop, self.patience.get()).await?
-        else {
-            part.end().await;
-            return Ok(None);
-        };
-        hosts.extend(await_parts(peers, &servers, &lease, self.patience.get()).await?);
-        Ok(Some(Way { hosts, lease: Some(lease), shared, part: Some(part) }))
+        let (lease, shared) = take_lease(&servers, &holder, several.stop).await?;
+        held.lease = Some(lease);
+        Ok(Way { hosts, shared, aim, resources })
     }
 
     async fn drive(
@@ -340,16 +383,17 @@ impl RunArgs {
         executor: &mut Executor<'_>,
         mut aim: Aim,
         begins: bool,
+        patience: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        let patience = aim.patience(self);
-        let mut seen = reached(patience, async || look(executor).await).await?;
+        let mut seen = reached(patience, stop, async || look(executor).await).await?;
         all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
         match &aim {
-            Aim::Rotate(None, None) => seen = await_new_key(executor).await?,
+            Aim::Rotate(None, None) => seen = await_new_key(executor, stop).await?,
             Aim::Rotate(_, Some(place)) => {
-                let made = make_new_version(executor, place, &seen, self.yes, self.patience.get()).await?;
+                let making = Making { yes: self.yes, patience: self.patience.get(), stop };
+                let made = make_new_version(executor, place, &seen, making).await?;
                 let Some((now, key_id)) = made else { return self.nothing_done() };
                 seen = now;
                 aim = Aim::Rotate(Some(key_id), None);
@@ -360,7 +404,7 @@ impl RunArgs {
         if !executor.record().goal.sets_flag() {
             nothing_beside(&seen.beside)?;
         }
-        let plan = reached(patience, async || look(executor).await).await?.plan;
+        let plan = reached(patience, stop, async || look(executor).await).await?.plan;
         tell(&plan.to_string());
         if self.dry_run {
             match executor.kubeadm_patch().await {
@@ -376,20 +420,7 @@ impl RunArgs {
         if !self.yes {
             return self.nothing_done();
         }
-        let ended = {
-            let signal =
-                termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
-            let mut work = std::pin::pin!(executor.run());
-            tokio::select! {
-                ended = &mut work => ended,
-                signal = signal => {
-                    say(&format!("{signal}: stops after the step that is under way"));
-                    stop.cancel();
-                    work.await
-                }
-            }
-        };
-        finished(ended)
+        finished(executor.run().await)
     }
 
     fn nothing_done(&self) -> Result<(), Failure> {
@@ -398,57 +429,53 @@ impl RunArgs {
         }
         Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()))
     }
+}
 
-    /// The record to go on with.
-    fn record(&self, aim: &Aim, known: Option<Record>, cluster: &str) -> Result<Record, Failure> {
-        let resources = |known: Option<&Record>| match (self.resources.is_empty(), known) {
-            (false, _) => self.resources.clone(),
-            (true, Some(known)) => known.resources.clone(),
-            (true, None) => vec!["secrets".to_owned()],
-        };
-        match (aim, known) {
-            (Aim::Continue | Aim::Undo, None) => {
-                Err(Failure::new("no rollout of this cluster is known on this host").usage().hint(
-                    "begin one with `keystead cluster enable`, or name its --state directory".to_owned(),
-                ))
-            }
-            (Aim::Continue, Some(known)) if known.reached => {
-                Err(Failure::new(format!("the last rollout is done: {}", known.goal)))
-            }
-            (Aim::Continue, Some(Record { new_version: Some(NewVersion { key, key_id: None, .. }), .. })) => {
-                Err(Failure::new(format!("a new version of {key} was being made")).hint(
-                    "run the same `keystead cluster rotate --new-version` again: it makes no second one"
-                        .to_owned(),
-                ))
-            }
-            (Aim::Continue | Aim::Undo, Some(mut known)) => {
-                known.try_again();
-                Ok(known)
-            }
-            (Aim::Goal(goal, plugins), Some(mut known)) => {
-                if !known.reached && known.goal != *goal {
-                    say(&format!(
-                        "another rollout is under way, and this one takes its place: {}",
-                        known.goal
-                    ));
-                }
-                let resources = resources(Some(&known));
-                known.turn(goal.clone(), resources, plugins.clone());
-                Ok(known)
-            }
-            (Aim::Goal(goal, plugins), None) => {
-                Ok(Record::new(cluster.to_owned(), goal.clone(), resources(None), plugins.clone()))
-            }
-            (Aim::Rotate(..), Some(mut known)) => {
-                known.try_again();
-                known.resources = resources(Some(&known));
-                Ok(known)
-            }
-            // Until a look says which key id it goes to.
-            (Aim::Rotate(..), None) => {
-                Ok(Record::new(cluster.to_owned(), Goal::Disable, resources(None), Vec::new()))
-            }
+/// The record to go on with. Where no `resources` are named, it is for those of the rollout before, or Secrets.
+fn record(
+    aim: &Aim,
+    resources: Vec<String>,
+    known: Option<Record>,
+    cluster: &str,
+) -> Result<Record, Failure> {
+    let resources = match (resources.is_empty(), &known) {
+        (false, _) => resources,
+        (true, Some(known)) => known.resources.clone(),
+        (true, None) => vec!["secrets".to_owned()],
+    };
+    match (aim, known) {
+        (Aim::Continue | Aim::Undo, None) => {
+            Err(Failure::new("no rollout of this cluster is known on this host")
+                .usage()
+                .hint("begin one with `keystead cluster enable`, or name its --state directory".to_owned()))
         }
+        (Aim::Continue, Some(known)) if known.reached => {
+            Err(Failure::new(format!("the last rollout is done: {}", known.goal)))
+        }
+        (Aim::Continue | Aim::Undo, Some(mut known)) => {
+            known.try_again();
+            Ok(known)
+        }
+        (Aim::Goal(goal, plugins), Some(mut known)) => {
+            if !known.reached && known.goal != *goal {
+                say(&format!("another rollout is under way, and this one takes its place: {}", known.goal));
+            }
+            known.turn(goal.clone(), resources, plugins.clone());
+            if let Goal::Undo { to } = goal {
+                known.before = Some(to.clone());
+            }
+            Ok(known)
+        }
+        (Aim::Goal(goal, plugins), None) => {
+            Ok(Record::new(cluster.to_owned(), goal.clone(), resources, plugins.clone()))
+        }
+        (Aim::Rotate(..), Some(mut known)) => {
+            known.try_again();
+            known.resources = resources;
+            Ok(known)
+        }
+        // Until a look says which key id it goes to.
+        (Aim::Rotate(..), None) => Ok(Record::new(cluster.to_owned(), Goal::Disable, resources, Vec::new())),
     }
 }
 
@@ -463,10 +490,7 @@ fn complete(record: &mut Record, aim: &Aim, begins: bool, observed: &Observed) -
             }
         }
         Aim::Undo if !matches!(record.goal, Goal::Undo { .. }) => {
-            let before = record.before.clone().ok_or_else(|| {
-                Failure::new("what the API servers used before is not known, so there is no way back to it")
-                    .hint("use `keystead cluster disable` or `keystead cluster migrate`".to_owned())
-            })?;
+            let before = record.before.clone().ok_or_else(no_way_back)?;
             let (resources, plugins) = (record.resources.clone(), Vec::new());
             let kept = Some(before.clone());
             record.turn(Goal::Undo { to: before }, resources, plugins);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use keystead_cluster::api::{ApiServer, Kubeconfig};
-use keystead_cluster::executor::{HostAccess, Record, SshHost};
+use keystead_cluster::executor::{HostAccess, Record, SshHost, refuse_name};
 use keystead_cluster::host::LocalHost;
 use keystead_cluster::owned_file::Places;
 use keystead_runtime::Failure;
@@ -152,6 +152,25 @@ impl FleetArgs {
                     .to_owned(),
             )),
         }
+    }
+
+    /// A name that no Node can have, before anybody is waited for who is asked under it.
+    ///
+    /// # Errors
+    ///
+    /// `--over cluster` was given, with one of those.
+    pub(super) fn refuse_names(&self) -> Result<(), Failure> {
+        if !self.is_over_cluster() {
+            return Ok(());
+        }
+        let here = self.here()?.name;
+        let mut names = std::iter::once(&here).chain(&self.hosts);
+        names.try_for_each(|it| refuse_name(it)).map_err(|reason| {
+            Failure::new(reason).usage().hint(
+                "--node and --host take names as `kubectl get nodes` shows them; without --node this host's own name is taken"
+                    .to_owned(),
+            )
+        })
     }
 
     /// The names of the other hosts with commands of their own.

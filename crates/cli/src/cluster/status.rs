@@ -102,7 +102,7 @@ impl LookArgs {
         let path = self.fleet.state()?.join(format!("rollout-{cluster}.json"));
         let known = read_record(&path).map_err(|error| Failure::from_error(&error).usage())?;
         // Whoever may not read it is shown what this host knows.
-        let shared = shared_record(&server).await.unwrap_or_default();
+        let shared = shared_record(std::slice::from_ref(&server)).await.unwrap_or_default();
         let known = newer(known, shared.filter(|it| it.cluster == cluster));
         let is_known = known.is_some();
         // Where nothing is known no goal is shown either.

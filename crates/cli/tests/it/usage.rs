@@ -56,6 +56,8 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["cluster", "status", "--over", "cluster"], "--over ssh --host HOST"),
         (&["cluster", "verify", "--over", "cluster"], "--over ssh --host HOST"),
         (&["cluster", "prepare-host", "--over", "cluster", "--yes"], "--over ssh --host HOST"),
+        (&["cluster", "enable", "--over", "cluster", "--node", "cp_1"], "kubectl get nodes"),
+        (&["cluster", "undo", "--over", "cluster", "--node", "a", "--host", "root@b"], "kubectl get nodes"),
     ] {
         let output = keystead().args(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));

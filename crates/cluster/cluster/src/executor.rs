@@ -10,9 +10,11 @@ mod host_access;
 mod kubeadm;
 mod loaded;
 mod observe;
+mod part;
 mod peer;
 mod perform;
 mod record;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -32,15 +34,17 @@ use crate::rollout::{
 };
 
 pub use canary::CanaryError;
-pub use driver_lease::{DriverLease, LeaseError, shared_record};
+pub use driver_lease::{DriverLease, LeaseError, Turn, Waits, shared_record, take_turn};
 pub use host_access::{AccessError, HostAccess, HostReply, SshHost};
 pub(crate) use kubeadm::patch as kubeadm_patch;
 pub use kubeadm::{KubeadmConfigError, KubeadmPatch, kubeadm_knows};
-pub use peer::{Part, PeerHost, Wants};
+pub use part::{Part, PartError};
+pub use peer::{PeerHost, refuse_name};
 pub use perform::StepError;
 pub use record::{
     NewVersion, PassRecord, Record, RecordError, RecordFile, ServerRecord, read as read_record,
 };
+pub use wants::{WantedGoal, Wants};
 
 /// A rollout that is carried out.
 pub struct Executor<'e> {
@@ -471,7 +475,8 @@ impl<'e> Executor<'e> {
     /// The file is not written, or another driver may have taken over.
     pub async fn keep(&mut self) -> Result<(), RecordError> {
         if self.kept.as_ref() != Some(&self.record) {
-            self.record.serial += 1;
+            self.record.tenure = self.lease.as_ref().map_or(self.record.tenure, DriverLease::tenure);
+            self.record.serial = self.record.serial.saturating_add(1);
             self.file.as_ref().map_or(Ok(()), |file| file.save(&self.record))?;
             self.kept = Some(self.record.clone());
         }
@@ -486,13 +491,6 @@ impl<'e> Executor<'e> {
         match &self.lease {
             Some(lease) => Task::Under { tenure: lease.tenure(), asked: Box::new(task) },
             None => task,
-        }
-    }
-
-    /// Lets another driver begin at once.
-    pub async fn release(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.release().await;
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::rollout::{Configuration, Order, Provider};
 pub(crate) use files::{ConfigurationFile, Files};
 pub(crate) use listener::process_at;
 pub use prepare::{FileText, PluginState, Preparation, Prepared, PreparedFile};
+pub(crate) use tenure::TENURE_AHEAD_MAX;
 
 /// A control-plane host, seen from itself. Its kube-apiserver is a static pod, or a service of systemd.
 #[derive(Clone, Debug)]
@@ -280,8 +281,15 @@ pub enum HostError {
     #[error("another command changes the files of this host: {} is locked", .0.display())]
     Busy(PathBuf),
     /// A driver that was stopped for a while, or cut off.
-    #[error("this host works for a later rollout than the one that asks")]
-    Overtaken,
+    #[error(
+        "this host works for a later rollout than the one that asks; if there is none, because a clock was wrong or etcd was put back, remove {} here", .0.display()
+    )]
+    Overtaken(PathBuf),
+    /// A wrong clock, or a number that somebody made up.
+    #[error(
+        "the rollout that asks has the number {0}, and numbers are seconds since 1970: that is more than a day ahead of this host's clock, so one of the clocks is wrong"
+    )]
+    Ahead(u64),
     /// Somebody else was there.
     #[error("{} was changed since it was looked at, and was left as it is: run the command again", .0.display())]
     Changed(PathBuf),

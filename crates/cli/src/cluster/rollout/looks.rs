@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use keystead_cluster::executor::{Executor, Preview};
 use keystead_model::Exit;
 use keystead_runtime::Failure;
+use tokio_util::sync::CancellationToken;
 
+use super::stop::{pause, stopped};
 use super::told::tell;
 use crate::cluster::reencrypt::exit;
 
@@ -16,21 +18,26 @@ pub(super) async fn look(executor: &mut Executor<'_>) -> Result<Preview, Failure
     executor.preview().await.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))
 }
 
-/// Asks again, as long as nobody can be reached and `patience` lasts.
+/// Asks again, as long as nobody can be reached and `patience` lasts. Told to stop, it waits for no answer.
 pub(super) async fn reached<T>(
     patience: Duration,
+    stop: &CancellationToken,
     mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let began = Instant::now();
     let mut said = false;
     loop {
-        match attempt().await {
+        let attempted = tokio::select! {
+            () = stop.cancelled() => return Err(stopped()),
+            attempted = attempt() => attempted,
+        };
+        match attempted {
             Err(failure) if failure.code() == Exit::Unreachable as u8 && began.elapsed() < patience => {
                 if !said {
                     tell(&format!("waits: {failure}"));
                 }
                 said = true;
-                tokio::time::sleep(BETWEEN_LOOKS).await;
+                pause(stop, BETWEEN_LOOKS).await?;
             }
             ended => return ended,
         }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use keystead_cluster::executor::{Executor, Preview};
 use keystead_cluster::rollout::{Inventory, Observed, Provider};
 use keystead_runtime::Failure;
+use tokio_util::sync::CancellationToken;
 
 use super::looks::{BETWEEN_LOOKS, look};
+use super::stop::pause;
 use crate::cluster::reencrypt::exit;
 
 /// The KMS v2 entry that writes, and the key id that its plugins report.
@@ -45,7 +47,10 @@ fn reported(observed: &Observed, provider: &Provider) -> BTreeSet<String> {
 
 /// Looks until the plugins report a key id that not everything is under already. They take up a new key by themselves, a moment after it was
 /// made.
-pub(super) async fn await_new_key(executor: &mut Executor<'_>) -> Result<Preview, Failure> {
+pub(super) async fn await_new_key(
+    executor: &mut Executor<'_>,
+    stop: &CancellationToken,
+) -> Result<Preview, Failure> {
     executor.count().await.map_err(|error| Failure::from_error(error.as_ref()).exit(exit(error.class())))?;
     let deadline = Instant::now() + TAKE_UP;
     loop {
@@ -75,7 +80,7 @@ pub(super) async fn await_new_key(executor: &mut Executor<'_>) -> Result<Preview
                     .to_owned(),
             ));
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        pause(stop, BETWEEN_LOOKS).await?;
     }
 }
 

@@ -15,9 +15,11 @@ use keystead_provider_local::{DiskError, KeyFile, VersionInfo, edit, load};
 use keystead_runtime::Failure;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
 
 use super::looks::{BETWEEN_LOOKS, look};
 use super::new_key::{new_key, writer};
+use super::stop::{pause, stopped};
 use super::told::tell;
 use crate::cluster::reencrypt::exit;
 use crate::kms::{InKey, id, set_primary};
@@ -77,14 +79,23 @@ impl NewVersionArgs {
     }
 }
 
+/// How a version is made.
+pub(super) struct Making<'m> {
+    /// Whether to do it.
+    pub(super) yes: bool,
+    /// How long a plugin may take to take it up.
+    pub(super) patience: Duration,
+    pub(super) stop: &'m CancellationToken,
+}
+
 /// Makes the version, and looks until a plugin reports it: what was seen then, and its key id. None: it was not told to do it.
 pub(super) async fn make_new_version(
     executor: &mut Executor<'_>,
     place: &KeyPlace,
     seen: &Preview,
-    yes: bool,
-    patience: Duration,
+    making: Making<'_>,
 ) -> Result<Option<(Preview, String)>, Failure> {
+    let Making { yes, patience, stop } = making;
     let provider = writer(&seen.observed)?;
     if let KeyPlace::File(path) = place
         && seen.observed.servers.len() > 1
@@ -139,9 +150,13 @@ pub(super) async fn make_new_version(
         tell(&format!("next: go on with the version of {} that is being made", place.name()));
         return Ok(None);
     }
+    if stop.is_cancelled() {
+        return Err(stopped());
+    }
     let version = block_in_place(|| place.make(begun.after))?;
     tell(&format!("version {version} of {} is the one that encrypts", place.name()));
-    let (seen, key_id) = await_version(executor, &provider, &key.reference, version, patience).await?;
+    let (seen, key_id) =
+        await_version(executor, &provider, (&key.reference, version), patience, stop).await?;
     executor.record().new_version = Some(NewVersion { key_id: Some(key_id.clone()), ..begun });
     Ok(Some((seen, key_id)))
 }
@@ -259,9 +274,9 @@ fn is_of_key(observed: &Observed, provider: &Provider, key: &KeyReference) -> Re
 async fn await_version(
     executor: &mut Executor<'_>,
     provider: &Provider,
-    key: &KeyReference,
-    version: u64,
+    (key, version): (&KeyReference, u64),
     patience: Duration,
+    stop: &CancellationToken,
 ) -> Result<(Preview, String), Failure> {
     let began = Instant::now();
     let is_it = |key_id: &&String| {
@@ -284,7 +299,7 @@ async fn await_version(
                 "look at its log, then run the same command again: it makes no second version".to_owned(),
             ));
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        pause(stop, BETWEEN_LOOKS).await?;
     }
 }
 

@@ -1,11 +1,12 @@
 //! `keystead cluster rotate --new-version`: the key is rotated where it is kept, and then in the cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keystead_testkit::process::Process;
 use serde_json::json;
 
 use super::fleet::{Fleet, start_plugin_at};
+use super::two_drivers::Driver;
 use crate::scene::{LOCATION, Scene};
 use crate::{keystead, stderr, stdout};
 
@@ -20,6 +21,19 @@ fn versions(file: &Path) -> (Vec<u64>, u64) {
     let number = |it: &serde_json::Value| it["version"].as_u64().expect("a number");
     let primary = versions.iter().find(|it| it["primary"] == json!(true)).map(number);
     (versions.iter().map(number).collect(), primary.expect("one encrypts"))
+}
+
+/// The record of the first host.
+fn record_file(fleet: &Fleet) -> PathBuf {
+    let files = std::fs::read_dir(fleet.host(0).join("state")).expect("a directory");
+    let name = |it: &PathBuf| it.file_name().map(|it| it.to_string_lossy().into_owned());
+    // Journals of re-encryptions begin like it.
+    let is_record = |it: &PathBuf| {
+        name(it).is_some_and(|it| {
+            it.starts_with("rollout-") && it.ends_with(".json") && !it.contains("-reencrypt-")
+        })
+    };
+    files.map(|it| it.expect("a file").path()).find(is_record).expect("a record")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +73,13 @@ async fn k8_a_key_file_gets_one_new_version_although_the_command_is_killed() {
     assert!(after.len() == 1 && after != before, "{before:?} and then {after:?}");
     fleet.succeeds(&rotate).await;
     assert_eq!(versions(&key), (vec![1, 2, 3], 3), "what was reached is over");
+
+    // What a driver shared counts for a command with one host too.
+    let (code, said) = Driver::start(fleet.part_on(0, &["disable", "--yes"])).end().await;
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::remove_file(record_file(&fleet)).expect("removed");
+    let done = fleet.keystead(&["continue", "--yes"]).await;
+    assert!(done.stderr.contains("the last rollout is done: disable"), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

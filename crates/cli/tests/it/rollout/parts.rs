@@ -1,6 +1,7 @@
 //! Several hosts without ssh: the same command runs on each, and they find each other through the cluster.
 
 use keystead_etcd::{Connection, Etcd};
+use rustix::process::Signal;
 
 use super::fleet::Fleet;
 use super::load::Load;
@@ -15,6 +16,22 @@ async fn k8_the_same_command_on_each_host_does_its_part() {
     // One path for all hosts.
     let socket = fleet.endpoint();
     let enable = ["enable", "--endpoint", &socket, "--yes"];
+    let etcd = Etcd::connect(&Connection::plain(fleet.etcd().url())).await.expect("etcd");
+    let parts = async || {
+        let page = etcd.scan("/registry/leases/kube-system/keystead-host-").next_page().await;
+        page.expect("a page").map_or(0, |it| it.entries.len())
+    };
+
+    // Whoever is told to stop while it waits leaves nothing behind that others would have to wait for.
+    let mut first = Driver::start(fleet.part_on(0, &enable));
+    first.says("waits for host-1, host-2: run there: keystead cluster enable ").await;
+    assert_eq!(parts().await, 1);
+    first.signal(Signal::INT);
+    let (code, said) = first.end().await;
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(parts().await, 0);
+    let unknown = Driver::start(fleet.part_on(1, &["continue", "--yes"])).end().await;
+    assert_eq!(unknown.0, Some(2), "a host goes on with nothing but its own record: {}", unknown.1);
 
     let mut first = Driver::start(fleet.part_on(0, &enable));
     first.says("waits for host-1, host-2: run there: keystead cluster enable ").await;
@@ -41,15 +58,16 @@ async fn k8_the_same_command_on_each_host_does_its_part() {
     let third = Driver::start(fleet.part_on(2, &disable));
     first.says("now: write ").await;
     first.child.kill().await.expect("killed");
-    let again = Driver::start(fleet.part_on(0, &disable));
+    let again = Driver::start(fleet.part_on(0, &["continue", "--yes"]));
     for driver in [again, second, third] {
         let (code, said) = driver.end().await;
         assert_eq!(code, Some(0), "{said}");
     }
     assert_eq!(flags(&fleet), 0);
     assert_eq!(fleet.stored("secrets").await, ["identity"]);
-    let etcd = Etcd::connect(&Connection::plain(fleet.etcd().url())).await.expect("etcd");
-    let left = etcd.scan("/registry/leases/kube-system/keystead-host-").next_page().await.expect("a page");
-    assert!(left.is_none_or(|it| it.entries.is_empty()), "the parts have ended");
+    assert_eq!(parts().await, 0, "the parts have ended");
+    // Each host knows by itself where it was, and that it is there.
+    let done = Driver::start(fleet.part_on(2, &["continue", "--yes"])).end().await;
+    assert!(done.0 == Some(1) && done.1.contains("the last rollout is done: disable"), "{done:?}");
     load.stop().await.assert_nothing_lost(&fleet.clients).await;
 }

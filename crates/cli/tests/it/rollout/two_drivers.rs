@@ -37,7 +37,7 @@ impl Driver {
         panic!("it never says {beginning}: {text}");
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
         kill_process(pid.expect("it runs"), signal).expect("sent");
     }

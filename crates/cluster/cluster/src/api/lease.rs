@@ -112,15 +112,27 @@ pub(crate) async fn put_lease(servers: &[ApiServer], lease: &Lease) -> Result<Op
     last
 }
 
-/// Removes a Lease, if it is there.
-pub(crate) async fn delete_lease(servers: &[ApiServer], name: &str) -> Result<(), CallError> {
-    let path = format!("{COLLECTION}/{name}");
-    let call = Call { method: Method::DELETE, path: &path, accept: JSON, body: None, limit: ASK };
-    let mut last = Ok(());
+/// Removes a Lease that nobody changed since it was read. Whether it is gone: false if somebody did.
+pub(crate) async fn delete_lease(servers: &[ApiServer], lease: &Lease) -> Result<bool, CallError> {
+    let path = format!("{COLLECTION}/{}", lease.metadata.name);
+    let version = lease.metadata.resource_version.clone();
+    let body = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": { "resourceVersion": version },
+    });
+    let body = body.to_string();
+    let body = Some((JSON, body.as_str()));
+    let call = Call { method: Method::DELETE, path: &path, accept: JSON, body, limit: ASK };
+    let mut last = Ok(true);
     for server in servers {
         last = match server.call(&call).await {
-            Err(error) if status(&error) != Some(404) => Err(error),
-            _ => return Ok(()),
+            Ok(_) => return Ok(true),
+            Err(error) => match status(&error) {
+                Some(404) => return Ok(true),
+                Some(409) => return Ok(false),
+                _ => Err(error),
+            },
         };
     }
     last

@@ -4,17 +4,22 @@
 //! which it measures with its own clock from the moment when it first saw the last one; no two clocks are compared. A driver that stood
 //! still in the middle of a step is refused by the hosts: see `host/tenure.rs`.
 
-use std::sync::Arc;
+mod owner;
+mod turn;
+
 use std::time::Duration;
 
 use keystead_model::ErrorClass;
 use keystead_runtime::Tasks;
-use tokio::sync::Mutex;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
 use crate::api::{ApiServer, CallError, Lease, get_lease, put_lease};
+use crate::host::TENURE_AHEAD_MAX;
+use owner::{Ask, Owner};
+pub use turn::{Turn, Waits, take_turn};
 
 /// Its name in kube-system.
 const NAME: &str = "keystead-rollout";
@@ -33,25 +38,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of the longest record that is shared: kube-apiserver takes 256 KiB of annotations.
 const RECORD_MAX: usize = 200 << 10;
 
-/// The Lease, held. It is renewed until this is dropped.
+/// The Lease, held. It is renewed until this and all clones of it are dropped.
+#[derive(Clone)]
 pub struct DriverLease {
     tenure: u64,
-    shared: Arc<Shared>,
-    renewing: Tasks,
-}
-
-struct Shared {
-    servers: Vec<ApiServer>,
-    holder: String,
-    held: Mutex<Held>,
-}
-
-struct Held {
-    lease: Lease,
-    /// Before the last renewal that was answered.
-    confirmed: Instant,
-    /// Who has it now.
-    lost_to: Option<String>,
+    driver: String,
+    /// To the task that owns it.
+    asks: mpsc::Sender<Ask>,
 }
 
 /// Why the Lease is not held.
@@ -66,6 +59,20 @@ pub enum LeaseError {
     /// Another driver took it, because it was not renewed in time.
     #[error("{0} has taken the Lease {NAME} in kube-system, and goes on with the rollout")]
     Lost(String),
+    /// It could not be renewed for changes of others, who leave it to this driver.
+    #[error("the Lease {NAME} in kube-system was changed by somebody else at each attempt to renew it")]
+    Contended,
+    /// It was given back.
+    #[error("the Lease {NAME} in kube-system was given back")]
+    GivenBack,
+    /// This command was told to stop.
+    #[error("stopped while waiting for the Lease {NAME} in kube-system")]
+    Stopped,
+    /// One of the clocks is wrong, or somebody wrote it.
+    #[error(
+        "the last rollout has the number {0} in the Lease {NAME} in kube-system, and numbers are seconds since 1970: that is more than a day ahead of this host's clock. Set the clock; if it is right, run `kubectl -n kube-system delete lease {NAME}`"
+    )]
+    Ahead(u64),
     /// A record of many hosts and resources.
     #[error("the record of the rollout has {0} bytes, and {RECORD_MAX} can be shared with other hosts")]
     TooLong(usize),
@@ -79,34 +86,55 @@ impl LeaseError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Call(error) => error.class(),
-            Self::Held(_) | Self::Lost(_) | Self::TooLong(_) => ErrorClass::FailedPrecondition,
+            Self::Contended => ErrorClass::Unavailable,
+            Self::Held(_)
+            | Self::Lost(_)
+            | Self::GivenBack
+            | Self::Stopped
+            | Self::Ahead(_)
+            | Self::TooLong(_) => ErrorClass::FailedPrecondition,
             Self::Malformed(_) => ErrorClass::Invalid,
         }
     }
 
     /// Whether asking again may help.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Call(error) if error.is_away() || matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout))
+        match self {
+            Self::Call(error) => {
+                error.is_away() || matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout)
+            }
+            Self::Contended => true,
+            _ => false,
+        }
     }
 }
 
-/// The record that the last driver shared; none if there is none.
+/// The record that the last driver shared, from the first of `servers` that can be asked; none if there is none.
 ///
 /// # Errors
 ///
-/// The API server does not say, or it is none.
-pub async fn shared_record(server: &ApiServer) -> Result<Option<Record>, LeaseError> {
-    get_lease(std::slice::from_ref(server), NAME).await?.map_or(Ok(None), |it| record_of(&it))
+/// The API servers do not say, or it is none.
+pub async fn shared_record(servers: &[ApiServer]) -> Result<Option<Record>, LeaseError> {
+    get_lease(servers, NAME).await?.map_or(Ok(None), |it| record_of(&it))
 }
 
-/// Who drives, as [`DriverLease::driver`] has it, and its record. None: nobody.
-pub(super) async fn driver(servers: &[ApiServer]) -> Result<Option<(String, Option<Record>)>, CallError> {
+/// Who drives.
+pub(super) struct Driving {
+    /// As [`DriverLease::driver`] has it.
+    pub(super) driver: String,
+    pub(super) tenure: u64,
+    /// What it shares, or why that cannot be read.
+    pub(super) record: Result<Option<Record>, LeaseError>,
+}
+
+/// None: nobody.
+pub(super) async fn driving(servers: &[ApiServer]) -> Result<Option<Driving>, CallError> {
     let found = get_lease(servers, NAME).await?.filter(|it| it.holder().is_some());
-    Ok(found.map(|it| (tenure(&it), record_of(&it).ok().flatten())))
+    Ok(found.map(|it| Driving { driver: driver(&it), tenure: number(&it), record: record_of(&it) }))
 }
 
 /// Whose tasks other hosts do: the holder, and the number of its tenure.
-fn tenure(lease: &Lease) -> String {
+fn driver(lease: &Lease) -> String {
     format!("{}#{}", lease.holder().unwrap_or_default(), number(lease))
 }
 
@@ -115,126 +143,85 @@ fn number(lease: &Lease) -> u64 {
 }
 
 /// Higher than all before. After somebody deleted the Lease, or put back an old backup of etcd, the clock is what makes it so.
-fn next_number(lease: &Lease) -> u64 {
-    let now = jiff::Timestamp::now().as_second().try_into().unwrap_or_default();
-    number(lease).saturating_add(1).max(now)
+fn next_number(lease: &Lease) -> Result<u64, LeaseError> {
+    let now: u64 = jiff::Timestamp::now().as_second().try_into().unwrap_or_default();
+    let last = number(lease);
+    match last > now.saturating_add(TENURE_AHEAD_MAX) {
+        true => Err(LeaseError::Ahead(last)),
+        false => Ok(last.saturating_add(1).max(now)),
+    }
 }
 
 impl DriverLease {
     /// Whose tasks other hosts do.
-    pub async fn driver(&self) -> String {
-        tenure(&self.shared.held.lock().await.lease)
+    pub fn driver(&self) -> &str {
+        &self.driver
     }
 
     /// Higher than that of any driver before.
-    pub(super) fn tenure(&self) -> u64 {
+    pub fn tenure(&self) -> u64 {
         self.tenure
     }
 
     /// Takes the Lease through any of `servers`, from a driver that is gone too, and gives the record that the last driver shared. `holder` is
-    /// [`super::RecordFile::holder`]: one that is the same cannot be alive. A `wait` is told once.
+    /// [`super::RecordFile::holder`]: one that is the same cannot be alive. A `wait` is told once. `stop` ends the waiting, and is
+    /// cancelled when the Lease is lost.
     ///
     /// # Errors
     ///
-    /// Another driver holds it and renews it, or the API servers do not answer.
+    /// Another driver holds it and renews it, it was told to stop, or the API servers do not answer.
     pub async fn acquire(
         servers: Vec<ApiServer>,
         holder: String,
         stop: CancellationToken,
         wait: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(Self, Option<Record>), LeaseError> {
-        let taken = take(&servers, &holder, wait).await?;
-        let (record, tenure) = (record_of(&taken)?, number(&taken));
-        let held = Mutex::new(Held { lease: taken, confirmed: Instant::now(), lost_to: None });
-        let shared = Arc::new(Shared { servers, holder, held });
-        let renewing = Tasks::default();
-        let ended = renewing.stopping();
-        renewing.spawn("renews the Lease of the driver", renew(Arc::clone(&shared), ended, stop));
-        Ok((Self { tenure, shared, renewing }, record))
+        let (taken, record) = take(&servers, &holder, &stop, wait).await?;
+        let (tenure, driver) = (number(&taken), driver(&taken));
+        let (asks, asked) = mpsc::channel(1);
+        let owner = Owner::new(servers, holder, taken);
+        Tasks::default().spawn("owns the Lease of the driver", owner.run(asked, stop));
+        Ok((Self { tenure, driver, asks }, record))
     }
 
     /// Makes sure that it is still held, with this record where the next driver finds it.
-    pub(super) async fn keep(&self, record: &Record) -> Result<(), LeaseError> {
+    ///
+    /// # Errors
+    ///
+    /// It is lost, given back, or cannot be renewed now; or the record is too long.
+    pub async fn keep(&self, record: &Record) -> Result<(), LeaseError> {
         let text = serde_json::to_string(record).map_err(|error| LeaseError::Malformed(error.to_string()))?;
         if text.len() > RECORD_MAX {
             return Err(LeaseError::TooLong(text.len()));
         }
-        let mut held = self.shared.held.lock().await;
-        if let Some(other) = &held.lost_to {
-            return Err(LeaseError::Lost(other.clone()));
-        }
-        let is_there = held.lease.metadata.annotations.get(RECORD) == Some(&text);
-        if is_there && held.confirmed.elapsed() < FRESH {
-            return Ok(());
-        }
-        self.shared.confirm(&mut held, Some(text)).await
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::Keep { record: text, answer }).await.map_err(|_| LeaseError::GivenBack)?;
+        answered.await.map_err(|_| LeaseError::GivenBack)?
+    }
+
+    /// Who has taken it meanwhile.
+    pub async fn lost_to(&self) -> Option<String> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::LostTo { answer }).await.ok()?;
+        answered.await.ok()?
     }
 
     /// Gives it back, so that another driver need not wait. One that stays runs out.
-    pub async fn release(self) {
-        self.renewing.stop();
-        let held = self.shared.held.lock().await;
-        if held.lost_to.is_some() {
-            return;
-        }
-        let mut lease = held.lease.clone();
-        lease.spec.holder_identity = None;
-        drop(put_lease(&self.shared.servers, &lease).await);
-    }
-}
-
-impl Drop for DriverLease {
-    fn drop(&mut self) {
-        self.renewing.stop();
-    }
-}
-
-impl Shared {
-    async fn confirm(&self, held: &mut Held, record: Option<String>) -> Result<(), LeaseError> {
-        loop {
-            let now = Instant::now();
-            let mut lease = held.lease.clone().renewed(&self.holder, DURATION);
-            if let Some(record) = &record {
-                lease.metadata.annotations.insert(RECORD.to_owned(), record.clone());
-            }
-            if let Some(written) = put_lease(&self.servers, &lease).await? {
-                (held.lease, held.confirmed) = (written, now);
-                return Ok(());
-            }
-            // An attempt that was not answered may have been written all the same; then it is ours.
-            match get_lease(&self.servers, NAME).await? {
-                Some(found) if found.holder() == Some(&self.holder) => held.lease = found,
-                Some(found) => {
-                    let other = found.holder().unwrap_or("another host").to_owned();
-                    held.lost_to = Some(other.clone());
-                    return Err(LeaseError::Lost(other));
-                }
-                // Somebody deleted it: one that comes at this moment gets it or not.
-                None => held.lease.metadata.resource_version = None,
-            }
+    pub async fn release(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.asks.send(Ask::GiveBack { answer }).await.is_ok() {
+            drop(answered.await);
         }
     }
 }
 
-/// Until it is lost or given back: a re-encryption takes hours.
-async fn renew(shared: Arc<Shared>, ended: CancellationToken, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = ended.cancelled() => return,
-            () = tokio::time::sleep(RENEW) => {}
-        }
-        let mut held = shared.held.lock().await;
-        if matches!(shared.confirm(&mut held, None).await, Err(LeaseError::Lost(_))) {
-            return stop.cancel();
-        }
-    }
-}
-
+/// The Lease, taken, and the record in it.
 async fn take(
     servers: &[ApiServer],
     holder: &str,
+    stop: &CancellationToken,
     wait: &mut (dyn FnMut(&str) + Send),
-) -> Result<Lease, LeaseError> {
+) -> Result<(Lease, Option<Record>), LeaseError> {
     let mut first: Option<(Lease, Instant)> = None;
     loop {
         let found = get_lease(servers, NAME).await?;
@@ -254,12 +241,18 @@ async fn take(
                 since.elapsed() > DURATION
             }
         };
-        let next = next_number(&found).to_string();
-        found.metadata.annotations.insert(TENURE.to_owned(), next);
-        if is_free && let Some(taken) = put_lease(servers, &found.taken(holder, DURATION)).await? {
-            return Ok(taken);
+        if is_free {
+            // One that cannot be read is not taken: whoever can read it goes on at once.
+            let (record, next) = (record_of(&found)?, next_number(&found)?);
+            found.metadata.annotations.insert(TENURE.to_owned(), next.to_string());
+            if let Some(taken) = put_lease(servers, &found.taken(holder, DURATION)).await? {
+                return Ok((taken, record));
+            }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = stop.cancelled() => return Err(LeaseError::Stopped),
+            () = tokio::time::sleep(LOOK) => {}
+        }
     }
 }
 

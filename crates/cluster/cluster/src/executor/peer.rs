@@ -1,31 +1,27 @@
 //! A host that is asked through the cluster: a command that an operator runs there finds its tasks in a Lease of kube-system, and answers in the
-//! same place. [`Part`] is that command's side, [`PeerHost`] the driver's.
-//!
-//! Whoever may write Leases in kube-system could write tasks. So a part does what is asked only for the holder of the driver's Lease, and
-//! changes nothing that does not lead to what its own operator asked for.
+//! same place. [`PeerHost`] is the driver's side, [`super::Part`] that command's.
 
 use std::time::Duration;
 
 use keystead_crypto::{Random, SystemRandom};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::driver_lease::{self, DURATION, RENEW};
 use super::host_access::{AccessError, HostReply};
-use crate::api::{ApiServer, CallError, Lease, delete_lease, get_lease, put_lease};
-use crate::host::{Answer, Change, LocalHost, Task};
-use crate::provider_order::KmsPlugin;
-use crate::rollout::{Configuration, Goal};
+use crate::api::{ApiServer, get_lease, put_lease};
+use crate::host::{Answer, Task};
 
 /// Before the host's name: one Lease for each host, while its part runs.
 const PREFIX: &str = "keystead-host-";
-const TASK: &str = "keystead.io/task";
-const ANSWER: &str = "keystead.io/answer";
+pub(super) const TASK: &str = "keystead.io/task";
+pub(super) const ANSWER: &str = "keystead.io/answer";
 /// How often a part looks for a task, and a driver for an answer.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of the longest task or answer: kube-apiserver takes 256 KiB of annotations, and both are in one object.
-const LONGEST: usize = 120 << 10;
+pub(super) const LONGEST: usize = 120 << 10;
+/// Characters of the longest name of a Node here: the name of its Lease has at most 253, as any DNS subdomain of RFC 1123 has.
+const NAME_MAX: usize = 253 - PREFIX.len();
 
 /// A control-plane host whose part of the rollout another process does.
 #[derive(Clone, Debug)]
@@ -36,21 +32,60 @@ pub struct PeerHost {
     pub servers: Vec<ApiServer>,
     /// [`super::DriverLease::driver`].
     pub driver: String,
-    /// How long an answer is waited for.
+    /// How long an answer is waited for. Zero: it is not asked, and nothing is written.
     pub limit: Duration,
 }
 
+/// A task on its way. Whoever reads it may be an older or a newer program, so what is asked is read apart.
 #[derive(Serialize, Deserialize)]
-struct Mail {
-    id: String,
-    driver: String,
-    task: Task,
+pub(super) struct Mail {
+    pub(super) id: String,
+    pub(super) driver: String,
+    /// The program's.
+    #[serde(default)]
+    pub(super) version: String,
+    pub(super) task: Value,
 }
 
+/// What came of it.
 #[derive(Serialize, Deserialize)]
-struct Reply {
-    id: String,
-    reply: HostReply,
+pub(super) struct Reply {
+    pub(super) id: String,
+    /// The program's.
+    #[serde(default)]
+    pub(super) version: String,
+    pub(super) reply: Value,
+}
+
+/// This program's.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a person does when two hosts do not understand each other. `theirs` is empty where it is not said.
+pub(super) fn other_version(theirs: &str) -> String {
+    let theirs = if theirs.is_empty() { "an unknown one" } else { theirs };
+    format!(
+        "keystead has version {VERSION} here and {theirs} there, which do not understand each other: install the same version on all control-plane hosts"
+    )
+}
+
+/// A host whose Lease could not have that name would be waited for without end.
+///
+/// # Errors
+///
+/// It is no name of a Node: a DNS subdomain of RFC 1123, of at most 239 characters, so that a Lease can be named after it.
+pub fn refuse_name(host: &str) -> Result<(), String> {
+    let is_end = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit();
+    let is_label = |label: &str| {
+        label.starts_with(is_end)
+            && label.ends_with(is_end)
+            && label.chars().all(|it| is_end(it) || it == '-')
+    };
+    match host.len() <= NAME_MAX && host.split('.').all(is_label) {
+        true => Ok(()),
+        false => Err(format!(
+            "{host} cannot be the name of a Node: it has at most {NAME_MAX} small letters, digits, dots and hyphens, and begins and ends with a letter or digit"
+        )),
+    }
 }
 
 impl PeerHost {
@@ -64,9 +99,15 @@ impl PeerHost {
     pub(super) async fn perform(&self, task: &Task) -> Result<Answer, AccessError> {
         let destination = || self.name.clone();
         let no_answer = |reason: String| AccessError::NoAnswer { destination: destination(), reason };
+        let remote = |message: String| AccessError::Remote { destination: destination(), message };
+        if self.limit.is_zero() {
+            return Err(no_answer(NOT_ASKED.to_owned()));
+        }
         let mut id = [0; 16];
         SystemRandom.fill(&mut id).map_err(|error| no_answer(error.to_string()))?;
-        let mail = Mail { id: hex::encode(id), driver: self.driver.clone(), task: task.clone() };
+        let task = serde_json::to_value(task).map_err(|error| no_answer(error.to_string()))?;
+        let mail =
+            Mail { id: hex::encode(id), driver: self.driver.clone(), version: VERSION.to_owned(), task };
         let text = serde_json::to_string(&mail).map_err(|error| no_answer(error.to_string()))?;
         if text.len() > LONGEST {
             return Err(no_answer(format!(
@@ -74,16 +115,17 @@ impl PeerHost {
                 text.len()
             )));
         }
-        let reply = self.exchange(&mail.id, &text).await.map_err(no_answer)?;
-        match reply {
-            HostReply::Answer(answer) => Ok(answer),
-            HostReply::Changed => Err(AccessError::RemoteChanged { destination: destination() }),
-            HostReply::Failed(message) => Err(AccessError::Remote { destination: destination(), message }),
+        let Reply { version, reply, .. } = self.exchange(&mail.id, &text).await.map_err(no_answer)?;
+        match serde_json::from_value(reply) {
+            Ok(HostReply::Answer(answer)) => Ok(answer),
+            Ok(HostReply::Changed) => Err(AccessError::RemoteChanged { destination: destination() }),
+            Ok(HostReply::Failed(message)) => Err(remote(message)),
+            Err(_) => Err(remote(other_version(&version))),
         }
     }
 
     /// Waits for a part that was ended and begins again, too.
-    async fn exchange(&self, id: &str, text: &str) -> Result<HostReply, String> {
+    async fn exchange(&self, id: &str, text: &str) -> Result<Reply, String> {
         let began = Instant::now();
         let mut reason = NOT_THERE.to_owned();
         loop {
@@ -92,7 +134,7 @@ impl PeerHost {
                     NO_WORD.clone_into(&mut reason);
                     let annotations = &mut lease.metadata.annotations;
                     let answer = annotations.get(ANSWER).and_then(|it| serde_json::from_str(it).ok());
-                    if let Some(Reply { reply, .. }) = answer.filter(|it: &Reply| it.id == id) {
+                    if let Some(reply) = answer.filter(|it: &Reply| it.id == id) {
                         return Ok(reply);
                     }
                     if annotations.get(TASK).map(String::as_str) != Some(text) {
@@ -112,159 +154,12 @@ impl PeerHost {
     }
 }
 
-/// What the operator of a host wants.
-#[derive(Clone, Debug)]
-pub enum Wants {
-    /// Exactly this, with these plugins on this host.
-    Goal(Goal, Vec<KmsPlugin>),
-    /// Any rotation.
-    Rotate,
-    /// Back, wherever that is.
-    Undo,
-    /// What the driver wants.
-    Continue,
-}
-
-/// What a host does for a driver elsewhere.
-pub struct Part {
-    /// This host.
-    pub host: LocalHost,
-    /// The API servers, any of which is asked.
-    pub servers: Vec<ApiServer>,
-    /// What its operator wants.
-    pub wants: Wants,
-}
-
-impl Part {
-    /// Does what is asked, until it is told to stop. An API server that does not answer is asked again.
-    pub async fn serve(self, stop: CancellationToken) {
-        let mut renewed: Option<Instant> = None;
-        while !stop.is_cancelled() {
-            let due = renewed.is_none_or(|it| it.elapsed() > RENEW);
-            if let Ok(true) = self.turn(due).await {
-                renewed = Some(Instant::now());
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-        drop(delete_lease(&self.servers, &name(&self.host.name)).await);
-    }
-
-    /// One look for a task; whether the Lease was written.
-    async fn turn(&self, due: bool) -> Result<bool, CallError> {
-        let found = get_lease(&self.servers, &name(&self.host.name)).await?;
-        let mut lease = found.unwrap_or_else(|| Lease::new(&name(&self.host.name)));
-        let mail: Option<Mail> =
-            lease.metadata.annotations.get(TASK).and_then(|it| serde_json::from_str(it).ok());
-        let answered: Option<Reply> =
-            lease.metadata.annotations.get(ANSWER).and_then(|it| serde_json::from_str(it).ok());
-        let open = mail.filter(|mail| answered.is_none_or(|it| it.id != mail.id));
-        let reply = match open {
-            Some(mail) => self.answer(mail).await?,
-            None => None,
-        };
-        if reply.is_none() && !due && lease.metadata.resource_version.is_some() {
-            return Ok(false);
-        }
-        if let Some(text) = reply {
-            lease.metadata.annotations.insert(ANSWER.to_owned(), text);
-        }
-        // If a new task was written meanwhile, this answer is of no use to anybody.
-        let renewed = lease.renewed(&self.host.name, DURATION);
-        Ok(put_lease(&self.servers, &renewed).await?.is_some())
-    }
-
-    /// None: whoever asks does not drive.
-    async fn answer(&self, mail: Mail) -> Result<Option<String>, CallError> {
-        let Some((driver, record)) = driver_lease::driver(&self.servers).await? else { return Ok(None) };
-        if driver != mail.driver {
-            return Ok(None);
-        }
-        let reply = match self.refusal(&mail.task, record.map(|it| it.goal)).await {
-            Some(reason) => HostReply::Failed(reason),
-            None => HostReply::of(self.host.perform(&mail.task).await),
-        };
-        let text = |reply| serde_json::to_string(&Reply { id: mail.id.clone(), reply }).unwrap_or_default();
-        let answer = text(reply);
-        if answer.len() <= LONGEST {
-            return Ok(Some(answer));
-        }
-        let message =
-            format!("the answer has {} bytes, and {LONGEST} go this way: use --over ssh", answer.len());
-        Ok(Some(text(HostReply::Failed(message))))
-    }
-
-    /// Why a task is none that this host's operator wants done.
-    async fn refusal(&self, task: &Task, goal: Option<Goal>) -> Option<String> {
-        let change = match task {
-            Task::Look { .. } | Task::Unwrap { .. } => return None,
-            Task::Under { asked, .. } => return Box::pin(self.refusal(asked, goal)).await,
-            Task::Prepare { .. } => return Some("no files are taken this way".to_owned()),
-            Task::Change { change, .. } => change,
-        };
-        let Some(goal) = goal.filter(|it| self.wants.takes(it)) else {
-            return Some("the command that runs on this host has another goal".to_owned());
-        };
-        let Change::Write { resources, .. } = change else {
-            return self.wants.refusal(change, &goal, None, &[]);
-        };
-        let look = Task::Look { resources: resources.clone(), plugins: Vec::new() };
-        let Ok(Answer::Report(report)) = self.host.perform(&look).await else {
-            return Some("the files of this host cannot be read".to_owned());
-        };
-        let there: Vec<_> = report.plugins.iter().map(|it| it.provider.clone()).collect();
-        self.wants.refusal(change, &goal, report.on_disk.as_ref().ok(), &there)
-    }
-}
-
-impl Wants {
-    fn takes(&self, goal: &Goal) -> bool {
-        match self {
-            Self::Goal(wanted, _) => wanted == goal,
-            Self::Rotate => matches!(goal, Goal::Rotate { .. }),
-            Self::Undo => matches!(goal, Goal::Undo { .. }),
-            Self::Continue => true,
-        }
-    }
-
-    /// Why a change does not lead to the goal. `there` are the KMS entries of the file.
-    fn refusal(
-        &self,
-        change: &Change,
-        goal: &Goal,
-        on_disk: Option<&Configuration>,
-        there: &[crate::rollout::Provider],
-    ) -> Option<String> {
-        let (order, plugins) = match change {
-            Change::Restart { .. } => return None,
-            Change::RemoveFlag { .. } => {
-                return goal.sets_flag().then(|| format!("to {goal}, the flag is not taken away"));
-            }
-            Change::Write { order, plugins, .. } => (order, plugins),
-        };
-        let now = on_disk.map(|it| it.order().writer);
-        if order.writer != goal.writer() && now.as_ref() != Some(&order.writer) {
-            return Some(format!("to {goal}, nothing is written with {}", order.writer));
-        }
-        let ours = match self {
-            Self::Goal(_, plugins) => plugins.as_slice(),
-            _ => &[],
-        };
-        let is_new = |it: &&KmsPlugin| order.reads(&it.provider) && !there.contains(&it.provider);
-        let unknown = plugins.iter().filter(is_new).find(|it| !ours.contains(it))?;
-        Some(format!(
-            "the command that runs on this host names no plugin of {} at {}",
-            unknown.provider, unknown.endpoint
-        ))
-    }
-}
-
-fn name(host: &str) -> String {
+/// The name of a host's Lease.
+pub(super) fn name(host: &str) -> String {
     format!("{PREFIX}{host}")
 }
 
+const NOT_ASKED: &str = "other hosts are asked only with --yes";
 const NOT_THERE: &str = "its part of the rollout does not run: run the same command there";
 const NO_WORD: &str =
     "its part of the rollout does not answer: look whether the same command still runs there";
@@ -273,41 +168,15 @@ const THERE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
-    use super::Wants;
-    use crate::host::Change;
-    use crate::provider_order::KmsPlugin;
-    use crate::rollout::{Configuration, Goal, Order, Provider};
+    use super::refuse_name;
 
     #[test]
-    fn a_part_does_nothing_that_its_operator_did_not_ask_for() {
-        let kms = |name: &str| Provider::KmsV2 { name: name.to_owned() };
-        let plugin = |name: &str, path: &str| KmsPlugin {
-            provider: kms(name),
-            endpoint: format!("unix://{path}"),
-            timeout: None,
-        };
-        let goal = Goal::Enable { to: kms("a"), keep_identity: false };
-        let wants = Wants::Goal(goal.clone(), vec![plugin("a", "/a.sock")]);
-        assert!(wants.takes(&goal) && !wants.takes(&Goal::Disable) && !Wants::Undo.takes(&goal));
-        let write = |writer: &Provider, readers: Vec<Provider>, plugins: Vec<KmsPlugin>| Change::Write {
-            resources: vec!["secrets".to_owned()],
-            order: Order { writer: writer.clone(), readers },
-            plugins,
-        };
-        let now = Configuration::Providers(Order { writer: Provider::Identity, readers: Vec::new() });
-        let refused = |change: &Change| wants.refusal(change, &goal, Some(&now), &[]).is_some();
-        let ours = || vec![plugin("a", "/a.sock")];
-        assert!(!refused(&write(&Provider::Identity, vec![kms("a")], ours())));
-        assert!(!refused(&write(&kms("a"), vec![Provider::Identity], ours())));
-        assert!(refused(&write(&kms("b"), vec![kms("a")], ours())), "another provider writes");
-        let elsewhere = vec![plugin("a", "/elsewhere.sock")];
-        assert!(refused(&write(&kms("a"), vec![], elsewhere)), "the plugin is somewhere else");
-        assert!(refused(&Change::RemoveFlag { resources: Vec::new() }), "it is to be set");
-        // Encrypted already, nobody asked for plain values.
-        let encrypts = Configuration::Providers(Order { writer: kms("a"), readers: Vec::new() });
-        let back = write(&Provider::Identity, vec![kms("a")], ours());
-        assert!(wants.refusal(&back, &goal, Some(&encrypts), &[kms("a")]).is_some());
-        let remove = Change::RemoveFlag { resources: Vec::new() };
-        assert_eq!(Wants::Continue.refusal(&remove, &Goal::Disable, Some(&encrypts), &[]), None);
+    fn what_names_no_node_names_no_lease() {
+        for name in ["cp-1", "10.0.0.1", "ip-10-0-0-1.eu-west-1.compute.internal", &"a".repeat(239)] {
+            assert_eq!(refuse_name(name), Ok(()));
+        }
+        for name in ["", "CP-1", "root@cp-1", "cp_1", "-cp", "cp.", "a..b", "cp/1", &"a".repeat(240)] {
+            assert!(refuse_name(name).is_err(), "{name}");
+        }
     }
 }

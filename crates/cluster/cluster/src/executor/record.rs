@@ -23,7 +23,10 @@ const MAX_LEN: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     format: u32,
-    /// Grows with each change, so that of two records of one cluster the newer one is known.
+    /// The number of the last driver that held the Lease and wrote it; 0 where none did.
+    #[serde(default)]
+    pub tenure: u64,
+    /// Grows with each change.
     #[serde(default)]
     pub serial: u64,
     /// Uid of the namespace kube-system: a record is of no use to another cluster.
@@ -156,6 +159,7 @@ impl Record {
     pub fn new(cluster: String, goal: Goal, resources: Vec<String>, plugins: Vec<KmsPlugin>) -> Self {
         Self {
             format: FORMAT,
+            tenure: 0,
             serial: 0,
             cluster,
             goal,
@@ -186,6 +190,12 @@ impl Record {
         }
         (self.goal, self.resources, self.reached) = (goal, resources, false);
         self.try_again();
+    }
+
+    /// Of two records of one cluster the one with the higher version is the newer one. A driver that was overtaken may have counted on by
+    /// itself, so its number counts first.
+    pub fn version(&self) -> (u64, u64) {
+        (self.tenure, self.serial)
     }
 
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {

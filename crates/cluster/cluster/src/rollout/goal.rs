@@ -65,7 +65,7 @@ impl Goal {
     }
 
     /// The configuration of every server at the end; none: as it is.
-    pub(super) fn end(&self) -> Option<Configuration> {
+    pub(crate) fn end(&self) -> Option<Configuration> {
         match self {
             Self::Enable { to, keep_identity } | Self::Migrate { to, keep_identity } => {
                 let keep = *keep_identity && *to != Provider::Identity;

@@ -1,6 +1,7 @@
 //! Answers that a real API server does not give on demand, from one that is played: expired tokens, throttling, a full etcd, failures
-//! in a given order. It stands in for nothing else.
+//! in a given order, and the Leases of hosts that are not there. It stands in for nothing else.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -69,6 +70,12 @@ pub(crate) struct State {
     pub(crate) patches: Vec<Instant>,
     pub(crate) lists: Vec<String>,
     pub(crate) instead: Option<Instead>,
+    /// Of kube-system, by name.
+    leases: BTreeMap<String, Value>,
+    /// Method and path of each call about a Lease.
+    pub(crate) lease_calls: Vec<String>,
+    /// The resource version that the next change of a Lease gets.
+    lease_version: u64,
 }
 
 impl Fake {
@@ -84,8 +91,16 @@ impl Fake {
     ) -> Result<Self> {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let state =
-            State { uid, versions: vec![2; objects], patches: Vec::new(), lists: Vec::new(), instead };
+        let state = State {
+            uid,
+            versions: vec![2; objects],
+            patches: Vec::new(),
+            lists: Vec::new(),
+            instead,
+            leases: BTreeMap::new(),
+            lease_calls: Vec::new(),
+            lease_version: 1,
+        };
         let state = Arc::new(Mutex::new(state));
         let mut tasks = JoinSet::new();
         let shared = Arc::clone(&state);
@@ -95,8 +110,13 @@ impl Fake {
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     let service = service_fn(move |request: Request<Incoming>| {
-                        let answer = shared.lock().expect("not poisoned").answer(&request);
-                        async move { Ok::<_, Infallible>(answer) }
+                        let shared = Arc::clone(&shared);
+                        async move {
+                            let (parts, body) = request.into_parts();
+                            let body = body.collect().await.map(|it| it.to_bytes()).unwrap_or_default();
+                            let request = Request::from_parts(parts, body);
+                            Ok::<_, Infallible>(shared.lock().expect("not poisoned").answer(&request))
+                        }
                     });
                     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
                 });
@@ -112,10 +132,20 @@ impl Fake {
         let state = self.state.lock().expect("not poisoned");
         state.versions.iter().filter(|it| *it % 2 == 1).count()
     }
+
+    /// A Lease of kube-system, if it is there.
+    pub(crate) fn lease(&self, name: &str) -> Option<Value> {
+        self.state.lock().expect("not poisoned").leases.get(name).cloned()
+    }
+
+    /// Somebody else writes it, whatever its version is.
+    pub(crate) fn put_lease(&self, lease: Value) {
+        self.state.lock().expect("not poisoned").keep_lease(lease);
+    }
 }
 
 impl State {
-    fn answer(&mut self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&mut self, request: &Request<Bytes>) -> Response<Full<Bytes>> {
         let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let count = self.patches.len();
         if request.method() == "PATCH" {
@@ -133,6 +163,13 @@ impl State {
                 body["details"] = json!({"kind": "secrets", "name": name});
             }
             return response(answer.status, answer.retry_after, &body);
+        }
+        if let Some(name) = request.uri().path().strip_prefix(LEASES) {
+            let name = name.trim_start_matches('/');
+            self.lease_calls.push(format!("{} {name}", request.method()));
+            let body = serde_json::from_slice(request.body()).unwrap_or_default();
+            let (status, body) = self.answer_lease(request.method().as_str(), name, body);
+            return response(status, None, &body);
         }
         let body = match (request.method().as_str(), request.uri().path()) {
             ("GET", "/api/v1/namespaces/kube-system") => json!({"metadata": {"uid": self.uid}}),
@@ -158,6 +195,37 @@ impl State {
         response(200, None, &body)
     }
 
+    /// As kube-apiserver does: nobody writes over what they have not read.
+    fn answer_lease(&mut self, method: &str, name: &str, body: Value) -> (u16, Value) {
+        let there = match method {
+            "POST" => self.leases.get(body["metadata"]["name"].as_str().unwrap_or_default()),
+            _ => self.leases.get(name),
+        };
+        let wanted = match method {
+            "DELETE" => &body["preconditions"]["resourceVersion"],
+            _ => &body["metadata"]["resourceVersion"],
+        };
+        match (method, there) {
+            ("POST", Some(_)) => (409, json!({"message": "it exists"})),
+            ("POST", None) => (201, self.keep_lease(body)),
+            (_, None) => (404, json!({"message": "not found"})),
+            ("GET", Some(lease)) => (200, lease.clone()),
+            (_, Some(lease)) if lease["metadata"]["resourceVersion"] != *wanted => {
+                (409, json!({"message": "it was changed"}))
+            }
+            ("DELETE", Some(_)) => (200, self.leases.remove(name).unwrap_or_default()),
+            _ => (200, self.keep_lease(body)),
+        }
+    }
+
+    fn keep_lease(&mut self, mut lease: Value) -> Value {
+        lease["metadata"]["resourceVersion"] = self.lease_version.to_string().into();
+        self.lease_version += 1;
+        let name = lease["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        self.leases.insert(name, lease.clone());
+        lease
+    }
+
     fn list(&mut self, query: &str) -> Value {
         self.lists.push(query.to_owned());
         let value = |name: &str| {
@@ -175,6 +243,8 @@ impl State {
         }
     }
 }
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 
 fn object(index: usize, version: u64) -> Value {
     json!({"metadata": {"name": format!("o-{index}"), "namespace": "n", "resourceVersion": version.to_string()}})

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 /// A port that nobody's API server has: the tests of this machine take those above.
 const PORT: u16 = 1;
 
-struct Scene {
+pub(crate) struct Scene {
     directory: TempDir,
-    host: LocalHost,
+    pub(crate) host: LocalHost,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name);
         for name in ["manifests", "pki", "staging"] {
@@ -46,7 +46,7 @@ impl Scene {
         Self { directory, host }
     }
 
-    async fn look(&self) -> Report {
+    pub(crate) async fn look(&self) -> Report {
         let task = Task::Look { resources: vec!["secrets".into()], plugins: vec![self.plugin("kms")] };
         match self.host.perform(&task).await {
             Ok(Answer::Report(report)) => *report,
@@ -59,7 +59,7 @@ impl Scene {
         self.host.perform(&Task::Change { change, seen }).await.map(drop)
     }
 
-    fn plugin(&self, name: &str) -> KmsPlugin {
+    pub(crate) fn plugin(&self, name: &str) -> KmsPlugin {
         let socket = self.directory.path().join("run").join(name);
         KmsPlugin {
             provider: Provider::KmsV2 { name: name.into() },
@@ -68,7 +68,7 @@ impl Scene {
         }
     }
 
-    fn write(&self, names: &[&str], plugins: Vec<KmsPlugin>) -> Change {
+    pub(crate) fn write(&self, names: &[&str], plugins: Vec<KmsPlugin>) -> Change {
         let order = order(names);
         Change::Write { resources: vec!["secrets".into()], order, plugins }
     }
@@ -204,11 +204,34 @@ async fn a_driver_that_was_overtaken_changes_nothing() {
     scene.host.perform(&under(8, look())).await.expect("the later one");
     for late in [look(), change()] {
         let error = scene.host.perform(&under(7, late)).await.expect_err("refused");
-        assert!(matches!(error, HostError::Overtaken), "{error}");
+        assert!(matches!(error, HostError::Overtaken(_)), "{error}");
     }
     assert_eq!(scene.text(), before);
     scene.host.perform(&under(8, change())).await.expect("the later one goes on");
     assert_ne!(scene.text(), before);
+}
+
+/// Noted once, its number would keep every true driver away.
+#[tokio::test]
+async fn a_driver_whose_number_cannot_be_is_not_followed() {
+    let scene = Scene::new();
+    let seen = scene.look().await.seen;
+    let before = scene.text();
+    let under = |tenure, asked| Task::Under { tenure, asked: Box::new(asked) };
+    let look = || Task::Look { resources: vec!["secrets".into()], plugins: Vec::new() };
+    let change = Task::Change {
+        change: scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")]),
+        seen: seen.clone(),
+    };
+    let now: u64 = jiff::Timestamp::now().as_second().try_into().expect("after 1970");
+    for asked in [look(), change] {
+        let error = scene.host.perform(&under(now + 2 * 24 * 60 * 60, asked)).await.expect_err("refused");
+        assert!(matches!(error, HostError::Ahead(_)), "{error}");
+    }
+    assert_eq!(scene.text(), before);
+    scene.host.perform(&under(now + 8, look())).await.expect("a true one");
+    let late = scene.host.perform(&under(now + 7, look())).await.expect_err("refused").to_string();
+    assert!(late.contains(&scene.host.places.staging.join("driver").display().to_string()), "{late}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod manifests;
 mod migrations;
 mod orders;
 mod outages;
+mod over_cluster;
 mod plans;
 mod platforms;
 mod properties;
