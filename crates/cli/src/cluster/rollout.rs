@@ -392,7 +392,7 @@ impl RunArgs {
         match &aim {
             Aim::Rotate(None, None) => seen = await_new_key(executor, stop).await?,
             Aim::Rotate(_, Some(place)) => {
-                let making = Making { yes: self.yes, patience: self.patience.get(), stop };
+                let making = Making { begins, yes: self.yes, patience: self.patience.get(), stop };
                 let made = make_new_version(executor, place, &seen, making).await?;
                 let Some((now, key_id)) = made else { return self.nothing_done() };
                 seen = now;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use keystead_cluster::executor::{Executor, NewVersion, Preview};
-use keystead_cluster::rollout::{Goal, Next, Observed, Provider, plan};
+use keystead_cluster::rollout::{Answer, Goal, Next, Observed, Provider, plan};
 use keystead_crypto::SystemRandom;
 use keystead_model::{KeyReference, KeyVersion};
 use keystead_provider::Description;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
+use super::before;
 use super::looks::{BETWEEN_LOOKS, look};
 use super::new_key::{new_key, writer};
 use super::stop::{pause, stopped};
@@ -81,6 +82,8 @@ impl NewVersionArgs {
 
 /// How a version is made.
 pub(super) struct Making<'m> {
+    /// No rollout was under way before.
+    pub(super) begins: bool,
     /// Whether to do it.
     pub(super) yes: bool,
     /// How long a plugin may take to take it up.
@@ -95,7 +98,7 @@ pub(super) async fn make_new_version(
     seen: &Preview,
     making: Making<'_>,
 ) -> Result<Option<(Preview, String)>, Failure> {
-    let Making { yes, patience, stop } = making;
+    let Making { begins, yes, patience, stop } = making;
     let provider = writer(&seen.observed)?;
     if let KeyPlace::File(path) = place
         && seen.observed.servers.len() > 1
@@ -140,6 +143,10 @@ pub(super) async fn make_new_version(
             let resources = record.resources.clone();
             // Whoever goes on without making the version stays with the present key.
             record.turn(goal, resources, Vec::new());
+            // Whoever goes on after a crash begins nothing, and would not set it.
+            if begins {
+                record.before = before(&seen.observed.servers);
+            }
             record.new_version = Some(begun.clone());
             executor.keep().await.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
             tell(&next);
@@ -150,6 +157,8 @@ pub(super) async fn make_new_version(
         tell(&format!("next: go on with the version of {} that is being made", place.name()));
         return Ok(None);
     }
+    // Nobody else drives: certain at this moment, also where one goes on that was cut.
+    executor.keep().await.map_err(|error| Failure::from_error(&error).exit(exit(error.class())))?;
     if stop.is_cancelled() {
         return Err(stopped());
     }
@@ -184,7 +193,7 @@ impl KeyPlace {
                 (keystead_provider_local::KIND, file.id(), newest(&file))
             }
             Self::Service { session, key } => {
-                (CLOUD_KMS, key.clone(), versions(&Session::open(session)?, key)?.1)
+                (CLOUD_KMS, key.clone(), versions(&Session::open(session)?, key)?.newest)
             }
         };
         let description = Description { kind, key_name };
@@ -209,24 +218,50 @@ impl KeyPlace {
             .map_err(disk),
             Self::Service { session, key } => {
                 let session = Session::open(session)?;
-                let (mut primary, mut newest) = versions(&session, key)?;
-                if newest <= after {
-                    let made =
-                        session.server().post(&format!("/v1/{key}/cryptoKeyVersions"), &[], &json!({}))?;
-                    newest = number(&made).ok_or_else(no_number)?;
-                    primary = None;
+                let Versions { primary, enabled, .. } = versions(&session, key)?;
+                let version = match enabled.filter(|it| *it > after) {
+                    Some(version) => version,
+                    None => {
+                        let made = session.server().post(
+                            &format!("/v1/{key}/cryptoKeyVersions"),
+                            &[],
+                            &json!({}),
+                        )?;
+                        number(&made).ok_or_else(no_number)?
+                    }
+                };
+                if primary != Some(version) {
+                    set_primary(&session, key, &version.to_string())?;
                 }
-                if primary != Some(newest) {
-                    set_primary(&session, key, &newest.to_string())?;
-                }
-                Ok(newest)
+                Ok(version)
             }
         }
     }
 }
 
-/// The version that encrypts and the highest one.
-fn versions(session: &Session<'_>, key: &str) -> Result<(Option<u64>, u64), Failure> {
+/// Numbers of versions in a key service.
+#[derive(Debug, PartialEq, Eq)]
+struct Versions {
+    /// The one that encrypts.
+    primary: Option<u64>,
+    /// The highest, in whatever state: a number is never used again.
+    newest: u64,
+    /// The highest that can encrypt. One that somebody disabled or destroyed since it was made is as good as none.
+    enabled: Option<u64>,
+}
+
+impl Versions {
+    fn of(key: &Value, versions: &[Value]) -> Option<Self> {
+        let is_enabled = |it: &&Value| it.get("state").and_then(Value::as_str) == Some("ENABLED");
+        Some(Self {
+            primary: key.get("primary").and_then(number),
+            newest: versions.iter().filter_map(number).max()?,
+            enabled: versions.iter().filter(is_enabled).filter_map(number).max(),
+        })
+    }
+}
+
+fn versions(session: &Session<'_>, key: &str) -> Result<Versions, Failure> {
     let resource = session.server().get(&format!("/v1/{key}"), &[])?;
     let all = session.list(
         &format!("/v1/{key}/cryptoKeyVersions"),
@@ -235,8 +270,7 @@ fn versions(session: &Session<'_>, key: &str) -> Result<(Option<u64>, u64), Fail
         &ListArgs::default(),
         None,
     )?;
-    let newest = all.iter().filter_map(number).max().ok_or_else(no_number)?;
-    Ok((resource.get("primary").and_then(number), newest))
+    Versions::of(&resource, &all).ok_or_else(no_number)
 }
 
 fn number(version: &Value) -> Option<u64> {
@@ -254,6 +288,13 @@ fn newest(file: &KeyFile) -> u64 {
 /// Every plugin must say that it uses this key: a version of another one would change nothing.
 fn is_of_key(observed: &Observed, provider: &Provider, key: &KeyReference) -> Result<(), Failure> {
     for server in &observed.servers {
+        if let Answer::Silent { reason } = &server.answer {
+            return Err(Failure::new(format!(
+                "whether the plugin of {provider} on {} uses this key is not known: {reason}",
+                server.name
+            ))
+            .hint("every host must say so before a version is made".to_owned()));
+        }
         let plugin = server.plugins.iter().find(|it| it.provider == *provider);
         let reported = plugin.and_then(|it| it.reports.as_deref()).unwrap_or("none");
         if !reported.parse().is_ok_and(|it: KeyReference| it.is_same_key(key)) {
@@ -323,3 +364,48 @@ fn now() -> String {
 
 /// The kind of the provider in key ids, for keystead-server and Google's service alike.
 const CLOUD_KMS: &str = "cloudkms";
+
+#[cfg(test)]
+mod tests {
+    use keystead_cluster::rollout::{Answer, Loaded, Observed, Provider, Server};
+    use keystead_model::{KeyReference, KeyVersion};
+    use keystead_provider::Description;
+    use serde_json::{Value, json};
+
+    use super::{CLOUD_KMS, Versions, is_of_key};
+
+    fn version(number: u64, state: &str) -> Value {
+        json!({ "name": format!("projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/{number}"), "state": state })
+    }
+
+    #[test]
+    fn a_version_that_cannot_encrypt_is_not_the_new_one() {
+        let key = json!({ "primary": version(1, "ENABLED") });
+        let all = [version(1, "ENABLED"), version(3, "DESTROY_SCHEDULED"), version(2, "DISABLED")];
+        let found = Versions { primary: Some(1), newest: 3, enabled: Some(1) };
+        assert_eq!(Versions::of(&key, &all), Some(found));
+        assert_eq!(Versions::of(&key, &[]), None);
+    }
+
+    #[test]
+    fn a_host_that_says_nothing_is_not_taken_for_one_that_agrees() {
+        let description = Description { kind: CLOUD_KMS, key_name: "k".to_owned() };
+        let key: KeyReference = description.reference(KeyVersion::from(1), None, None).expect("a reference");
+        let reason = "other hosts are asked only with --yes";
+        let silent = Server {
+            name: "cp-2".to_owned(),
+            address: String::new(),
+            answer: Answer::Silent { reason: reason.to_owned() },
+            minor: None,
+            on_disk: None,
+            loaded: Loaded::Unknown,
+            automatic_reload: false,
+            epoch: None,
+            plugins: Vec::new(),
+        };
+        let observed = Observed { servers: vec![silent], ..Observed::default() };
+        let provider = Provider::KmsV2 { name: "a".to_owned() };
+        let refused = is_of_key(&observed, &provider, &key).expect_err("it is not known");
+        assert!(refused.to_string().contains(reason), "{refused}");
+    }
+}

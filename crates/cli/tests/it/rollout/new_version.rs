@@ -63,6 +63,9 @@ async fn k8_a_key_file_gets_one_new_version_although_the_command_is_killed() {
 
     let rotate = [&rotate[..], &["--yes"]].concat();
     fleet.is_killed_at(&rotate, "next: make a new version of ").await;
+    let record = std::fs::read_to_string(record_file(&fleet)).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert!(!record["before"].is_null(), "there is a way back: {record}");
     let cut = fleet.keystead(&["continue", "--yes"]).await;
     assert!(cut.stderr.contains("was being made"), "{cut}");
     fleet.is_killed_at(&rotate, "version 2 of ").await;
