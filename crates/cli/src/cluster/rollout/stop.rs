@@ -53,3 +53,26 @@ pub(super) fn stopped() -> Failure {
 pub(super) fn is_stop(failure: &Failure) -> bool {
     failure.code() == Exit::Partly as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+    use tokio_util::sync::CancellationToken;
+
+    use super::{ended_at_once, signals, stopped};
+
+    #[tokio::test]
+    async fn the_first_signal_stops_and_the_second_one_ends_at_once() {
+        let stop = CancellationToken::new();
+        let mut signals = std::pin::pin!(signals(stop.clone()).expect("it listens"));
+        let raise = || kill_process(getpid(), Signal::TERM).expect("sent");
+        raise();
+        tokio::select! {
+            () = &mut signals => panic!("one signal is not two"),
+            () = stop.cancelled() => {}
+        }
+        raise();
+        signals.await;
+        assert_eq!((stopped().code(), ended_at_once().code()), (3, 3));
+    }
+}
