@@ -99,7 +99,8 @@ pub(super) async fn find(directory: Option<&Directory>, plugins: &[PluginFacts])
         let is_known = |socket: &String| {
             programs.iter().any(|it| it.facts.is_manifest && it.facts.serves.contains(socket))
         };
-        if !used.is_empty() && !(matches!(text.place, Place::Container) && used.iter().all(is_known)) {
+        let is_told = matches!(text.place, Place::Container) && used.iter().all(is_known);
+        if !used.is_empty() && !is_told {
             programs.push(text.program(used, false));
         }
     }
