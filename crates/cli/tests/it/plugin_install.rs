@@ -4,7 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod documents;
-mod host;
+pub(crate) mod host;
 mod refusals;
 mod systemd;
 

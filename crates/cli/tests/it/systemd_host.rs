@@ -13,6 +13,7 @@ use keystead_testkit::api::{Client, Kind, Object};
 use keystead_testkit::control_plane::{ControlPlane, Options};
 use keystead_testkit::systemd_host::SystemdHost;
 
+use crate::plugin_install::host::unused_port;
 use crate::rollout::fleet::ready;
 
 const KEYSTEAD: &str = env!("CARGO_BIN_EXE_keystead");
@@ -128,12 +129,7 @@ impl Scene {
             self.key(&["create"]).await;
         }
         let program = Path::new(KEYSTEAD).with_file_name("keystead-plugin").display().to_string();
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
-            .expect("a port")
-            .local_addr()
-            .expect("bound")
-            .port();
-        let port = port.to_string();
+        let port = unused_port().to_string();
         let told = self
             .keystead(&[
                 "plugin",

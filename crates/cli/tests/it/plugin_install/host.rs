@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,21 @@ use crate::keystead;
 /// Far more than a start takes: test machines are busy.
 const START: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// Nobody has it, and no program that asks for any port gets it meanwhile: it is below those that Linux gives out
+/// (`net.ipv4.ip_local_port_range`).
+pub(crate) fn unused_port() -> u16 {
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Processes that run at the same time begin at different places.
+        let next = (std::process::id() * 100 + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        let port = u16::try_from(PORTS.start + next).expect("in the range");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 pub(super) struct Host {
     directory: tempfile::TempDir,
@@ -32,8 +48,7 @@ impl Host {
     /// With a key file, and with programs that play `ctr` and `systemctl`.
     pub(super) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("ks").tempdir().expect("a directory");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let host = Self { directory, admin_port: free.local_addr().expect("an address").port() };
+        let host = Self { directory, admin_port: unused_port() };
         for name in
             ["manifests", "staging", "state", "units", "tmpfiles.d", "etc/keystead", "tmp", "bin", "programs"]
         {
