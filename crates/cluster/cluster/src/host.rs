@@ -12,6 +12,7 @@ mod look;
 mod plugins;
 mod prepare;
 mod process;
+mod program;
 mod settings;
 mod static_pod;
 mod supervisor;

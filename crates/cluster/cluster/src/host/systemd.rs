@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::process;
+use super::{process, program};
 use crate::api_server_unit::{PROPERTIES, Shown, UnitError, is_kube_apiserver};
 
+/// For one answer. systemd's own programs wait up to 90 s for it, or 25 s.
+const LIMIT: Duration = Duration::from_secs(120);
 /// The unit of every guide and installer.
 const USUAL: &str = "kube-apiserver.service";
 
@@ -123,14 +126,8 @@ fn object(unit: &str) -> String {
 }
 
 fn run(program: &str, words: &[&str]) -> Result<String, UnitError> {
-    let failed =
-        |reason: String| UnitError::Systemd { command: format!("{program} {}", words.join(" ")), reason };
-    let output = Command::new(program).args(words).env("LC_ALL", "C").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    String::from_utf8(output.stdout).map_err(|_| failed("what it prints is no UTF-8".to_owned()))
+    let answer = program::told(Command::new(program).args(words).env("LC_ALL", "C"), LIMIT);
+    answer.map_err(|reason| UnitError::Systemd { command: format!("{program} {}", words.join(" ")), reason })
 }
 
 /// Whether systemd runs this machine.
