@@ -84,7 +84,7 @@ impl Made {
             let bytes = file.text.as_bytes();
             match file.way {
                 Way::Manifest => {
-                    owned_file::create(&file.path, bytes, places).map_err(|error| failed(&error))?
+                    owned_file::create(&file.path, bytes, places, None).map_err(|error| failed(&error))?
                 }
                 Way::Private | Way::Public => {
                     let directory = whole_file::directory_of(&file.path);

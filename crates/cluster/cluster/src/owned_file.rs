@@ -71,6 +71,11 @@ impl OwnedFile {
         &self.bytes
     }
 
+    /// Its owner, group and mode.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Writes new text in its place; the answer is where the old text is kept. Does nothing, and answers none, if it is the same.
     ///
     /// # Errors
@@ -78,25 +83,85 @@ impl OwnedFile {
     /// The file was changed, removed or replaced since it was read, it is read-only, or the places do not fit. The file is then as it was. If
     /// only the last step fails, which makes the new name outlive a power cut, the error says so.
     pub fn replace(&self, new: &[u8], places: &Places) -> Result<Option<PathBuf>, OwnedFileError> {
-        if new == self.bytes() {
-            self.unchanged()?;
-            return Ok(None);
-        }
+        self.replaced(new, Staging::In(&places.staging), places, None)
+    }
+
+    /// The same, and a group that may not read it yet may from then on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::replace`].
+    pub fn replace_for(
+        &self,
+        new: &[u8],
+        places: &Places,
+        group: Option<u32>,
+    ) -> Result<Option<PathBuf>, OwnedFileError> {
+        self.replaced(new, Staging::In(&places.staging), places, group)
+    }
+
+    /// As [`Self::replace`], with the new text made beside the old one, under a name that begins with a dot: for a directory whose reader
+    /// passes over such names. Of the places only that for what was replaced counts.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::replace`].
+    pub fn replace_beside(&self, new: &[u8], places: &Places) -> Result<Option<PathBuf>, OwnedFileError> {
+        self.replaced(new, Staging::Beside, places, None)
+    }
+
+    /// Whether [`Self::replace`] would find its places fit.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::replace`].
+    pub fn check(&self, places: &Places) -> Result<(), OwnedFileError> {
+        self.check_places(Staging::In(&places.staging), places)
+    }
+
+    /// Whether [`Self::replace_beside`] and [`Self::remove`] would find their places fit.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::replace`].
+    pub fn check_beside(&self, places: &Places) -> Result<(), OwnedFileError> {
+        self.check_places(Staging::Beside, places)
+    }
+
+    fn check_places(&self, staging: Staging<'_>, places: &Places) -> Result<(), OwnedFileError> {
         if self.metadata.mode() & 0o200 == 0 {
             return Err(OwnedFileError::ReadOnly(self.path.clone()));
         }
-        check_staging(&self.path, &places.staging)?;
+        check_staging(&self.path, staging)?;
+        make(&places.previous)?;
+        check_place(&self.path, &places.previous)
+    }
+
+    fn replaced(
+        &self,
+        new: &[u8],
+        staging: Staging<'_>,
+        places: &Places,
+        group: Option<u32>,
+    ) -> Result<Option<PathBuf>, OwnedFileError> {
+        let mode = self.metadata.mode() & 0o7777 | if group.is_some() { GROUP_READS } else { 0 };
+        let group = group.unwrap_or(self.metadata.gid());
+        let is_for_it = (mode, group) == (self.metadata.mode() & 0o7777, self.metadata.gid());
+        if new == self.bytes() && is_for_it {
+            self.unchanged()?;
+            return Ok(None);
+        }
+        self.check_places(staging, places)?;
         let previous = self.keep(&places.previous)?;
         let io = |action| move |source| OwnedFileError::Io { action, path: self.path.clone(), source };
-        let file = staged(&self.path, places, new).map_err(io("write the new text of"))?;
+        let file = staged(&self.path, staging, new).map_err(io("write the new text of"))?;
         let ours = file.as_file().metadata().map_err(io("write the new text of"))?;
-        if (ours.uid(), ours.gid()) != (self.metadata.uid(), self.metadata.gid()) {
-            fchown(file.as_file(), Some(self.metadata.uid()), Some(self.metadata.gid()))
+        if (ours.uid(), ours.gid()) != (self.metadata.uid(), group) {
+            fchown(file.as_file(), Some(self.metadata.uid()), Some(group))
                 .map_err(io("keep the owner of"))?;
         }
         // After the owner: a change of owner takes bits away.
-        let mode = Permissions::from_mode(self.metadata.mode() & 0o7777);
-        file.as_file().set_permissions(mode).map_err(io("keep the mode of"))?;
+        file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(io("keep the mode of"))?;
         file.as_file().sync_all().map_err(io("write the new text of"))?;
         // As late as possible.
         self.unchanged()?;
@@ -119,6 +184,20 @@ impl OwnedFile {
         whole_file::sync_directory_of(&self.path)
             .map_err(io("sync the directory, after it was removed, of"))?;
         Ok(previous)
+    }
+
+    /// Writes it again, as it was, where it was taken away. It is made beside its place.
+    ///
+    /// # Errors
+    ///
+    /// Something is there, or the operating system refuses.
+    pub fn put_back(&self) -> Result<(), OwnedFileError> {
+        let io = |source| OwnedFileError::Io { action: "put back", path: self.path.clone(), source };
+        let file = staged(&self.path, Staging::Beside, &self.bytes).map_err(io)?;
+        fchown(file.as_file(), Some(self.metadata.uid()), Some(self.metadata.gid())).map_err(io)?;
+        let mode = Permissions::from_mode(self.metadata.mode() & 0o7777);
+        file.as_file().set_permissions(mode).map_err(io)?;
+        named(file, &self.path)
     }
 
     /// Refuses if what is there now is not what was read.
@@ -150,18 +229,59 @@ impl OwnedFile {
     }
 }
 
-/// Writes a file where there is none, for its owner alone.
+/// Writes a file where there is none, for its owner and, where one is given, for a group that may read it: it has both before it has its
+/// name, because others may write to its directory.
 ///
 /// # Errors
 ///
 /// Something is there already, also when it appears at the last moment.
-pub fn create(path: &Path, bytes: &[u8], places: &Places) -> Result<(), OwnedFileError> {
+pub fn create(path: &Path, bytes: &[u8], places: &Places, group: Option<u32>) -> Result<(), OwnedFileError> {
     let io = |action| move |source| OwnedFileError::Io { action, path: path.to_owned(), source };
-    if path.symlink_metadata().is_ok() {
-        return Err(OwnedFileError::Exists(path.to_owned()));
+    check_absent(path)?;
+    let staging = Staging::In(&places.staging);
+    check_staging(path, staging)?;
+    let file = staged(path, staging, bytes).map_err(io("write"))?;
+    if group.is_some() {
+        fchown(file.as_file(), None, group).map_err(io("give its group"))?;
+        let mode = Permissions::from_mode(0o600 | GROUP_READS);
+        file.as_file().set_permissions(mode).map_err(io("give its group"))?;
+        file.as_file().sync_all().map_err(io("write"))?;
     }
-    check_staging(path, &places.staging)?;
-    let file = staged(path, places, bytes).map_err(io("write"))?;
+    named(file, path)
+}
+
+/// Whether [`create`] would find its place fit. Its directory may be absent: it is made on the file system of the one above it.
+///
+/// # Errors
+///
+/// As of [`create`].
+pub fn check_new(path: &Path, places: &Places) -> Result<(), OwnedFileError> {
+    check_absent(path)?;
+    check_staging(path, Staging::In(&places.staging))
+}
+
+/// As [`create`], for its owner alone, and made beside its place as in [`OwnedFile::replace_beside`].
+///
+/// # Errors
+///
+/// As of [`create`].
+pub fn create_beside(path: &Path, bytes: &[u8]) -> Result<(), OwnedFileError> {
+    check_absent(path)?;
+    let file = staged(path, Staging::Beside, bytes);
+    let io = |source| OwnedFileError::Io { action: "write", path: path.to_owned(), source };
+    named(file.map_err(io)?, path)
+}
+
+fn check_absent(path: &Path) -> Result<(), OwnedFileError> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(OwnedFileError::Exists(path.to_owned())),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Gives it its name, which nothing may have.
+fn named(file: NamedTempFile, path: &Path) -> Result<(), OwnedFileError> {
+    let io = |action| move |source| OwnedFileError::Io { action, path: path.to_owned(), source };
     file.persist_noclobber(path).map_err(|error| match error.error.kind() {
         io::ErrorKind::AlreadyExists => OwnedFileError::Exists(path.to_owned()),
         _ => io("write")(error.error),
@@ -169,11 +289,23 @@ pub fn create(path: &Path, bytes: &[u8], places: &Places) -> Result<(), OwnedFil
     whole_file::sync_directory_of(path).map_err(io("sync the directory, after it was written, of"))
 }
 
+/// Where new text is made.
+#[derive(Clone, Copy)]
+enum Staging<'p> {
+    /// In a directory of ours, because the other one is watched, or not ours.
+    In(&'p Path),
+    /// In the same directory, which whoever may write to it may write to anyway.
+    Beside,
+}
+
+/// A mode's bit.
+const GROUP_READS: u32 = 0o040;
+
 /// Refuses a directory from which a file cannot be renamed to `path`.
-fn check_staging(path: &Path, staging: &Path) -> Result<(), OwnedFileError> {
+fn check_staging(path: &Path, staging: Staging<'_>) -> Result<(), OwnedFileError> {
+    let Staging::In(staging) = staging else { return Ok(()) };
     make(staging)?;
-    let directory = whole_file::directory_of(path);
-    if metadata(directory)?.dev() != metadata(staging)?.dev() {
+    if metadata(directory_above(path))?.dev() != metadata(staging)?.dev() {
         return Err(OwnedFileError::OtherFileSystem { path: path.to_owned(), staging: staging.to_owned() });
     }
     check_place(path, staging)
@@ -181,7 +313,7 @@ fn check_staging(path: &Path, staging: &Path) -> Result<(), OwnedFileError> {
 
 /// Refuses a directory that is not ours alone, and that of `path` itself.
 fn check_place(path: &Path, place: &Path) -> Result<(), OwnedFileError> {
-    let (directory, found) = (metadata(whole_file::directory_of(path))?, metadata(place)?);
+    let (directory, found) = (metadata(directory_above(path))?, metadata(place)?);
     if (directory.dev(), directory.ino()) == (found.dev(), found.ino()) {
         return Err(OwnedFileError::Inside(place.to_owned()));
     }
@@ -190,6 +322,12 @@ fn check_place(path: &Path, place: &Path) -> Result<(), OwnedFileError> {
         return Err(OwnedFileError::NotOurs { path: place.to_owned(), owner: found.uid(), mode });
     }
     Ok(())
+}
+
+/// Its directory, or the first above that which is there.
+fn directory_above(path: &Path) -> &Path {
+    let directory = whole_file::directory_of(path);
+    directory.ancestors().find(|it| it.exists()).unwrap_or(directory)
 }
 
 fn make(directory: &Path) -> Result<(), OwnedFileError> {
@@ -209,8 +347,11 @@ fn metadata(directory: &Path) -> Result<Metadata, OwnedFileError> {
 }
 
 /// A file that only we can read, and that goes away unless it gets another name.
-fn staged(path: &Path, places: &Places, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let mut file = whole_file::elsewhere(&places.staging, path, 0o600)?;
+fn staged(path: &Path, staging: Staging<'_>, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = match staging {
+        Staging::In(directory) => whole_file::elsewhere(directory, path, 0o600)?,
+        Staging::Beside => whole_file::beside(path, 0o600)?,
+    };
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)

@@ -115,7 +115,7 @@ impl LocalHost {
         match OwnedFile::read(&self.configuration, MAX_LEN) {
             Ok(leftover) => drop(leftover.replace(text.text().as_bytes(), &self.places)?),
             Err(OwnedFileError::File(FileError::Missing(_))) => {
-                owned_file::create(&self.configuration, text.text().as_bytes(), &self.places)?;
+                owned_file::create(&self.configuration, text.text().as_bytes(), &self.places, None)?;
             }
             Err(error) => return Err(error.into()),
         }

@@ -131,7 +131,7 @@ impl LocalHost {
         // kubeadm makes it in this way too, and comes later.
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
-        owned_file::create(&wanted.path, bytes, &self.places)?;
+        owned_file::create(&wanted.path, bytes, &self.places, None)?;
         prepared.file = PreparedFile::Same;
         Ok(prepared)
     }

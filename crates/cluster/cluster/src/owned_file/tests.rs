@@ -193,14 +193,14 @@ fn what_a_killed_process_left_goes_and_nothing_else() {
 #[test]
 fn a_new_file_is_for_its_owner_and_replaces_nothing() {
     let host = Host::new();
-    assert!(matches!(create(&host.path, b"new", &host.places), Err(OwnedFileError::Exists(_))));
+    assert!(matches!(create(&host.path, b"new", &host.places, None), Err(OwnedFileError::Exists(_))));
     assert!(host.is_untouched());
     let path = host.path.with_file_name("encryption.yaml");
-    create(&path, b"new", &host.places).expect("made");
+    create(&path, b"new", &host.places, None).expect("made");
     assert_eq!((mode(&path), fs::read(&path).expect("read")), (0o600, b"new".to_vec()));
     let link = host.path.with_file_name("dangling");
     symlink("nowhere", &link).expect("linked");
-    assert!(matches!(create(&link, b"new", &host.places), Err(OwnedFileError::Exists(_))));
+    assert!(matches!(create(&link, b"new", &host.places, None), Err(OwnedFileError::Exists(_))));
 }
 
 #[test]
@@ -213,4 +213,47 @@ fn an_error_names_the_file() {
         said.starts_with(&format!("{}: line 1, column 4: not valid YAML", host.path.display())),
         "{said}"
     );
+}
+
+/// The group is there before the name is: whoever owns the directory finds nothing to put a link in the place of.
+#[test]
+#[ignore = "needs root"]
+fn a_new_file_is_for_a_group_from_its_first_moment() {
+    let host = Host::new();
+    let path = host.path.with_file_name("encryption.yaml");
+    let looks = |path: &Path| {
+        let found = fs::symlink_metadata(path).expect("metadata");
+        (found.mode() & 0o7777, found.uid(), found.gid())
+    };
+    create(&path, b"new", &host.places, Some(65533)).expect("made");
+    assert_eq!(looks(&path), (0o640, 0, 65533));
+    // One that was left there for root alone, with the same text.
+    fs::remove_file(&path).expect("removed");
+    create(&path, b"new", &host.places, None).expect("made");
+    let left = OwnedFile::read(&path, 100).expect("read");
+    left.replace_for(b"new", &host.places, Some(65533)).expect("replaced");
+    assert_eq!(looks(&path), (0o640, 0, 65533));
+    let left = OwnedFile::read(&path, 100).expect("read");
+    assert_eq!(left.replace_for(b"new", &host.places, Some(65533)).expect("the same"), None);
+}
+
+#[test]
+fn what_is_made_beside_its_place_needs_no_staging() {
+    let host = Host::new();
+    let places = Places { staging: PathBuf::from("/proc"), ..host.places.clone() };
+    host.read().check_beside(&places).expect("fit");
+    assert!(matches!(host.read().check(&places), Err(OwnedFileError::OtherFileSystem { .. })));
+    host.read().replace_beside(b"new", &places).expect("replaced");
+    let path = host.path.with_file_name("new.conf");
+    create_beside(&path, b"new").expect("made");
+    assert!(matches!(create_beside(&path, b"again"), Err(OwnedFileError::Exists(_))));
+    assert_eq!((mode(&path), fs::read(&host.path).expect("read")), (0o600, b"new".to_vec()));
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("set");
+    let file = OwnedFile::read(&path, 100).expect("read");
+    file.remove(&places).expect("removed");
+    file.put_back().expect("put back");
+    assert_eq!((mode(&path), fs::read(&path).expect("read")), (0o640, b"new".to_vec()));
+    assert!(matches!(file.put_back(), Err(OwnedFileError::Exists(_))));
+    let names = fs::read_dir(host.path.with_file_name("")).expect("listed").count();
+    assert_eq!(names, 2, "nothing else is left there");
 }

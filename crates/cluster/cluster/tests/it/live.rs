@@ -23,7 +23,7 @@ async fn kube_apiserver_follows_an_edited_manifest_and_an_edited_configuration()
     let places =
         Places { staging: directory.path().join("staging"), previous: directory.path().join("previous") };
     let path = directory.path().join("encryption/config.yaml");
-    owned_file::create(&path, BY_HAND.as_bytes(), &places)?;
+    owned_file::create(&path, BY_HAND.as_bytes(), &places, None)?;
     let manifest_path = directory.path().join("manifests/kube-apiserver.yaml");
     std::fs::write(&manifest_path, KUBEADM)?;
 

@@ -77,7 +77,7 @@ impl Unit {
                 let directory = whole_file::directory_of(&path);
                 let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
                 made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
-                owned_file::create(&path, new.text().as_bytes(), places)?;
+                owned_file::create(&path, new.text().as_bytes(), places, None)?;
             }
             (None, Some(old)) => {
                 old.remove(places)?;
