@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api_server_flags::{BadGate, CONFIG, FEATURE_GATES, RELOAD, gates, truth};
 use crate::api_server_manifest::Mount;
-use crate::api_server_unit::Hidden;
+use crate::api_server_unit::View;
 
 /// Flags, image and mounts. Paths are those that kube-apiserver sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Facts {
     /// Where it sees directories of the host.
     pub mounts: Vec<Mount>,
     /// What of them it does not see all the same.
-    pub hidden: Vec<Hidden>,
+    pub view: View,
 }
 
 /// Flags about etcd.
@@ -105,7 +105,7 @@ impl Facts {
             })?
             .unwrap_or(SECURE_PORT),
             mounts: Vec::new(),
-            hidden: Vec::new(),
+            view: View::default(),
         })
     }
 
@@ -127,7 +127,7 @@ fn parsed<T>(
 impl Facts {
     /// The path on the host of a path that it is given: the deepest mount that holds it. None: it is inside the image, or hidden.
     pub fn host_path(&self, path: &str) -> Option<String> {
-        if self.hidden.iter().any(|it| below(path, &it.path).is_some()) {
+        if self.view.hides(path).is_some() {
             return None;
         }
         let holds = |mount: &&Mount| below(path, &mount.mount_path).is_some();

@@ -7,6 +7,7 @@
 mod command;
 mod drop_in;
 mod shown;
+mod view;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ pub use command::{
     differing, expanded, inline_variables, is_kube_apiserver, variables, with_encryption, without_encryption,
 };
 pub use drop_in::{DropIn, Marks, NAME, commands_digest};
-pub use shown::{Hidden, PROPERTIES, Shown};
+pub use shown::{PROPERTIES, RunsAs, Shown};
+pub use view::View;
 
 /// Something about a unit that a person has to settle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

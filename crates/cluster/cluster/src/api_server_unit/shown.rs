@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::View;
+
 /// What is asked for.
-pub const PROPERTIES: &str = "LoadState,ActiveState,Job,MainPID,NeedDaemonReload,FragmentPath,DropInPaths,Environment,EnvironmentFiles,User,DynamicUser,RootDirectory,RootImage,PrivateTmp,ProtectHome,InaccessiblePaths,TemporaryFileSystem,BindPaths,BindReadOnlyPaths,RestrictAddressFamilies";
+pub const PROPERTIES: &str = "LoadState,ActiveState,Job,MainPID,NeedDaemonReload,FragmentPath,DropInPaths,Environment,EnvironmentFiles,User,DynamicUser,Group,SupplementaryGroups,RootDirectory,RootImage,PrivateTmp,ProtectHome,InaccessiblePaths,TemporaryFileSystem,BindPaths,BindReadOnlyPaths,RestrictAddressFamilies";
 
 /// A unit, as systemd has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,18 +30,24 @@ pub struct Shown {
     /// Files with more of them, which count more.
     pub environment_files: Vec<PathBuf>,
     /// What its processes do not see, or not as the host does.
-    pub hidden: Vec<Hidden>,
+    pub view: View,
+    /// Whom its processes run as.
+    pub runs_as: RunsAs,
     /// Whether its processes may use UNIX sockets.
     pub has_unix_sockets: bool,
 }
 
-/// A file or directory that is another one inside of a unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hidden {
-    /// Where.
-    pub path: String,
-    /// The directive.
-    pub by: String,
+/// Whom a unit starts its processes as, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunsAs {
+    /// `User=`, a name or a number. None: root.
+    pub user: Option<String>,
+    /// `DynamicUser=`: nobody knows whom before it runs.
+    pub is_dynamic: bool,
+    /// `Group=`, if that is not the user's own.
+    pub group: Option<String>,
+    /// `SupplementaryGroups=`, besides those of the user.
+    pub groups: Vec<String>,
 }
 
 impl Shown {
@@ -53,36 +61,39 @@ impl Shown {
         let one = |name: &str| all(name).next().unwrap_or_default();
         let words = |name: &str| all(name).flat_map(str::split_whitespace).collect::<Vec<_>>();
         let is = |name: &str| one(name) == "yes";
-        let mut hidden = Vec::new();
-        let mut hide = |paths: &[&str], by: &str| {
-            hidden.extend(paths.iter().map(|it| Hidden { path: (*it).to_owned(), by: by.to_owned() }));
-        };
+        let mut view = View::default();
         for name in ["RootDirectory", "RootImage"] {
             if !one(name).is_empty() {
-                hide(&["/"], &format!("{name}={}", one(name)));
+                view.hide(&["/"], &format!("{name}={}", one(name)));
             }
         }
         // Newer ones say `connected` and `disconnected` too.
         if is("DynamicUser") || !matches!(one("PrivateTmp"), "" | "no") {
-            hide(&["/tmp", "/var/tmp"], &format!("PrivateTmp={}", one("PrivateTmp")));
+            view.hide(&["/tmp", "/var/tmp"], &format!("PrivateTmp={}", one("PrivateTmp")));
         }
-        if matches!(one("ProtectHome"), "yes" | "tmpfs") {
-            hide(&["/home", "/root", "/run/user"], &format!("ProtectHome={}", one("ProtectHome")));
+        const HOMES: &[&str] = &["/home", "/root", "/run/user"];
+        match one("ProtectHome") {
+            "yes" => view.close(HOMES, "ProtectHome=yes"),
+            "tmpfs" => view.hide(HOMES, "ProtectHome=tmpfs"),
+            _ => {}
         }
-        for name in ["InaccessiblePaths", "TemporaryFileSystem"] {
-            for word in words(name) {
-                let path = word.trim_start_matches(['-', '+']);
-                hide(&[path.split_once(':').map_or(path, |(path, _)| path)], &format!("{name}={word}"));
-            }
+        for word in words("InaccessiblePaths") {
+            view.close(&[word.trim_start_matches(['-', '+'])], &format!("InaccessiblePaths={word}"));
         }
-        // SOURCE:DESTINATION:OPTIONS, of which the destination is another thing inside.
+        for word in words("TemporaryFileSystem") {
+            let path = word.trim_start_matches(['-', '+']);
+            let path = path.split_once(':').map_or(path, |(path, _)| path);
+            view.hide(&[path], &format!("TemporaryFileSystem={word}"));
+        }
+        // SOURCE:DESTINATION:OPTIONS, of which the destination is another thing inside, or the host's own.
         for name in ["BindPaths", "BindReadOnlyPaths"] {
             for word in words(name) {
                 let mut parts = word.trim_start_matches('-').split(':');
                 let source = parts.next().unwrap_or_default();
                 let destination = parts.next().filter(|it| !it.is_empty()).unwrap_or(source);
-                if destination != source {
-                    hide(&[destination], &format!("{name}={word}"));
+                match destination == source {
+                    true => view.bind(source),
+                    false => view.hide(&[destination], &format!("{name}={word}")),
                 }
             }
         }
@@ -101,7 +112,13 @@ impl Shown {
             environment_files: all("EnvironmentFiles")
                 .map(|it| path(it.rsplit_once(" (").map_or(it, |(path, _)| path)))
                 .collect(),
-            hidden,
+            view,
+            runs_as: RunsAs {
+                user: all("User").next().map(str::to_owned),
+                is_dynamic: is("DynamicUser"),
+                group: all("Group").next().map(str::to_owned),
+                groups: words("SupplementaryGroups").into_iter().map(str::to_owned).collect(),
+            },
             // Nothing and `~` with nothing behind it forbid nothing; behind `~` stands what is forbidden.
             has_unix_sockets: families.is_empty() || families.starts_with('~') != has_unix,
         }
@@ -126,15 +143,54 @@ mod tests {
         assert_eq!((shown.main_process, shown.has_job, shown.needs_reload), (None, false, false));
         assert_eq!(shown.environment_files, [PathBuf::from("/etc/a b"), PathBuf::from("/etc/c")]);
         assert_eq!(shown.drop_ins.len(), 2);
-        let hidden: Vec<&str> = shown.hidden.iter().map(|it| it.path.as_str()).collect();
-        assert_eq!(hidden, ["/tmp", "/var/tmp", "/srv", "/opt", "/var", "/b"]);
+        for (path, by) in [
+            ("/tmp/x", Some("PrivateTmp=yes")),
+            ("/tmpx", None),
+            ("/var/tmp", Some("PrivateTmp=yes")),
+            ("/srv/x", Some("InaccessiblePaths=-/srv")),
+            ("/opt", Some("InaccessiblePaths=+/opt")),
+            ("/var/lib/x", Some("TemporaryFileSystem=/var:ro")),
+            ("/b", Some("BindPaths=/a:/b:rbind")),
+            ("/a", None),
+            ("/c", None),
+            ("/home", None),
+        ] {
+            assert_eq!(shown.view.hides(path), by, "{path}");
+        }
+        assert_eq!(shown.runs_as.user.as_deref(), Some("nobody"));
         assert!(shown.has_unix_sockets && !shown.is_changing());
         let shown =
             Shown::parse("Job=71\nMainPID=12\nNeedDaemonReload=yes\nDynamicUser=yes\nProtectHome=yes\n");
         assert_eq!((shown.main_process, shown.needs_reload, shown.is_changing()), (Some(12), true, true));
-        assert_eq!(shown.hidden.len(), 5);
+        assert!(["/tmp", "/home", "/run/user/1"].iter().all(|it| shown.view.hides(it).is_some()));
+        assert!(shown.runs_as.is_dynamic && shown.runs_as.user.is_none());
         assert!(Shown::parse("ActiveState=activating").is_changing());
-        assert_eq!(Shown::parse("RootImage=/x.raw").hidden[0].path, "/");
+        assert_eq!(Shown::parse("RootImage=/x.raw").view.hides("/etc"), Some("RootImage=/x.raw"));
+        let shown = Shown::parse("User=7\nGroup=kube\nSupplementaryGroups=a b\n");
+        let groups = vec!["a".to_owned(), "b".to_owned()];
+        let (user, group) = (Some("7".to_owned()), Some("kube".to_owned()));
+        assert_eq!(shown.runs_as, RunsAs { user, is_dynamic: false, group, groups });
+    }
+
+    /// As systemd mounts them: what is deeper comes later, and nothing comes below what nobody may enter.
+    #[test]
+    fn what_is_bound_below_something_hidden_is_seen() {
+        let shown = Shown::parse(
+            "TemporaryFileSystem=/var /srv/keys\nBindReadOnlyPaths=/var/lib/kubernetes /srv /home/k /run/x\nInaccessiblePaths=/run/x\nProtectHome=tmpfs\n",
+        );
+        for (path, seen) in [
+            ("/var/lib/kubernetes/encryption.yaml", true),
+            ("/var/lib/other", false),
+            ("/srv/a", true),
+            ("/srv/keys/a", false),
+            ("/home/k/a", true),
+            ("/home/l", false),
+            ("/run/x/a", false),
+        ] {
+            assert_eq!(shown.view.hides(path).is_none(), seen, "{path}");
+        }
+        let closed = Shown::parse("ProtectHome=yes\nBindPaths=/home/k\n");
+        assert!(closed.view.hides("/home/k").is_some());
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl LocalHost {
         }
         let new = self.configuration.display().to_string();
         // A mount can be added.
-        let is_hidden = files.facts.hidden.iter().any(|it| Path::new(&new).starts_with(&it.path));
+        let is_hidden = files.facts.view.hides(&new).is_some();
         match order == Configuration::NoEncryption && is_hidden {
             true => Err(chain(&HostError::NotMounted(new))),
             false => Ok(order),

@@ -113,7 +113,7 @@ impl Unit {
         Ok(Facts {
             version: version(Path::new(program)),
             mounts: vec![whole],
-            hidden: self.shown.hidden.clone(),
+            view: self.shown.view.clone(),
             ..facts
         })
     }

@@ -31,8 +31,8 @@ impl Unit {
     }
 
     pub(super) fn hides(&self, path: &Path) -> Option<UnitError> {
-        let hidden = self.shown.hidden.iter().find(|it| path.starts_with(&it.path))?;
-        let (path, by) = (path.display().to_string(), hidden.by.clone());
+        let path = path.display().to_string();
+        let by = self.shown.view.hides(&path)?.to_owned();
         Some(UnitError::Hidden { unit: self.name.clone(), path, by })
     }
 
