@@ -18,8 +18,8 @@ pub(crate) struct LocalArgs {
     /// kube-apiserver's static pod
     #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/manifests/kube-apiserver.yaml")]
     manifest: PathBuf,
-    /// kube-apiserver's unit of systemd, such as kube-apiserver.service, where no kubelet runs it [default: the unit of the kube-apiserver
-    /// that runs, if there is no manifest]
+    /// kube-apiserver's unit of systemd, such as kube-apiserver.service, where no kubelet runs it [default: if there is no manifest, the unit
+    /// that has our drop-in, or that of the kube-apiserver that runs]
     #[arg(long, value_name = "UNIT", value_parser = unit, conflicts_with = "manifest")]
     unit: Option<String>,
     /// Where an EncryptionConfiguration is made if there is none yet
@@ -29,7 +29,8 @@ pub(crate) struct LocalArgs {
     /// XDG_STATE_HOME]
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
-    /// For new text of files before it gets its name: on the file system of those files, and not a directory of theirs
+    /// For new text of files before it gets its name: on the file system of those files, and not a directory of theirs. A drop-in of systemd is
+    /// made beside its place
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/kubernetes/keystead")]
     staging: PathBuf,
     /// The name of this host's Node [default: the host's name]

@@ -125,7 +125,12 @@ impl UninstallArgs {
     /// `--yes` never helps against this: without the plugin, what is under its key cannot be read.
     async fn refuse_if_needed(&self, socket: &Path) -> Result<(), Failure> {
         let host = self.host.as_local_host()?;
-        if !host.has_api_server() {
+        let is_there = host.has_api_server().map_err(|error| {
+            Failure::new("whether this host has a kube-apiserver cannot be found out, so the plugin stays")
+                .caused_by(error.to_string())
+                .because(&error)
+        })?;
+        if !is_there {
             let manifest = self.host.api_server_manifest();
             return self.unknown(&format!(
                 "there is no {}, and no unit of systemd runs kube-apiserver",

@@ -2,6 +2,9 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod down;
+mod taken_back;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -181,10 +184,15 @@ impl Scene {
         ways
     }
 
+    async fn main_process(&self) -> String {
+        let pid = self.systemctl(&["show", "--value", "--property=MainPID", "kube-apiserver.service"]).await;
+        pid.trim().to_owned()
+    }
+
     /// What kube-apiserver was started with.
     async fn words(&self) -> Vec<String> {
-        let pid = self.systemctl(&["show", "--value", "--property=MainPID", "kube-apiserver.service"]).await;
-        let text = self.host.told("cat", &[&format!("/proc/{}/cmdline", pid.trim())]).await.expect("it runs");
+        let pid = self.main_process().await;
+        let text = self.host.told("cat", &[&format!("/proc/{pid}/cmdline")]).await.expect("it runs");
         text.trim_end_matches('\0').split('\0').map(str::to_owned).collect()
     }
 
@@ -245,7 +253,12 @@ async fn k8_encryption_comes_and_goes_where_systemd_runs_the_api_server() {
     scene.write(UNIT, &person);
     let not_loaded = scene.succeeds(&["status"]).await;
     assert!(not_loaded.contains("systemctl daemon-reload"), "{not_loaded}");
-    scene.is_refused(&["disable", "--yes"], "").await;
+    scene
+        .is_refused(
+            &["disable", "--yes"],
+            "files of kube-apiserver.service were changed since systemd read them",
+        )
+        .await;
     scene.systemctl(&["daemon-reload"]).await;
     let status = scene.succeeds(&["status"]).await;
     assert!(status.contains("ExecStart= of kube-apiserver.service was changed"), "{status}");

@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::api_server_facts::BadFlag;
 
 pub use command::{
-    differing, expanded, inline_variables, is_kube_apiserver, variables, with_encryption, without_encryption,
+    differing, expanded, has_variables, inline_variables, is_kube_apiserver, variables, with_encryption,
+    without_encryption,
 };
-pub use drop_in::{DropIn, Marks, NAME, commands_digest};
+pub use drop_in::{DropIn, Marks, NAME, commands_digest, words as drop_in_words};
 pub use shown::{PROPERTIES, RunsAs, Shown};
 pub use view::View;
 
@@ -38,7 +39,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// Why a unit was not read or changed. It is as it was.
+/// Why a unit was not read or changed. It is as it was, unless the error says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
     /// No such unit, or one that systemd refuses.
@@ -88,6 +89,28 @@ pub enum UnitError {
         /// The directive.
         by: String,
     },
+    /// Its command is known only of a process.
+    #[error(
+        "what {unit} would start kube-apiserver with depends on variables that only a running process tells, and it is {state}: start it, or look at why it does not start (`systemctl status {unit}`), and run the command again"
+    )]
+    Down {
+        /// The unit.
+        unit: String,
+        /// `ActiveState`.
+        state: String,
+    },
+    /// It has a user, and no process that shows which.
+    #[error(
+        "kube-apiserver is to read files and open a socket as `{user}` of {unit} says, and it is not known who that is while it does not run ({reason}): start {unit}, or make that user, and run the command again"
+    )]
+    NoUser {
+        /// The unit.
+        unit: String,
+        /// The directive.
+        user: String,
+        /// Why not.
+        reason: String,
+    },
     /// It is not root.
     #[error("kube-apiserver is user {user}, by `User=` of {unit}, and {may_not} {}", path.display())]
     Closed {
@@ -123,12 +146,32 @@ pub enum UnitError {
     ChangedBelow(Doubt),
     /// systemd read something else.
     #[error(
-        "{} was taken back, because with it systemd would start another command than was meant: {found}; a drop-in behind it with `ExecStart=` may be the reason", drop_in.display()
+        "with {} systemd would start another command than was meant: {found}; a drop-in behind it with `ExecStart=` may be the reason", drop_in.display()
     )]
     NotTaken {
         /// The drop-in.
         drop_in: PathBuf,
         /// What systemd has.
         found: String,
+    },
+    /// Something went wrong after the write.
+    #[error("{reason}; {} is as it was before", drop_in.display())]
+    TakenBack {
+        /// The drop-in.
+        drop_in: PathBuf,
+        /// What.
+        reason: String,
+    },
+    /// It is not as it was.
+    #[error(
+        "{reason}; and it could not be made as it was before ({why}): look at {}, then run `systemctl daemon-reload`", drop_in.display()
+    )]
+    Left {
+        /// The drop-in.
+        drop_in: PathBuf,
+        /// What went wrong first.
+        reason: String,
+        /// What went wrong then.
+        why: String,
     },
 }

@@ -241,7 +241,8 @@ pub struct PluginReport {
     pub way: KmsWay,
 }
 
-/// Why a host did not do what it was asked. Its files are as they were.
+/// Why a host did not do what it was asked. Its files are as they were, unless the error says otherwise; and where an API server was to be
+/// given an EncryptionConfiguration and was not, that file may lie there, which nothing names then.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// A file.
@@ -256,6 +257,22 @@ pub enum HostError {
     /// Neither way of starting one is found.
     #[error("there is no {}, and systemd runs no kube-apiserver: name what starts it with --manifest or --unit", .0.display())]
     NoApiServer(PathBuf),
+    /// Nobody says which one is meant.
+    #[error("systemd runs several kube-apiservers: {}: name the one that is meant with --unit", .0.join(", "))]
+    SeveralUnits(Vec<String>),
+    /// Neither that it is there nor that it is not.
+    #[error("cannot look for {}", path.display())]
+    Unseen {
+        /// What starts the API server.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// systemd starts or ends its process.
+    #[error(
+        "kube-apiserver is just being started or ended by {0}: wait until that is done, and run the command again"
+    )]
+    Changing(String),
     /// The EncryptionConfiguration.
     #[error(transparent)]
     Configuration(#[from] InFile<ConfigurationError>),

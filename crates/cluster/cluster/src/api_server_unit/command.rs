@@ -25,6 +25,15 @@ pub fn expanded(words: &[String], variables: &BTreeMap<String, String>) -> Vec<S
     all
 }
 
+/// Whether variables decide what these words come to. `$$` is a dollar, and so is one with neither a name nor a bracket behind it.
+pub fn has_variables(words: &[String]) -> bool {
+    words.iter().any(|word| {
+        let rest = word.replace("$$", "");
+        let is_name = word.strip_prefix('$').is_some_and(|it| !it.starts_with(['{', '$']) && !it.is_empty());
+        is_name || rest.split_once("${").is_some_and(|(_, behind)| behind.contains('}'))
+    })
+}
+
 fn replaced(word: &str, variables: &BTreeMap<String, String>) -> String {
     let (mut text, mut rest) = (String::new(), word);
     while let Some((before, behind)) = rest.split_once('$') {
@@ -194,6 +203,28 @@ mod tests {
             expanded(&command, &variables),
             ["/k", "--b=2", "--c=x y", "--d=$x", "--e=one-", "--f=a$B", "", "$A", "$"]
         );
+    }
+
+    #[test]
+    fn a_dollar_is_not_yet_a_variable() {
+        for (word, has) in [
+            ("$A", true),
+            ("--a=${A}", true),
+            ("$$${A}", true),
+            ("--a=^x$$", false),
+            ("$$A", false),
+            ("$${A}", false),
+            ("--a=b$C", false),
+            ("--a=b$", false),
+            ("$", false),
+            ("--a=${", false),
+        ] {
+            let command = words(&["/k", word]);
+            assert_eq!(has_variables(&command), has, "{word}");
+            // What has none comes to the same with any.
+            let one = expanded(&command, &[("A".to_owned(), "1".to_owned())].into());
+            assert_eq!(one != expanded(&command, &BTreeMap::new()), has, "{word}");
+        }
     }
 
     #[test]

@@ -45,6 +45,47 @@ impl DropIn {
     }
 }
 
+/// The command of a drop-in's text, if every word of it stands in quotes as [`DropIn::text`] writes them. None: a person wrote it in another
+/// way, and only systemd says what it is.
+pub fn words(text: &str) -> Option<Vec<String>> {
+    let (_, rest) = text.split_once("\nExecStart=\nExecStart=")?;
+    let mut letters = rest.chars().peekable();
+    let mut words = Vec::new();
+    loop {
+        match letters.next()? {
+            '\n' => break,
+            ' ' => {}
+            '\\' if letters.next()? == '\n' => {}
+            '"' => words.push(unquoted(&mut letters)?),
+            _ => return None,
+        }
+    }
+    let more = letters.collect::<String>();
+    // Another command behind it would count too.
+    (!words.is_empty() && !more.contains("ExecStart")).then_some(words)
+}
+
+/// Up to the quote at its end, as [`quoted`] writes it.
+fn unquoted(letters: &mut impl Iterator<Item = char>) -> Option<String> {
+    let mut word = String::new();
+    loop {
+        word.push(match letters.next()? {
+            '"' => return Some(word),
+            '%' => letters.next().filter(|it| *it == '%')?,
+            '\\' => match letters.next()? {
+                letter @ ('"' | '\\') => letter,
+                'x' => {
+                    let digits = [letters.next()?, letters.next()?].iter().collect::<String>();
+                    u8::from_str_radix(&digits, 16).ok().filter(u8::is_ascii).map(char::from)?
+                }
+                _ => return None,
+            },
+            '\n' => return None,
+            letter => letter,
+        });
+    }
+}
+
 impl Marks {
     /// Of the text of a drop-in.
     pub fn read(text: &str) -> Self {
@@ -103,6 +144,7 @@ mod tests {
         for marks in [Marks { replaces: Some("0123".to_owned()), flag_is_below: true }, Marks::default()] {
             let text = DropIn { words: words.clone(), marks: marks.clone() }.text();
             assert_eq!(Marks::read(&text), marks);
+            assert_eq!(super::words(&text).as_ref(), Some(&words));
             assert!(
                 text.contains(
                     "ExecStart=\nExecStart=\"/k\" \\\n  \"--a=\\\"1\\\\2\\\" %%h $X\\x09\u{e9}\"\n"
@@ -110,6 +152,23 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_command_that_is_written_in_another_way_is_nobodys_guess() {
+        let text = DropIn { words: vec!["/k".to_owned()], marks: Marks::default() }.text();
+        for (from, to) in [
+            ("\"/k\"", "/k"),
+            ("\"/k\"", "\"/k %h\""),
+            ("\"/k\"", "\"/k\\n\""),
+            ("\"/k\"", "\"/k"),
+            ("\"/k\"", ""),
+            ("[X-Keystead]", "ExecStart=/other\n"),
+            ("ExecStart=\n", ""),
+        ] {
+            assert_eq!(words(&text.replacen(from, to, 1)), None, "{to}");
+        }
+        assert_eq!(words(&text.replace("\"/k\"", "\"/k\" \"\"")), Some(vec!["/k".to_owned(), String::new()]));
     }
 
     #[test]

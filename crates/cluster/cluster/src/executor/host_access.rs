@@ -106,7 +106,10 @@ impl HostAccess {
 impl AccessError {
     /// Whether the host is not as it was when the task was made.
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Host(HostError::Changed(_)) | Self::RemoteChanged { .. })
+        matches!(
+            self,
+            Self::Host(HostError::Changed(_) | HostError::Changing(_)) | Self::RemoteChanged { .. }
+        )
     }
 }
 
@@ -115,7 +118,7 @@ impl HostReply {
     pub fn of(result: Result<Answer, HostError>) -> Self {
         match result {
             Ok(answer) => Self::Answer(answer),
-            Err(HostError::Changed(_)) => Self::Changed,
+            Err(HostError::Changed(_) | HostError::Changing(_)) => Self::Changed,
             Err(error) => Self::Failed(keystead_model::ErrorChain(&error).to_string()),
         }
     }

@@ -8,24 +8,23 @@ use keystead_runtime::whole_file::{self, FileError};
 use super::files::{ConfigurationFile, Files};
 use super::plugins::{self, PluginAt};
 use super::settings::socket_directories;
-use super::{Change, HostError, LocalHost, Seen};
+use super::{Change, HostError, LocalHost, Seen, systemd};
 use crate::encryption_configuration::GroupResource;
 use crate::owned_file::{self, OwnedFile, OwnedFileError};
 use crate::provider_order::{self, KmsPlugin};
 use crate::rollout::Order;
 use crate::yaml::MAX_LEN;
 
+type ReadConfiguration = Result<Option<ConfigurationFile>, HostError>;
+
 impl LocalHost {
     pub(super) fn change(&self, change: &Change, seen: &Seen, tenure: Option<u64>) -> Result<(), HostError> {
         let _lock = self.lock()?;
         tenure.map_or(Ok(()), |it| self.is_followed(it))?;
-        let files = self.files()?;
-        let file = files.configuration();
-        let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));
-        if now != *seen {
-            let configuration = file.ok().flatten().map(|it| it.file.path().to_owned());
-            let changed = configuration.filter(|_| now.start == seen.start);
-            return Err(HostError::Changed(changed.unwrap_or_else(|| files.api_server.path().to_owned())));
+        let (mut files, mut file) = self.as_seen(seen)?;
+        if files.api_server.is_unread() {
+            systemd::reload()?;
+            (files, file) = self.as_seen(seen)?;
         }
         // What a process that was killed left half-written may hold keys.
         let cleaned = self.places.remove_unfinished();
@@ -42,6 +41,19 @@ impl LocalHost {
             Change::RemoveFlag { resources } => self.switch_off(&files, file?.as_ref(), resources),
             Change::Restart { process } => files.api_server.restart(process, &self.places),
         }
+    }
+
+    /// The files, if they are as they were when the change was decided on.
+    fn as_seen(&self, seen: &Seen) -> Result<(Files, ReadConfiguration), HostError> {
+        let files = self.files()?;
+        let file = files.configuration();
+        let now = files.seen(file.as_ref().ok().and_then(Option::as_ref));
+        if now == *seen {
+            return Ok((files, file));
+        }
+        let configuration = file.ok().flatten().map(|it| it.file.path().to_owned());
+        let changed = configuration.filter(|_| now.start == seen.start);
+        Err(HostError::Changed(changed.unwrap_or_else(|| files.api_server.path().to_owned())))
     }
 
     /// One change at a time: what another command has half-written must not be removed under it.
@@ -103,23 +115,32 @@ impl LocalHost {
         server.automatic_reload |= settings.automatic_reload.unwrap_or_default();
         let text = provider_order::write(None, resources, order, plugins, &server);
         let text = text.map_err(|error| files.api_server.located(error))?;
-        // Before the first file is written.
+        // From here to the first file that is written, all is judged.
         if let Some(error) = used.iter().find_map(|it| files.api_server.refusal(it)) {
             return Err(error);
         }
+        let start = files.api_server.encrypting(&settings)?;
+        let bytes = text.text().as_bytes();
+        let leftover = match OwnedFile::read(&self.configuration, MAX_LEN) {
+            Ok(leftover) => Some(leftover),
+            Err(OwnedFileError::File(FileError::Missing(_))) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let reader = files.api_server.reader(leftover.as_ref())?;
+        match &leftover {
+            Some(leftover) if leftover.bytes() == bytes && reader.is_none() => {}
+            Some(leftover) => leftover.check(&self.places)?,
+            None => owned_file::check_new(&self.configuration, &self.places)?,
+        }
+        files.api_server.check(&self.places)?;
         // kubeadm makes it in this way too; where nothing of it is, somebody has to.
         let directory = whole_file::directory_of(&self.configuration);
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
-        let start = files.api_server.encrypting(&settings)?;
-        match OwnedFile::read(&self.configuration, MAX_LEN) {
-            Ok(leftover) => drop(leftover.replace(text.text().as_bytes(), &self.places)?),
-            Err(OwnedFileError::File(FileError::Missing(_))) => {
-                owned_file::create(&self.configuration, text.text().as_bytes(), &self.places, None)?;
-            }
-            Err(error) => return Err(error.into()),
+        match leftover {
+            Some(leftover) => drop(leftover.replace_for(bytes, &self.places, reader)?),
+            None => owned_file::create(&self.configuration, bytes, &self.places, reader)?,
         }
-        files.api_server.let_read(&self.configuration)?;
         files.api_server.put(&start, &self.places)
     }
 

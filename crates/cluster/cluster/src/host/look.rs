@@ -1,7 +1,7 @@
 //! What is on a host.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ impl LocalHost {
                 None => Ok(self.new_settings(&files, &plugins::known(None, more))),
             },
             process,
-            remarks: files.api_server.changed_below().iter().map(ToString::to_string).collect(),
+            remarks: files.api_server.remarks().iter().map(ToString::to_string).collect(),
             etcd: files.etcd(file),
             plugins: self.plugins(known, &files).await,
             changed: files.api_server.changed().max(file_changed),
@@ -134,11 +134,49 @@ fn address(facts: &Facts) -> String {
     url(facts.advertise_address.as_deref().unwrap_or("127.0.0.1"), facts.secure_port)
 }
 
-/// When name or content last changed, in seconds since 1970. Nobody can set that time, and a rename counts.
+/// When content, name, owner or mode last changed, in seconds since 1970: the later time of a link and of what it leads to. Nobody can set
+/// that time, and it never says less than that something changed.
 pub(super) fn changed(path: &Path) -> f64 {
-    fs::metadata(path).map_or(0.0, |it| it.ctime() as f64 + it.ctime_nsec() as f64 / 1e9)
+    let time = |it: Metadata| it.ctime() as f64 + it.ctime_nsec() as f64 / 1e9;
+    let all = [path.symlink_metadata(), path.metadata()];
+    all.into_iter().flatten().map(time).fold(0.0, f64::max)
 }
 
 fn chain(error: &HostError) -> String {
     keystead_model::ErrorChain(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+
+    use super::changed;
+
+    /// Seconds and nanoseconds.
+    fn time(path: &Path) -> (i64, i64) {
+        path.symlink_metadata().map(|it| (it.ctime(), it.ctime_nsec())).expect("it is there")
+    }
+
+    /// A link that leads to another file from now on is a change, however old that file is.
+    #[test]
+    fn a_link_changes_with_itself_and_with_its_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        fs::write(&file, "A=1").expect("written");
+        symlink(&file, &link).expect("linked");
+        // The kernel's clock of files has ticks of some milliseconds.
+        while time(&link) <= time(&file) {
+            fs::remove_file(&link).expect("removed");
+            symlink(&file, &link).expect("linked");
+        }
+        let before = changed(&link);
+        assert!(before > changed(&file));
+        while time(&file) <= time(&link) {
+            fs::write(&file, "A=2").expect("written");
+        }
+        assert!(changed(&link) > before);
+        assert_eq!(changed(&directory.path().join("absent")), 0.0);
+    }
 }

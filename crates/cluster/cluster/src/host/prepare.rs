@@ -112,8 +112,11 @@ impl LocalHost {
         text: Option<&FileText>,
     ) -> Result<Prepared, HostError> {
         self.refuse_other_places(&wanted.path)?;
-        let mut prepared =
-            Prepared { file: prepared_file(wanted)?, has_joined: self.has_api_server(), plugins: Vec::new() };
+        let mut prepared = Prepared {
+            file: prepared_file(wanted)?,
+            has_joined: self.has_api_server()?,
+            plugins: Vec::new(),
+        };
         for (plugin, sample) in &wanted.plugins {
             let known = plugins::known(None, std::slice::from_ref(plugin));
             for plugin in &known {

@@ -1,7 +1,7 @@
 //! Processes of this host, and the kube-apiserver among them, by the kernel's word.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -65,6 +65,16 @@ pub(super) fn running(pid: u32) -> Option<Running> {
 }
 
 impl Running {
+    /// Whom it runs as. None: it has ended.
+    pub(super) fn user(&self) -> Option<PodUser> {
+        PodUser::of_process(&self.pid.to_string())
+    }
+
+    /// Its program, whatever name that has by now. None: it has ended.
+    pub(super) fn program(&self) -> Option<Metadata> {
+        fs::metadata(format!("/proc/{}/exe", self.pid)).ok()
+    }
+
     /// The variables that it was started with and that these words name. Others may be secrets.
     pub(super) fn variables(&self, words: &[String]) -> BTreeMap<String, String> {
         let mut text = Zeroizing::new(Vec::with_capacity(COMMAND_MAX as usize));

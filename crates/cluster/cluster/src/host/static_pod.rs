@@ -72,6 +72,10 @@ impl StaticPod {
         self.edited(|manifest| manifest.edited(&manifest.plan_removal(settings)?))
     }
 
+    pub(super) fn check(&self, places: &Places) -> Result<(), HostError> {
+        Ok(self.file.check(places)?)
+    }
+
     /// Puts a text in its place. The kubelet does the rest.
     pub(super) fn put(&self, text: &str, places: &Places) -> Result<(), HostError> {
         self.file.replace(text.as_bytes(), places)?;

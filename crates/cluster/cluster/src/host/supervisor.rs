@@ -1,6 +1,7 @@
 //! How a host runs its API server: the kubelet by a manifest, or systemd by a unit. Both are asked the same few things.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::plugins::PluginAt;
@@ -9,8 +10,8 @@ use super::unit::Unit;
 use super::{HostError, LocalHost, Process, systemd};
 use crate::api_server_facts::Facts;
 use crate::api_server_manifest::EncryptionSettings;
-use crate::api_server_unit::{Doubt, DropIn};
-use crate::owned_file::{InFile, Places};
+use crate::api_server_unit::{Doubt, DropIn, UnitError};
+use crate::owned_file::{InFile, OwnedFile, Places};
 use crate::pod_user::PodUser;
 
 /// What starts the API server, read.
@@ -29,29 +30,49 @@ pub(super) enum NewStart {
 
 impl LocalHost {
     pub(super) fn supervisor(&self) -> Result<Supervisor, HostError> {
-        if let Some(unit) = self.unit() {
-            return Ok(Supervisor::Systemd(Box::new(Unit::read(&unit)?)));
-        }
-        match self.manifest.symlink_metadata() {
-            Err(_) if systemd::runs() => Err(HostError::NoApiServer(self.manifest.clone())),
-            _ => Ok(Supervisor::Kubelet(Box::new(StaticPod::read(&self.manifest)?))),
+        match self.unit()? {
+            Some(unit) => Ok(Supervisor::Systemd(Box::new(Unit::read(&unit)?))),
+            None if systemd::runs() && !self.has_manifest()? => {
+                Err(HostError::NoApiServer(self.manifest.clone()))
+            }
+            None => Ok(Supervisor::Kubelet(Box::new(StaticPod::read(&self.manifest)?))),
         }
     }
 
-    /// The unit that runs the API server; none where a manifest does.
-    fn unit(&self) -> Option<String> {
-        match &self.unit {
-            None if self.manifest.symlink_metadata().is_ok() || !systemd::runs() => None,
-            None => systemd::find(),
-            named => named.clone(),
+    /// The unit that runs the API server; none where a manifest does, or nothing.
+    fn unit(&self) -> Result<Option<String>, HostError> {
+        if self.unit.is_some() {
+            return Ok(self.unit.clone());
+        }
+        if self.has_manifest()? || !systemd::runs() {
+            return Ok(None);
+        }
+        let mut units = systemd::find();
+        match units.len() {
+            0 | 1 => Ok(units.pop_first()),
+            _ => Err(HostError::SeveralUnits(units.into_iter().collect())),
+        }
+    }
+
+    fn has_manifest(&self) -> Result<bool, HostError> {
+        match self.manifest.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(HostError::Unseen { path: self.manifest.clone(), source }),
         }
     }
 
     /// Whether this host is one of the control plane already.
-    pub fn has_api_server(&self) -> bool {
-        match self.unit() {
-            Some(unit) => systemd::show(&unit).is_ok_and(|it| it.main_process.is_some() || it.is_changing()),
-            None => self.manifest.exists(),
+    ///
+    /// # Errors
+    ///
+    /// That cannot be found out.
+    pub fn has_api_server(&self) -> Result<bool, HostError> {
+        let Some(unit) = self.unit()? else { return self.has_manifest() };
+        match systemd::show(&unit) {
+            Ok(shown) => Ok(shown.main_process.is_some() || shown.is_changing()),
+            Err(UnitError::NotLoaded { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -135,11 +156,19 @@ impl Supervisor {
         }
     }
 
-    /// What a person changed and what is not in force because of us.
-    pub(crate) fn changed_below(&self) -> Option<Doubt> {
+    /// What a person ought to know, and what stops nothing.
+    pub(crate) fn remarks(&self) -> Vec<Doubt> {
         match self {
-            Self::Kubelet(_) => None,
-            Self::Systemd(unit) => unit.changed_below(),
+            Self::Kubelet(_) => Vec::new(),
+            Self::Systemd(unit) => unit.unread().into_iter().chain(unit.changed_below()).collect(),
+        }
+    }
+
+    /// Whether systemd has yet to read what a command of ours wrote or took away.
+    pub(super) fn is_unread(&self) -> bool {
+        match self {
+            Self::Kubelet(_) => false,
+            Self::Systemd(unit) => unit.unread().is_some(),
         }
     }
 
@@ -165,12 +194,23 @@ impl Supervisor {
         })
     }
 
+    /// Whether [`Self::put`] would find its places fit.
+    pub(super) fn check(&self, places: &Places) -> Result<(), HostError> {
+        match self {
+            Self::Kubelet(pod) => pod.check(places),
+            Self::Systemd(unit) => unit.check(places),
+        }
+    }
+
     /// Puts it in its place, which restarts the API server.
     pub(super) fn put(&self, new: &NewStart, places: &Places) -> Result<(), HostError> {
         match (self, new) {
             (Self::Kubelet(pod), NewStart::Manifest(text)) => pod.put(text, places),
             (Self::Systemd(unit), NewStart::DropIn(drop_in)) => unit.put(drop_in.as_ref(), places),
-            _ => Ok(()),
+            // It was made for another way of starting than the one that is found now.
+            (Self::Kubelet(_), NewStart::DropIn(_)) | (Self::Systemd(_), NewStart::Manifest(_)) => {
+                Err(HostError::Changed(self.path().to_owned()))
+            }
         }
     }
 
@@ -182,11 +222,12 @@ impl Supervisor {
         }
     }
 
-    /// Lets it read a file that was made for root alone.
-    pub(super) fn let_read(&self, path: &Path) -> Result<(), HostError> {
+    /// The group that a file is to be for, so that it reads it: one that is there, or one that is made for us alone. None: it may read it as
+    /// it is.
+    pub(super) fn reader(&self, file: Option<&OwnedFile>) -> Result<Option<u32>, HostError> {
         match self {
-            Self::Kubelet(_) => Ok(()),
-            Self::Systemd(unit) => unit.let_read(path),
+            Self::Kubelet(_) => Ok(None),
+            Self::Systemd(unit) => unit.reader(file),
         }
     }
 

@@ -10,8 +10,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{process, program};
-use crate::api_server_unit::{PROPERTIES, Shown, UnitError, is_kube_apiserver};
+use crate::api_server_unit::{NAME, PROPERTIES, Shown, UnitError, is_kube_apiserver};
 
+/// Where an administrator's units are, and their drop-ins.
+pub(super) const UNITS: &str = "/etc/systemd/system";
 /// For one answer. systemd's own programs wait up to 90 s for it, or 25 s.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The unit of every guide and installer.
@@ -80,10 +82,26 @@ pub(super) fn restart(unit: &str) -> Result<(), UnitError> {
     run("systemctl", &["restart", "--no-block", "--", unit]).map(drop)
 }
 
-/// The unit of the kube-apiserver that runs here, by its cgroup and by systemd's word; where none runs, the usual one if there is such a unit.
-/// None where several run.
-pub(super) fn find() -> Option<String> {
-    let entries = fs::read_dir("/proc").ok()?;
+/// The units that may run the API server of this host, one as a rule; none: there is none. First counts our drop-in, which stays where it is
+/// while nothing runs; then the kube-apiserver that runs, by its cgroup and by systemd's word; then the commands of all units that systemd
+/// knows; and at last the usual name.
+pub(super) fn find() -> BTreeSet<String> {
+    let (ours, running) = (with_drop_in(), running());
+    let both: BTreeSet<String> = ours.intersection(&running).cloned().collect();
+    let all = [both, ours, running, with_command()].into_iter().find(|it| !it.is_empty());
+    all.unwrap_or_else(|| show(USUAL).is_ok().then(|| USUAL.to_owned()).into_iter().collect())
+}
+
+/// Units of which systemd knows and that have our drop-in.
+fn with_drop_in() -> BTreeSet<String> {
+    let entries = fs::read_dir(UNITS).into_iter().flatten().flatten();
+    let folders = entries.filter(|it| it.path().join(NAME).symlink_metadata().is_ok());
+    let names = folders.filter_map(|it| Some(it.file_name().to_str()?.strip_suffix(".d")?.to_owned()));
+    names.filter(|it| it.ends_with(".service") && show(it).is_ok()).collect()
+}
+
+fn running() -> BTreeSet<String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
     let processes = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let mut units = BTreeSet::new();
     for pid in processes {
@@ -98,11 +116,24 @@ pub(super) fn find() -> Option<String> {
             unit.filter(|it| show(it).is_ok_and(|it| it.main_process == Some(pid))).map(str::to_owned),
         );
     }
-    match units.len() {
-        0 => show(USUAL).is_ok().then(|| USUAL.to_owned()),
-        1 => units.pop_first(),
-        _ => None,
-    }
+    units
+}
+
+/// Units with kube-apiserver as their command, whether they run or not.
+fn with_command() -> BTreeSet<String> {
+    // Without `--all` those that are inactive are left out.
+    let args = ["show", "--all", "--no-pager", "--property=Id,ExecStart", "--", "*.service"];
+    run("systemctl", &args).map(|it| units_of_commands(&it)).unwrap_or_default()
+}
+
+/// Of what `systemctl show` prints: a paragraph for each unit, and a line `ExecStart={ path=/k ; argv[]=...` for each command.
+fn units_of_commands(text: &str) -> BTreeSet<String> {
+    let is_command = |line: &str| {
+        let path = line.strip_prefix("ExecStart={ path=").and_then(|it| it.split(" ; ").next());
+        path.is_some_and(is_kube_apiserver)
+    };
+    let units = text.split("\n\n").filter(|it| it.lines().any(is_command));
+    units.filter_map(|it| it.lines().find_map(|it| it.strip_prefix("Id="))).map(str::to_owned).collect()
 }
 
 /// `0::/system.slice/kube-apiserver.service`, or with `name=systemd` in cgroups of version 1.
@@ -137,7 +168,7 @@ pub(super) fn runs() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{object, unit_of_cgroup};
+    use super::{object, unit_of_cgroup, units_of_commands};
 
     #[test]
     fn a_unit_is_the_end_of_a_cgroup() {
@@ -151,6 +182,19 @@ mod tests {
         ] {
             assert_eq!(unit_of_cgroup(line), unit, "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_is_found_by_its_program() {
+        let of = |unit: &str, path: &str| {
+            format!(
+                "ExecStart={{ path={path} ; argv[]={path} --a=kube-apiserver ; ignore_errors=no }}\nId={unit}\n"
+            )
+        };
+        let text =
+            [of("a.service", "/bin/x"), of("b.service", "/opt/kube-apiserver"), "Id=c.service\n".to_owned()]
+                .join("\n");
+        assert_eq!(units_of_commands(&text).into_iter().collect::<Vec<_>>(), ["b.service"]);
     }
 
     #[test]

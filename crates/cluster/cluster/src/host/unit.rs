@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,19 +16,19 @@ use keystead_runtime::whole_file::{self, FileError};
 use super::files::digest;
 use super::look::changed;
 use super::process::{self, Running};
-use super::{HostError, Process, program, systemd};
+use super::systemd::{self, UNITS};
+use super::{HostError, Process, program};
 use crate::api_server_facts::Facts;
 use crate::api_server_flags::{self, Flag};
 use crate::api_server_manifest::Mount;
 use crate::api_server_unit::{
-    self, Doubt, Marks, NAME, Shown, UnitError, commands_digest, differing, expanded, is_kube_apiserver,
+    self, Doubt, Marks, NAME, Shown, UnitError, commands_digest, differing, drop_in_words, expanded,
+    is_kube_apiserver, without_encryption,
 };
 use crate::owned_file::{OwnedFile, OwnedFileError};
 use crate::pod_user::PodUser;
 use crate::yaml::MAX_LEN;
 
-/// Where an administrator's units are, and their drop-ins.
-const UNITS: &str = "/etc/systemd/system";
 /// Ten ticks of the kernel's clock, which says when a process started: as exact as that can be compared with times of files.
 const TICKS_S: f64 = 0.1;
 /// For its version, which it tells in a tenth of a second where nothing else is done.
@@ -45,6 +46,9 @@ pub(crate) struct Unit {
     /// Ours, if it is there.
     drop_in: Option<OwnedFile>,
     marks: Marks,
+    /// A command of ours was cut off between writing it or taking it away and having systemd read that: the words are those that systemd will
+    /// read.
+    is_unread: bool,
     /// [`commands_digest`] of the other files.
     others: String,
 }
@@ -53,13 +57,31 @@ impl Unit {
     pub(super) fn read(name: &str) -> Result<Self, HostError> {
         let path = drop_in_path(name);
         let mut shown = systemd::show(name)?;
-        if shown.drop_ins.contains(&path) != path.exists() {
-            // Of a command of ours that was cut off between the two.
-            systemd::reload()?;
-            shown = systemd::show(name)?;
-        }
-        let words = systemd::command(name)?;
-        let running = shown.main_process.and_then(process::running).filter(|it| has_begun(&it.words));
+        let drop_in = match OwnedFile::read(&path, MAX_LEN) {
+            Ok(file) => Some(file),
+            Err(OwnedFileError::File(FileError::Missing(_))) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut words = systemd::command(name)?;
+        let is_unread = match (&drop_in, shown.drop_ins.contains(&path)) {
+            (None, false) | (Some(_), true) => false,
+            (Some(file), false) => {
+                shown.drop_ins.push(path.clone());
+                let read = drop_in_words(&String::from_utf8_lossy(file.bytes()));
+                let is_ours = read.is_some();
+                words = read.unwrap_or(words);
+                // What a person wrote is for a person to have read.
+                shown.needs_reload |= !is_ours;
+                is_ours
+            }
+            (None, true) => {
+                shown.drop_ins.retain(|it| *it != path);
+                words = without_encryption(&words);
+                true
+            }
+        };
+        let running = shown.main_process.and_then(process::running);
+        let running = running.filter(|it| has_begun(&it.words, shown.is_changing()));
         if let Some(found) =
             running.as_ref().and_then(|it| it.words.first()).filter(|it| !is_kube_apiserver(it))
         {
@@ -71,11 +93,6 @@ impl Unit {
             None => variables(&shown),
         };
         let flags = flags_of(name, &expanded(&words, &variables))?;
-        let drop_in = match OwnedFile::read(&path, MAX_LEN) {
-            Ok(file) => Some(file),
-            Err(OwnedFileError::File(FileError::Missing(_))) => None,
-            Err(error) => return Err(error.into()),
-        };
         let marks = drop_in.as_ref().map(|it| Marks::read(&String::from_utf8_lossy(it.bytes())));
         let unit = Self {
             others: String::new(),
@@ -86,6 +103,7 @@ impl Unit {
             flags,
             running,
             drop_in,
+            is_unread,
         };
         let texts =
             unit.files().filter(|it| **it != path).map(|it| fs::read_to_string(it).unwrap_or_default());
@@ -109,13 +127,19 @@ impl Unit {
             mount_path: "/".to_owned(),
             read_only: false,
         };
-        let program = self.words.first().map(String::as_str).unwrap_or_default();
-        Ok(Facts {
-            version: version(Path::new(program)),
-            mounts: vec![whole],
-            view: self.shown.view.clone(),
-            ..facts
-        })
+        Ok(Facts { version: self.version(), mounts: vec![whole], view: self.shown.view.clone(), ..facts })
+    }
+
+    /// What kube-apiserver says of itself. A program is run only if it is the one that systemd runs already and nobody else may change it.
+    fn version(&self) -> Option<(u32, u32, u32)> {
+        let program = Path::new(self.words.first()?);
+        let (found, runs) = (fs::metadata(program).ok()?, self.running.as_ref()?.program()?);
+        let is_it = (found.dev(), found.ino()) == (runs.dev(), runs.ino());
+        if !is_it || !whole_file::is_ours(&found) || found.mode() & 0o022 != 0 {
+            return None;
+        }
+        let text = program::told(Command::new(program).arg("--version").env_clear(), VERSION_LIMIT).ok()?;
+        crate::api_server_facts::version_of(text.trim().strip_prefix("Kubernetes ")?)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -138,17 +162,15 @@ impl Unit {
     }
 
     pub(super) fn users(&self) -> BTreeSet<PodUser> {
-        self.user().into_iter().collect()
-    }
-
-    /// By its process; nobody while there is none.
-    fn user(&self) -> Option<PodUser> {
-        PodUser::of_process(&self.shown.main_process?.to_string())
+        self.user().ok().into_iter().collect()
     }
 
     pub(super) fn digest(&self) -> String {
         let mut all = self.words.join("\0").into_bytes();
-        for path in self.files().chain(&self.shown.environment_files) {
+        let mut files: Vec<&PathBuf> = self.files().chain(&self.shown.environment_files).collect();
+        // Those that systemd has yet to read have no place among the others.
+        files.sort();
+        for path in files {
             all.extend(digest(&fs::read(path).unwrap_or_default()).into_bytes());
         }
         digest(&all)
@@ -170,7 +192,7 @@ impl Unit {
     /// Why it might start with something else than what is read here: nothing is changed until a person has settled it.
     pub(super) fn unsettled(&self) -> Option<Doubt> {
         let name = &self.name;
-        if self.shown.needs_reload {
+        if self.shown.needs_reload && !self.is_unread {
             let evidence = format!("files of {name} were changed since systemd read them");
             return Some(Doubt {
                 evidence,
@@ -192,6 +214,18 @@ impl Unit {
         (!differing.is_empty()).then_some(Doubt { evidence, advice })
     }
 
+    /// What the next change does before all else, and nobody need do.
+    pub(super) fn unread(&self) -> Option<Doubt> {
+        let drop_in = drop_in_path(&self.name);
+        self.is_unread.then(|| Doubt {
+            evidence: format!(
+                "{} was written or taken away, and systemd has not read that yet: a reload is pending",
+                drop_in.display()
+            ),
+            advice: "run the command that was cut off again, or `systemctl daemon-reload`".to_owned(),
+        })
+    }
+
     /// A command in the other files that is not the one which our drop-in replaced.
     pub(super) fn changed_below(&self) -> Option<Doubt> {
         let drop_in = self.drop_in.as_ref()?.path().display();
@@ -208,9 +242,14 @@ impl Unit {
     }
 }
 
-/// What systemd has forked has a name in brackets until it becomes the program, and what has ended has no words.
-fn has_begun(words: &[String]) -> bool {
-    words.first().is_some_and(|it| !it.is_empty() && !it.starts_with('('))
+/// What systemd has forked has a name in brackets, or is systemd's own program (255 or newer), until it becomes the program, and what has
+/// ended has no words. While the unit is changing, any other program may be one of those too.
+fn has_begun(words: &[String], is_changing: bool) -> bool {
+    let Some(program) = words.first().filter(|it| !it.is_empty() && !it.starts_with('(')) else {
+        return false;
+    };
+    let is_systemd = program.ends_with("/systemd-executor");
+    is_kube_apiserver(program) || !(is_systemd || is_changing)
 }
 
 /// As long as no process has them. They tell what is there, and nothing is changed by their word.
@@ -222,8 +261,15 @@ fn variables(shown: &Shown) -> BTreeMap<String, String> {
     all
 }
 
+/// Without links on the way, as systemd names what it has read.
 fn drop_in_path(unit: &str) -> PathBuf {
-    Path::new(UNITS).join(format!("{unit}.d")).join(NAME)
+    let directory = drop_in_directory(unit);
+    directory.canonicalize().unwrap_or(directory).join(NAME)
+}
+
+fn drop_in_directory(unit: &str) -> PathBuf {
+    let units = Path::new(UNITS);
+    units.canonicalize().unwrap_or_else(|_| units.to_owned()).join(format!("{unit}.d"))
 }
 
 fn flags_of(unit: &str, words: &[String]) -> Result<Vec<Flag>, UnitError> {
@@ -234,12 +280,24 @@ fn flags_of(unit: &str, words: &[String]) -> Result<Vec<Flag>, UnitError> {
     })
 }
 
-/// What kube-apiserver says of itself. A program that others may change is not run.
-fn version(program: &Path) -> Option<(u32, u32, u32)> {
-    let found = fs::metadata(program).ok()?;
-    if !whole_file::is_ours(&found) || found.mode() & 0o022 != 0 {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::has_begun;
+
+    #[test]
+    fn what_systemd_forks_has_not_begun() {
+        for (program, is_changing, begun) in [
+            ("", false, false),
+            ("(apiserver)", false, false),
+            ("/usr/lib/systemd/systemd-executor", false, false),
+            ("/usr/bin/kube-apiserver", true, true),
+            ("/usr/bin/kube-apiserver", false, true),
+            // A script between the two.
+            ("/bin/sh", true, false),
+            ("/bin/sh", false, true),
+        ] {
+            assert_eq!(has_begun(&[program.to_owned()], is_changing), begun, "{program} {is_changing}");
+        }
+        assert!(!has_begun(&[], false));
     }
-    let text = program::told(Command::new(program).arg("--version").env_clear(), VERSION_LIMIT).ok()?;
-    crate::api_server_facts::version_of(text.trim().strip_prefix("Kubernetes ")?)
 }

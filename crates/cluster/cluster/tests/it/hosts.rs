@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use keystead_cluster::host::{Answer, Change, HostError, LocalHost, Preparation, PreparedFile, Report, Task};
 use keystead_cluster::kms_way::KmsWay;
-use keystead_cluster::owned_file::Places;
+use keystead_cluster::owned_file::{OwnedFileError, Places};
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Configuration, Order, Provider};
 use tempfile::TempDir;
@@ -85,6 +85,33 @@ fn remove() -> Change {
 fn order(names: &[&str]) -> Order {
     let mut names = names.iter().map(|it| it.parse().expect("a provider"));
     Order { writer: names.next().expect("a writer"), readers: names.collect() }
+}
+
+/// Only what is not there is absent: what cannot be looked at may be an API server.
+#[tokio::test]
+async fn a_manifest_that_cannot_be_looked_for_is_not_absent() {
+    let scene = Scene::new();
+    assert!(scene.host.has_api_server().expect("it is there"));
+    let of = |manifest: PathBuf| LocalHost { manifest, ..scene.host.clone() };
+    let absent = of(scene.directory.path().join("manifests/other.yaml"));
+    assert!(!absent.has_api_server().expect("it is not there"));
+    // A file is no directory.
+    let unseen = of(scene.host.manifest.join("kube-apiserver.yaml"));
+    assert!(matches!(unseen.has_api_server(), Err(HostError::Unseen { .. })));
+    let task = Task::Look { resources: Vec::new(), plugins: Vec::new() };
+    assert!(matches!(unseen.perform(&task).await, Err(HostError::Unseen { .. })));
+}
+
+/// Both places are judged before anything is written to either.
+#[tokio::test]
+async fn nothing_is_written_if_the_manifest_cannot_be() {
+    let mut scene = Scene::new();
+    scene.host.configuration = scene.directory.path().join("pki/new/encryption.yaml");
+    fs::set_permissions(&scene.host.manifest, fs::Permissions::from_mode(0o400)).expect("a mode");
+    let write = scene.write(&["kms:v2:kms", "identity"], vec![scene.plugin("kms")]);
+    let refused = scene.change(write).await;
+    assert!(matches!(refused, Err(HostError::File(OwnedFileError::ReadOnly(_)))), "{refused:?}");
+    assert!(!scene.directory.path().join("pki/new").exists());
 }
 
 /// The files of a control-plane host, as kubeadm and a person leave them.

@@ -65,12 +65,7 @@ fn manifest_facts(report: &Report, files: &Files) -> ManifestFacts {
     ManifestFacts {
         path: files.api_server.path().to_owned(),
         unit: files.api_server.unit().map(|(name, _)| name.to_owned()),
-        unit_changed: files
-            .api_server
-            .unsettled()
-            .into_iter()
-            .chain(files.api_server.changed_below())
-            .collect(),
+        unit_changed: files.api_server.unsettled().into_iter().chain(files.api_server.remarks()).collect(),
         address: report.address.clone(),
         minor: report.minor,
         configuration,

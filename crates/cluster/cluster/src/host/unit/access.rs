@@ -1,14 +1,14 @@
 //! What the API server of a unit does not see of its host, and what its user may not open.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs;
 use std::path::Path;
 
-use super::Unit;
+use super::{Unit, user};
 use crate::api_server_unit::UnitError;
 use crate::host::HostError;
 use crate::host::plugins::PluginAt;
-use crate::owned_file::OwnedFileError;
+use crate::owned_file::OwnedFile;
+use crate::pod_user::PodUser;
 
 /// Bits of a mode.
 const READS: u32 = 0o4;
@@ -16,6 +16,22 @@ const WRITES: u32 = 0o2;
 pub(super) const SEARCHES: u32 = 0o1;
 
 impl Unit {
+    /// Whom its process runs as, or would if it were started.
+    pub(super) fn user(&self) -> Result<PodUser, UnitError> {
+        if let Some(user) = self.running.as_ref().and_then(|it| it.user()) {
+            return Ok(user);
+        }
+        let words = &self.shown.runs_as;
+        user::of_words(words).map_err(|reason| UnitError::NoUser {
+            unit: self.name.clone(),
+            user: match &words.user {
+                Some(user) if !words.is_dynamic => format!("User={user}"),
+                _ => "DynamicUser=yes".to_owned(),
+            },
+            reason,
+        })
+    }
+
     /// Why it does not get to the socket of a plugin, or to a directory.
     pub(in crate::host) fn refusal(&self, plugin: &PluginAt) -> Option<UnitError> {
         let unit = self.name.clone();
@@ -36,9 +52,12 @@ impl Unit {
         Some(UnitError::Hidden { unit: self.name.clone(), path, by })
     }
 
-    /// Where its user may not go. What is not there yet is nobody's.
+    /// Where its user may not go, or why that is not known. What is not there yet is nobody's.
     pub(super) fn closes(&self, path: &Path, wanted: u32, may_not: &'static str) -> Option<UnitError> {
-        let user = self.user()?;
+        let user = match self.user() {
+            Ok(user) => user,
+            Err(error) => return Some(error),
+        };
         let mut all: Vec<&Path> = path.ancestors().collect();
         all.reverse();
         all.into_iter().find_map(|it| {
@@ -53,21 +72,14 @@ impl Unit {
         })
     }
 
-    /// Lets kube-apiserver's group read a file that was made for root alone.
-    pub(in crate::host) fn let_read(&self, path: &Path) -> Result<(), HostError> {
-        let io = |source| {
-            HostError::from(OwnedFileError::Io {
-                action: "let kube-apiserver read",
-                path: path.to_owned(),
-                source,
-            })
+    /// The group that a file is to be for, so that kube-apiserver reads it: one that is there, or one that is made for us alone. None: it may
+    /// read that already.
+    pub(in crate::host) fn reader(&self, file: Option<&OwnedFile>) -> Result<Option<u32>, HostError> {
+        let user = self.user()?;
+        let may = match file {
+            Some(file) => user.may(file.metadata(), READS),
+            None => user.may_by(rustix::process::geteuid().as_raw(), 0, 0o600, READS),
         };
-        let Some(user) = self.user() else { return Ok(()) };
-        let found = fs::metadata(path).map_err(io)?;
-        if !user.may(&found, READS) {
-            chown(path, None, user.groups.last().copied()).map_err(io)?;
-            fs::set_permissions(path, Permissions::from_mode((found.mode() & 0o7777) | 0o040)).map_err(io)?;
-        }
-        Ok(())
+        Ok(user.groups.last().copied().filter(|_| !may))
     }
 }

@@ -4,15 +4,17 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use keystead_runtime::whole_file;
+use keystead_model::ErrorChain;
+use keystead_runtime::whole_file::{self, FileError};
+use rustix::fs::Access;
 
 use super::access::SEARCHES;
-use super::{Unit, drop_in_path};
+use super::{Unit, drop_in_directory, drop_in_path};
 use crate::api_server_flags::CONFIG;
 use crate::api_server_manifest::EncryptionSettings;
 use crate::api_server_unit::{self, DropIn, Marks, UnitError};
 use crate::host::{HostError, systemd};
-use crate::owned_file::{self, OwnedFile, Places};
+use crate::owned_file::{self, OwnedFile, OwnedFileError, Places};
 use crate::yaml::MAX_LEN;
 
 impl Unit {
@@ -22,6 +24,7 @@ impl Unit {
         settings: &EncryptionSettings,
     ) -> Result<Option<DropIn>, HostError> {
         self.settled()?;
+        self.known()?;
         if let Some(doubt) = self.changed_below() {
             return Err(UnitError::ChangedBelow(doubt).into());
         }
@@ -41,6 +44,7 @@ impl Unit {
         if self.drop_in.is_some() && !self.marks.flag_is_below {
             return Ok(None);
         }
+        self.known()?;
         let words = api_server_unit::without_encryption(&self.words);
         if self.flag(CONFIG).is_some() && words == self.words {
             let files = self.shown.environment_files.iter().map(|it| it.display().to_string());
@@ -51,13 +55,22 @@ impl Unit {
         Ok(Some(new))
     }
 
-    /// Whether it is known what it would start with.
+    /// Whether what is read here is what it would start with.
     fn settled(&self) -> Result<(), HostError> {
-        if self.running.is_none() && self.words.iter().any(|it| it.contains('$')) {
-            // Only a process says whether its variables were understood. Another look tells whether there will be one.
-            return Err(HostError::Changed(self.path().to_owned()));
+        if self.running.is_none() && self.shown.is_changing() {
+            return Err(HostError::Changing(self.name.clone()));
         }
-        self.unsettled().map_or(Ok(()), |doubt| Err(UnitError::Unsettled(doubt).into()))
+        // systemd was told to read all again before this.
+        let doubt = self.unsettled().or_else(|| self.unread());
+        doubt.map_or(Ok(()), |doubt| Err(UnitError::Unsettled(doubt).into()))
+    }
+
+    /// Whether its flags are known: only a process says whether its variables were understood.
+    fn known(&self) -> Result<(), UnitError> {
+        if self.running.is_some() || !api_server_unit::has_variables(&self.words) {
+            return Ok(());
+        }
+        Err(UnitError::Down { unit: self.name.clone(), state: self.shown.active_state.clone() })
     }
 
     fn drop_in_of(&self, words: Vec<String>) -> DropIn {
@@ -68,29 +81,72 @@ impl Unit {
         DropIn { words, marks }
     }
 
-    /// Puts the drop-in in its place or takes it away, has systemd read it, and restarts the API server if systemd read what was meant.
-    pub(in crate::host) fn put(&self, new: Option<&DropIn>, places: &Places) -> Result<(), HostError> {
-        let path = drop_in_path(&self.name);
-        match (new, &self.drop_in) {
-            (Some(new), Some(old)) => drop(old.replace(new.text().as_bytes(), places)?),
-            (Some(new), None) => {
-                let directory = whole_file::directory_of(&path);
-                let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-                made.map_err(|source| HostError::Places { path: directory.to_owned(), source })?;
-                owned_file::create(&path, new.text().as_bytes(), places, None)?;
-            }
-            (None, Some(old)) => {
-                old.remove(places)?;
-                // It stays if something else is in it.
-                drop(fs::remove_dir(whole_file::directory_of(&path)));
-            }
-            (None, None) => return Ok(()),
+    /// Whether [`Self::put`] would find its places fit.
+    pub(in crate::host) fn check(&self, places: &Places) -> Result<(), HostError> {
+        if let Some(old) = &self.drop_in {
+            return Ok(old.check_beside(places)?);
         }
+        let directory = drop_in_directory(&self.name);
+        let above = directory.ancestors().find(|it| it.exists()).unwrap_or(&directory);
+        let path = above.to_owned();
+        rustix::fs::access(above, Access::WRITE_OK)
+            .map_err(|error| HostError::Places { path, source: error.into() })
+    }
+
+    /// Puts the drop-in in its place or takes it away, has systemd read it, and restarts the API server if systemd read what was meant. What
+    /// goes wrong after the write is taken back.
+    pub(in crate::host) fn put(&self, new: Option<&DropIn>, places: &Places) -> Result<(), HostError> {
+        if new.is_none() && self.drop_in.is_none() {
+            return Ok(());
+        }
+        let directory = drop_in_directory(&self.name);
+        let error = match self.write(new, &directory, places) {
+            Ok(()) => match self.begin(new) {
+                Ok(()) => {
+                    if new.is_none() {
+                        // It stays if something else is in it, and if it is a link.
+                        drop(fs::remove_dir(&directory));
+                    }
+                    return Ok(());
+                }
+                Err(error) => error.into(),
+            },
+            // Unless only the last step failed, which comes after the write.
+            Err(error) if !self.is_there(new) => {
+                drop(fs::remove_dir(&directory));
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        let (drop_in, reason) = (drop_in_path(&self.name), ErrorChain(&error).to_string());
+        Err(HostError::Unit(match self.take_back(new, &directory, places) {
+            Ok(()) => UnitError::TakenBack { drop_in, reason },
+            Err(why) => UnitError::Left { drop_in, reason, why: ErrorChain(&why).to_string() },
+        }))
+    }
+
+    fn write(&self, new: Option<&DropIn>, directory: &Path, places: &Places) -> Result<(), HostError> {
+        let places_at = |source| HostError::Places { path: directory.to_owned(), source };
+        let text = new.map(DropIn::text);
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(places_at)?;
+        // What a process that was killed left beside it. Only root writes there.
+        whole_file::remove_unfinished(directory).map_err(places_at)?;
+        match (text, &self.drop_in) {
+            (Some(text), Some(old)) => drop(old.replace_beside(text.as_bytes(), places)?),
+            (Some(text), None) => {
+                owned_file::create_beside(&drop_in_path(&self.name), text.as_bytes())?;
+            }
+            (None, Some(old)) => drop(old.remove(places)?),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&self, new: Option<&DropIn>) -> Result<(), UnitError> {
         systemd::reload()?;
         if let Some(new) = new {
             let read = systemd::command(&self.name);
             if read.as_ref().ok() != Some(&new.words) {
-                self.take_back(&path, places)?;
                 let found = read.map_or_else(
                     |error| error.to_string(),
                     |read| {
@@ -99,20 +155,39 @@ impl Unit {
                         format!("{} words, of which the first {same} are as meant", read.len())
                     },
                 );
-                return Err(UnitError::NotTaken { drop_in: path, found }.into());
+                return Err(UnitError::NotTaken { drop_in: drop_in_path(&self.name), found });
             }
         }
-        Ok(systemd::restart(&self.name)?)
+        systemd::restart(&self.name)
     }
 
-    fn take_back(&self, path: &Path, places: &Places) -> Result<(), HostError> {
-        let now = OwnedFile::read(path, MAX_LEN)?;
-        match &self.drop_in {
-            Some(old) => drop(now.replace(old.bytes(), places)?),
-            None => {
-                now.remove(places)?;
-                drop(fs::remove_dir(whole_file::directory_of(path)));
+    /// Whether there is now what was to be written, and not what was there before.
+    fn is_there(&self, new: Option<&DropIn>) -> bool {
+        let now = OwnedFile::read(&drop_in_path(&self.name), MAX_LEN);
+        match (new.map(DropIn::text), now) {
+            (Some(text), Ok(now)) => now.bytes() == text.as_bytes(),
+            (None, Err(OwnedFileError::File(FileError::Missing(_)))) => true,
+            _ => false,
+        }
+    }
+
+    fn take_back(&self, new: Option<&DropIn>, directory: &Path, places: &Places) -> Result<(), HostError> {
+        let path = drop_in_path(&self.name);
+        if !self.is_there(new) {
+            // Somebody else wrote it since.
+            return Err(HostError::Changed(path));
+        }
+        match (new, &self.drop_in) {
+            (Some(_), Some(old)) => {
+                drop(OwnedFile::read(&path, MAX_LEN)?.replace_beside(old.bytes(), places)?);
             }
+            (Some(_), None) => {
+                OwnedFile::read(&path, MAX_LEN)?.remove(places)?;
+                // It stays if something else is in it, and if it is a link.
+                drop(fs::remove_dir(directory));
+            }
+            (None, Some(old)) => old.put_back()?,
+            (None, None) => {}
         }
         Ok(systemd::reload()?)
     }
