@@ -291,7 +291,9 @@ async fn k8_encryption_comes_and_goes_where_systemd_runs_the_api_server() {
     // As a command leaves it that is killed before systemd has read what it wrote.
     let folder = Path::new(DROP_IN).parent().expect("a directory").display().to_string();
     fs::create_dir(scene.host.path(&folder)).expect("a directory");
-    scene.write(DROP_IN, &mended);
+    // It puts every word in quotes, which a person need not do.
+    let of_a_command = mended.replace("  --max-requests-inflight=401 ", "  \"--max-requests-inflight=401\" ");
+    scene.write(DROP_IN, &of_a_command);
     scene.succeeds(&["enable", "--yes", "--endpoint", ENDPOINT]).await;
     assert_ne!(scene.stored().await, ["plain"]);
     // That is back to what was found, which had the flags already: nothing is written anew.
