@@ -1,7 +1,9 @@
 //! `keystead cluster`, on snapshots and on a real etcd.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use keystead_testkit::api::Method;
 use keystead_testkit::control_plane::{ControlPlane, Options};
 use serde_json::Value;
 
@@ -107,6 +109,18 @@ fn etcd_that_cannot_be_reached_or_is_named_wrongly_is_told_apart() {
 #[ignore = "needs the control plane: cargo xtask test"]
 async fn real_etcd_is_counted() {
     let control_plane = ControlPlane::start(Options::default()).await.expect("starts");
+    let client = control_plane.api_servers.first().expect("one").client();
+    // kube-apiserver is ready before it has made all that it makes by itself.
+    for path in [
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/apis/apiregistration.k8s.io/v1/apiservices/v1.apps",
+    ] {
+        let start = Instant::now();
+        while let Err(error) = client.call(Method::GET, path, None).await {
+            assert!(start.elapsed() < Duration::from_secs(60), "{path}: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     let output = keystead()
         .args([
             "cluster",
