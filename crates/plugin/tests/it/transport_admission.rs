@@ -7,11 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use keystead_plugin::transport::{Listener, SocketSettings, inherited_listener};
 use rustix::thread::set_thread_res_uid;
 use tokio::io::AsyncReadExt;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 use crate::transport_echo::{self, Running};
 use crate::transport_frames::*;
@@ -241,12 +243,17 @@ fn as_foreign(path: &Path) -> std::io::Result<UnixStream> {
     })
 }
 
+/// A second one that tracing knows. With one alone, a thread that has none and reaches a place in the code first switches that place off for
+/// all (`Dispatchers::rebuilder` of tracing-core).
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+
 /// What this thread logs.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn collect(&self) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&SECOND);
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
         tracing::subscriber::set_default(subscriber)

@@ -1,13 +1,14 @@
 //! The provider: the contract, and what it does when the file changes under it.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use keystead_crypto::SystemRandom;
 use keystead_model::{ErrorClass, KeyVersion};
 use keystead_provider::{Provider, Wrapped, contract};
 use keystead_provider_local::{KeyFile, LocalProvider, create, edit, load};
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixed::{NOW, Place, body, fresh, in_time, key, make_fifo, of_format_1, set_mode, with_digest};
@@ -130,12 +131,17 @@ async fn wrapped_by_one_version_is_corrupt_for_another() {
     assert_eq!(class, Some(ErrorClass::Corrupt));
 }
 
+/// A second one that tracing knows. With one alone, a thread that has none and reaches a place in the code first switches that place off for
+/// all (`Dispatchers::rebuilder` of tracing-core).
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+
 /// What was logged by this thread while it lives.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn capture() -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
         (log, tracing::subscriber::set_default(subscriber))
