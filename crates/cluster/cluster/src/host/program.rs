@@ -1,17 +1,21 @@
 //! Programs that are asked something: for a limited time, and so much of what they say.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Bytes that are taken of each of the two outputs: a command line may be long, and what systemd says of one is not ten times as long.
 const LONGEST: u64 = 16 << 20;
 /// Between two looks whether a program that has closed its outputs has ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a program prints, which must succeed within `limit`. It is ended if it does not, or if it prints more than 16 MiB.
+/// What a program prints, which must succeed within `limit`. It is ended if it does not, or if it prints more than 16 MiB, with all that it
+/// started.
 ///
 /// # Errors
 ///
@@ -19,12 +23,14 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) fn told(command: &mut Command, limit: Duration) -> Result<String, String> {
     let deadline = Instant::now() + limit;
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A group of its own, with whatever it starts.
+    let command = command.process_group(0);
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     let (output, errors) = (child.stdout.take().map(read), child.stderr.take().map(read));
     let answer = answer(&mut child, output, errors, deadline, limit);
     if answer.is_err() {
-        // Nothing that it does later counts. It may have ended already.
-        drop(child.kill());
+        // Nothing that it does later counts. Its number is nobody else's before it was waited for. It may have ended already.
+        kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
         drop(child.wait());
     }
     let (status, output, errors) = answer?;
@@ -81,10 +87,12 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
-    use std::time::Duration;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
-    use super::{LONGEST, told};
+    use super::{LONGEST, PAUSE, told};
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -106,6 +114,20 @@ mod tests {
         for text in ["exec sleep 3600", "exec sleep 3600 >&- 2>&-", "sleep 3600 & sleep 3600"] {
             let late = shell(text, Duration::from_millis(100)).expect_err("it is late");
             assert!(late.starts_with("it did not end within 0.1 s"), "{late}");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let number = directory.path().join("number");
+        let text = format!("sleep 3600 & echo $! > {}; exec yes", number.display());
+        shell(&text, LIMIT).expect_err("it prints without end");
+        let number = fs::read_to_string(&number).expect("it has begun");
+        let goes_on = || {
+            let state = fs::read_to_string(format!("/proc/{}/stat", number.trim()));
+            state.is_ok_and(|it| !it.contains(") Z "))
+        };
+        let start = Instant::now();
+        while goes_on() {
+            assert!(start.elapsed() < LIMIT, "what it started goes on");
+            thread::sleep(PAUSE);
         }
         for text in ["exec yes", "exec yes >&2"] {
             assert_eq!(shell(text, LIMIT), Err(format!("it prints more than {LONGEST} bytes")));
