@@ -122,6 +122,11 @@ impl CallError {
         }
     }
 
+    /// Whether asking again may help, where the rollout itself restarts API servers: nobody answers, or one that is not well.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_away() || self.class() == ErrorClass::Unavailable
+    }
+
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),

@@ -495,7 +495,7 @@ impl Facts {
 #[cfg(test)]
 impl PluginFacts {
     /// One that is well.
-    pub(super) fn well(provider: Provider, socket: &str) -> Self {
+    pub(in crate::doctor) fn well(provider: Provider, socket: &str) -> Self {
         Self {
             provider,
             socket: socket.to_owned(),

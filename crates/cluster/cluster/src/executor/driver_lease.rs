@@ -100,9 +100,7 @@ impl LeaseError {
     /// Whether asking again may help.
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Call(error) => {
-                error.is_away() || matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout)
-            }
+            Self::Call(error) => error.may_pass(),
             Self::Contended => true,
             _ => false,
         }

@@ -5,8 +5,6 @@
 //! sockets but those that its operator or its own file names, and changes only what leads to the goal of its operator, for the operator's
 //! resources. When that is safe only the driver knows: it looks at all hosts and at what is stored.
 
-use std::collections::BTreeSet;
-
 use keystead_model::ErrorClass;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -106,7 +104,7 @@ impl Part {
             match self.try_take(&mut first, teller).await {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
-                Err(PartError::Call(error)) if is_away(&error) => teller.say(unheard(&error)),
+                Err(PartError::Call(error)) if error.may_pass() => teller.say(unheard(&error)),
                 Err(error) => return Err(error),
             }
             pause(stop).await;
@@ -150,8 +148,7 @@ impl Part {
             match self.turn(renewed.elapsed() > RENEW, teller).await {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) => {}
-                // The rollout itself restarts API servers.
-                Err(PartError::Call(error)) if is_away(&error) => teller.say(unheard(&error)),
+                Err(PartError::Call(error)) if error.may_pass() => teller.say(unheard(&error)),
                 Err(error) => return Err(error),
             }
             pause(stop).await;
@@ -251,8 +248,7 @@ impl Part {
 
     /// The KMS entries of this host's own file. One that cannot be read has none.
     fn entries(&self) -> Vec<Provider> {
-        let entries = self.host.kms_entries().unwrap_or_default();
-        entries.into_iter().map(|(provider, _)| provider).collect::<BTreeSet<_>>().into_iter().collect()
+        self.host.kms_entries().unwrap_or_default().into_iter().map(|(provider, _)| provider).collect()
     }
 
     /// Why a change is none that this host's operator wants done.
@@ -294,10 +290,6 @@ impl Part {
             }
         }
     }
-}
-
-fn is_away(error: &CallError) -> bool {
-    error.is_away() || matches!(error.class(), ErrorClass::Unavailable | ErrorClass::Timeout)
 }
 
 fn unheard(error: &CallError) -> String {

@@ -301,7 +301,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::kms_way::KmsWay;
     use crate::rollout::Provider;
 
     #[test]
@@ -342,18 +341,7 @@ mod tests {
             .envs([("KEYSTEAD_SOCKET", &*socket), ("KEYSTEAD_KEY_FILE", "/k"), ("A_TOKEN", "s3cr3t")])
             .spawn()
             .expect("started");
-        let provider = Provider::KmsV2 { name: "k".to_owned() };
-        let plugin = PluginFacts {
-            provider,
-            socket: socket.clone(),
-            key_id: Ok(String::new()),
-            is_mounted: true,
-            path: Ok(Vec::new()),
-            unopened: Vec::new(),
-            unasked: Vec::new(),
-            opens: Vec::new(),
-            way: KmsWay::default(),
-        };
+        let plugin = PluginFacts::well(Provider::KmsV2 { name: "k".to_owned() }, &socket);
         let programs = find(None, std::slice::from_ref(&plugin)).await;
         child.kill().expect("ended");
         child.wait().expect("ended");

@@ -104,8 +104,7 @@ impl Unit {
             Ok(()) => match self.begin(new) {
                 Ok(()) => {
                     if new.is_none() {
-                        // It stays if something else is in it, and if it is a link.
-                        drop(fs::remove_dir(&directory));
+                        remove_if_empty(&directory);
                     }
                     return Ok(());
                 }
@@ -113,7 +112,7 @@ impl Unit {
             },
             // Unless only the last step failed, which comes after the write.
             Err(error) if !self.is_there(new) => {
-                drop(fs::remove_dir(&directory));
+                remove_if_empty(&directory);
                 return Err(error);
             }
             Err(error) => error,
@@ -183,8 +182,7 @@ impl Unit {
             }
             (Some(_), None) => {
                 OwnedFile::read(&path, MAX_LEN)?.remove(places)?;
-                // It stays if something else is in it, and if it is a link.
-                drop(fs::remove_dir(directory));
+                remove_if_empty(directory);
             }
             (None, Some(old)) => old.put_back()?,
             (None, None) => {}
@@ -201,4 +199,9 @@ impl Unit {
         let is_it = self.running.as_ref().is_none_or(|it| it.process.id == process);
         if is_it { Ok(systemd::restart(&self.name)?) } else { Ok(()) }
     }
+}
+
+/// It stays if something else is in it, and if it is a link.
+fn remove_if_empty(directory: &Path) {
+    drop(fs::remove_dir(directory));
 }
