@@ -15,13 +15,13 @@ pub(super) async fn take_lease(
     holder: &str,
     stop: &CancellationToken,
 ) -> Result<(DriverLease, Option<Record>), Failure> {
-    let mut wait = |other: &str| {
-        tell(&format!(
-            "waits until it is certain whether {other} still drives a rollout, at most half a minute"
-        ));
-    };
-    let taken = DriverLease::acquire(servers.to_vec(), holder.to_owned(), stop.clone(), &mut wait).await;
+    let taken =
+        DriverLease::acquire(servers.to_vec(), holder.to_owned(), stop.clone(), &mut tell_uncertain).await;
     taken.map_err(|error| not_driving(&error))
+}
+
+pub(super) fn tell_uncertain(other: &str) {
+    tell(&format!("waits until it is certain whether {other} still drives a rollout, at most half a minute"));
 }
 
 pub(super) fn not_driving(error: &LeaseError) -> Failure {

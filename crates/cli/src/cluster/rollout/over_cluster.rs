@@ -4,10 +4,10 @@ use keystead_cluster::executor::{
     HostAccess, Part, Record, RecordFile, Turn, Waits, WantedGoal, Wants, shared_record, take_turn,
 };
 use keystead_cluster::host::{Answer, LocalHost, Task};
-use keystead_cluster::rollout::Configuration;
+use keystead_cluster::rollout::{Configuration, Goal};
 use keystead_runtime::Failure;
 
-use super::driver::{not_driving, servers};
+use super::driver::{not_driving, servers, tell_uncertain};
 use super::looks::reached;
 use super::parts::{RunningPart, await_parts, unasked};
 use super::told::tell;
@@ -55,8 +55,12 @@ impl RunArgs {
             let record = remembered(known, goal, &wants, server.cluster(), found.as_ref());
             file.save(&record).map_err(failed)?;
         }
-        let part =
-            Part { host: here, servers: servers.clone(), holder: holder.clone(), wants: wants.clone() };
+        let part = Part {
+            host: here.clone(),
+            servers: servers.clone(),
+            holder: holder.clone(),
+            wants: wants.clone(),
+        };
         held.part = Some(RunningPart::start(part, stop));
         let patience = self.patience.get();
         let turn = take_turn(&servers, &holder, &wants, before, patience, stop, &mut say_waits).await;
@@ -67,6 +71,10 @@ impl RunArgs {
                 Ok(Some(Way { hosts, shared, aim, resources }))
             }
             Turn::Reached(record) => {
+                // Whoever may write Leases can write that, too.
+                if !is_at(&record.goal, on_disk(&here, &wants).await.as_ref()) {
+                    return Err(not_here(&record.goal));
+                }
                 let mut own = remembered(known, &record.goal, &wants, server.cluster(), found.as_ref());
                 own.reached = true;
                 file.save(&own).map_err(failed)?;
@@ -77,11 +85,24 @@ impl RunArgs {
     }
 }
 
+/// Whether the files of this host are as they are at the end.
+fn is_at(goal: &Goal, now: Option<&Configuration>) -> bool {
+    now.is_some_and(|now| {
+        let has_flag = *now != Configuration::NoEncryption;
+        now.order().writer == goal.writer() && has_flag == goal.sets_flag()
+    })
+}
+
+fn not_here(goal: &Goal) -> Failure {
+    Failure::new(format!(
+        "another host says that the rollout is done ({goal}), and the files of this host are not so"
+    ))
+    .hint("look with `keystead cluster status`, then run the same command again on each host".to_owned())
+}
+
 fn say_waits(waits: Waits<'_>) {
     match waits {
-        Waits::ForCertainty(other) => tell(&format!(
-            "waits until it is certain whether {other} still drives a rollout, at most half a minute"
-        )),
+        Waits::ForCertainty(other) => tell_uncertain(other),
         Waits::WhileDriven(other) => tell(&format!("{other} drives, and this host does its part")),
     }
 }
@@ -92,5 +113,32 @@ async fn on_disk(here: &LocalHost, wants: &Wants) -> Option<Configuration> {
     match here.perform(&look).await {
         Ok(Answer::Report(report)) => report.on_disk.ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keystead_cluster::rollout::{Configuration, Goal, Order, Provider};
+
+    use super::is_at;
+
+    #[test]
+    fn what_another_host_calls_done_is_seen_here() {
+        let kms = || Provider::KmsV2 { name: "a".to_owned() };
+        let writes = |writer| Configuration::Providers(Order { writer, readers: Vec::new() });
+        let enable = Goal::Enable { to: kms(), keep_identity: false };
+        let rotate = Goal::Rotate { provider: kms(), to: "k".to_owned() };
+        for (goal, now, done) in [
+            (&enable, Some(writes(kms())), true),
+            (&rotate, Some(writes(kms())), true),
+            (&enable, Some(writes(Provider::Identity)), false),
+            (&enable, Some(Configuration::NoEncryption), false),
+            (&enable, None, false),
+            (&Goal::Disable, Some(Configuration::NoEncryption), true),
+            (&Goal::Disable, Some(writes(Provider::Identity)), false),
+            (&Goal::Undo { to: writes(Provider::Identity) }, Some(writes(Provider::Identity)), true),
+        ] {
+            assert_eq!(is_at(goal, now.as_ref()), done, "{goal} {now:?}");
+        }
     }
 }
