@@ -6,21 +6,22 @@ mod new_key;
 mod new_version;
 mod over_cluster;
 mod parts;
+mod record;
+mod refusals;
 mod stop;
 mod told;
 mod wish;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use keystead_cluster::api::{ApiServer, Kubeconfig};
 use keystead_cluster::encryption_configuration::Endpoint;
 use keystead_cluster::executor::{
-    DriverLease, Event, Executor, HostAccess, LeaseError, Preview, Record, RecordFile, Settings, read_record,
+    DriverLease, Event, Executor, HostAccess, LeaseError, Record, RecordFile, Settings, read_record,
     shared_record,
 };
 use keystead_cluster::provider_order::KmsPlugin;
-use keystead_cluster::rollout::{Configuration, Goal, Next, Observed, Provider, Server};
+use keystead_cluster::rollout::{Goal, Next, Provider};
 use keystead_runtime::{Failure, Span};
 use tokio_util::sync::CancellationToken;
 
@@ -31,12 +32,14 @@ use crate::output::say;
 pub(super) use driver::newer;
 use driver::{not_driving, servers, take_lease};
 use looks::{look, reached};
-use new_key::{await_new_key, new_key};
+use new_key::await_new_key;
 use new_version::{KeyPlace, Making, NewVersionArgs, make_new_version};
 use parts::RunningPart;
+use record::{complete, record};
+use refusals::{all_are_named, nothing_beside, refuse_wildcards};
 use stop::{ended_at_once, is_stop, signals};
 use told::{finished, say_kubeadm, show, tell};
-use wish::{no_way_back, refuse_half_made};
+use wish::refuse_half_made;
 
 /// Switch the encryption of Secrets on, with a KMS plugin that runs on every control-plane host
 ///
@@ -428,132 +431,6 @@ impl RunArgs {
             return Ok(());
         }
         Err(Failure::new("nothing was done yet").hint("run it again with --yes".to_owned()))
-    }
-}
-
-/// The record to go on with. Where no `resources` are named, it is for those of the rollout before, or Secrets.
-fn record(
-    aim: &Aim,
-    resources: Vec<String>,
-    known: Option<Record>,
-    cluster: &str,
-) -> Result<Record, Failure> {
-    let resources = match (resources.is_empty(), &known) {
-        (false, _) => resources,
-        (true, Some(known)) => known.resources.clone(),
-        (true, None) => vec!["secrets".to_owned()],
-    };
-    match (aim, known) {
-        (Aim::Continue | Aim::Undo, None) => {
-            Err(Failure::new("no rollout of this cluster is known on this host")
-                .usage()
-                .hint("begin one with `keystead cluster enable`, or name its --state directory".to_owned()))
-        }
-        (Aim::Continue, Some(known)) if known.reached => {
-            Err(Failure::new(format!("the last rollout is done: {}", known.goal)))
-        }
-        (Aim::Continue | Aim::Undo, Some(mut known)) => {
-            known.try_again();
-            Ok(known)
-        }
-        (Aim::Goal(goal, plugins), Some(mut known)) => {
-            if !known.reached && known.goal != *goal {
-                say(&format!("another rollout is under way, and this one takes its place: {}", known.goal));
-            }
-            known.turn(goal.clone(), resources, plugins.clone());
-            if let Goal::Undo { to } = goal {
-                known.before = Some(to.clone());
-            }
-            Ok(known)
-        }
-        (Aim::Goal(goal, plugins), None) => {
-            Ok(Record::new(cluster.to_owned(), goal.clone(), resources, plugins.clone()))
-        }
-        (Aim::Rotate(..), Some(mut known)) => {
-            known.try_again();
-            known.resources = resources;
-            Ok(known)
-        }
-        // Until a look says which key id it goes to.
-        (Aim::Rotate(..), None) => Ok(Record::new(cluster.to_owned(), Goal::Disable, resources, Vec::new())),
-    }
-}
-
-/// What only a look tells.
-fn complete(record: &mut Record, aim: &Aim, begins: bool, observed: &Observed) -> Result<(), Failure> {
-    match aim {
-        Aim::Rotate(to, _) => {
-            let (provider, to) = new_key(observed, to.as_deref())?;
-            let goal = Goal::Rotate { provider, to };
-            if record.reached || record.goal != goal {
-                record.turn(goal, record.resources.clone(), Vec::new());
-            }
-        }
-        Aim::Undo if !matches!(record.goal, Goal::Undo { .. }) => {
-            let before = record.before.clone().ok_or_else(no_way_back)?;
-            let (resources, plugins) = (record.resources.clone(), Vec::new());
-            let kept = Some(before.clone());
-            record.turn(Goal::Undo { to: before }, resources, plugins);
-            record.before = kept;
-        }
-        _ => {}
-    }
-    // Later it would be something in the middle.
-    if begins && record.before.is_none() {
-        record.before = before(&observed.servers);
-    }
-    Ok(())
-}
-
-/// What all API servers use, if they agree.
-fn before(servers: &[Server]) -> Option<Configuration> {
-    let mut files = servers.iter().map(|it| it.on_disk.as_ref());
-    let first = files.next()??;
-    files.all(|it| it == Some(first)).then(|| first.clone())
-}
-
-/// Without the flag what it encrypts for others could not be read.
-fn nothing_beside(others: &BTreeSet<String>) -> Result<(), Failure> {
-    if others.is_empty() {
-        return Ok(());
-    }
-    let others: Vec<&str> = others.iter().map(String::as_str).collect();
-    Err(Failure::new(format!("the same file encrypts {} too, which would be unreadable without it", others.join(", ")))
-        .hint(
-            "name all of them with --resource, or take the rollout's entry out of the file by hand when nothing needs it"
-                .to_owned(),
-        ))
-}
-
-/// An API server that is not known may write in any way, and two hosts under one address are one that is asked twice.
-fn all_are_named(seen: &Preview) -> Result<(), Failure> {
-    let servers = || seen.observed.servers.iter().filter(|it| !it.address.is_empty());
-    for server in servers() {
-        if let Some(other) = servers().find(|it| it.name < server.name && it.address == server.address) {
-            return Err(Failure::new(format!(
-                "{} and {} have the same address, {}",
-                other.name, server.name, server.address
-            ))
-            .usage()
-            .hint("name each host once; kube-apiserver's --advertise-address must be its own".to_owned()));
-        }
-    }
-    if seen.unnamed.is_empty() {
-        return Ok(());
-    }
-    let unnamed = seen.unnamed.join(", ");
-    Err(Failure::new(format!("no host was named for these API servers of the cluster: {unnamed}"))
-        .usage()
-        .hint("name all control-plane hosts: --over ssh --host HOST ..., or run the same command with --over cluster on each".to_owned()))
-}
-
-fn refuse_wildcards(resources: &[String]) -> Result<(), Failure> {
-    match resources.iter().find(|it| it.contains('*')) {
-        None => Ok(()),
-        Some(wildcard) => Err(Failure::new(format!(
-            "{wildcard} is a wildcard, and a rollout of one is not supported: what it covers changes as the cluster does"
-        ))
-        .hint("put the resources into an entry of their own before the wildcard's, by name".to_owned())),
     }
 }
 

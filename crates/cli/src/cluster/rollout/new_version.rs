@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
-use super::before;
 use super::looks::{BETWEEN_LOOKS, look};
 use super::new_key::{new_key, writer};
+use super::record::before;
 use super::stop::{pause, stopped};
 use super::told::tell;
 use crate::cluster::reencrypt::exit;
