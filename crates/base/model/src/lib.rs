@@ -1,6 +1,7 @@
 //! Ids, names, records and error classes that every other crate speaks in. Pure: no I/O, no clock, no randomness, and
 //! never a secret. Read [`KeyReference`] first for the plugin (it is what a key id says), [`CryptoKey`] for the server.
 
+pub mod cluster;
 mod crypto_key;
 pub mod destruction;
 mod error_chain;
@@ -15,6 +16,7 @@ mod resource_name;
 pub mod rotation;
 mod version_state;
 
+pub use cluster::{Cluster, ClusterOperation};
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_chain::{ErrorChain, causes_of};
 pub use error_class::{ErrorClass, Exit};
@@ -22,7 +24,8 @@ pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, Ke
 pub use policy::{Binding, Condition, Policy};
 pub use principal::{InvalidPrincipal, Principal, is_email};
 pub use resource_name::{
-    CryptoKeyName, CryptoKeyVersionName, InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN,
-    ProjectId, ProjectName, ResourceId, VersionNumber,
+    ClusterId, ClusterName, ClusterOperationId, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName,
+    InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN, ProjectId, ProjectName, ResourceId,
+    VersionNumber,
 };
 pub use version_state::{WrongState, to_microseconds};

@@ -1,4 +1,4 @@
-//! Resource names of Cloud KMS, parsed strictly: what is not exactly a name is refused, never repaired.
+//! Resource names of Cloud KMS and Kubernetes Engine, parsed strictly: what is not exactly a name is refused, never repaired.
 
 use std::fmt;
 use std::str::FromStr;
@@ -90,6 +90,18 @@ id!(
     is_resource_id,
     "an id: 1 to 63 letters, digits, hyphens and underscores"
 );
+id!(
+    /// The id of a cluster: `[a-z]([a-z0-9-]{0,38}[a-z0-9])?`, as Kubernetes Engine has it.
+    ClusterId,
+    is_cluster_id,
+    "the id of a cluster: 1 to 40 lower-case letters, digits and hyphens, a letter first, no hyphen last"
+);
+id!(
+    /// The id of what is done to a cluster: `operation-` and letters, digits and hyphens, at most 63.
+    ClusterOperationId,
+    is_cluster_operation_id,
+    "the id of a cluster's operation: operation-ID"
+);
 
 impl ProjectId {
     /// Stands for a project that cannot exist: that of a number which no project has, or with none the one of `-`. It is no
@@ -115,6 +127,14 @@ fn is_location_id(text: &str) -> bool {
 fn is_resource_id(text: &str) -> bool {
     (1..=MAX_ID_LEN).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+fn is_cluster_id(text: &str) -> bool {
+    is_location_id(text) && text.len() <= 40 && !text.ends_with('-')
+}
+
+fn is_cluster_operation_id(text: &str) -> bool {
+    is_location_id(text) && text.strip_prefix("operation-").is_some_and(|id| !id.is_empty())
 }
 
 macro_rules! name {
@@ -231,6 +251,32 @@ name!(
     |name, out| {
         name.key.write_to(out);
         extend(out, &["/cryptoKeyVersions/", &name.version.to_string()]);
+    }
+);
+name!(
+    /// `projects/P/locations/L/clusters/C`.
+    ClusterName { location: LocationName, cluster: ClusterId },
+    "the name of a cluster: projects/PROJECT/locations/LOCATION/clusters/CLUSTER",
+    |text| {
+        let (parent, id) = text.rsplit_once("/clusters/")?;
+        Some(ClusterName { location: parent.parse().ok()?, cluster: id.parse().ok()? })
+    },
+    |name, out| {
+        name.location.write_to(out);
+        extend(out, &["/clusters/", name.cluster.as_str()]);
+    }
+);
+name!(
+    /// `projects/P/locations/L/operations/operation-ID`.
+    ClusterOperationName { location: LocationName, operation: ClusterOperationId },
+    "the name of a cluster's operation: projects/PROJECT/locations/LOCATION/operations/operation-ID",
+    |text| {
+        let (parent, id) = text.rsplit_once("/operations/")?;
+        Some(ClusterOperationName { location: parent.parse().ok()?, operation: id.parse().ok()? })
+    },
+    |name, out| {
+        name.location.write_to(out);
+        extend(out, &["/operations/", name.operation.as_str()]);
     }
 );
 

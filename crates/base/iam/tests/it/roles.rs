@@ -4,7 +4,7 @@ use keystead_iam::Permission::*;
 use keystead_iam::{CompiledPolicy, Permission, Query, ResourceKind, Role, decide};
 use keystead_model::{Binding, Policy, Principal};
 
-const ROLES: [&str; 26] = [
+const ROLES: [&str; 30] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -19,6 +19,10 @@ const ROLES: [&str; 26] = [
     "roles/cloudkms.verifier",
     "roles/cloudkms.signerVerifier",
     "roles/cloudkms.decapsulator",
+    "roles/container.admin",
+    "roles/container.clusterAdmin",
+    "roles/container.viewer",
+    "roles/container.clusterViewer",
     "roles/owner",
     "roles/editor",
     "roles/viewer",
