@@ -1,6 +1,6 @@
 //! Which path is which method: read from the descriptors, so that no second table can say something else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::Method;
 use keystead_proto::descriptor_pool;
@@ -30,6 +30,8 @@ pub(super) struct Route {
     pub(super) input: MessageDescriptor,
     pub(super) output: MessageDescriptor,
     pub(super) body: Body,
+    /// Whether something in the body stands for what is not served.
+    pub(super) has_unserved: bool,
     /// The fields that the variables of the template are for, each from the outside in.
     pub(super) variables: Vec<Vec<FieldDescriptor>>,
     template: Template,
@@ -170,8 +172,24 @@ fn route(method: &MethodDescriptor, rule: &DynamicMessage, served: bool) -> Opti
         method: method.name().to_owned(),
         served,
     };
-    let route = Route { name, output: method.output(), body, variables: variables?, template, input };
+    let has_unserved = has_unserved(&input, &mut HashSet::new());
+    let output = method.output();
+    let route = Route { name, output, body, has_unserved, variables: variables?, template, input };
     Some((route, verb))
+}
+
+/// Whether a message of that kind holds one whose content does not matter.
+fn has_unserved(kind: &MessageDescriptor, seen: &mut HashSet<String>) -> bool {
+    seen.insert(kind.full_name().to_owned())
+        && kind.fields().any(|field| {
+            let inner = field.kind().as_message().cloned();
+            inner.is_some_and(|inner| is_unserved(&inner) || has_unserved(&inner, seen))
+        })
+}
+
+/// A message that stands for what is not served: only that it is there matters.
+pub(super) fn is_unserved(kind: &MessageDescriptor) -> bool {
+    kind.name() == "Unserved"
 }
 
 fn text_of(rule: &DynamicMessage, field: &str) -> Option<String> {

@@ -8,6 +8,8 @@ pub(super) struct Template {
 
 enum Segment {
     Literal(String),
+    /// `operation-*`: one segment that begins so. It is no word of Google's; ours tells two APIs apart whose paths are alike.
+    Begins(String),
     /// `*`: any one segment.
     One,
     /// `**`: one or more.
@@ -67,7 +69,10 @@ impl Template {
         self.segments.push(match text {
             "*" => Segment::One,
             "**" => Segment::Many,
-            literal => Segment::Literal(literal.to_owned()),
+            other => match other.strip_suffix('*') {
+                Some(beginning) => Segment::Begins(beginning.to_owned()),
+                None => Segment::Literal(other.to_owned()),
+            },
         });
     }
 
@@ -78,7 +83,10 @@ impl Template {
 
     /// How exact it is: of two templates that match, the one with more literals is meant.
     pub(super) fn literals(&self) -> usize {
-        self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
+        self.segments
+            .iter()
+            .filter(|segment| matches!(segment, Segment::Literal(_) | Segment::Begins(_)))
+            .count()
     }
 
     /// The value of each variable, if the path (split at its slashes, still percent-encoded) is of this form.
@@ -96,6 +104,9 @@ impl Template {
             left = after;
             let fits = match segment {
                 Segment::Literal(literal) => part == [literal],
+                Segment::Begins(beginning) => part
+                    .iter()
+                    .all(|part| part.strip_prefix(beginning.as_str()).is_some_and(|rest| !rest.is_empty())),
                 Segment::One | Segment::Many => part.iter().all(|part| !part.is_empty()),
             };
             if !fits {
@@ -132,6 +143,16 @@ mod tests {
         assert_eq!(values("/v1/projects/{id}", "v1/projects/p"), Some(vec!["p".into()]));
         assert_eq!(values("/v1/{a=x/*}/y/{b}", "v1/x/1/y/2"), Some(vec!["x/1".into(), "2".into()]));
         assert_eq!(values("/v1/projects", "v1/projects"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_beginning_is_a_part_of_one_segment() {
+        let begins = "/v1/{name=operations/operation-*}";
+        assert_eq!(values(begins, "v1/operations/operation-1"), Some(vec!["operations/operation-1".into()]));
+        for other in ["v1/operations/operation-", "v1/operations/delete-key.x", "v1/operations/operation-1/x"]
+        {
+            assert_eq!(values(begins, other), None, "{other}");
+        }
     }
 
     #[test]

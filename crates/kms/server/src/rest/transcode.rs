@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, Value};
+use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::query;
 use super::refusal::Refusal;
-use super::routes::{Body, Route};
+use super::routes::{Body, Route, is_unserved};
 use super::strict;
 
 /// One byte that says whether it is compressed, four of length.
@@ -23,10 +24,10 @@ pub(super) fn transcode(
     let mut message = DynamicMessage::new(route.input.clone());
     match &route.body {
         Body::Nowhere => {}
-        Body::Whole => message = read(&route.input, body)?,
+        Body::Whole => message = read(&route.input, route.has_unserved, body)?,
         Body::Field(field) => {
             if let Some(kind) = field.kind().as_message() {
-                message.set_field(field, Value::Message(read(kind, body)?));
+                message.set_field(field, Value::Message(read(kind, route.has_unserved, body)?));
             }
         }
     }
@@ -64,7 +65,7 @@ fn segment(part: &str) -> Result<String, Refusal> {
 }
 
 /// An absent body, `{}`, `null` and (Node) `""` are the empty message.
-fn read(kind: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, Refusal> {
+fn read(kind: &MessageDescriptor, has_unserved: bool, body: &[u8]) -> Result<DynamicMessage, Refusal> {
     let text = std::str::from_utf8(body).map_err(|_| Refusal::invalid("The body is not UTF-8."))?;
     let text = text.trim_ascii();
     if matches!(text, "" | "\"\"" | "null") {
@@ -73,13 +74,16 @@ fn read(kind: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, Refusal
     strict::check(text).map_err(|error| invalid(&error))?;
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let masks: Vec<_> = kind.fields().filter(is_mask).collect();
-    let message = if masks.is_empty() {
+    let message = if masks.is_empty() && !has_unserved {
         let mut json = serde_json::Deserializer::from_str(text);
         DynamicMessage::deserialize_with_options(kind.clone(), &mut json, &options)
     } else {
         let mut json: serde_json::Value = serde_json::from_str(text).map_err(|error| invalid(&error))?;
         for mask in masks {
             camel_case_mask(&mut json, &mask);
+        }
+        if has_unserved {
+            empty_unserved(&mut json, kind);
         }
         DynamicMessage::deserialize_with_options(kind.clone(), json, &options)
     };
@@ -95,6 +99,24 @@ fn camel_case_mask(json: &mut serde_json::Value, mask: &FieldDescriptor) {
     for name in [mask.json_name(), mask.name()] {
         if let Some(serde_json::Value::String(text)) = json.get_mut(name) {
             *text = strict::camel_case(text);
+        }
+    }
+}
+
+/// Leaves nothing in what stands for something that is not served, so that it is refused by its own name and not by that of something
+/// in it.
+fn empty_unserved(json: &mut serde_json::Value, kind: &MessageDescriptor) {
+    for field in kind.fields() {
+        let Some(inner) = field.kind().as_message().cloned() else { continue };
+        for name in [field.json_name(), field.name()] {
+            match json.get_mut(name) {
+                Some(value @ serde_json::Value::Object(_)) if is_unserved(&inner) => *value = json!({}),
+                Some(serde_json::Value::Array(items)) => {
+                    items.iter_mut().for_each(|item| empty_unserved(item, &inner));
+                }
+                Some(value) => empty_unserved(value, &inner),
+                None => {}
+            }
         }
     }
 }
