@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use keystead_audit::AuditError;
+use keystead_model::cluster::Busy;
 use keystead_model::destruction::InUse;
 use keystead_model::key_settings::InvalidSetting;
 use keystead_model::listing::InvalidListing;
@@ -107,6 +108,12 @@ impl From<WrongState> for KmsError {
             subject: error.subject().to_string(),
             description,
         })
+    }
+}
+
+impl From<Busy> for KmsError {
+    fn from(error: Busy) -> Self {
+        Self::new(error.class(), error.to_string())
     }
 }
 

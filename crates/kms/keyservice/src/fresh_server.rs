@@ -50,15 +50,18 @@ impl FreshServer {
         Self::with(Settings::default()).await
     }
 
-    /// A new service with settings; it serves `global`.
+    /// A new service with settings; it serves `global` and `us-central1`.
     pub(crate) async fn with(settings: Settings) -> Self {
-        let global =
-            Location { id: "global".parse().expect("a location"), display_name: "Global".to_owned() };
+        let location = |id: &str| Location {
+            id: id.parse().expect("a location"),
+            display_name: id.to_owned(),
+            zones: Vec::new(),
+        };
         let files = Files {
             dir: tempfile::tempdir().expect("a directory"),
             store: Mutex::default(),
             settings: Settings {
-                locations: vec![global],
+                locations: vec![location("global"), location("us-central1")],
                 token_uri: "https://kms.example:7443/token".to_owned(),
                 ..settings
             },

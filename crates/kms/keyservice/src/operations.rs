@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod backups;
 mod certificates;
+mod clusters;
 mod credential_list;
 mod inventories;
 mod keys;
@@ -30,6 +31,10 @@ pub use backups::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
 pub use certificates::{
     CertificatePage, IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign,
     SignedCertificate,
+};
+pub use clusters::{
+    CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,
+    ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
 };
 pub use inventories::{DeleteInventory, GetVersionUsage, ListInventories, RegisterInventory};
 pub(crate) use keys::RotateDueKey;

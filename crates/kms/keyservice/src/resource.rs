@@ -1,7 +1,7 @@
 use std::fmt;
 
 use keystead_model::{
-    CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId, ProjectName,
+    ClusterName, CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId, ProjectName,
 };
 
 /// What a permission is asked for, and where its policies are.
@@ -19,6 +19,8 @@ pub enum Resource {
     CryptoKey(CryptoKeyName),
     /// A key version; it has no policy of its own.
     CryptoKeyVersion(CryptoKeyVersionName),
+    /// A cluster; it has no policy of its own.
+    Cluster(ClusterName),
     /// A service account.
     ServiceAccount {
         /// Its project.
@@ -36,7 +38,7 @@ impl Resource {
             holders.push(["projects/", project.as_str()].concat());
         }
         match self {
-            Self::Server | Self::Project(_) | Self::Location(_) => {}
+            Self::Server | Self::Project(_) | Self::Location(_) | Self::Cluster(_) => {}
             Self::KeyRing(ring) => holders.push(ring.to_string()),
             Self::CryptoKey(key) => holders.extend([key.ring.to_string(), key.to_string()]),
             Self::CryptoKeyVersion(version) => {
@@ -56,6 +58,7 @@ impl Resource {
             Self::KeyRing(name) => Some(&name.location.project),
             Self::CryptoKey(name) => Some(&name.ring.location.project),
             Self::CryptoKeyVersion(name) => Some(&name.key.ring.location.project),
+            Self::Cluster(name) => Some(&name.location.project),
             Self::ServiceAccount { project, .. } => Some(&project.project),
         }
     }
@@ -69,6 +72,7 @@ impl Resource {
             Self::KeyRing(_) => "cloudkms.googleapis.com/KeyRing",
             Self::CryptoKey(_) => "cloudkms.googleapis.com/CryptoKey",
             Self::CryptoKeyVersion(_) => "cloudkms.googleapis.com/CryptoKeyVersion",
+            Self::Cluster(_) => "container.googleapis.com/Cluster",
             Self::ServiceAccount { .. } => "iam.googleapis.com/ServiceAccount",
         }
     }
@@ -83,6 +87,7 @@ impl fmt::Display for Resource {
             Self::KeyRing(name) => name.fmt(f),
             Self::CryptoKey(name) => name.fmt(f),
             Self::CryptoKeyVersion(name) => name.fmt(f),
+            Self::Cluster(name) => name.fmt(f),
             Self::ServiceAccount { project, email } => write!(f, "{project}/serviceAccounts/{email}"),
         }
     }

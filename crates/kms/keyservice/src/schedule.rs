@@ -4,7 +4,7 @@
 //! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
 mod backup_destinations;
-mod ended_credentials;
+mod ended_records;
 mod kept;
 
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) struct Schedule {
     /// The clock went back, and not every rotation has been planned anew since.
     replans: bool,
     kept: Kept,
-    /// When the records of credentials that ended long ago were deleted.
+    /// When the records of what ended long ago were deleted.
     swept: Option<Timestamp>,
 }
 
@@ -82,14 +82,17 @@ impl Schedule {
 }
 
 impl Schedule {
-    /// Once a day, because all tokens and certificates are read for it.
+    /// Once a day, because all tokens, certificates and operations are read for it.
     async fn sweep(&mut self, service: &KeyService) {
         let now = service.clock.now();
         if self.swept.is_some_and(|swept| now.duration_since(swept).abs() < SWEPT_EVERY) {
             return;
         }
-        let done = service.forget_ended_credentials().await;
-        if done.inspect_err(failed_to("delete records of credentials that ended")).is_ok() {
+        let credentials = service.forget_ended_credentials().await;
+        let credentials = credentials.inspect_err(failed_to("delete records of credentials that ended"));
+        let operations = service.forget_ended_operations().await;
+        let operations = operations.inspect_err(failed_to("delete records of operations that ended"));
+        if credentials.and(operations).is_ok() {
             self.swept = Some(now);
         }
     }

@@ -100,6 +100,11 @@ impl KeyService {
         Protection { destinations: places.len(), incomplete }
     }
 
+    /// Where this server is, with a slash last, as links in answers have it; empty: it was not told.
+    pub fn address(&self) -> &str {
+        self.settings.token_uri.strip_suffix("token").unwrap_or_default()
+    }
+
     /// Why the groups file that is on the disk now is not the one in use, if it is not: a server that starts could not use it.
     pub fn refused_groups(&self) -> Option<String> {
         self.identity.groups.refused()

@@ -175,7 +175,8 @@ async fn open_on(
     let clock: Arc<dyn Clock> = clock.clone();
     let audit = AuditSettings { clock: audit_clock(&clock), ..AuditSettings::default() };
     let audit = AuditLog::open(&directory.join("audit"), audit).unwrap();
-    let location = Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned() };
+    let location =
+        Location { id: "us-central1".parse().unwrap(), display_name: "Iowa".to_owned(), zones: Vec::new() };
     let parts = Parts {
         store: before(Arc::new(store)),
         audit: Arc::new(audit),

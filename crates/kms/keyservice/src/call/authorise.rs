@@ -85,6 +85,7 @@ fn printable(name: &str) -> String {
 fn service_of(permission: Permission) -> &'static str {
     match permission.as_str().split('.').next() {
         Some("cloudkms") => "cloudkms.googleapis.com",
+        Some("container") => "container.googleapis.com",
         Some("resourcemanager") => "cloudresourcemanager.googleapis.com",
         Some("serviceusage") => "serviceusage.googleapis.com",
         Some("iam") => "iam.googleapis.com",

@@ -65,7 +65,7 @@ impl Operation for GetIamPolicy {
             Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => Permission::CryptoKeysGetIamPolicy,
             Resource::KeyRing(_) | Resource::Location(_) => Permission::KeyRingsGetIamPolicy,
             Resource::ServiceAccount { .. } => Permission::ServiceAccountsGetIamPolicy,
-            Resource::Project(_) => Permission::ProjectsGetIamPolicy,
+            Resource::Project(_) | Resource::Cluster(_) => Permission::ProjectsGetIamPolicy,
             Resource::Server => Permission::ServerGetIamPolicy,
         })
     }
@@ -95,7 +95,7 @@ impl Operation for SetIamPolicy {
             Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => Permission::CryptoKeysSetIamPolicy,
             Resource::KeyRing(_) | Resource::Location(_) => Permission::KeyRingsSetIamPolicy,
             Resource::ServiceAccount { .. } => Permission::ServiceAccountsSetIamPolicy,
-            Resource::Project(_) => Permission::ProjectsSetIamPolicy,
+            Resource::Project(_) | Resource::Cluster(_) => Permission::ProjectsSetIamPolicy,
             Resource::Server => Permission::ServerSetIamPolicy,
         })
     }
@@ -197,7 +197,7 @@ impl KeyService {
                     None => Err(KmsError::not_found("Service account", email)),
                 };
             }
-            Resource::Location(_) | Resource::CryptoKeyVersion(_) => {
+            Resource::Location(_) | Resource::CryptoKeyVersion(_) | Resource::Cluster(_) => {
                 return Err(KmsError::invalid(format!(
                     "{resource} has no IAM policy of its own: policies belong to projects, key rings and keys."
                 )));
@@ -286,7 +286,7 @@ fn count(number: usize) -> i64 {
 fn kind_of(resource: &Resource) -> ResourceKind {
     match resource {
         Resource::Server => ResourceKind::Server,
-        Resource::Project(_) | Resource::Location(_) => ResourceKind::Project,
+        Resource::Project(_) | Resource::Location(_) | Resource::Cluster(_) => ResourceKind::Project,
         Resource::KeyRing(_) => ResourceKind::KeyRing,
         Resource::CryptoKey(_) | Resource::CryptoKeyVersion(_) => ResourceKind::CryptoKey,
         Resource::ServiceAccount { .. } => ResourceKind::ServiceAccount,

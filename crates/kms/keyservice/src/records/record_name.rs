@@ -3,7 +3,8 @@
 //! Those that each call looks up are put together without formatting, which takes several times as long.
 
 use keystead_model::{
-    CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName, ProjectId, VersionNumber,
+    ClusterName, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName,
+    ProjectId, VersionNumber,
 };
 
 pub(crate) fn project(id: &ProjectId) -> String {
@@ -98,6 +99,34 @@ pub(crate) fn retired(parent: &LocationName, id: &str) -> String {
 pub(crate) fn all_retired(parent: &LocationName) -> String {
     format!("retired/{parent}/")
 }
+
+pub(crate) fn cluster(name: &ClusterName) -> String {
+    format!("{}{}", clusters(&name.location), name.cluster)
+}
+
+pub(crate) fn clusters(parent: &LocationName) -> String {
+    format!("{}{}/", clusters_of(&parent.project), parent.location)
+}
+
+/// Those of every location of a project.
+pub(crate) fn clusters_of(project: &ProjectId) -> String {
+    format!("cluster/{project}/")
+}
+
+pub(crate) fn cluster_operation(name: &ClusterOperationName) -> String {
+    format!("{}{}", cluster_operations(&name.location), name.operation)
+}
+
+pub(crate) fn cluster_operations(parent: &LocationName) -> String {
+    format!("{}{}/", cluster_operations_of(&parent.project), parent.location)
+}
+
+/// Those of every location of a project.
+pub(crate) fn cluster_operations_of(project: &ProjectId) -> String {
+    format!("{CLUSTER_OPERATIONS}{project}/")
+}
+
+pub(crate) const CLUSTER_OPERATIONS: &str = "cluster-operation/";
 
 pub(crate) fn service_account(project: &ProjectId, email: &str) -> String {
     format!("{}{email}", service_accounts(project))

@@ -29,6 +29,9 @@ pub struct Location {
     pub id: LocationId,
     /// A name for people. Nothing depends on it.
     pub display_name: String,
+    /// Places in it that clusters may be in, besides those whose names end in a hyphen and a letter: `us-central1-a` is in
+    /// `us-central1`.
+    pub zones: Vec<LocationId>,
 }
 
 impl KeyService {

@@ -7,10 +7,15 @@ use std::task::{Context, Poll};
 
 use jiff::{SignedDuration, Timestamp};
 use keystead_crypto::SecretBytes;
-use keystead_model::{Binding, CryptoKeyName, CryptoKeyVersionName, Policy};
+use keystead_model::{
+    Binding, Cluster, ClusterName, ClusterOperation, ClusterOperationName, CryptoKeyName,
+    CryptoKeyVersionName, Policy, ProjectId,
+};
+use keystead_store::Batch;
 
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
+use crate::records::{encode, record_name};
 use crate::*;
 
 const PROJECT: &str = "key-project";
@@ -24,6 +29,8 @@ struct Scene {
     /// What somebody presents: a token of the user, a token of the account, what the account's key has signed.
     bearers: Vec<String>,
     ciphertexts: Vec<Vec<u8>>,
+    /// It makes a cluster.
+    operation: ClusterOperationName,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), KmsError>> + Send + 'a>>;
@@ -162,7 +169,30 @@ fn changes() -> Vec<Change> {
             key: scene.key.clone(),
             source: "cluster-0".to_owned()
         }),
+        change!("CreateCluster", |_scene| new_cluster("another")),
+        change!("UpdateCluster", |_scene| UpdateClusterEncryption { name: cluster("idle"), key: None }),
+        change!("SetLabels", |_scene| SetClusterLabels {
+            name: cluster("idle"),
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            fingerprint: String::new(),
+        }),
+        change!("DeleteCluster", |_scene| DeleteCluster { name: cluster("idle") }),
+        change!("CancelOperation", |scene| CancelClusterOperation { name: scene.operation.clone() }),
     ]
+}
+
+fn cluster(id: &str) -> ClusterName {
+    format!("projects/{PROJECT}/locations/us-central1/clusters/{id}").parse().unwrap()
+}
+
+fn new_cluster(id: &str) -> CreateCluster {
+    CreateCluster {
+        name: cluster(id),
+        key: None,
+        labels: Default::default(),
+        settings: String::new(),
+        initial_version: String::new(),
+    }
 }
 
 impl Scene {
@@ -237,7 +267,19 @@ impl Scene {
             server.token(&format!("serviceAccount:{account}"), None).await,
             signed,
         ];
-        Self { server, key, account, bearers, ciphertexts }
+        let enable = SwitchServices {
+            project: PROJECT.parse().unwrap(),
+            apis: vec![ServiceApi::Container],
+            enable: true,
+        };
+        server.run_as(&admin, enable).await.unwrap();
+        let operation = server.run_as(&admin, new_cluster("busy")).await.unwrap().name;
+        // As if its hosts had come.
+        let busy = server.run_as(&admin, GetCluster { name: cluster("busy") }).await.unwrap();
+        let idle = Cluster { name: cluster("idle"), running: None, ..busy };
+        let record = Batch::default().put(record_name::cluster(&idle.name), encode(&idle).unwrap());
+        server.service.ledger.commit(record, None).await.unwrap().complete().unwrap();
+        Self { server, key, account, bearers, ciphertexts, operation }
     }
 
     fn version(&self, number: u32) -> CryptoKeyVersionName {
@@ -277,6 +319,12 @@ impl Scene {
             ask!(&admin, GetCryptoKeyVersion { name: self.version(number) }, |it: &_| format!("{it:?}"));
         }
         ask!(&admin, ListInventories { key: self.key.clone() }, |it: &Vec<Inventory>| it.len());
+        for id in ["busy", "idle", "another"] {
+            ask!(&admin, GetCluster { name: cluster(id) }, |it: &Cluster| format!("{it:?}"));
+        }
+        let project: ProjectId = PROJECT.parse().unwrap();
+        let list = ListClusterOperations { project, location: None };
+        ask!(&admin, list, |it: &Vec<ClusterOperation>| format!("{it:?}"));
         ask!(&admin, GetProject { id: "another-project".parse().unwrap() }, |it: &Project| it.number);
         let resource = Resource::CryptoKey(self.key.clone());
         ask!(&admin, GetIamPolicy { resource, requested_version: 3 }, |it: &PolicyAndEtag| it.clone());
@@ -337,6 +385,7 @@ impl Scene {
             account: self.account.clone(),
             bearers: self.bearers.clone(),
             ciphertexts: self.ciphertexts.clone(),
+            operation: self.operation.clone(),
         }
     }
 

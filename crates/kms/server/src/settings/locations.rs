@@ -66,6 +66,9 @@ pub(crate) struct LocationEntry {
     name: String,
     /// For people; the name when it is left out
     display_name: Option<String>,
+    /// Names of places in it that clusters may be in. Those that end in a hyphen and a letter, as `us-central1-a`, are known without
+    #[serde(default)]
+    zones: Vec<String>,
 }
 
 /// Checks a list, or takes the default one.
@@ -74,6 +77,7 @@ pub(super) fn complete(given: Option<Vec<LocationEntry>>) -> Result<Vec<Location
         let of = |(name, display): &(&str, &str)| LocationEntry {
             name: (*name).to_owned(),
             display_name: Some((*display).to_owned()),
+            zones: Vec::new(),
         };
         DEFAULT.iter().map(of).collect()
     });
@@ -82,14 +86,21 @@ pub(super) fn complete(given: Option<Vec<LocationEntry>>) -> Result<Vec<Location
     }
     let mut seen = BTreeSet::new();
     let mut locations = Vec::new();
-    for LocationEntry { name, display_name } in given {
-        let id = name.parse::<LocationId>().map_err(|error| {
-            wrong(format!("a location has a wrong name: {error}"), "write it like us-central1 or dc1")
-        })?;
-        if !seen.insert(name.clone()) {
-            return Err(wrong(format!("the location `{name}` is there twice"), "remove one of them"));
-        }
-        locations.push(Location { id, display_name: display_name.unwrap_or(name) });
+    for LocationEntry { name, display_name, zones } in given {
+        let id = parse(&name, &mut seen)?;
+        let zones = zones.iter().map(|zone| parse(zone, &mut seen)).collect::<Result<_, _>>()?;
+        locations.push(Location { id, display_name: display_name.unwrap_or(name), zones });
     }
     Ok(locations)
+}
+
+/// A name that no other location and no other zone has.
+fn parse(name: &str, seen: &mut BTreeSet<String>) -> Result<LocationId, Failure> {
+    let id = name.parse::<LocationId>().map_err(|error| {
+        wrong(format!("a location has a wrong name: {error}"), "write it like us-central1 or dc1")
+    })?;
+    if !seen.insert(name.to_owned()) {
+        return Err(wrong(format!("the location `{name}` is there twice"), "remove one of them"));
+    }
+    Ok(id)
 }

@@ -64,7 +64,11 @@ impl Server {
         let file = KeyFile::generate("2026-01-01T00:00:00Z", &SystemRandom).expect("key");
         keystead_provider_local::create(&root_key, &file).expect("key file");
         let (sender, first_token) = std::sync::mpsc::channel();
-        let location = |id: &str| Location { id: id.parse().expect("location"), display_name: id.to_owned() };
+        let location = |id: &str| Location {
+            id: id.parse().expect("location"),
+            display_name: id.to_owned(),
+            zones: Vec::new(),
+        };
         let store = SqliteStore::open(&path("store/records.db"), SqliteSettings::default()).expect("store");
         let store = Arc::new(store);
         let parts = Parts {

@@ -1,4 +1,7 @@
+//! Records of what ended long ago: they stay for a while, so that their owner is told what happened.
+
 use jiff::{SignedDuration, Timestamp};
+use keystead_model::ClusterOperation;
 use keystead_store::{Batch, Entry};
 
 use crate::records::certificate::CertificateState;
@@ -6,8 +9,10 @@ use crate::records::token::StoredToken;
 use crate::records::{decode, record_name};
 use crate::{KeyService, KmsError};
 
-/// How long the record of a credential stays after its end, so that its owner is told what happened: a quarter of a year.
-const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How long the record of a credential stays after its end: a quarter of a year.
+const CREDENTIALS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// The same of an operation of a cluster: the audit log knows longer.
+const OPERATIONS_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Records that are read at once.
 const READ: usize = 1000;
 /// Records that are deleted with one commit.
@@ -17,7 +22,7 @@ impl KeyService {
     /// Deletes the records of tokens and certificates that ended long ago. That a certificate was revoked is never forgotten:
     /// it would count again if the clock was wrong.
     pub(super) async fn forget_ended_credentials(&self) -> Result<(), KmsError> {
-        let long_ago = self.clock.now().checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        let long_ago = self.before(CREDENTIALS_KEPT);
         let token_ended = |entry: &Entry| {
             let StoredToken { token, revoke_time, .. } = decode(&entry.name, &entry.value)?;
             Ok(revoke_time.into_iter().chain(token.expire_time).min())
@@ -28,6 +33,19 @@ impl KeyService {
         };
         self.forget_ended(record_name::TOKENS, long_ago, token_ended).await?;
         self.forget_ended(record_name::CERTIFICATES, long_ago, certificate_ended).await
+    }
+
+    /// Deletes the records of operations of clusters that ended a while ago.
+    pub(super) async fn forget_ended_operations(&self) -> Result<(), KmsError> {
+        let ended = |entry: &Entry| {
+            let operation: ClusterOperation = decode(&entry.name, &entry.value)?;
+            Ok(operation.end.map(|end| end.time))
+        };
+        self.forget_ended(record_name::CLUSTER_OPERATIONS, self.before(OPERATIONS_KEPT), ended).await
+    }
+
+    fn before(&self, kept: SignedDuration) -> Timestamp {
+        self.clock.now().checked_sub(kept).unwrap_or(Timestamp::MIN)
     }
 
     async fn forget_ended(

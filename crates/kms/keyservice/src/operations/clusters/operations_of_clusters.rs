@@ -1,0 +1,151 @@
+use keystead_iam::Permission;
+use keystead_model::cluster::{Failure, Task};
+use keystead_model::{
+    ClusterName, ClusterOperation, ClusterOperationName, ErrorClass, LocationName, ProjectId, to_microseconds,
+};
+use keystead_store::Batch;
+
+use super::method;
+use super::view_clusters::of;
+use crate::records::{Stored, encode, record_name};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+
+/// Operations of one answer, the newest: the API has no pages for them.
+const MOST_LISTED: usize = 1000;
+
+/// Reads an operation.
+pub struct GetClusterOperation {
+    /// Its name.
+    pub name: ClusterOperationName,
+}
+
+/// Lists operations, the oldest first.
+pub struct ListClusterOperations {
+    /// Their project.
+    pub project: ProjectId,
+    /// Where they are; none: anywhere.
+    pub location: Option<LocationName>,
+}
+
+/// Ends an operation. What it has not begun is not done; a cluster that it has begun to change stays readable as it is. A cluster
+/// that was to be made, and was not, is gone.
+pub struct CancelClusterOperation {
+    /// Its name.
+    pub name: ClusterOperationName,
+}
+
+impl Operation for GetClusterOperation {
+    type Output = ClusterOperation;
+
+    fn method(&self) -> Method {
+        method("GetOperation", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ClusterOperationsGet)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.name.location.clone())
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterOperation, KmsError> {
+        Ok(authorised.service().read_cluster_operation(&authorised.command().name).await?.value)
+    }
+}
+
+impl Operation for ListClusterOperations {
+    type Output = Vec<ClusterOperation>;
+
+    fn method(&self) -> Method {
+        method("ListOperations", MethodKind::AdminRead)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ClusterOperationsList)
+    }
+
+    fn target(&self) -> Resource {
+        of(&self.project, self.location.as_ref())
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ClusterOperation>, KmsError> {
+        let Self { project, location } = authorised.command();
+        let prefix = match location {
+            Some(location) => {
+                authorised.service().region(location)?;
+                record_name::cluster_operations(location)
+            }
+            None => record_name::cluster_operations_of(project),
+        };
+        authorised.service().newest_operations(&prefix).await
+    }
+}
+
+impl Operation for CancelClusterOperation {
+    type Output = ();
+
+    fn method(&self) -> Method {
+        method("CancelOperation", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ClustersUpdate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Location(self.name.location.clone())
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let service = authorised.service();
+        let name = authorised.command().name.clone();
+        let stored = service.read_cluster_operation(&name).await?;
+        if stored.value.end.is_some() {
+            let text = format!("Operation {name} has ended already.");
+            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        }
+        let cluster = ClusterName { location: name.location.clone(), cluster: stored.value.cluster.clone() };
+        let cluster = service.read_cluster(&cluster).await?;
+        let time = to_microseconds(authorised.now());
+        let message = format!("cancelled by {}", authorised.call().caller().principal.email());
+        let record = record_name::cluster(&cluster.value.name);
+        let begun = cluster.value.running.as_ref().is_some_and(|running| running.begun);
+        let batch = match stored.value.task {
+            Task::Create(_) if !begun => Batch::default().delete(record, cluster.revision),
+            _ => {
+                let left = cluster.value.fail(&message, time);
+                Batch::default().replace(record, cluster.revision, encode(&left)?)
+            }
+        };
+        let ended = stored.value.ended(time, Some(Failure { cancelled: true, message }));
+        let batch = batch.replace(record_name::cluster_operation(&name), stored.revision, encode(&ended)?);
+        authorised.commit(batch).await?;
+        Ok(())
+    }
+}
+
+impl KeyService {
+    async fn read_cluster_operation(
+        &self,
+        name: &ClusterOperationName,
+    ) -> Result<Stored<ClusterOperation>, KmsError> {
+        let operation = self.read(&record_name::cluster_operation(name)).await?;
+        operation.ok_or_else(|| KmsError::not_found("Operation", name))
+    }
+
+    async fn newest_operations(&self, prefix: &str) -> Result<Vec<ClusterOperation>, KmsError> {
+        let (mut newest, mut after) = (Vec::new(), String::new());
+        loop {
+            let (mut some, last) = self.read_some::<ClusterOperation>(prefix, &after).await?;
+            newest.append(&mut some);
+            newest.sort_by_key(|operation| operation.start_time);
+            let too_many = newest.len().saturating_sub(MOST_LISTED);
+            newest.drain(..too_many);
+            match last {
+                Some(last) => after = last,
+                None => return Ok(newest),
+            }
+        }
+    }
+}
