@@ -30,6 +30,12 @@ pub mod cloudresourcemanager {
     }
 }
 
+pub mod container {
+    pub mod v1 {
+        include!("generated/google.container.v1.rs");
+    }
+}
+
 pub mod iam {
     pub mod admin {
         pub mod v1 {

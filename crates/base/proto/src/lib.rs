@@ -65,6 +65,8 @@ pub use google::cloud::location as locations;
 pub use google::cloud::resourcemanager::v3 as resource_manager_v3;
 /// Resource Manager v1: gcloud's and Terraform's.
 pub use google::cloudresourcemanager::v1 as resource_manager_v1;
+/// Kubernetes Engine: clusters.
+pub use google::container::v1 as container;
 /// Service accounts and their keys.
 pub use google::iam::admin::v1 as iam_admin;
 /// IAM policies.

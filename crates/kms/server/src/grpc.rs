@@ -4,6 +4,7 @@
 mod call;
 mod checksum;
 mod cloud_kms;
+mod container;
 mod finished;
 mod iam;
 mod iam_policy;
@@ -23,6 +24,7 @@ use http::{Request, Response};
 use keystead_keyservice::KeyService;
 use keystead_keyservice::operations::BackupStore;
 use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServiceServer;
+use keystead_proto::container::cluster_manager_server::ClusterManagerServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
 use keystead_proto::keystead_v1::audit_server::AuditServer;
@@ -107,6 +109,9 @@ impl Adapter {
             }
             Some("google.api.serviceusage.v1.ServiceUsage") => {
                 serve!(ServiceUsageServer<Adapter>, self, request)
+            }
+            Some("google.container.v1.ClusterManager") => {
+                serve!(ClusterManagerServer<Adapter>, self, request)
             }
             Some("google.iam.admin.v1.IAM") => serve!(IamServer<Adapter>, self, request),
             Some("keystead.v1.Tokens") => serve!(TokensServer<Adapter>, self, request),

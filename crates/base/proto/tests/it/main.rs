@@ -11,13 +11,14 @@ use tonic_prost_build::FileDescriptorSet;
 const KUBERNETES: [&str; 4] = ["kms/v1beta1.proto", "kms/v2.proto", "kms/stored.proto", "etcd/kv.proto"];
 
 /// What the server speaks.
-const SERVER: [&str; 11] = [
+const SERVER: [&str; 12] = [
     "google/api/serviceusage/v1.proto",
     "google/cloud/kms/service.proto",
     "google/cloud/kms/unserved.proto",
     "google/cloud/location/locations.proto",
     "google/cloud/resourcemanager/v1.proto",
     "google/cloud/resourcemanager/v3.proto",
+    "google/container/v1.proto",
     "google/iam/admin/v1.proto",
     "google/iam/v1/iam_policy.proto",
     "google/longrunning/operations.proto",

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod cloud_kms;
+mod container;
 mod coverage;
 mod gone_callers;
 mod grpc;
@@ -39,6 +40,7 @@ pub(crate) struct Server {
     api: Api,
     /// The first administrator's token.
     admin: String,
+    store: Arc<SqliteStore>,
     directory: tempfile::TempDir,
 }
 
@@ -92,11 +94,11 @@ impl Server {
         let authority =
             Pki::open(directory.path(), vec!["localhost".to_owned()], jiff::Timestamp::now()).expect("pki");
         let admin = String::from_utf8(first_token.recv().expect("a first token")).expect("text");
-        let backups = BackupFolder::new(store, path("backups"));
+        let backups = BackupFolder::new(Arc::clone(&store), path("backups"));
         std::fs::create_dir(path("backups")).expect("folder");
         let api = Api::new(keyservice).expect("routes");
         let api = api.with_authority(Arc::new(authority)).with_backups(Arc::new(backups));
-        Self { api, admin, directory }
+        Self { api, admin, store, directory }
     }
 
     /// Every REST path that is known.

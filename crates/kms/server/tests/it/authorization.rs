@@ -22,13 +22,17 @@ const PLACES: [(&str, &str); 6] = [
 ];
 
 /// Every role of the table, and what else a caller may be.
-const ROLES: [&str; 14] = [
+const ROLES: [&str; 18] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
     "roles/cloudkms.cryptoKeyEncrypter",
     "roles/cloudkms.cryptoKeyDecrypter",
     "roles/cloudkms.cryptoOperator",
+    "roles/container.admin",
+    "roles/container.clusterAdmin",
+    "roles/container.viewer",
+    "roles/container.clusterViewer",
     "roles/owner",
     "roles/editor",
     "roles/viewer",

@@ -31,6 +31,25 @@ async fn python_client_over_rest_and_grpc_with_token_and_key_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs python clients"]
+async fn python_client_of_clusters_over_rest_and_grpc_with_token_and_key_file() {
+    let stage = Stage::new().await;
+    let enable = format!("/v1/projects/{PROJECT}/services/container.googleapis.com:enable");
+    stage.server.ok(Method::POST, &enable, Some(&json!({}))).await.unwrap();
+    for Telling { transport, credential, ring } in stage.tellings("python") {
+        let mut command = Command::new(part("KEYSTEAD_PYTHON"));
+        command
+            .env("REQUESTS_CA_BUNDLE", stage.server.ca_file())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(source("tests/python/container_story.py"))
+            .args([transport, stage.authority()])
+            .arg(stage.server.ca_file())
+            .args([&credential, PROJECT, &ring]);
+        tell(command, &ring).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs node clients"]
 async fn node_client_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;

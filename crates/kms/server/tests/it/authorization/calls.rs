@@ -30,6 +30,8 @@ pub(super) const EXISTING: Names<'_> = &[
         "{version}",
         "projects/key-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1/cryptoKeyVersions/99",
     ),
+    // It is busy for good, so that whoever may change it changes nothing.
+    ("{cluster}", "projects/key-project/locations/us-central1/clusters/cluster-1"),
     ("{account}", "projects/key-project/serviceAccounts/robot-1@key-project.iam.gserviceaccount.com"),
     ("{account-absent}", "projects/key-project/serviceAccounts/absent@key-project.iam.gserviceaccount.com"),
     ("{email}", "robot-1@key-project.iam.gserviceaccount.com"),
@@ -48,6 +50,7 @@ pub(super) const ABSENT: Names<'_> = &[
         "{version}",
         "projects/non-project/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1/cryptoKeyVersions/99",
     ),
+    ("{cluster}", "projects/non-project/locations/us-central1/clusters/cluster-1"),
     ("{account}", "projects/non-project/serviceAccounts/robot-1@non-project.iam.gserviceaccount.com"),
     ("{account-absent}", "projects/non-project/serviceAccounts/absent@non-project.iam.gserviceaccount.com"),
     ("{email}", "robot-1@non-project.iam.gserviceaccount.com"),
@@ -80,6 +83,10 @@ impl World {
             .await
             .ok();
         server.post("/v1/projects", json!({ "projectId": "other-project", "name": "Other" })).await.ok();
+        let engine = format!("/v1/projects/{PROJECT}/services/container.googleapis.com:enable");
+        server.post(&engine, json!({})).await.ok();
+        let cluster = json!({ "cluster": { "name": "cluster-1" } });
+        server.post(&format!("/v1/{location}/clusters"), cluster).await.ok();
         let robot = json!({ "accountId": "robot-1" });
         server.post(&format!("/v1/projects/{PROJECT}/serviceAccounts"), robot).await.ok();
         let mut tokens = HashMap::new();

@@ -87,6 +87,7 @@ async fn ways(world: &World) -> Vec<Way> {
                     "projects/{number}/locations/us-central1/keyRings/ring-1/cryptoKeys/key-1/cryptoKeyVersions/9"
                 ),
             ),
+            ("{cluster}", format!("projects/{number}/locations/us-central1/clusters/cluster-1")),
             ("{account}", format!("projects/{number}/serviceAccounts/{robot}")),
             ("{account-absent}", format!("projects/{number}/serviceAccounts/{robot}")),
             ("{email}", cluster(number)),

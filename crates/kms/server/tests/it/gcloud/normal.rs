@@ -1,6 +1,6 @@
 //! What differs each time, by its place-holder.
 
-/// Replaces times, etags, project numbers, key ids, the server's address and its directory.
+/// Replaces times, etags, project numbers, key ids, operations, the server's address and its directory.
 pub(super) fn without_what_differs(text: &str, endpoint: &str, directory: &str) -> String {
     text.replace(endpoint, "ENDPOINT")
         .replace(directory, "DIRECTORY")
@@ -16,13 +16,19 @@ pub(super) fn without_what_differs(text: &str, endpoint: &str, directory: &str) 
 }
 
 fn is_separator(it: char) -> bool {
-    " '\"=;,/[]".contains(it)
+    " '\"=;,/[]`".contains(it)
 }
 
 /// One word and the separator behind it.
 fn word(word: &str) -> String {
     let end = word.find(is_separator).unwrap_or(word.len());
     let (text, separator) = word.split_at(end);
+    if let Some((before, after)) = text.split_once("service-")
+        && let Some((number, domain)) = after.split_once('@')
+        && placeholder(number).is_some()
+    {
+        return format!("{before}service-NUMBER@{domain}{separator}");
+    }
     format!("{}{separator}", placeholder(text).unwrap_or(text))
 }
 
@@ -37,6 +43,9 @@ fn placeholder(text: &str) -> Option<&'static str> {
     // Of an HTTP answer that gcloud prints raw.
     if text.len() == 8 && text.bytes().filter(|it| *it == b':').count() == 2 {
         return Some("TIME");
+    }
+    if text.starts_with("operation-") {
+        return Some("OPERATION");
     }
     (text.len() == 40 && text.bytes().all(|it| it.is_ascii_hexdigit())).then_some("KEY_ID")
 }
