@@ -90,6 +90,11 @@ impl Connection {
         self.call(Method::PATCH, path, query, Some(body))
     }
 
+    /// Changes a cluster: the API's own verb for it.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PUT, path, &[], Some(body))
+    }
+
     /// Deletes.
     pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, &[], None)

@@ -6,6 +6,7 @@
 mod audit;
 mod cluster;
 mod connection;
+mod container;
 mod doctor;
 mod duration;
 mod env;
@@ -58,6 +59,7 @@ enum Command {
     Cluster(cluster::ClusterCommand),
     Doctor(Box<doctor::DoctorArgs>),
     Kms(Box<kms::KmsArgs>),
+    Container(Box<container::ContainerArgs>),
     Projects(Box<projects::ProjectsArgs>),
     Services(Box<services::ServicesArgs>),
     Iam(Box<iam::IamArgs>),
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cluster(command) => cluster::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Kms(args) => kms::run(&args),
+        Command::Container(args) => container::run(&args),
         Command::Projects(args) => projects::run(&args),
         Command::Services(args) => services::run(&args),
         Command::Iam(args) => iam::run(&args),

@@ -229,6 +229,40 @@ async fn c5_grants_as_gcloud() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs gcloud"]
+async fn c6_c8_c9_clusters_as_gcloud() {
+    let scene = Scene::new().await;
+    let key = "projects/PROJECT/locations/LOC/keyRings/ring/cryptoKeys/nothere";
+    scene.compare(&[
+        ("container clusters list", Refused(5)),
+        ("services enable container.googleapis.com", Same),
+        ("container clusters list", Same),
+        ("container clusters create prod-a --async --region LOC --format value(name,status)", Same),
+        (
+            "container clusters create prod-b --async --zone LOC-a --labels a=b --format value(name,zone)",
+            Same,
+        ),
+        ("container clusters create prod-a --async --region LOC", Refused(1)),
+        ("container clusters create prod-c --async --region nowhere-at-all", Refused(1)),
+        (
+            &format!("container clusters create prod-c --async --region LOC --database-encryption-key {key}"),
+            Refused(1),
+        ),
+        ("container clusters list", Same),
+        ("container clusters list --zone LOC-a --format value(name,resourceLabels.a)", Same),
+        ("container clusters list --format value(name) --filter status=PROVISIONING --limit 1", Same),
+        ("container clusters describe prod-a --region LOC --format value(databaseEncryption)", Same),
+        ("container clusters describe nothere --region LOC", Refused(1)),
+        ("container clusters update prod-a --region LOC --disable-database-encryption", Refused(1)),
+        ("container clusters update prod-a --region LOC --update-labels a=b", Refused(1)),
+        ("container clusters delete prod-a --region LOC --quiet", Refused(1)),
+        ("container operations list --format value(operationType,targetLink.basename(),status)", Same),
+        ("container operations describe operation-nothere --region LOC", Refused(1)),
+        ("container get-server-config --region LOC", Same),
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs gcloud"]
 async fn c10_versions_and_ciphers_as_gcloud() {
     let scene = Scene::new().await;
     let of_key = "--location LOC --keyring ring --key key";

@@ -119,6 +119,98 @@ fn c2_keyrings() {
     ]);
 }
 
+/// gcloud also sends a pool of nodes, and asks first whether the API is on.
+#[test]
+fn c6_c8_c9_clusters() {
+    const L: &str = "/v1/projects/p/locations/l1";
+    const C: &str = "/v1/projects/p/locations/l1/clusters/c1";
+    let key = "projects/k/locations/l1/keyRings/r1/cryptoKeys/k1";
+    let name = "projects/p/locations/l1/clusters/c1";
+    let cluster =
+        json!({"name": "c1", "location": "l1", "resourceLabels": {"a": "b"}, "labelFingerprint": "01"});
+    let running = json!({"name": "operation-1", "status": "RUNNING", "detail": "waiting for h1"});
+    let done = json!({"name": "operation-1", "status": "DONE"});
+    let with_key = json!({"keyName": key, "state": "ENCRYPTED"});
+    let look = || get(format!("{L}/operations/operation-1"));
+    let put = |encryption: &Value| {
+        let body = json!({"name": name, "update": {"desiredDatabaseEncryption": encryption}});
+        (format!("PUT {C}"), body)
+    };
+    check(&[
+        row(
+            &format!(
+                "container clusters create c1 --cluster-version=latest --region l1 --database-encryption-key {key}"
+            ),
+            [running.clone(), done.clone(), cluster.clone()],
+            &[
+                post(
+                    format!("{L}/clusters"),
+                    json!({
+                        "parent": "projects/p/locations/l1",
+                        "cluster": {"name": "c1", "initialClusterVersion": "latest", "databaseEncryption": with_key},
+                    }),
+                ),
+                look(),
+                get(C.to_owned()),
+            ],
+        ),
+        row(
+            "container clusters create c1 --async --zone l1 --labels a=b",
+            [running.clone(), cluster.clone()],
+            &[
+                post(
+                    format!("{L}/clusters"),
+                    json!({
+                        "parent": "projects/p/locations/l1",
+                        "cluster": {"name": "c1", "resourceLabels": {"a": "b"}},
+                    }),
+                ),
+                get(C.to_owned()),
+            ],
+        ),
+        row(
+            &format!("container clusters update c1 --region l1 --database-encryption-key {key}"),
+            [done.clone(), cluster.clone()],
+            &[put(&with_key), get(C.to_owned())],
+        ),
+        row(
+            "container clusters update c1 --location l1 --disable-database-encryption --async",
+            [running.clone(), cluster.clone()],
+            &[put(&json!({"state": "DECRYPTED"})), get(C.to_owned())],
+        ),
+        row(
+            "container clusters update c1 --location l1 --update-labels c=d --remove-labels a",
+            [cluster.clone(), done.clone(), cluster.clone()],
+            &[
+                get(C.to_owned()),
+                post(
+                    format!("{C}:setResourceLabels"),
+                    json!({"name": name, "resourceLabels": {"c": "d"}, "labelFingerprint": "01"}),
+                ),
+                get(C.to_owned()),
+            ],
+        ),
+        row("container clusters describe c1 --region l1", [cluster.clone()], &[get(C.to_owned())]),
+        row(
+            "container clusters list",
+            [json!({"clusters": [cluster]})],
+            &[get("/v1/projects/p/locations/-/clusters".to_owned())],
+        ),
+        row(
+            "container clusters delete c1 --region l1 --quiet",
+            [running.clone(), done.clone()],
+            &[(format!("DELETE {C}"), Value::Null), look()],
+        ),
+        row(
+            "container operations cancel operation-1 --region l1 --quiet",
+            [json!({}), done],
+            &[post(format!("{L}/operations/operation-1:cancel"), json!({})), look()],
+        ),
+        row("container operations list --region l1", [json!({})], &[get(format!("{L}/operations"))]),
+        row("container get-server-config --region l1", [json!({})], &[get(format!("{L}/serverConfig"))]),
+    ]);
+}
+
 #[test]
 fn c3_keys() {
     let key = json!({"name": K, "purpose": "ENCRYPT_DECRYPT", "labels": {"team": "infra", "env": "prod"}});

@@ -75,7 +75,7 @@ impl Scene {
     pub(crate) fn command(&self, mut command: Command, project: &str) -> Command {
         let address = self.server.address().expect("it listens");
         let endpoint = format!("https://localhost:{}/", address.port());
-        for api in ["CLOUDKMS", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "IAM"] {
+        for api in ["CLOUDKMS", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "IAM", "CONTAINER"] {
             command.env(format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), &endpoint);
         }
         command
