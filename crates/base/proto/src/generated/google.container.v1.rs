@@ -82,7 +82,7 @@ pub struct Cluster {
     #[prost(message, optional, tag = "45")]
     pub cost_management_config: ::core::option::Option<Switch>,
     #[prost(message, optional, tag = "49")]
-    pub notification_config: ::core::option::Option<Unserved>,
+    pub notification_config: ::core::option::Option<NotificationConfig>,
     #[prost(message, optional, tag = "50")]
     pub confidential_nodes: ::core::option::Option<Switch>,
     #[prost(message, optional, tag = "54")]
@@ -138,7 +138,9 @@ pub struct Cluster {
     #[prost(message, optional, tag = "145")]
     pub security_posture_config: ::core::option::Option<Unserved>,
     #[prost(message, optional, tag = "146")]
-    pub control_plane_endpoints_config: ::core::option::Option<Unserved>,
+    pub control_plane_endpoints_config: ::core::option::Option<
+        ControlPlaneEndpointsConfig,
+    >,
     #[prost(message, optional, tag = "149")]
     pub enterprise_config: ::core::option::Option<Unserved>,
     #[prost(message, optional, tag = "150")]
@@ -485,8 +487,72 @@ pub struct MaxPodsConstraint {
     #[prost(int64, tag = "1")]
     pub max_pods_per_node: i64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaintenancePolicy {
+    #[prost(message, optional, tag = "1")]
+    pub window: ::core::option::Option<MaintenanceWindow>,
+    #[prost(string, tag = "3")]
+    pub resource_version: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MaintenancePolicy {}
+pub struct MaintenanceWindow {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotificationConfig {
+    #[prost(message, optional, tag = "1")]
+    pub pubsub: ::core::option::Option<notification_config::PubSub>,
+}
+/// Nested message and enum types in `NotificationConfig`.
+pub mod notification_config {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct PubSub {
+        #[prost(bool, tag = "1")]
+        pub enabled: bool,
+        #[prost(string, tag = "2")]
+        pub topic: ::prost::alloc::string::String,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlPlaneEndpointsConfig {
+    #[prost(message, optional, tag = "1")]
+    pub dns_endpoint_config: ::core::option::Option<
+        control_plane_endpoints_config::DnsEndpointConfig,
+    >,
+    #[prost(message, optional, tag = "3")]
+    pub ip_endpoints_config: ::core::option::Option<
+        control_plane_endpoints_config::IpEndpointsConfig,
+    >,
+}
+/// Nested message and enum types in `ControlPlaneEndpointsConfig`.
+pub mod control_plane_endpoints_config {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct DnsEndpointConfig {
+        #[prost(string, tag = "2")]
+        pub endpoint: ::prost::alloc::string::String,
+        #[prost(bool, optional, tag = "3")]
+        pub allow_external_traffic: ::core::option::Option<bool>,
+        #[prost(bool, optional, tag = "5")]
+        pub enable_k8s_tokens_via_dns: ::core::option::Option<bool>,
+        #[prost(bool, optional, tag = "6")]
+        pub enable_k8s_certs_via_dns: ::core::option::Option<bool>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct IpEndpointsConfig {
+        #[prost(bool, optional, tag = "1")]
+        pub enabled: ::core::option::Option<bool>,
+        #[prost(bool, optional, tag = "2")]
+        pub enable_public_endpoint: ::core::option::Option<bool>,
+        #[prost(bool, optional, tag = "3")]
+        pub global_access: ::core::option::Option<bool>,
+        #[prost(message, optional, tag = "4")]
+        pub authorized_networks_config: ::core::option::Option<super::Switch>,
+        #[prost(string, tag = "5")]
+        pub public_endpoint: ::prost::alloc::string::String,
+        #[prost(string, tag = "6")]
+        pub private_endpoint: ::prost::alloc::string::String,
+        #[prost(string, tag = "7")]
+        pub private_endpoint_subnetwork: ::prost::alloc::string::String,
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClusterAutoscaling {
     #[prost(bool, tag = "1")]
@@ -536,6 +602,8 @@ pub struct IpAllocationPolicy {
     pub services_ipv4_cidr_block: ::prost::alloc::string::String,
     #[prost(bool, tag = "15")]
     pub use_routes: bool,
+    #[prost(enumeration = "StackType", tag = "16")]
+    pub stack_type: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkConfig {
@@ -969,6 +1037,35 @@ pub struct ServerConfig {
     pub valid_node_versions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "6")]
     pub valid_master_versions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StackType {
+    Unspecified = 0,
+    Ipv4 = 1,
+    Ipv4Ipv6 = 2,
+}
+impl StackType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STACK_TYPE_UNSPECIFIED",
+            Self::Ipv4 => "IPV4",
+            Self::Ipv4Ipv6 => "IPV4_IPV6",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STACK_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "IPV4" => Some(Self::Ipv4),
+            "IPV4_IPV6" => Some(Self::Ipv4Ipv6),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod cluster_manager_client {

@@ -10,10 +10,11 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _, Valu
 
 /// About nodes, networks and add-ons, which the owner of the cluster makes. Clients send some of it without being asked and expect it
 /// back.
-const KEPT: [&str; 21] = [
+const KEPT: [&str; 22] = [
     "addons_config",
     "autopilot",
     "cluster_ipv4_cidr",
+    "control_plane_endpoints_config",
     "default_max_pods_constraint",
     "description",
     "initial_node_count",
@@ -68,7 +69,7 @@ pub(super) fn kept(cluster: &Cluster) -> Result<String, KmsError> {
             return Err(unserved(name));
         }
     }
-    refuse_credentials(cluster)?;
+    refuse_access(cluster)?;
     serde_json::to_string(&kept).map_err(|_| unreadable())
 }
 
@@ -79,18 +80,28 @@ pub(super) fn restored(settings: &str) -> Result<Cluster, KmsError> {
     message.transcode_to().map_err(|_| unreadable())
 }
 
-/// A message that stands for what is not served says by being there that somebody asks; any other by what is in it.
+/// A message that stands for what is not served says by being there that somebody asks; any other by what is in it. Terraform's provider
+/// sends much that asks for nothing.
 fn asks_for_something(value: &Value) -> bool {
     match value {
         Value::Message(message) => {
-            message.descriptor().fields().len() == 0 || message.fields().next().is_some()
+            message.descriptor().fields().len() == 0
+                || message.fields().any(|(_, inner)| asks_for_something(inner))
         }
         _ => true,
     }
 }
 
-/// Ways in that Kubernetes gave up long ago.
-fn refuse_credentials(cluster: &Cluster) -> Result<(), KmsError> {
+/// Who may come in, and how: more of that is promised by nobody here.
+fn refuse_access(cluster: &Cluster) -> Result<(), KmsError> {
+    let endpoints = cluster.control_plane_endpoints_config.as_ref();
+    let by_address = endpoints.and_then(|config| config.ip_endpoints_config.as_ref());
+    let networks = by_address.and_then(|config| config.authorized_networks_config.as_ref());
+    if networks.is_some_and(|networks| networks.enabled) {
+        return Err(unserved(
+            "control_plane_endpoints_config.ip_endpoints_config.authorized_networks_config.enabled",
+        ));
+    }
     if cluster.legacy_abac.is_some_and(|abac| abac.enabled) {
         return Err(unserved("legacy_abac.enabled"));
     }

@@ -324,6 +324,7 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
             json!({ "clientCertificateConfig": { "issueClientCertificate": true } }),
             "cluster.master_auth.client_certificate_config.issue_client_certificate",
         ),
+        ("notificationConfig", json!({ "pubsub": { "enabled": true } }), "cluster.notification_config"),
         (
             "databaseEncryption",
             json!({ "keyName": KEY, "state": "ALL_OBJECTS_ENCRYPTION_ENABLED" }),
@@ -364,6 +365,75 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
     let mut large = asked_by_gcloud("prod-b");
     large["description"] = json!("x".repeat(16 * 1024));
     create(&server, "us-central1", large).await.refused(400, "INVALID_ARGUMENT");
+}
+
+/// What Terraform's provider sends for `google_container_cluster` with a name, a location, `initial_node_count` and `database_encryption`,
+/// and what it then reads.
+#[tokio::test]
+async fn c6_c7_c8_terraforms_shapes() {
+    let server = server().await;
+    let sent = json!({
+        "name": "prod-a",
+        "initialNodeCount": 1,
+        "maintenancePolicy": { "window": {} },
+        "controlPlaneEndpointsConfig": {
+            "dnsEndpointConfig": { "enableK8sCertsViaDns": false },
+            "ipEndpointsConfig": {
+                "enabled": true,
+                "enablePublicEndpoint": true,
+                "privateEndpointSubnetwork": "",
+                "globalAccess": false,
+                "authorizedNetworksConfig": {},
+            },
+        },
+        "legacyAbac": { "enabled": false },
+        "networkPolicy": {},
+        "ipAllocationPolicy": { "useIpAliases": true, "stackType": "IPV4" },
+        "autoscaling": { "enableNodeAutoprovisioning": false },
+        "binaryAuthorization": { "enabled": false },
+        "autopilot": { "enabled": false },
+        "networkConfig": {},
+        "notificationConfig": { "pubsub": {} },
+        "resourceLabels": { "goog-terraform-provisioned": "true" },
+        "shieldedNodes": { "enabled": true },
+        "nodeConfig": { "oauthScopes": ["https://www.googleapis.com/auth/logging.write"] },
+        "databaseEncryption": encrypted(),
+    });
+    let begun = create(&server, "us-central1", sent.clone()).await.ok();
+    succeed(&server, &begun).await;
+    let name = format!("/v1/{LOCATION}/clusters/prod-a");
+    let read = server.get(&format!("{name}?alt=json&prettyPrint=false")).await.ok();
+    assert_eq!(read["status"], "RUNNING");
+    for field in [
+        "databaseEncryption",
+        "initialNodeCount",
+        "resourceLabels",
+        "shieldedNodes",
+        "nodeConfig",
+        "ipAllocationPolicy",
+    ] {
+        assert_eq!(read[field], sent[field], "{field}");
+    }
+    // The provider reads these two without looking whether they are there, and calls Compute Engine for groups of instances.
+    assert_eq!((&read["legacyAbac"], &read["networkConfig"]), (&json!({}), &json!({})));
+    assert!(!read.to_string().contains("instanceGroupUrls"), "{read}");
+    let done = server
+        .get(&format!("/v1/{LOCATION}/operations/{}", begun["name"].as_str().expect("name")))
+        .await
+        .ok();
+    assert_eq!((&done["status"], done.get("statusMessage")), (&json!("DONE"), None));
+
+    let begun = update(&server, "prod-a", json!({ "state": "DECRYPTED" })).await.ok();
+    succeed(&server, &begun).await;
+    let read = server.get(&name).await.ok();
+    assert_eq!(read["databaseEncryption"], json!({ "state": "DECRYPTED" }));
+    assert_eq!(server.call("DELETE", &name, "").await.ok()["status"], "DONE");
+
+    let mut more = sent;
+    more["controlPlaneEndpointsConfig"]["ipEndpointsConfig"]["authorizedNetworksConfig"] =
+        json!({ "enabled": true });
+    let refused = create(&server, "us-central1", more).await;
+    assert!(refused.refused(400, "UNIMPLEMENTED").contains("authorized_networks_config"));
 }
 
 #[tokio::test]
