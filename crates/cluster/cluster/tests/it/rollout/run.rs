@@ -365,14 +365,16 @@ pub(crate) fn trouble(
             let mut host = new_host(next, minor, Configuration::NoEncryption);
             host.overwrite(Configuration::NoEncryption);
             (host.loaded_by, host.strange_writer) = (Author::Stranger, true);
-            // Whoever let it join ought to have given it the keys of the others: what the KMS encrypts with, what their plugins report, and what
-            // their API servers go on with until they look again.
+            // Whoever let it join ought to have given it the keys of the others: what the KMS encrypts with, what their plugins report, what
+            // their API servers go on with until they look again, and what is stored.
             for provider in [kms_a(), kms_b()] {
                 let theirs = fleet.hosts.iter_mut().flat_map(|it| {
                     let plugin = it.plugin(&provider);
                     [Some(plugin.reports.clone()), plugin.state.clone()]
                 });
                 let mut theirs: BTreeSet<String> = theirs.flatten().collect();
+                let stored = fleet.objects.iter().filter(|it| it.stored_as.provider == provider);
+                theirs.extend(stored.filter_map(|it| it.stored_as.key_id.clone()));
                 if provider == kms_a() {
                     theirs.insert(fleet.primary.clone());
                 }
