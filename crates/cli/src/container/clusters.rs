@@ -4,7 +4,7 @@ use keystead_runtime::Failure;
 use serde_json::{Map, Value, json};
 
 use super::names::Place;
-use super::operations::finish;
+use super::operations::{finish, leave};
 use crate::kms::checked;
 use crate::labels::{self, LabelChanges};
 use crate::output::{ListArgs, Shape, say};
@@ -137,10 +137,12 @@ fn create(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
     }
     let body = json!({ "parent": parent, "cluster": cluster });
     let begun = session.server().post(&format!("/v1/{parent}/clusters"), &[], &body)?;
-    if !args.r#async {
+    if args.r#async {
+        leave(session, &parent, begun)?;
+    } else {
         finish(session, &parent, begun)?;
+        say(&format!("Created [{}].", args.cluster.path(session)?));
     }
-    say(&format!("Created [{}].", args.cluster.path(session)?));
     session.output().print(vec![args.cluster.get(session)?], TABLE, Shape::Many)
 }
 
@@ -170,8 +172,11 @@ fn update(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
             session.server().post(&format!("/v1/{name}:setResourceLabels"), &[], &body)?
         }
     };
-    if !args.r#async {
-        finish(session, &args.cluster.place.name(session)?, begun)?;
+    let parent = args.cluster.place.name(session)?;
+    if args.r#async {
+        leave(session, &parent, begun)?;
+    } else {
+        finish(session, &parent, begun)?;
         say(&format!("Updated [{name}]."));
     }
     session.print_if_asked(args.cluster.get(session)?)
@@ -185,13 +190,28 @@ fn delete(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
         .map(|name| Ok(format!("{parent}/clusters/{}", checked(name)?)))
         .collect::<Result<_, Failure>>()?;
     session.confirm(&format!("The following clusters will be forgotten:\n - {}", names.join("\n - ")))?;
+    let (several, mut first) = (names.len() > 1, Ok(()));
     for name in names {
-        let begun = session.server().delete(&format!("/v1/{name}"))?;
-        if !args.r#async {
-            finish(session, &parent, begun)?;
+        match delete_one(session, &parent, &name, args.r#async) {
+            Ok(()) => {}
+            // The others are asked for all the same.
+            Err(failure) if several => {
+                say(&format!("Not deleted [{name}]: {failure}"));
+                first = first.and(Err(failure));
+            }
+            Err(failure) => return Err(failure),
         }
-        say(&format!("Deleted [{name}]."));
     }
+    first
+}
+
+fn delete_one(session: &Session<'_>, parent: &str, name: &str, leaves: bool) -> Result<(), Failure> {
+    let begun = session.server().delete(&format!("/v1/{name}"))?;
+    if leaves {
+        return leave(session, parent, begun);
+    }
+    finish(session, parent, begun)?;
+    say(&format!("Deleted [{name}]."));
     Ok(())
 }
 

@@ -92,9 +92,25 @@ pub(super) fn finish(session: &Session<'_>, parent: &str, mut operation: Value) 
             told = detail.to_owned();
         }
         std::thread::sleep(LOOK);
-        let goes_on = || format!("the operation goes on: `keystead container operations wait {name}`");
+        let goes_on = || format!("the operation goes on: {}", how_to_wait(parent, &name));
         operation = session.server().get(&path, &[]).map_err(|failure| failure.hint(goes_on()))?;
     }
+}
+
+/// The command that waits for it again.
+pub(super) fn how_to_wait(parent: &str, name: &str) -> String {
+    let mut parts = parent.split('/').skip(1).step_by(2);
+    let (project, location) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    format!("`keystead container operations wait {name} --location {location} --project {project}`")
+}
+
+/// Says how to go on with an operation that nobody waits for; one that has ended already may have failed.
+pub(super) fn leave(session: &Session<'_>, parent: &str, begun: Value) -> Result<(), Failure> {
+    if text(&begun, "status") == "DONE" {
+        return finish(session, parent, begun).map(drop);
+    }
+    say(&format!("It is under way: {}", how_to_wait(parent, text(&begun, "name"))));
+    Ok(())
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
