@@ -52,11 +52,14 @@ def main() -> None:
     wrong = {"name": "other", "database_encryption": {"key_name": elsewhere, "state": STATE.ENCRYPTED}}
     refused(exceptions.InvalidArgument, lambda: client.create_cluster(parent=parent, cluster=wrong))
     step("InvalidArgument")
+    # Over REST an unserved field is HTTP 400 with the name of the status in the body.
+    sneaked = {"desired_database_encryption": {"state": STATE.DECRYPTED}, "desired_binary_authorization": {"evaluation_mode": 2}}
+    kind = exceptions.MethodNotImplemented if transport == "grpc" else exceptions.BadRequest
+    error = refused(kind, lambda: client.update_cluster(name=full, update=sneaked))
+    assert "update.desired_binary_authorization" in str(error), error
     for field in ["network_policy", "binary_authorization", "confidential_nodes", "workload_identity_config"]:
         asked = {"workload_pool": "p"} if field == "workload_identity_config" else {"enabled": True}
         unserved = {"name": "other", field: asked}
-        # Over REST an unserved field is HTTP 400 with the name of the status in the body.
-        kind = exceptions.MethodNotImplemented if transport == "grpc" else exceptions.BadRequest
         error = refused(kind, lambda unserved=unserved: client.create_cluster(parent=parent, cluster=unserved))
         assert field in str(error), error
     step("Unimplemented")

@@ -133,7 +133,9 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Operation {operation} is running on cluster {cluster}: wait until it is done, or end it with `gcloud container operations \
-     cancel {operation}`, then try again."
+     cancel {operation} --location {} --project {}`, then try again.",
+    cluster.location.location,
+    cluster.location.project
 )]
 pub struct Busy {
     cluster: ClusterName,
@@ -202,6 +204,12 @@ impl Cluster {
     /// A task was refused before it was accepted.
     pub fn refuse(&self, target: &Target, message: &str, time: Timestamp) -> Self {
         Self { encryption: self.encryption.failed(target, message, time), ..self.clone() }
+    }
+
+    /// What was asked for is so already: earlier failures do not matter any more.
+    pub fn forgive(&self) -> Self {
+        let encryption = Encryption { failures: Vec::new(), ..self.encryption.clone() };
+        Self { encryption, ..self.clone() }
     }
 
     /// Where its encryption is going, or was going when a task failed on its way.

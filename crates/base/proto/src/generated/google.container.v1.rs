@@ -2,12 +2,7 @@
 /// A part of a cluster of which nothing is served. That it is there is all that is read of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unserved {}
-/// Something of which only `off` is served.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Switch {
-    #[prost(bool, tag = "1")]
-    pub enabled: bool,
-}
+/// What a cluster can be. All that the API publishes is here, so that what is not served is refused by its name.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Cluster {
     #[prost(string, tag = "1")]
@@ -38,6 +33,10 @@ pub struct Cluster {
     pub locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, tag = "14")]
     pub enable_kubernetes_alpha: bool,
+    #[prost(string, repeated, tag = "160")]
+    pub alpha_cluster_feature_gates: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
     #[prost(map = "string, string", tag = "15")]
     pub resource_labels: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -52,11 +51,13 @@ pub struct Cluster {
     #[prost(message, optional, tag = "20")]
     pub ip_allocation_policy: ::core::option::Option<IpAllocationPolicy>,
     #[prost(message, optional, tag = "22")]
-    pub master_authorized_networks_config: ::core::option::Option<Switch>,
+    pub master_authorized_networks_config: ::core::option::Option<
+        MasterAuthorizedNetworksConfig,
+    >,
     #[prost(message, optional, tag = "23")]
     pub maintenance_policy: ::core::option::Option<MaintenancePolicy>,
     #[prost(message, optional, tag = "24")]
-    pub binary_authorization: ::core::option::Option<Switch>,
+    pub binary_authorization: ::core::option::Option<BinaryAuthorization>,
     #[prost(message, optional, tag = "26")]
     pub autoscaling: ::core::option::Option<ClusterAutoscaling>,
     #[prost(message, optional, tag = "27")]
@@ -64,31 +65,31 @@ pub struct Cluster {
     #[prost(message, optional, tag = "30")]
     pub default_max_pods_constraint: ::core::option::Option<MaxPodsConstraint>,
     #[prost(message, optional, tag = "33")]
-    pub resource_usage_export_config: ::core::option::Option<Unserved>,
+    pub resource_usage_export_config: ::core::option::Option<ResourceUsageExportConfig>,
     #[prost(message, optional, tag = "34")]
-    pub authenticator_groups_config: ::core::option::Option<Unserved>,
+    pub authenticator_groups_config: ::core::option::Option<AuthenticatorGroupsConfig>,
     #[prost(message, optional, tag = "37")]
-    pub private_cluster_config: ::core::option::Option<Unserved>,
+    pub private_cluster_config: ::core::option::Option<PrivateClusterConfig>,
     #[prost(message, optional, tag = "38")]
     pub database_encryption: ::core::option::Option<DatabaseEncryption>,
     #[prost(message, optional, tag = "39")]
-    pub vertical_pod_autoscaling: ::core::option::Option<Switch>,
+    pub vertical_pod_autoscaling: ::core::option::Option<VerticalPodAutoscaling>,
     #[prost(message, optional, tag = "40")]
     pub shielded_nodes: ::core::option::Option<ShieldedNodes>,
     #[prost(message, optional, tag = "41")]
     pub release_channel: ::core::option::Option<ReleaseChannel>,
     #[prost(message, optional, tag = "43")]
-    pub workload_identity_config: ::core::option::Option<Unserved>,
+    pub workload_identity_config: ::core::option::Option<WorkloadIdentityConfig>,
+    #[prost(message, optional, tag = "67")]
+    pub mesh_certificates: ::core::option::Option<MeshCertificates>,
     #[prost(message, optional, tag = "45")]
-    pub cost_management_config: ::core::option::Option<Switch>,
+    pub cost_management_config: ::core::option::Option<CostManagementConfig>,
     #[prost(message, optional, tag = "49")]
     pub notification_config: ::core::option::Option<NotificationConfig>,
     #[prost(message, optional, tag = "50")]
-    pub confidential_nodes: ::core::option::Option<Switch>,
+    pub confidential_nodes: ::core::option::Option<ConfidentialNodes>,
     #[prost(message, optional, tag = "54")]
-    pub identity_service_config: ::core::option::Option<Switch>,
-    #[prost(message, optional, tag = "67")]
-    pub mesh_certificates: ::core::option::Option<Unserved>,
+    pub identity_service_config: ::core::option::Option<IdentityServiceConfig>,
     #[prost(string, tag = "100")]
     pub self_link: ::prost::alloc::string::String,
     #[prost(string, tag = "101")]
@@ -99,6 +100,10 @@ pub struct Cluster {
     pub initial_cluster_version: ::prost::alloc::string::String,
     #[prost(string, tag = "104")]
     pub current_master_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "167")]
+    pub current_emulated_version: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "170")]
+    pub rollback_safe_upgrade: ::core::option::Option<RollbackSafeUpgrade>,
     #[prost(string, tag = "105")]
     pub current_node_version: ::prost::alloc::string::String,
     #[prost(string, tag = "106")]
@@ -107,12 +112,22 @@ pub struct Cluster {
     pub status: i32,
     #[prost(string, tag = "108")]
     pub status_message: ::prost::alloc::string::String,
+    #[prost(int32, tag = "109")]
+    pub node_ipv4_cidr_size: i32,
+    #[prost(string, tag = "110")]
+    pub services_ipv4_cidr: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "111")]
+    pub instance_group_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(int32, tag = "112")]
     pub current_node_count: i32,
+    #[prost(string, tag = "113")]
+    pub expire_time: ::prost::alloc::string::String,
     #[prost(string, tag = "114")]
     pub location: ::prost::alloc::string::String,
     #[prost(bool, tag = "115")]
     pub enable_tpu: bool,
+    #[prost(string, tag = "116")]
+    pub tpu_ipv4_cidr_block: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "118")]
     pub conditions: ::prost::alloc::vec::Vec<StatusCondition>,
     #[prost(message, optional, tag = "128")]
@@ -120,59 +135,61 @@ pub struct Cluster {
     #[prost(string, tag = "129")]
     pub id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "131")]
-    pub node_pool_defaults: ::core::option::Option<Unserved>,
+    pub node_pool_defaults: ::core::option::Option<NodePoolDefaults>,
     #[prost(message, optional, tag = "132")]
-    pub logging_config: ::core::option::Option<Unserved>,
+    pub logging_config: ::core::option::Option<LoggingConfig>,
     #[prost(message, optional, tag = "133")]
-    pub monitoring_config: ::core::option::Option<Unserved>,
+    pub monitoring_config: ::core::option::Option<MonitoringConfig>,
     #[prost(message, optional, tag = "136")]
-    pub node_pool_auto_config: ::core::option::Option<Unserved>,
+    pub node_pool_auto_config: ::core::option::Option<NodePoolAutoConfig>,
     #[prost(message, optional, tag = "138")]
-    pub pod_autoscaling: ::core::option::Option<Unserved>,
+    pub pod_autoscaling: ::core::option::Option<PodAutoscaling>,
     #[prost(string, tag = "139")]
     pub etag: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "140")]
-    pub fleet: ::core::option::Option<Unserved>,
-    #[prost(message, optional, tag = "143")]
-    pub enable_k8s_beta_apis: ::core::option::Option<Unserved>,
+    pub fleet: ::core::option::Option<Fleet>,
     #[prost(message, optional, tag = "145")]
-    pub security_posture_config: ::core::option::Option<Unserved>,
+    pub security_posture_config: ::core::option::Option<SecurityPostureConfig>,
     #[prost(message, optional, tag = "146")]
     pub control_plane_endpoints_config: ::core::option::Option<
         ControlPlaneEndpointsConfig,
     >,
+    #[prost(message, optional, tag = "143")]
+    pub enable_k8s_beta_apis: ::core::option::Option<K8sBetaApiConfig>,
     #[prost(message, optional, tag = "149")]
-    pub enterprise_config: ::core::option::Option<Unserved>,
+    pub enterprise_config: ::core::option::Option<EnterpriseConfig>,
     #[prost(message, optional, tag = "150")]
-    pub secret_manager_config: ::core::option::Option<Unserved>,
+    pub secret_manager_config: ::core::option::Option<SecretManagerConfig>,
     #[prost(message, optional, tag = "151")]
-    pub compliance_posture_config: ::core::option::Option<Unserved>,
+    pub compliance_posture_config: ::core::option::Option<CompliancePostureConfig>,
+    #[prost(bool, optional, tag = "152")]
+    pub satisfies_pzs: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "153")]
+    pub satisfies_pzi: ::core::option::Option<bool>,
     #[prost(message, optional, tag = "154")]
-    pub user_managed_keys_config: ::core::option::Option<Unserved>,
+    pub user_managed_keys_config: ::core::option::Option<UserManagedKeysConfig>,
     #[prost(message, optional, tag = "156")]
-    pub rbac_binding_config: ::core::option::Option<Unserved>,
-    #[prost(string, repeated, tag = "160")]
-    pub alpha_cluster_feature_gates: ::prost::alloc::vec::Vec<
-        ::prost::alloc::string::String,
-    >,
+    pub rbac_binding_config: ::core::option::Option<RbacBindingConfig>,
     #[prost(message, optional, tag = "163")]
-    pub gke_auto_upgrade_config: ::core::option::Option<Unserved>,
+    pub gke_auto_upgrade_config: ::core::option::Option<GkeAutoUpgradeConfig>,
     #[prost(message, optional, tag = "164")]
-    pub anonymous_authentication_config: ::core::option::Option<Unserved>,
+    pub anonymous_authentication_config: ::core::option::Option<
+        AnonymousAuthenticationConfig,
+    >,
     #[prost(message, optional, tag = "165")]
-    pub schedule_upgrade_config: ::core::option::Option<Unserved>,
+    pub schedule_upgrade_config: ::core::option::Option<ScheduleUpgradeConfig>,
     #[prost(message, optional, tag = "166")]
-    pub secret_sync_config: ::core::option::Option<Unserved>,
+    pub secret_sync_config: ::core::option::Option<SecretSyncConfig>,
     #[prost(message, optional, tag = "168")]
-    pub managed_opentelemetry_config: ::core::option::Option<Unserved>,
+    pub managed_opentelemetry_config: ::core::option::Option<ManagedOpenTelemetryConfig>,
     #[prost(message, optional, tag = "169")]
-    pub control_plane_egress: ::core::option::Option<Unserved>,
-    #[prost(message, optional, tag = "170")]
-    pub rollback_safe_upgrade: ::core::option::Option<Unserved>,
+    pub control_plane_egress: ::core::option::Option<ControlPlaneEgress>,
     #[prost(message, optional, tag = "171")]
-    pub managed_machine_learning_diagnostics_config: ::core::option::Option<Unserved>,
+    pub managed_machine_learning_diagnostics_config: ::core::option::Option<
+        ManagedMachineLearningDiagnosticsConfig,
+    >,
     #[prost(message, optional, tag = "174")]
-    pub node_creation_config: ::core::option::Option<Unserved>,
+    pub node_creation_config: ::core::option::Option<NodeCreationConfig>,
 }
 /// Nested message and enum types in `Cluster`.
 pub mod cluster {
@@ -228,16 +245,204 @@ pub mod cluster {
         }
     }
 }
+/// What an update asks for: one thing at a time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClusterUpdate {
+    #[prost(string, tag = "4")]
+    pub desired_node_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub desired_monitoring_service: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "6")]
+    pub desired_addons_config: ::core::option::Option<AddonsConfig>,
+    #[prost(string, tag = "7")]
+    pub desired_node_pool_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub desired_image_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "44")]
+    pub desired_image: ::prost::alloc::string::String,
+    #[prost(string, tag = "45")]
+    pub desired_image_project: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "46")]
+    pub desired_database_encryption: ::core::option::Option<DatabaseEncryption>,
+    #[prost(message, optional, tag = "47")]
+    pub desired_workload_identity_config: ::core::option::Option<WorkloadIdentityConfig>,
+    #[prost(message, optional, tag = "67")]
+    pub desired_mesh_certificates: ::core::option::Option<MeshCertificates>,
+    #[prost(message, optional, tag = "48")]
+    pub desired_shielded_nodes: ::core::option::Option<ShieldedNodes>,
+    #[prost(message, optional, tag = "49")]
+    pub desired_cost_management_config: ::core::option::Option<CostManagementConfig>,
+    #[prost(message, optional, tag = "53")]
+    pub desired_dns_config: ::core::option::Option<DnsConfig>,
+    #[prost(message, optional, tag = "9")]
+    pub desired_node_pool_autoscaling: ::core::option::Option<NodePoolAutoscaling>,
+    #[prost(string, repeated, tag = "10")]
+    pub desired_locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "12")]
+    pub desired_master_authorized_networks_config: ::core::option::Option<
+        MasterAuthorizedNetworksConfig,
+    >,
+    #[prost(message, optional, tag = "15")]
+    pub desired_cluster_autoscaling: ::core::option::Option<ClusterAutoscaling>,
+    #[prost(message, optional, tag = "16")]
+    pub desired_binary_authorization: ::core::option::Option<BinaryAuthorization>,
+    #[prost(string, tag = "19")]
+    pub desired_logging_service: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "21")]
+    pub desired_resource_usage_export_config: ::core::option::Option<
+        ResourceUsageExportConfig,
+    >,
+    #[prost(message, optional, tag = "22")]
+    pub desired_vertical_pod_autoscaling: ::core::option::Option<VerticalPodAutoscaling>,
+    #[prost(message, optional, tag = "25")]
+    pub desired_private_cluster_config: ::core::option::Option<PrivateClusterConfig>,
+    #[prost(message, optional, tag = "26")]
+    pub desired_intra_node_visibility_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "28")]
+    pub desired_default_snat_status: ::core::option::Option<DefaultSnatStatus>,
+    #[prost(message, optional, tag = "31")]
+    pub desired_release_channel: ::core::option::Option<ReleaseChannel>,
+    #[prost(message, optional, tag = "39")]
+    pub desired_l4ilb_subsetting_config: ::core::option::Option<Unserved>,
+    #[prost(enumeration = "DatapathProvider", tag = "50")]
+    pub desired_datapath_provider: i32,
+    #[prost(enumeration = "PrivateIPv6GoogleAccess", tag = "51")]
+    pub desired_private_ipv6_google_access: i32,
+    #[prost(message, optional, tag = "55")]
+    pub desired_notification_config: ::core::option::Option<NotificationConfig>,
+    #[prost(message, optional, tag = "63")]
+    pub desired_authenticator_groups_config: ::core::option::Option<
+        AuthenticatorGroupsConfig,
+    >,
+    #[prost(message, optional, tag = "64")]
+    pub desired_logging_config: ::core::option::Option<LoggingConfig>,
+    #[prost(message, optional, tag = "65")]
+    pub desired_monitoring_config: ::core::option::Option<MonitoringConfig>,
+    #[prost(message, optional, tag = "66")]
+    pub desired_identity_service_config: ::core::option::Option<IdentityServiceConfig>,
+    #[prost(message, optional, tag = "60")]
+    pub desired_service_external_ips_config: ::core::option::Option<Unserved>,
+    #[prost(bool, optional, tag = "71")]
+    pub desired_enable_private_endpoint: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "72")]
+    pub desired_default_enable_private_nodes: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "73")]
+    pub desired_control_plane_endpoints_config: ::core::option::Option<
+        ControlPlaneEndpointsConfig,
+    >,
+    #[prost(string, tag = "100")]
+    pub desired_master_version: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "109")]
+    pub desired_gcfs_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "110")]
+    pub desired_node_pool_auto_config_network_tags: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "113")]
+    pub desired_pod_autoscaling: ::core::option::Option<PodAutoscaling>,
+    #[prost(message, optional, tag = "114")]
+    pub desired_gateway_api_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "115")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "116")]
+    pub desired_node_pool_logging_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "117")]
+    pub desired_fleet: ::core::option::Option<Fleet>,
+    #[prost(enumeration = "StackType", tag = "119")]
+    pub desired_stack_type: i32,
+    #[prost(message, optional, tag = "120")]
+    pub additional_pod_ranges_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "121")]
+    pub removed_additional_pod_ranges_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "122")]
+    pub enable_k8s_beta_apis: ::core::option::Option<K8sBetaApiConfig>,
+    #[prost(message, optional, tag = "124")]
+    pub desired_security_posture_config: ::core::option::Option<SecurityPostureConfig>,
+    #[prost(message, optional, tag = "125")]
+    pub desired_network_performance_config: ::core::option::Option<Unserved>,
+    #[prost(bool, optional, tag = "126")]
+    pub desired_enable_fqdn_network_policy: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "128")]
+    pub desired_autopilot_workload_policy_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "131")]
+    pub desired_k8s_beta_apis: ::core::option::Option<K8sBetaApiConfig>,
+    #[prost(message, optional, tag = "134")]
+    pub desired_containerd_config: ::core::option::Option<Unserved>,
+    #[prost(bool, optional, tag = "135")]
+    pub desired_enable_multi_networking: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "136")]
+    pub desired_node_pool_auto_config_resource_manager_tags: ::core::option::Option<
+        Unserved,
+    >,
+    #[prost(enumeration = "InTransitEncryptionConfig", optional, tag = "137")]
+    pub desired_in_transit_encryption_config: ::core::option::Option<i32>,
+    #[prost(bool, optional, tag = "138")]
+    pub desired_enable_cilium_clusterwide_network_policy: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "139")]
+    pub desired_secret_manager_config: ::core::option::Option<SecretManagerConfig>,
+    #[prost(message, optional, tag = "140")]
+    pub desired_compliance_posture_config: ::core::option::Option<
+        CompliancePostureConfig,
+    >,
+    #[prost(message, optional, tag = "141")]
+    pub desired_node_kubelet_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "142")]
+    pub desired_node_pool_auto_config_kubelet_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "143")]
+    pub user_managed_keys_config: ::core::option::Option<UserManagedKeysConfig>,
+    #[prost(message, optional, tag = "144")]
+    pub desired_rbac_binding_config: ::core::option::Option<RbacBindingConfig>,
+    #[prost(message, optional, tag = "145")]
+    pub desired_additional_ip_ranges_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "147")]
+    pub desired_enterprise_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "148")]
+    pub desired_auto_ipam_config: ::core::option::Option<Unserved>,
+    #[prost(bool, optional, tag = "149")]
+    pub desired_disable_l4_lb_firewall_reconciliation: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "150")]
+    pub desired_node_pool_auto_config_linux_node_config: ::core::option::Option<
+        Unserved,
+    >,
+    #[prost(message, optional, tag = "152")]
+    pub desired_user_managed_keys_config: ::core::option::Option<UserManagedKeysConfig>,
+    #[prost(message, optional, tag = "156")]
+    pub desired_anonymous_authentication_config: ::core::option::Option<
+        AnonymousAuthenticationConfig,
+    >,
+    #[prost(message, optional, tag = "154")]
+    pub gke_auto_upgrade_config: ::core::option::Option<GkeAutoUpgradeConfig>,
+    #[prost(message, optional, tag = "155")]
+    pub desired_network_tier_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "158")]
+    pub desired_secret_sync_config: ::core::option::Option<SecretSyncConfig>,
+    #[prost(message, optional, tag = "159")]
+    pub desired_privileged_admission_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "160")]
+    pub desired_control_plane_egress: ::core::option::Option<ControlPlaneEgress>,
+    #[prost(message, optional, tag = "161")]
+    pub desired_rollback_safe_upgrade: ::core::option::Option<RollbackSafeUpgrade>,
+    #[prost(message, optional, tag = "163")]
+    pub desired_managed_opentelemetry_config: ::core::option::Option<
+        ManagedOpenTelemetryConfig,
+    >,
+    #[prost(message, optional, tag = "164")]
+    pub desired_autopilot_cluster_policy_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "166")]
+    pub desired_managed_machine_learning_diagnostics_config: ::core::option::Option<
+        ManagedMachineLearningDiagnosticsConfig,
+    >,
+    #[prost(message, optional, tag = "171")]
+    pub desired_node_creation_config: ::core::option::Option<NodeCreationConfig>,
+    #[prost(string, optional, tag = "182")]
+    pub desired_emulated_version: ::core::option::Option<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DatabaseEncryption {
     #[prost(string, tag = "1")]
     pub key_name: ::prost::alloc::string::String,
     #[prost(enumeration = "database_encryption::State", tag = "2")]
     pub state: i32,
-    /// Absent where nothing is under way and nothing went wrong.
-    #[prost(enumeration = "database_encryption::CurrentState", tag = "3")]
-    pub current_state: i32,
-    /// Keys that values may still be under, besides `key_name`.
+    #[prost(enumeration = "database_encryption::CurrentState", optional, tag = "3")]
+    pub current_state: ::core::option::Option<i32>,
     #[prost(string, repeated, tag = "4")]
     pub decryption_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "5")]
@@ -253,8 +458,8 @@ pub mod database_encryption {
         pub key_name: ::prost::alloc::string::String,
         #[prost(string, tag = "2")]
         pub error_message: ::prost::alloc::string::String,
-        #[prost(string, tag = "3")]
-        pub timestamp: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "3")]
+        pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
     }
     #[derive(
         Clone,
@@ -320,6 +525,9 @@ pub mod database_encryption {
         DecryptionPending = 5,
         DecryptionError = 6,
         Encrypted = 7,
+        AllObjectsEncryptionEnabled = 8,
+        AllObjectsEncryptionPending = 9,
+        AllObjectsEncryptionError = 10,
     }
     impl CurrentState {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -335,6 +543,15 @@ pub mod database_encryption {
                 Self::DecryptionPending => "CURRENT_STATE_DECRYPTION_PENDING",
                 Self::DecryptionError => "CURRENT_STATE_DECRYPTION_ERROR",
                 Self::Encrypted => "CURRENT_STATE_ENCRYPTED",
+                Self::AllObjectsEncryptionEnabled => {
+                    "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_ENABLED"
+                }
+                Self::AllObjectsEncryptionPending => {
+                    "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_PENDING"
+                }
+                Self::AllObjectsEncryptionError => {
+                    "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_ERROR"
+                }
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -347,10 +564,564 @@ pub mod database_encryption {
                 "CURRENT_STATE_DECRYPTION_PENDING" => Some(Self::DecryptionPending),
                 "CURRENT_STATE_DECRYPTION_ERROR" => Some(Self::DecryptionError),
                 "CURRENT_STATE_ENCRYPTED" => Some(Self::Encrypted),
+                "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_ENABLED" => {
+                    Some(Self::AllObjectsEncryptionEnabled)
+                }
+                "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_PENDING" => {
+                    Some(Self::AllObjectsEncryptionPending)
+                }
+                "CURRENT_STATE_ALL_OBJECTS_ENCRYPTION_ERROR" => {
+                    Some(Self::AllObjectsEncryptionError)
+                }
                 _ => None,
             }
         }
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeConfig {
+    #[prost(string, tag = "1")]
+    pub machine_type: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub disk_size_gb: i32,
+    #[prost(string, repeated, tag = "3")]
+    pub oauth_scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "9")]
+    pub service_account: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "4")]
+    pub metadata: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "5")]
+    pub image_type: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "90")]
+    pub node_image_config: ::core::option::Option<Unserved>,
+    #[prost(map = "string, string", tag = "6")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(int32, tag = "7")]
+    pub local_ssd_count: i32,
+    #[prost(string, repeated, tag = "8")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "10")]
+    pub preemptible: bool,
+    #[prost(message, repeated, tag = "11")]
+    pub accelerators: ::prost::alloc::vec::Vec<Unserved>,
+    #[prost(string, tag = "12")]
+    pub disk_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub min_cpu_platform: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "14")]
+    pub workload_metadata_config: ::core::option::Option<Unserved>,
+    #[prost(message, repeated, tag = "15")]
+    pub taints: ::prost::alloc::vec::Vec<NodeTaint>,
+    #[prost(message, optional, tag = "17")]
+    pub sandbox_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "18")]
+    pub node_group: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "19")]
+    pub reservation_affinity: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "20")]
+    pub shielded_instance_config: ::core::option::Option<ShieldedInstanceConfig>,
+    #[prost(message, optional, tag = "21")]
+    pub linux_node_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "22")]
+    pub kubelet_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "23")]
+    pub boot_disk_kms_key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "25")]
+    pub gcfs_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "26")]
+    pub advanced_machine_features: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "29")]
+    pub gvnic: ::core::option::Option<Unserved>,
+    #[prost(bool, tag = "32")]
+    pub spot: bool,
+    #[prost(message, optional, tag = "35")]
+    pub confidential_nodes: ::core::option::Option<ConfidentialNodes>,
+    #[prost(message, optional, tag = "36")]
+    pub fast_socket: ::core::option::Option<Unserved>,
+    #[prost(map = "string, string", tag = "37")]
+    pub resource_labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(message, optional, tag = "38")]
+    pub logging_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "39")]
+    pub windows_node_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "40")]
+    pub local_nvme_ssd_block_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "41")]
+    pub ephemeral_storage_local_ssd_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "42")]
+    pub sole_tenant_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "43")]
+    pub containerd_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "45")]
+    pub resource_manager_tags: ::core::option::Option<Unserved>,
+    #[prost(bool, tag = "46")]
+    pub enable_confidential_storage: bool,
+    #[prost(message, repeated, tag = "48")]
+    pub secondary_boot_disks: ::prost::alloc::vec::Vec<Unserved>,
+    #[prost(string, repeated, tag = "49")]
+    pub storage_pools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "50")]
+    pub secondary_boot_disk_update_strategy: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "51")]
+    pub gpu_direct_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "53")]
+    pub max_run_duration: ::core::option::Option<Unserved>,
+    #[prost(enumeration = "node_config::LocalSsdEncryptionMode", optional, tag = "54")]
+    pub local_ssd_encryption_mode: ::core::option::Option<i32>,
+    #[prost(enumeration = "node_config::EffectiveCgroupMode", tag = "55")]
+    pub effective_cgroup_mode: i32,
+    #[prost(bool, optional, tag = "56")]
+    pub flex_start: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "57")]
+    pub boot_disk: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "60")]
+    pub consolidation_delay: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "62")]
+    pub taint_config: ::core::option::Option<Unserved>,
+}
+/// Nested message and enum types in `NodeConfig`.
+pub mod node_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum LocalSsdEncryptionMode {
+        Unspecified = 0,
+        StandardEncryption = 1,
+        EphemeralKeyEncryption = 2,
+    }
+    impl LocalSsdEncryptionMode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "LOCAL_SSD_ENCRYPTION_MODE_UNSPECIFIED",
+                Self::StandardEncryption => "STANDARD_ENCRYPTION",
+                Self::EphemeralKeyEncryption => "EPHEMERAL_KEY_ENCRYPTION",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "LOCAL_SSD_ENCRYPTION_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "STANDARD_ENCRYPTION" => Some(Self::StandardEncryption),
+                "EPHEMERAL_KEY_ENCRYPTION" => Some(Self::EphemeralKeyEncryption),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum EffectiveCgroupMode {
+        Unspecified = 0,
+        V1 = 1,
+        V2 = 2,
+    }
+    impl EffectiveCgroupMode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "EFFECTIVE_CGROUP_MODE_UNSPECIFIED",
+                Self::V1 => "EFFECTIVE_CGROUP_MODE_V1",
+                Self::V2 => "EFFECTIVE_CGROUP_MODE_V2",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EFFECTIVE_CGROUP_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "EFFECTIVE_CGROUP_MODE_V1" => Some(Self::V1),
+                "EFFECTIVE_CGROUP_MODE_V2" => Some(Self::V2),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MasterAuth {
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub client_certificate_config: ::core::option::Option<ClientCertificateConfig>,
+    #[prost(string, tag = "100")]
+    pub cluster_ca_certificate: ::prost::alloc::string::String,
+    #[prost(string, tag = "101")]
+    pub client_certificate: ::prost::alloc::string::String,
+    #[prost(string, tag = "102")]
+    pub client_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddonsConfig {
+    #[prost(message, optional, tag = "1")]
+    pub http_load_balancing: ::core::option::Option<HttpLoadBalancing>,
+    #[prost(message, optional, tag = "2")]
+    pub horizontal_pod_autoscaling: ::core::option::Option<HorizontalPodAutoscaling>,
+    #[prost(message, optional, tag = "3")]
+    pub kubernetes_dashboard: ::core::option::Option<KubernetesDashboard>,
+    #[prost(message, optional, tag = "4")]
+    pub network_policy_config: ::core::option::Option<NetworkPolicyConfig>,
+    #[prost(message, optional, tag = "7")]
+    pub cloud_run_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "8")]
+    pub dns_cache_config: ::core::option::Option<DnsCacheConfig>,
+    #[prost(message, optional, tag = "10")]
+    pub config_connector_config: ::core::option::Option<ConfigConnectorConfig>,
+    #[prost(message, optional, tag = "11")]
+    pub gce_persistent_disk_csi_driver_config: ::core::option::Option<
+        GcePersistentDiskCsiDriverConfig,
+    >,
+    #[prost(message, optional, tag = "14")]
+    pub gcp_filestore_csi_driver_config: ::core::option::Option<
+        GcpFilestoreCsiDriverConfig,
+    >,
+    #[prost(message, optional, tag = "16")]
+    pub gke_backup_agent_config: ::core::option::Option<GkeBackupAgentConfig>,
+    #[prost(message, optional, tag = "17")]
+    pub gcs_fuse_csi_driver_config: ::core::option::Option<GcsFuseCsiDriverConfig>,
+    #[prost(message, optional, tag = "18")]
+    pub stateful_ha_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "19")]
+    pub parallelstore_csi_driver_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "21")]
+    pub ray_operator_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "22")]
+    pub high_scale_checkpointing_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "23")]
+    pub lustre_csi_driver_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "24")]
+    pub pod_snapshot_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "25")]
+    pub slurm_operator_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "26")]
+    pub slice_controller_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "28")]
+    pub agent_sandbox_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "29")]
+    pub node_readiness_config: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodePool {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub config: ::core::option::Option<NodeConfig>,
+    #[prost(int32, tag = "3")]
+    pub initial_node_count: i32,
+    #[prost(string, repeated, tag = "13")]
+    pub locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "14")]
+    pub network_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "100")]
+    pub self_link: ::prost::alloc::string::String,
+    #[prost(string, tag = "101")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "102")]
+    pub instance_group_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "node_pool::Status", tag = "103")]
+    pub status: i32,
+    #[prost(string, tag = "104")]
+    pub status_message: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub autoscaling: ::core::option::Option<NodePoolAutoscaling>,
+    #[prost(message, optional, tag = "5")]
+    pub management: ::core::option::Option<NodeManagement>,
+    #[prost(message, optional, tag = "6")]
+    pub max_pods_constraint: ::core::option::Option<MaxPodsConstraint>,
+    #[prost(message, repeated, tag = "105")]
+    pub conditions: ::prost::alloc::vec::Vec<StatusCondition>,
+    #[prost(int32, tag = "7")]
+    pub pod_ipv4_cidr_size: i32,
+    #[prost(message, optional, tag = "107")]
+    pub upgrade_settings: ::core::option::Option<node_pool::UpgradeSettings>,
+    #[prost(message, optional, tag = "108")]
+    pub placement_policy: ::core::option::Option<node_pool::PlacementPolicy>,
+    #[prost(message, optional, tag = "109")]
+    pub update_info: ::core::option::Option<node_pool::UpdateInfo>,
+    #[prost(string, tag = "110")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "112")]
+    pub queued_provisioning: ::core::option::Option<node_pool::QueuedProvisioning>,
+    #[prost(message, optional, tag = "113")]
+    pub best_effort_provisioning: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "116")]
+    pub node_drain_config: ::core::option::Option<node_pool::NodeDrainConfig>,
+    #[prost(message, optional, tag = "118")]
+    pub maintenance_policy: ::core::option::Option<node_pool::NodePoolMaintenancePolicy>,
+    #[prost(message, optional, tag = "119")]
+    pub kubelet_cert_info: ::core::option::Option<node_pool::KubeletCertInfo>,
+}
+/// Nested message and enum types in `NodePool`.
+pub mod node_pool {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct UpgradeSettings {
+        #[prost(int32, tag = "1")]
+        pub max_surge: i32,
+        #[prost(int32, tag = "2")]
+        pub max_unavailable: i32,
+        #[prost(enumeration = "super::NodePoolUpdateStrategy", optional, tag = "3")]
+        pub strategy: ::core::option::Option<i32>,
+        #[prost(message, optional, tag = "4")]
+        pub blue_green_settings: ::core::option::Option<super::Unserved>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct UpdateInfo {
+        #[prost(message, optional, tag = "1")]
+        pub blue_green_info: ::core::option::Option<update_info::BlueGreenInfo>,
+    }
+    /// Nested message and enum types in `UpdateInfo`.
+    pub mod update_info {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct BlueGreenInfo {
+            #[prost(enumeration = "blue_green_info::Phase", tag = "1")]
+            pub phase: i32,
+            #[prost(string, repeated, tag = "2")]
+            pub blue_instance_group_urls: ::prost::alloc::vec::Vec<
+                ::prost::alloc::string::String,
+            >,
+            #[prost(string, repeated, tag = "3")]
+            pub green_instance_group_urls: ::prost::alloc::vec::Vec<
+                ::prost::alloc::string::String,
+            >,
+            #[prost(string, tag = "4")]
+            pub blue_pool_deletion_start_time: ::prost::alloc::string::String,
+            #[prost(string, tag = "5")]
+            pub green_pool_version: ::prost::alloc::string::String,
+        }
+        /// Nested message and enum types in `BlueGreenInfo`.
+        pub mod blue_green_info {
+            #[derive(
+                Clone,
+                Copy,
+                Debug,
+                PartialEq,
+                Eq,
+                Hash,
+                PartialOrd,
+                Ord,
+                ::prost::Enumeration
+            )]
+            #[repr(i32)]
+            pub enum Phase {
+                Unspecified = 0,
+                UpdateStarted = 1,
+                CreatingGreenPool = 2,
+                CordoningBluePool = 3,
+                DrainingBluePool = 4,
+                NodePoolSoaking = 5,
+                DeletingBluePool = 6,
+                RollbackStarted = 7,
+            }
+            impl Phase {
+                /// String value of the enum field names used in the ProtoBuf definition.
+                ///
+                /// The values are not transformed in any way and thus are considered stable
+                /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+                pub fn as_str_name(&self) -> &'static str {
+                    match self {
+                        Self::Unspecified => "PHASE_UNSPECIFIED",
+                        Self::UpdateStarted => "UPDATE_STARTED",
+                        Self::CreatingGreenPool => "CREATING_GREEN_POOL",
+                        Self::CordoningBluePool => "CORDONING_BLUE_POOL",
+                        Self::DrainingBluePool => "DRAINING_BLUE_POOL",
+                        Self::NodePoolSoaking => "NODE_POOL_SOAKING",
+                        Self::DeletingBluePool => "DELETING_BLUE_POOL",
+                        Self::RollbackStarted => "ROLLBACK_STARTED",
+                    }
+                }
+                /// Creates an enum from field names used in the ProtoBuf definition.
+                pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+                    match value {
+                        "PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+                        "UPDATE_STARTED" => Some(Self::UpdateStarted),
+                        "CREATING_GREEN_POOL" => Some(Self::CreatingGreenPool),
+                        "CORDONING_BLUE_POOL" => Some(Self::CordoningBluePool),
+                        "DRAINING_BLUE_POOL" => Some(Self::DrainingBluePool),
+                        "NODE_POOL_SOAKING" => Some(Self::NodePoolSoaking),
+                        "DELETING_BLUE_POOL" => Some(Self::DeletingBluePool),
+                        "ROLLBACK_STARTED" => Some(Self::RollbackStarted),
+                        _ => None,
+                    }
+                }
+            }
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct PlacementPolicy {
+        #[prost(enumeration = "placement_policy::Type", tag = "1")]
+        pub r#type: i32,
+        #[prost(string, tag = "2")]
+        pub tpu_topology: ::prost::alloc::string::String,
+        #[prost(string, tag = "3")]
+        pub policy_name: ::prost::alloc::string::String,
+    }
+    /// Nested message and enum types in `PlacementPolicy`.
+    pub mod placement_policy {
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            Hash,
+            PartialOrd,
+            Ord,
+            ::prost::Enumeration
+        )]
+        #[repr(i32)]
+        pub enum Type {
+            Unspecified = 0,
+            Compact = 1,
+        }
+        impl Type {
+            /// String value of the enum field names used in the ProtoBuf definition.
+            ///
+            /// The values are not transformed in any way and thus are considered stable
+            /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+            pub fn as_str_name(&self) -> &'static str {
+                match self {
+                    Self::Unspecified => "TYPE_UNSPECIFIED",
+                    Self::Compact => "COMPACT",
+                }
+            }
+            /// Creates an enum from field names used in the ProtoBuf definition.
+            pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+                match value {
+                    "TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                    "COMPACT" => Some(Self::Compact),
+                    _ => None,
+                }
+            }
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct QueuedProvisioning {
+        #[prost(bool, tag = "1")]
+        pub enabled: bool,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct NodeDrainConfig {
+        #[prost(message, optional, tag = "1")]
+        pub pdb_timeout_duration: ::core::option::Option<super::Unserved>,
+        #[prost(message, optional, tag = "2")]
+        pub grace_termination_duration: ::core::option::Option<super::Unserved>,
+        #[prost(bool, optional, tag = "3")]
+        pub respect_pdb_during_node_pool_deletion: ::core::option::Option<bool>,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ExclusionUntilEndOfSupport {
+        #[prost(bool, tag = "1")]
+        pub enabled: bool,
+        #[prost(message, optional, tag = "2")]
+        pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+        #[prost(message, optional, tag = "3")]
+        pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct NodePoolMaintenancePolicy {
+        #[prost(message, optional, tag = "1")]
+        pub exclusion_until_end_of_support: ::core::option::Option<super::Unserved>,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct KubeletCertInfo {
+        #[prost(message, optional, tag = "1")]
+        pub tpm_bootstrap_cert_expire_time: ::core::option::Option<
+            ::prost_types::Timestamp,
+        >,
+        #[prost(message, optional, tag = "2")]
+        pub non_tpm_bootstrap_cert_expire_time: ::core::option::Option<
+            ::prost_types::Timestamp,
+        >,
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Status {
+        Unspecified = 0,
+        Provisioning = 1,
+        Running = 2,
+        RunningWithError = 3,
+        Reconciling = 4,
+        Stopping = 5,
+        Error = 6,
+    }
+    impl Status {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATUS_UNSPECIFIED",
+                Self::Provisioning => "PROVISIONING",
+                Self::Running => "RUNNING",
+                Self::RunningWithError => "RUNNING_WITH_ERROR",
+                Self::Reconciling => "RECONCILING",
+                Self::Stopping => "STOPPING",
+                Self::Error => "ERROR",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+                "PROVISIONING" => Some(Self::Provisioning),
+                "RUNNING" => Some(Self::Running),
+                "RUNNING_WITH_ERROR" => Some(Self::RunningWithError),
+                "RECONCILING" => Some(Self::Reconciling),
+                "STOPPING" => Some(Self::Stopping),
+                "ERROR" => Some(Self::Error),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LegacyAbac {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkPolicy {
@@ -398,29 +1169,389 @@ pub mod network_policy {
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MasterAuth {
-    #[prost(string, tag = "1")]
-    pub username: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub password: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "3")]
-    pub client_certificate_config: ::core::option::Option<ClientCertificateConfig>,
-    #[prost(string, tag = "100")]
-    pub cluster_ca_certificate: ::prost::alloc::string::String,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ClientCertificateConfig {
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IpAllocationPolicy {
     #[prost(bool, tag = "1")]
-    pub issue_client_certificate: bool,
+    pub use_ip_aliases: bool,
+    #[prost(bool, tag = "2")]
+    pub create_subnetwork: bool,
+    #[prost(string, tag = "3")]
+    pub subnetwork_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub cluster_ipv4_cidr: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub node_ipv4_cidr: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub services_ipv4_cidr: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub cluster_secondary_range_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub services_secondary_range_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub cluster_ipv4_cidr_block: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub node_ipv4_cidr_block: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub services_ipv4_cidr_block: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub tpu_ipv4_cidr_block: ::prost::alloc::string::String,
+    #[prost(bool, tag = "15")]
+    pub use_routes: bool,
+    #[prost(enumeration = "StackType", tag = "16")]
+    pub stack_type: i32,
+    #[prost(enumeration = "IPv6AccessType", tag = "17")]
+    pub ipv6_access_type: i32,
+    #[prost(message, optional, tag = "21")]
+    pub pod_cidr_overprovision_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "22")]
+    pub subnet_ipv6_cidr_block: ::prost::alloc::string::String,
+    #[prost(string, tag = "23")]
+    pub services_ipv6_cidr_block: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "24")]
+    pub additional_pod_ranges_config: ::core::option::Option<Unserved>,
+    #[prost(double, tag = "25")]
+    pub default_pod_ipv4_range_utilization: f64,
+    #[prost(message, repeated, tag = "29")]
+    pub additional_ip_ranges_configs: ::prost::alloc::vec::Vec<Unserved>,
+    #[prost(message, optional, tag = "30")]
+    pub auto_ipam_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "31")]
+    pub network_tier_config: ::core::option::Option<Unserved>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LegacyAbac {
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MasterAuthorizedNetworksConfig {
     #[prost(bool, tag = "1")]
     pub enabled: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub cidr_blocks: ::prost::alloc::vec::Vec<
+        master_authorized_networks_config::CidrBlock,
+    >,
+    #[prost(bool, optional, tag = "3")]
+    pub gcp_public_cidrs_access_enabled: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "5")]
+    pub private_endpoint_enforcement_enabled: ::core::option::Option<bool>,
+}
+/// Nested message and enum types in `MasterAuthorizedNetworksConfig`.
+pub mod master_authorized_networks_config {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct CidrBlock {
+        #[prost(string, tag = "1")]
+        pub display_name: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub cidr_block: ::prost::alloc::string::String,
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MaintenancePolicy {
+    #[prost(message, optional, tag = "1")]
+    pub window: ::core::option::Option<MaintenanceWindow>,
+    #[prost(string, tag = "3")]
+    pub resource_version: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub disruption_budget: ::core::option::Option<Unserved>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Autopilot {
+pub struct BinaryAuthorization {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(enumeration = "binary_authorization::EvaluationMode", tag = "2")]
+    pub evaluation_mode: i32,
+}
+/// Nested message and enum types in `BinaryAuthorization`.
+pub mod binary_authorization {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum EvaluationMode {
+        Unspecified = 0,
+        Disabled = 1,
+        ProjectSingletonPolicyEnforce = 2,
+    }
+    impl EvaluationMode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "EVALUATION_MODE_UNSPECIFIED",
+                Self::Disabled => "DISABLED",
+                Self::ProjectSingletonPolicyEnforce => "PROJECT_SINGLETON_POLICY_ENFORCE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EVALUATION_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "DISABLED" => Some(Self::Disabled),
+                "PROJECT_SINGLETON_POLICY_ENFORCE" => {
+                    Some(Self::ProjectSingletonPolicyEnforce)
+                }
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClusterAutoscaling {
+    #[prost(bool, tag = "1")]
+    pub enable_node_autoprovisioning: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub resource_limits: ::prost::alloc::vec::Vec<Unserved>,
+    #[prost(enumeration = "cluster_autoscaling::AutoscalingProfile", tag = "3")]
+    pub autoscaling_profile: i32,
+    #[prost(message, optional, tag = "4")]
+    pub autoprovisioning_node_pool_defaults: ::core::option::Option<Unserved>,
+    #[prost(string, repeated, tag = "5")]
+    pub autoprovisioning_locations: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(message, optional, tag = "9")]
+    pub default_compute_class_config: ::core::option::Option<Unserved>,
+    #[prost(enumeration = "cluster_autoscaling::AutopilotGeneralProfile", tag = "14")]
+    pub autopilot_general_profile: i32,
+}
+/// Nested message and enum types in `ClusterAutoscaling`.
+pub mod cluster_autoscaling {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum AutoscalingProfile {
+        ProfileUnspecified = 0,
+        OptimizeUtilization = 1,
+        Balanced = 2,
+    }
+    impl AutoscalingProfile {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::ProfileUnspecified => "PROFILE_UNSPECIFIED",
+                Self::OptimizeUtilization => "OPTIMIZE_UTILIZATION",
+                Self::Balanced => "BALANCED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PROFILE_UNSPECIFIED" => Some(Self::ProfileUnspecified),
+                "OPTIMIZE_UTILIZATION" => Some(Self::OptimizeUtilization),
+                "BALANCED" => Some(Self::Balanced),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum AutopilotGeneralProfile {
+        Unspecified = 0,
+        NoPerformance = 1,
+        None = 2,
+    }
+    impl AutopilotGeneralProfile {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "AUTOPILOT_GENERAL_PROFILE_UNSPECIFIED",
+                Self::NoPerformance => "NO_PERFORMANCE",
+                Self::None => "NONE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "AUTOPILOT_GENERAL_PROFILE_UNSPECIFIED" => Some(Self::Unspecified),
+                "NO_PERFORMANCE" => Some(Self::NoPerformance),
+                "NONE" => Some(Self::None),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkConfig {
+    #[prost(string, tag = "1")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub subnetwork: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub enable_intra_node_visibility: bool,
+    #[prost(message, optional, tag = "7")]
+    pub default_snat_status: ::core::option::Option<DefaultSnatStatus>,
+    #[prost(bool, tag = "10")]
+    pub enable_l4ilb_subsetting: bool,
+    #[prost(enumeration = "DatapathProvider", tag = "11")]
+    pub datapath_provider: i32,
+    #[prost(enumeration = "PrivateIPv6GoogleAccess", tag = "12")]
+    pub private_ipv6_google_access: i32,
+    #[prost(message, optional, tag = "13")]
+    pub dns_config: ::core::option::Option<DnsConfig>,
+    #[prost(message, optional, tag = "15")]
+    pub service_external_ips_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "16")]
+    pub gateway_api_config: ::core::option::Option<Unserved>,
+    #[prost(bool, tag = "17")]
+    pub enable_multi_networking: bool,
+    #[prost(message, optional, tag = "18")]
+    pub network_performance_config: ::core::option::Option<
+        network_config::ClusterNetworkPerformanceConfig,
+    >,
+    #[prost(bool, optional, tag = "19")]
+    pub enable_fqdn_network_policy: ::core::option::Option<bool>,
+    #[prost(enumeration = "InTransitEncryptionConfig", optional, tag = "20")]
+    pub in_transit_encryption_config: ::core::option::Option<i32>,
+    #[prost(bool, optional, tag = "21")]
+    pub enable_cilium_clusterwide_network_policy: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "22")]
+    pub default_enable_private_nodes: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "23")]
+    pub dataplane_v2_config: ::core::option::Option<Unserved>,
+    #[prost(bool, optional, tag = "24")]
+    pub disable_l4_lb_firewall_reconciliation: ::core::option::Option<bool>,
+}
+/// Nested message and enum types in `NetworkConfig`.
+pub mod network_config {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ClusterNetworkPerformanceConfig {
+        #[prost(
+            enumeration = "cluster_network_performance_config::Tier",
+            optional,
+            tag = "1"
+        )]
+        pub total_egress_bandwidth_tier: ::core::option::Option<i32>,
+    }
+    /// Nested message and enum types in `ClusterNetworkPerformanceConfig`.
+    pub mod cluster_network_performance_config {
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            Hash,
+            PartialOrd,
+            Ord,
+            ::prost::Enumeration
+        )]
+        #[repr(i32)]
+        pub enum Tier {
+            Unspecified = 0,
+            Tier1 = 1,
+        }
+        impl Tier {
+            /// String value of the enum field names used in the ProtoBuf definition.
+            ///
+            /// The values are not transformed in any way and thus are considered stable
+            /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+            pub fn as_str_name(&self) -> &'static str {
+                match self {
+                    Self::Unspecified => "TIER_UNSPECIFIED",
+                    Self::Tier1 => "TIER_1",
+                }
+            }
+            /// Creates an enum from field names used in the ProtoBuf definition.
+            pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+                match value {
+                    "TIER_UNSPECIFIED" => Some(Self::Unspecified),
+                    "TIER_1" => Some(Self::Tier1),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaxPodsConstraint {
+    #[prost(int64, tag = "1")]
+    pub max_pods_per_node: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResourceUsageExportConfig {
+    #[prost(message, optional, tag = "1")]
+    pub bigquery_destination: ::core::option::Option<
+        resource_usage_export_config::BigQueryDestination,
+    >,
+    #[prost(bool, tag = "2")]
+    pub enable_network_egress_metering: bool,
+    #[prost(message, optional, tag = "3")]
+    pub consumption_metering_config: ::core::option::Option<
+        resource_usage_export_config::ConsumptionMeteringConfig,
+    >,
+}
+/// Nested message and enum types in `ResourceUsageExportConfig`.
+pub mod resource_usage_export_config {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct BigQueryDestination {
+        #[prost(string, tag = "1")]
+        pub dataset_id: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ConsumptionMeteringConfig {
+        #[prost(bool, tag = "1")]
+        pub enabled: bool,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuthenticatorGroupsConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(string, tag = "2")]
+    pub security_group: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrivateClusterConfig {
+    #[prost(bool, tag = "1")]
+    pub enable_private_nodes: bool,
+    #[prost(bool, tag = "2")]
+    pub enable_private_endpoint: bool,
+    #[prost(string, tag = "3")]
+    pub master_ipv4_cidr_block: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub private_endpoint: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub public_endpoint: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub peering_name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub master_global_access_config: ::core::option::Option<Unserved>,
+    #[prost(string, tag = "10")]
+    pub private_endpoint_subnetwork: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerticalPodAutoscaling {
     #[prost(bool, tag = "1")]
     pub enabled: bool,
 }
@@ -482,20 +1613,21 @@ pub mod release_channel {
         }
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MaxPodsConstraint {
-    #[prost(int64, tag = "1")]
-    pub max_pods_per_node: i64,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MaintenancePolicy {
-    #[prost(message, optional, tag = "1")]
-    pub window: ::core::option::Option<MaintenanceWindow>,
-    #[prost(string, tag = "3")]
-    pub resource_version: ::prost::alloc::string::String,
+pub struct WorkloadIdentityConfig {
+    #[prost(string, tag = "2")]
+    pub workload_pool: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MaintenanceWindow {}
+pub struct MeshCertificates {
+    #[prost(message, optional, tag = "1")]
+    pub enable_certificates: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CostManagementConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NotificationConfig {
     #[prost(message, optional, tag = "1")]
@@ -509,9 +1641,432 @@ pub mod notification_config {
         pub enabled: bool,
         #[prost(string, tag = "2")]
         pub topic: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "3")]
+        pub filter: ::core::option::Option<super::Unserved>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Filter {
+        #[prost(enumeration = "EventType", repeated, tag = "1")]
+        pub event_type: ::prost::alloc::vec::Vec<i32>,
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum EventType {
+        Unspecified = 0,
+        UpgradeAvailableEvent = 1,
+        UpgradeEvent = 2,
+        SecurityBulletinEvent = 3,
+        UpgradeInfoEvent = 4,
+    }
+    impl EventType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "EVENT_TYPE_UNSPECIFIED",
+                Self::UpgradeAvailableEvent => "UPGRADE_AVAILABLE_EVENT",
+                Self::UpgradeEvent => "UPGRADE_EVENT",
+                Self::SecurityBulletinEvent => "SECURITY_BULLETIN_EVENT",
+                Self::UpgradeInfoEvent => "UPGRADE_INFO_EVENT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EVENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "UPGRADE_AVAILABLE_EVENT" => Some(Self::UpgradeAvailableEvent),
+                "UPGRADE_EVENT" => Some(Self::UpgradeEvent),
+                "SECURITY_BULLETIN_EVENT" => Some(Self::SecurityBulletinEvent),
+                "UPGRADE_INFO_EVENT" => Some(Self::UpgradeInfoEvent),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfidentialNodes {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(enumeration = "confidential_nodes::ConfidentialInstanceType", tag = "2")]
+    pub confidential_instance_type: i32,
+}
+/// Nested message and enum types in `ConfidentialNodes`.
+pub mod confidential_nodes {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ConfidentialInstanceType {
+        Unspecified = 0,
+        Sev = 1,
+        SevSnp = 2,
+        Tdx = 3,
+    }
+    impl ConfidentialInstanceType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CONFIDENTIAL_INSTANCE_TYPE_UNSPECIFIED",
+                Self::Sev => "SEV",
+                Self::SevSnp => "SEV_SNP",
+                Self::Tdx => "TDX",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CONFIDENTIAL_INSTANCE_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "SEV" => Some(Self::Sev),
+                "SEV_SNP" => Some(Self::SevSnp),
+                "TDX" => Some(Self::Tdx),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IdentityServiceConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackSafeUpgrade {
+    #[prost(message, optional, tag = "1")]
+    pub control_plane_soak_duration: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusCondition {
+    #[prost(enumeration = "status_condition::Code", tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(int32, tag = "3")]
+    pub canonical_code: i32,
+}
+/// Nested message and enum types in `StatusCondition`.
+pub mod status_condition {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Code {
+        Unknown = 0,
+        GceStockout = 1,
+        GkeServiceAccountDeleted = 2,
+        GceQuotaExceeded = 3,
+        SetByOperator = 4,
+        CloudKmsKeyError = 7,
+        CaExpiring = 9,
+        NodeServiceAccountMissingPermissions = 10,
+        CloudKmsKeyDestroyed = 11,
+    }
+    impl Code {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unknown => "UNKNOWN",
+                Self::GceStockout => "GCE_STOCKOUT",
+                Self::GkeServiceAccountDeleted => "GKE_SERVICE_ACCOUNT_DELETED",
+                Self::GceQuotaExceeded => "GCE_QUOTA_EXCEEDED",
+                Self::SetByOperator => "SET_BY_OPERATOR",
+                Self::CloudKmsKeyError => "CLOUD_KMS_KEY_ERROR",
+                Self::CaExpiring => "CA_EXPIRING",
+                Self::NodeServiceAccountMissingPermissions => {
+                    "NODE_SERVICE_ACCOUNT_MISSING_PERMISSIONS"
+                }
+                Self::CloudKmsKeyDestroyed => "CLOUD_KMS_KEY_DESTROYED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNKNOWN" => Some(Self::Unknown),
+                "GCE_STOCKOUT" => Some(Self::GceStockout),
+                "GKE_SERVICE_ACCOUNT_DELETED" => Some(Self::GkeServiceAccountDeleted),
+                "GCE_QUOTA_EXCEEDED" => Some(Self::GceQuotaExceeded),
+                "SET_BY_OPERATOR" => Some(Self::SetByOperator),
+                "CLOUD_KMS_KEY_ERROR" => Some(Self::CloudKmsKeyError),
+                "CA_EXPIRING" => Some(Self::CaExpiring),
+                "NODE_SERVICE_ACCOUNT_MISSING_PERMISSIONS" => {
+                    Some(Self::NodeServiceAccountMissingPermissions)
+                }
+                "CLOUD_KMS_KEY_DESTROYED" => Some(Self::CloudKmsKeyDestroyed),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Autopilot {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(message, optional, tag = "2")]
+    pub workload_policy_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "4")]
+    pub privileged_admission_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "5")]
+    pub cluster_policy_config: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodePoolDefaults {
+    #[prost(message, optional, tag = "1")]
+    pub node_config_defaults: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoggingConfig {
+    #[prost(message, optional, tag = "1")]
+    pub component_config: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MonitoringConfig {
+    #[prost(message, optional, tag = "1")]
+    pub component_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "2")]
+    pub managed_prometheus_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "3")]
+    pub advanced_datapath_observability_config: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodePoolAutoConfig {
+    #[prost(message, optional, tag = "1")]
+    pub network_tags: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "2")]
+    pub resource_manager_tags: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "3")]
+    pub node_kubelet_config: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "4")]
+    pub linux_node_config: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PodAutoscaling {
+    #[prost(enumeration = "pod_autoscaling::HpaProfile", optional, tag = "2")]
+    pub hpa_profile: ::core::option::Option<i32>,
+}
+/// Nested message and enum types in `PodAutoscaling`.
+pub mod pod_autoscaling {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum HpaProfile {
+        Unspecified = 0,
+        None = 1,
+        Performance = 2,
+    }
+    impl HpaProfile {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "HPA_PROFILE_UNSPECIFIED",
+                Self::None => "NONE",
+                Self::Performance => "PERFORMANCE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "HPA_PROFILE_UNSPECIFIED" => Some(Self::Unspecified),
+                "NONE" => Some(Self::None),
+                "PERFORMANCE" => Some(Self::Performance),
+                _ => None,
+            }
+        }
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fleet {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub membership: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub pre_registered: bool,
+    #[prost(enumeration = "fleet::MembershipType", tag = "4")]
+    pub membership_type: i32,
+}
+/// Nested message and enum types in `Fleet`.
+pub mod fleet {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum MembershipType {
+        Unspecified = 0,
+        Lightweight = 1,
+    }
+    impl MembershipType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MEMBERSHIP_TYPE_UNSPECIFIED",
+                Self::Lightweight => "LIGHTWEIGHT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MEMBERSHIP_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "LIGHTWEIGHT" => Some(Self::Lightweight),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecurityPostureConfig {
+    #[prost(enumeration = "security_posture_config::Mode", optional, tag = "1")]
+    pub mode: ::core::option::Option<i32>,
+    #[prost(
+        enumeration = "security_posture_config::VulnerabilityMode",
+        optional,
+        tag = "2"
+    )]
+    pub vulnerability_mode: ::core::option::Option<i32>,
+}
+/// Nested message and enum types in `SecurityPostureConfig`.
+pub mod security_posture_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        Unspecified = 0,
+        Disabled = 1,
+        Basic = 2,
+        Enterprise = 3,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::Disabled => "DISABLED",
+                Self::Basic => "BASIC",
+                Self::Enterprise => "ENTERPRISE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "DISABLED" => Some(Self::Disabled),
+                "BASIC" => Some(Self::Basic),
+                "ENTERPRISE" => Some(Self::Enterprise),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum VulnerabilityMode {
+        Unspecified = 0,
+        VulnerabilityDisabled = 1,
+        VulnerabilityBasic = 2,
+        VulnerabilityEnterprise = 3,
+    }
+    impl VulnerabilityMode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "VULNERABILITY_MODE_UNSPECIFIED",
+                Self::VulnerabilityDisabled => "VULNERABILITY_DISABLED",
+                Self::VulnerabilityBasic => "VULNERABILITY_BASIC",
+                Self::VulnerabilityEnterprise => "VULNERABILITY_ENTERPRISE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "VULNERABILITY_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "VULNERABILITY_DISABLED" => Some(Self::VulnerabilityDisabled),
+                "VULNERABILITY_BASIC" => Some(Self::VulnerabilityBasic),
+                "VULNERABILITY_ENTERPRISE" => Some(Self::VulnerabilityEnterprise),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlPlaneEndpointsConfig {
     #[prost(message, optional, tag = "1")]
     pub dns_endpoint_config: ::core::option::Option<
@@ -535,7 +2090,7 @@ pub mod control_plane_endpoints_config {
         #[prost(bool, optional, tag = "6")]
         pub enable_k8s_certs_via_dns: ::core::option::Option<bool>,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct IpEndpointsConfig {
         #[prost(bool, optional, tag = "1")]
         pub enabled: ::core::option::Option<bool>,
@@ -544,7 +2099,9 @@ pub mod control_plane_endpoints_config {
         #[prost(bool, optional, tag = "3")]
         pub global_access: ::core::option::Option<bool>,
         #[prost(message, optional, tag = "4")]
-        pub authorized_networks_config: ::core::option::Option<super::Switch>,
+        pub authorized_networks_config: ::core::option::Option<
+            super::MasterAuthorizedNetworksConfig,
+        >,
         #[prost(string, tag = "5")]
         pub public_endpoint: ::prost::alloc::string::String,
         #[prost(string, tag = "6")]
@@ -553,19 +2110,502 @@ pub mod control_plane_endpoints_config {
         pub private_endpoint_subnetwork: ::prost::alloc::string::String,
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ClusterAutoscaling {
-    #[prost(bool, tag = "1")]
-    pub enable_node_autoprovisioning: bool,
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct K8sBetaApiConfig {
+    #[prost(string, repeated, tag = "1")]
+    pub enabled_apis: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AddonsConfig {
-    #[prost(message, optional, tag = "1")]
-    pub http_load_balancing: ::core::option::Option<HttpLoadBalancing>,
+pub struct EnterpriseConfig {
+    #[prost(enumeration = "enterprise_config::ClusterTier", tag = "1")]
+    pub cluster_tier: i32,
+    #[prost(enumeration = "enterprise_config::ClusterTier", tag = "2")]
+    pub desired_tier: i32,
+}
+/// Nested message and enum types in `EnterpriseConfig`.
+pub mod enterprise_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ClusterTier {
+        Unspecified = 0,
+        Standard = 1,
+        Enterprise = 2,
+    }
+    impl ClusterTier {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CLUSTER_TIER_UNSPECIFIED",
+                Self::Standard => "STANDARD",
+                Self::Enterprise => "ENTERPRISE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CLUSTER_TIER_UNSPECIFIED" => Some(Self::Unspecified),
+                "STANDARD" => Some(Self::Standard),
+                "ENTERPRISE" => Some(Self::Enterprise),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretManagerConfig {
+    #[prost(bool, optional, tag = "1")]
+    pub enabled: ::core::option::Option<bool>,
     #[prost(message, optional, tag = "2")]
-    pub horizontal_pod_autoscaling: ::core::option::Option<HorizontalPodAutoscaling>,
-    #[prost(message, optional, tag = "4")]
-    pub network_policy_config: ::core::option::Option<NetworkPolicyConfig>,
+    pub rotation_config: ::core::option::Option<secret_manager_config::RotationConfig>,
+}
+/// Nested message and enum types in `SecretManagerConfig`.
+pub mod secret_manager_config {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RotationConfig {
+        #[prost(bool, optional, tag = "1")]
+        pub enabled: ::core::option::Option<bool>,
+        #[prost(message, optional, tag = "2")]
+        pub rotation_interval: ::core::option::Option<super::Unserved>,
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompliancePostureConfig {
+    #[prost(enumeration = "compliance_posture_config::Mode", optional, tag = "1")]
+    pub mode: ::core::option::Option<i32>,
+    #[prost(message, repeated, tag = "2")]
+    pub compliance_standards: ::prost::alloc::vec::Vec<
+        compliance_posture_config::ComplianceStandard,
+    >,
+}
+/// Nested message and enum types in `CompliancePostureConfig`.
+pub mod compliance_posture_config {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ComplianceStandard {
+        #[prost(string, optional, tag = "1")]
+        pub standard: ::core::option::Option<::prost::alloc::string::String>,
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        Unspecified = 0,
+        Disabled = 1,
+        Enabled = 2,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::Disabled => "DISABLED",
+                Self::Enabled => "ENABLED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "DISABLED" => Some(Self::Disabled),
+                "ENABLED" => Some(Self::Enabled),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserManagedKeysConfig {
+    #[prost(string, tag = "10")]
+    pub cluster_ca: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub etcd_api_ca: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub etcd_peer_ca: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "13")]
+    pub service_account_signing_keys: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, repeated, tag = "14")]
+    pub service_account_verification_keys: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "15")]
+    pub aggregation_ca: ::prost::alloc::string::String,
+    #[prost(string, tag = "16")]
+    pub control_plane_disk_encryption_key: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "18")]
+    pub control_plane_disk_encryption_key_versions: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "17")]
+    pub gkeops_etcd_backup_encryption_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RbacBindingConfig {
+    #[prost(bool, optional, tag = "1")]
+    pub enable_insecure_binding_system_unauthenticated: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "2")]
+    pub enable_insecure_binding_system_authenticated: ::core::option::Option<bool>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GkeAutoUpgradeConfig {
+    #[prost(enumeration = "gke_auto_upgrade_config::PatchMode", tag = "1")]
+    pub patch_mode: i32,
+}
+/// Nested message and enum types in `GkeAutoUpgradeConfig`.
+pub mod gke_auto_upgrade_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum PatchMode {
+        Unspecified = 0,
+        Accelerated = 1,
+    }
+    impl PatchMode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "PATCH_MODE_UNSPECIFIED",
+                Self::Accelerated => "ACCELERATED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PATCH_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "ACCELERATED" => Some(Self::Accelerated),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnonymousAuthenticationConfig {
+    #[prost(enumeration = "anonymous_authentication_config::Mode", tag = "1")]
+    pub mode: i32,
+}
+/// Nested message and enum types in `AnonymousAuthenticationConfig`.
+pub mod anonymous_authentication_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        Unspecified = 0,
+        Enabled = 1,
+        Limited = 2,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::Enabled => "ENABLED",
+                Self::Limited => "LIMITED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "ENABLED" => Some(Self::Enabled),
+                "LIMITED" => Some(Self::Limited),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleUpgradeConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretSyncConfig {
+    #[prost(bool, optional, tag = "1")]
+    pub enabled: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "2")]
+    pub rotation_config: ::core::option::Option<secret_sync_config::SyncRotationConfig>,
+}
+/// Nested message and enum types in `SecretSyncConfig`.
+pub mod secret_sync_config {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct SyncRotationConfig {
+        #[prost(bool, optional, tag = "1")]
+        pub enabled: ::core::option::Option<bool>,
+        #[prost(message, optional, tag = "2")]
+        pub rotation_interval: ::core::option::Option<super::Unserved>,
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManagedOpenTelemetryConfig {
+    #[prost(enumeration = "managed_open_telemetry_config::Scope", optional, tag = "1")]
+    pub scope: ::core::option::Option<i32>,
+}
+/// Nested message and enum types in `ManagedOpenTelemetryConfig`.
+pub mod managed_open_telemetry_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Scope {
+        Unspecified = 0,
+        None = 1,
+        CollectionAndInstrumentationComponents = 2,
+    }
+    impl Scope {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SCOPE_UNSPECIFIED",
+                Self::None => "NONE",
+                Self::CollectionAndInstrumentationComponents => {
+                    "COLLECTION_AND_INSTRUMENTATION_COMPONENTS"
+                }
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "NONE" => Some(Self::None),
+                "COLLECTION_AND_INSTRUMENTATION_COMPONENTS" => {
+                    Some(Self::CollectionAndInstrumentationComponents)
+                }
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlPlaneEgress {
+    #[prost(enumeration = "control_plane_egress::Mode", tag = "1")]
+    pub mode: i32,
+}
+/// Nested message and enum types in `ControlPlaneEgress`.
+pub mod control_plane_egress {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        Unspecified = 0,
+        ViaControlPlane = 1,
+        None = 2,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::ViaControlPlane => "VIA_CONTROL_PLANE",
+                Self::None => "NONE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "VIA_CONTROL_PLANE" => Some(Self::ViaControlPlane),
+                "NONE" => Some(Self::None),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManagedMachineLearningDiagnosticsConfig {
+    #[prost(bool, optional, tag = "1")]
+    pub enabled: ::core::option::Option<bool>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeCreationConfig {
+    #[prost(enumeration = "node_creation_config::Mode", tag = "1")]
+    pub node_creation_mode: i32,
+}
+/// Nested message and enum types in `NodeCreationConfig`.
+pub mod node_creation_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        Unspecified = 0,
+        ViaKubelet = 1,
+        ViaControlPlane = 2,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::ViaKubelet => "VIA_KUBELET",
+                Self::ViaControlPlane => "VIA_CONTROL_PLANE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "VIA_KUBELET" => Some(Self::ViaKubelet),
+                "VIA_CONTROL_PLANE" => Some(Self::ViaControlPlane),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeManagement {
+    #[prost(bool, tag = "1")]
+    pub auto_upgrade: bool,
+    #[prost(bool, tag = "2")]
+    pub auto_repair: bool,
+    #[prost(message, optional, tag = "10")]
+    pub upgrade_options: ::core::option::Option<Unserved>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodePoolAutoscaling {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(int32, tag = "2")]
+    pub min_node_count: i32,
+    #[prost(int32, tag = "3")]
+    pub max_node_count: i32,
+    #[prost(bool, tag = "4")]
+    pub autoprovisioned: bool,
+    #[prost(enumeration = "node_pool_autoscaling::LocationPolicy", tag = "5")]
+    pub location_policy: i32,
+    #[prost(int32, tag = "6")]
+    pub total_min_node_count: i32,
+    #[prost(int32, tag = "7")]
+    pub total_max_node_count: i32,
+}
+/// Nested message and enum types in `NodePoolAutoscaling`.
+pub mod node_pool_autoscaling {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum LocationPolicy {
+        Unspecified = 0,
+        Balanced = 1,
+        Any = 2,
+    }
+    impl LocationPolicy {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "LOCATION_POLICY_UNSPECIFIED",
+                Self::Balanced => "BALANCED",
+                Self::Any => "ANY",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "LOCATION_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+                "BALANCED" => Some(Self::Balanced),
+                "ANY" => Some(Self::Any),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DefaultSnatStatus {
+    #[prost(bool, tag = "1")]
+    pub disabled: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpLoadBalancing {
@@ -582,152 +2622,78 @@ pub struct NetworkPolicyConfig {
     #[prost(bool, tag = "1")]
     pub disabled: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct IpAllocationPolicy {
-    #[prost(bool, tag = "1")]
-    pub use_ip_aliases: bool,
-    #[prost(bool, tag = "2")]
-    pub create_subnetwork: bool,
-    #[prost(string, tag = "3")]
-    pub subnetwork_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub cluster_secondary_range_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub services_secondary_range_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "9")]
-    pub cluster_ipv4_cidr_block: ::prost::alloc::string::String,
-    #[prost(string, tag = "10")]
-    pub node_ipv4_cidr_block: ::prost::alloc::string::String,
-    #[prost(string, tag = "11")]
-    pub services_ipv4_cidr_block: ::prost::alloc::string::String,
-    #[prost(bool, tag = "15")]
-    pub use_routes: bool,
-    #[prost(enumeration = "StackType", tag = "16")]
-    pub stack_type: i32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NetworkConfig {
-    #[prost(string, tag = "1")]
-    pub network: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub subnetwork: ::prost::alloc::string::String,
-    #[prost(bool, tag = "5")]
-    pub enable_intra_node_visibility: bool,
-    #[prost(message, optional, tag = "7")]
-    pub default_snat_status: ::core::option::Option<DefaultSnatStatus>,
-    #[prost(bool, tag = "10")]
-    pub enable_l4ilb_subsetting: bool,
-    #[prost(bool, tag = "17")]
-    pub enable_multi_networking: bool,
-    #[prost(bool, tag = "19")]
-    pub enable_fqdn_network_policy: bool,
-    #[prost(bool, tag = "21")]
-    pub enable_cilium_clusterwide_network_policy: bool,
-    #[prost(bool, tag = "22")]
-    pub default_enable_private_nodes: bool,
-    #[prost(bool, tag = "24")]
-    pub disable_l4_lb_firewall_reconciliation: bool,
-}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DefaultSnatStatus {
+pub struct KubernetesDashboard {
     #[prost(bool, tag = "1")]
     pub disabled: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientCertificateConfig {
+    #[prost(bool, tag = "1")]
+    pub issue_client_certificate: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct NodePool {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
+pub struct MaintenanceWindow {
     #[prost(message, optional, tag = "2")]
-    pub config: ::core::option::Option<NodeConfig>,
-    #[prost(int32, tag = "3")]
-    pub initial_node_count: i32,
-    #[prost(message, optional, tag = "4")]
-    pub autoscaling: ::core::option::Option<NodePoolAutoscaling>,
+    pub daily_maintenance_window: ::core::option::Option<Unserved>,
+    #[prost(message, optional, tag = "3")]
+    pub recurring_window: ::core::option::Option<Unserved>,
     #[prost(message, optional, tag = "5")]
-    pub management: ::core::option::Option<NodeManagement>,
-    #[prost(message, optional, tag = "6")]
-    pub max_pods_constraint: ::core::option::Option<MaxPodsConstraint>,
-    #[prost(string, repeated, tag = "13")]
-    pub locations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "100")]
-    pub self_link: ::prost::alloc::string::String,
-    #[prost(string, tag = "101")]
-    pub version: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "107")]
-    pub upgrade_settings: ::core::option::Option<UpgradeSettings>,
+    pub recurring_maintenance_window: ::core::option::Option<Unserved>,
+    #[prost(map = "string, message", tag = "4")]
+    pub maintenance_exclusions: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        Unserved,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NodePoolAutoscaling {
+pub struct GcePersistentDiskCsiDriverConfig {
     #[prost(bool, tag = "1")]
     pub enabled: bool,
-    #[prost(int32, tag = "2")]
-    pub min_node_count: i32,
-    #[prost(int32, tag = "3")]
-    pub max_node_count: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NodeManagement {
+pub struct DnsCacheConfig {
     #[prost(bool, tag = "1")]
-    pub auto_upgrade: bool,
-    #[prost(bool, tag = "2")]
-    pub auto_repair: bool,
+    pub enabled: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpgradeSettings {
-    #[prost(int32, tag = "1")]
-    pub max_surge: i32,
-    #[prost(int32, tag = "2")]
-    pub max_unavailable: i32,
+pub struct GcpFilestoreCsiDriverConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct NodeConfig {
-    #[prost(string, tag = "1")]
-    pub machine_type: ::prost::alloc::string::String,
-    #[prost(int32, tag = "2")]
-    pub disk_size_gb: i32,
-    #[prost(string, repeated, tag = "3")]
-    pub oauth_scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(map = "string, string", tag = "4")]
-    pub metadata: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(string, tag = "5")]
-    pub image_type: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "6")]
-    pub labels: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(int32, tag = "7")]
-    pub local_ssd_count: i32,
-    #[prost(string, repeated, tag = "8")]
-    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "9")]
-    pub service_account: ::prost::alloc::string::String,
-    #[prost(bool, tag = "10")]
-    pub preemptible: bool,
-    #[prost(string, tag = "12")]
-    pub disk_type: ::prost::alloc::string::String,
-    #[prost(string, tag = "13")]
-    pub min_cpu_platform: ::prost::alloc::string::String,
-    #[prost(bool, tag = "32")]
-    pub spot: bool,
-    #[prost(map = "string, string", tag = "37")]
-    pub resource_labels: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GcsFuseCsiDriverConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GkeBackupAgentConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigConnectorConfig {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShieldedInstanceConfig {
+    #[prost(bool, tag = "1")]
+    pub enable_secure_boot: bool,
+    #[prost(bool, tag = "2")]
+    pub enable_integrity_monitoring: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StatusCondition {
-    #[prost(enumeration = "status_condition::Code", tag = "1")]
-    pub code: i32,
+pub struct NodeTaint {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
-    pub message: ::prost::alloc::string::String,
+    pub value: ::prost::alloc::string::String,
+    #[prost(enumeration = "node_taint::Effect", tag = "3")]
+    pub effect: i32,
 }
-/// Nested message and enum types in `StatusCondition`.
-pub mod status_condition {
+/// Nested message and enum types in `NodeTaint`.
+pub mod node_taint {
     #[derive(
         Clone,
         Copy,
@@ -740,45 +2706,131 @@ pub mod status_condition {
         ::prost::Enumeration
     )]
     #[repr(i32)]
-    pub enum Code {
-        Unknown = 0,
-        CloudKmsKeyError = 7,
-        CloudKmsKeyDestroyed = 11,
+    pub enum Effect {
+        Unspecified = 0,
+        NoSchedule = 1,
+        PreferNoSchedule = 2,
+        NoExecute = 3,
     }
-    impl Code {
+    impl Effect {
         /// String value of the enum field names used in the ProtoBuf definition.
         ///
         /// The values are not transformed in any way and thus are considered stable
         /// (if the ProtoBuf definition does not change) and safe for programmatic use.
         pub fn as_str_name(&self) -> &'static str {
             match self {
-                Self::Unknown => "UNKNOWN",
-                Self::CloudKmsKeyError => "CLOUD_KMS_KEY_ERROR",
-                Self::CloudKmsKeyDestroyed => "CLOUD_KMS_KEY_DESTROYED",
+                Self::Unspecified => "EFFECT_UNSPECIFIED",
+                Self::NoSchedule => "NO_SCHEDULE",
+                Self::PreferNoSchedule => "PREFER_NO_SCHEDULE",
+                Self::NoExecute => "NO_EXECUTE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
-                "UNKNOWN" => Some(Self::Unknown),
-                "CLOUD_KMS_KEY_ERROR" => Some(Self::CloudKmsKeyError),
-                "CLOUD_KMS_KEY_DESTROYED" => Some(Self::CloudKmsKeyDestroyed),
+                "EFFECT_UNSPECIFIED" => Some(Self::Unspecified),
+                "NO_SCHEDULE" => Some(Self::NoSchedule),
+                "PREFER_NO_SCHEDULE" => Some(Self::PreferNoSchedule),
+                "NO_EXECUTE" => Some(Self::NoExecute),
                 _ => None,
             }
         }
     }
 }
-/// What an update asks for: one thing at a time. Every field that is not here is refused by its name over REST.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ClusterUpdate {
-    #[prost(message, optional, tag = "46")]
-    pub desired_database_encryption: ::core::option::Option<DatabaseEncryption>,
-    #[prost(string, tag = "100")]
-    pub desired_master_version: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub desired_node_version: ::prost::alloc::string::String,
-    #[prost(string, tag = "115")]
-    pub etag: ::prost::alloc::string::String,
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DnsConfig {
+    #[prost(enumeration = "dns_config::Provider", tag = "1")]
+    pub cluster_dns: i32,
+    #[prost(enumeration = "dns_config::DnsScope", tag = "2")]
+    pub cluster_dns_scope: i32,
+    #[prost(string, tag = "3")]
+    pub cluster_dns_domain: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub additive_vpc_scope_dns_domain: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `DNSConfig`.
+pub mod dns_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Provider {
+        Unspecified = 0,
+        PlatformDefault = 1,
+        CloudDns = 2,
+        KubeDns = 3,
+    }
+    impl Provider {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "PROVIDER_UNSPECIFIED",
+                Self::PlatformDefault => "PLATFORM_DEFAULT",
+                Self::CloudDns => "CLOUD_DNS",
+                Self::KubeDns => "KUBE_DNS",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PROVIDER_UNSPECIFIED" => Some(Self::Unspecified),
+                "PLATFORM_DEFAULT" => Some(Self::PlatformDefault),
+                "CLOUD_DNS" => Some(Self::CloudDns),
+                "KUBE_DNS" => Some(Self::KubeDns),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum DnsScope {
+        Unspecified = 0,
+        ClusterScope = 1,
+        VpcScope = 2,
+    }
+    impl DnsScope {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "DNS_SCOPE_UNSPECIFIED",
+                Self::ClusterScope => "CLUSTER_SCOPE",
+                Self::VpcScope => "VPC_SCOPE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "DNS_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "CLUSTER_SCOPE" => Some(Self::ClusterScope),
+                "VPC_SCOPE" => Some(Self::VpcScope),
+                _ => None,
+            }
+        }
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
@@ -1040,6 +3092,83 @@ pub struct ServerConfig {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum DatapathProvider {
+    Unspecified = 0,
+    LegacyDatapath = 1,
+    AdvancedDatapath = 2,
+}
+impl DatapathProvider {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DATAPATH_PROVIDER_UNSPECIFIED",
+            Self::LegacyDatapath => "LEGACY_DATAPATH",
+            Self::AdvancedDatapath => "ADVANCED_DATAPATH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DATAPATH_PROVIDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "LEGACY_DATAPATH" => Some(Self::LegacyDatapath),
+            "ADVANCED_DATAPATH" => Some(Self::AdvancedDatapath),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PrivateIPv6GoogleAccess {
+    PrivateIpv6GoogleAccessUnspecified = 0,
+    PrivateIpv6GoogleAccessDisabled = 1,
+    PrivateIpv6GoogleAccessToGoogle = 2,
+    PrivateIpv6GoogleAccessBidirectional = 3,
+}
+impl PrivateIPv6GoogleAccess {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::PrivateIpv6GoogleAccessUnspecified => {
+                "PRIVATE_IPV6_GOOGLE_ACCESS_UNSPECIFIED"
+            }
+            Self::PrivateIpv6GoogleAccessDisabled => {
+                "PRIVATE_IPV6_GOOGLE_ACCESS_DISABLED"
+            }
+            Self::PrivateIpv6GoogleAccessToGoogle => {
+                "PRIVATE_IPV6_GOOGLE_ACCESS_TO_GOOGLE"
+            }
+            Self::PrivateIpv6GoogleAccessBidirectional => {
+                "PRIVATE_IPV6_GOOGLE_ACCESS_BIDIRECTIONAL"
+            }
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PRIVATE_IPV6_GOOGLE_ACCESS_UNSPECIFIED" => {
+                Some(Self::PrivateIpv6GoogleAccessUnspecified)
+            }
+            "PRIVATE_IPV6_GOOGLE_ACCESS_DISABLED" => {
+                Some(Self::PrivateIpv6GoogleAccessDisabled)
+            }
+            "PRIVATE_IPV6_GOOGLE_ACCESS_TO_GOOGLE" => {
+                Some(Self::PrivateIpv6GoogleAccessToGoogle)
+            }
+            "PRIVATE_IPV6_GOOGLE_ACCESS_BIDIRECTIONAL" => {
+                Some(Self::PrivateIpv6GoogleAccessBidirectional)
+            }
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum StackType {
     Unspecified = 0,
     Ipv4 = 1,
@@ -1063,6 +3192,100 @@ impl StackType {
             "STACK_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
             "IPV4" => Some(Self::Ipv4),
             "IPV4_IPV6" => Some(Self::Ipv4Ipv6),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum InTransitEncryptionConfig {
+    Unspecified = 0,
+    InTransitEncryptionDisabled = 1,
+    InTransitEncryptionInterNodeTransparent = 2,
+}
+impl InTransitEncryptionConfig {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IN_TRANSIT_ENCRYPTION_CONFIG_UNSPECIFIED",
+            Self::InTransitEncryptionDisabled => "IN_TRANSIT_ENCRYPTION_DISABLED",
+            Self::InTransitEncryptionInterNodeTransparent => {
+                "IN_TRANSIT_ENCRYPTION_INTER_NODE_TRANSPARENT"
+            }
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IN_TRANSIT_ENCRYPTION_CONFIG_UNSPECIFIED" => Some(Self::Unspecified),
+            "IN_TRANSIT_ENCRYPTION_DISABLED" => Some(Self::InTransitEncryptionDisabled),
+            "IN_TRANSIT_ENCRYPTION_INTER_NODE_TRANSPARENT" => {
+                Some(Self::InTransitEncryptionInterNodeTransparent)
+            }
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodePoolUpdateStrategy {
+    Unspecified = 0,
+    BlueGreen = 2,
+    Surge = 3,
+    ShortLived = 5,
+}
+impl NodePoolUpdateStrategy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_POOL_UPDATE_STRATEGY_UNSPECIFIED",
+            Self::BlueGreen => "BLUE_GREEN",
+            Self::Surge => "SURGE",
+            Self::ShortLived => "SHORT_LIVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_POOL_UPDATE_STRATEGY_UNSPECIFIED" => Some(Self::Unspecified),
+            "BLUE_GREEN" => Some(Self::BlueGreen),
+            "SURGE" => Some(Self::Surge),
+            "SHORT_LIVED" => Some(Self::ShortLived),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IPv6AccessType {
+    Ipv6AccessTypeUnspecified = 0,
+    Internal = 1,
+    External = 2,
+}
+impl IPv6AccessType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Ipv6AccessTypeUnspecified => "IPV6_ACCESS_TYPE_UNSPECIFIED",
+            Self::Internal => "INTERNAL",
+            Self::External => "EXTERNAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IPV6_ACCESS_TYPE_UNSPECIFIED" => Some(Self::Ipv6AccessTypeUnspecified),
+            "INTERNAL" => Some(Self::Internal),
+            "EXTERNAL" => Some(Self::External),
             _ => None,
         }
     }

@@ -74,11 +74,8 @@ impl KeyService {
             .or_else(|| served.iter().find(|it| Some(it.id.as_str()) == by_letter))
             .filter(|it| it.id.as_str() != GLOBAL);
         found.ok_or_else(|| {
-            let named: Vec<&str> =
-                served.iter().map(|it| it.id.as_str()).filter(|it| *it != GLOBAL).collect();
             KmsError::invalid(format!(
-                "Location {asked:?} cannot have clusters. Locations that can: {}, and their zones.",
-                named.join(", ")
+                "Location {asked:?} cannot have clusters. Those that `gcloud kms locations list` shows can, {GLOBAL} aside, and so can their zones."
             ))
         })
     }

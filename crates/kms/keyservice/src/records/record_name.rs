@@ -113,6 +113,11 @@ pub(crate) fn clusters_of(project: &ProjectId) -> String {
     format!("cluster/{project}/")
 }
 
+/// Written with each new cluster of a project.
+pub(crate) fn counted_clusters(project: &ProjectId) -> String {
+    format!("counted-clusters/{project}")
+}
+
 pub(crate) fn cluster_operation(name: &ClusterOperationName) -> String {
     format!("{}{}", cluster_operations(&name.location), name.operation)
 }

@@ -70,7 +70,7 @@ impl ClusterManager for Adapter {
         let (call, request) = self.identify(request, writes("CreateCluster")).await?;
         let asked = request.cluster.unwrap_or_default();
         let parent = Named::parent(&request.parent, &request.project_id, &request.zone);
-        let named = Named::cluster(&format!("{}/clusters/{}", parent.name, asked.name), "", "", "");
+        let named = parent.new_cluster(&asked.name);
         let command = match named.as_cluster(&call).await {
             Ok(name) => new_cluster(name, asked),
             Err(error) => Err(error),
@@ -169,6 +169,7 @@ fn new_cluster(name: ClusterName, asked: proto::Cluster) -> Result<CreateCluster
         Some(encryption) => encryption::wanted("cluster.database_encryption", encryption)?,
         None => None,
     };
+    settings::check_text("cluster.initial_cluster_version", &asked.initial_cluster_version)?;
     Ok(CreateCluster {
         name,
         key,
@@ -182,25 +183,12 @@ fn changed_encryption(
     name: ClusterName,
     update: proto::ClusterUpdate,
 ) -> Result<UpdateClusterEncryption, KmsError> {
-    let others = [
-        ("desired_master_version", !update.desired_master_version.is_empty()),
-        ("desired_node_version", !update.desired_node_version.is_empty()),
-    ];
-    let unserved = others.iter().find(|(_, given)| *given).map(|(field, _)| *field);
-    match (unserved, update.desired_database_encryption) {
-        (None, Some(encryption)) => {
-            let key = encryption::wanted("update.desired_database_encryption", &encryption)?;
-            Ok(UpdateClusterEncryption { name, key })
-        }
-        (unserved, _) => {
-            let what = match unserved {
-                Some(field) => format!("The field update.{field} is not served"),
-                None => "The update names nothing that is served".to_owned(),
-            };
-            let text = format!(
-                "{what}: Keystead changes update.desired_database_encryption of a cluster, and its labels."
-            );
-            Err(KmsError::new(ErrorClass::Unimplemented, text))
-        }
-    }
+    settings::check_update(&update)?;
+    let encryption = update.desired_database_encryption.ok_or_else(|| {
+        let text = "The update names nothing that is served: Keystead changes update.desired_database_encryption of a cluster, and its \
+                    labels with setResourceLabels.";
+        KmsError::new(ErrorClass::Unimplemented, text)
+    })?;
+    let key = encryption::wanted("update.desired_database_encryption", &encryption)?;
+    Ok(UpdateClusterEncryption { name, key })
 }

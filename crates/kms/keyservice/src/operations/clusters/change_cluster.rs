@@ -82,10 +82,11 @@ impl Operation for UpdateClusterEncryption {
         let (cluster, operation) = match refused {
             // The cluster is as it was, and whoever looks at it later is told as well.
             Some(message) => {
+                authorised.outcome().response = SafeFields::new().with("failure", message.as_str());
                 let cluster = cluster.refuse(&target, &message, operation.start_time);
                 (cluster, ended_at_once(&operation, Some(message)))
             }
-            None if target.key.is_none() && is_plain => (cluster, ended_at_once(&operation, None)),
+            None if target.key.is_none() && is_plain => (cluster.forgive(), ended_at_once(&operation, None)),
             None => (cluster.start(operation.name.operation.clone(), task)?, operation),
         };
         replace(authorised, &cluster, stored.revision, operation).await

@@ -64,6 +64,9 @@ impl Operation for CreateCluster {
         if service.store.get(&record_name::cluster(&name)).await?.is_some() {
             return Err(KmsError::already_exists("Cluster", name));
         }
+        // Written with each new cluster, so that two do not count at the same time.
+        let counted = record_name::counted_clusters(&name.location.project);
+        let guard = service.store.get(&counted).await?;
         if service.store.count(&record_name::clusters_of(&name.location.project)).await? >= MOST_CLUSTERS {
             let text =
                 format!("Project {} has {MOST_CLUSTERS} clusters, which is the most.", name.location.project);
@@ -94,11 +97,14 @@ impl Operation for CreateCluster {
         let batch = Batch::default()
             .create(record_name::cluster(&name), encode(&cluster)?)
             .create(record_name::cluster_operation(&operation.name), encode(&operation)?);
+        let batch = match guard {
+            Some(guard) => batch.replace(counted, guard.revision, Vec::new()),
+            None => batch.create(counted, Vec::new()),
+        };
         match authorised.commit(batch).await {
             Ok(_) => Ok(operation),
-            Err(error) if error.class() == ErrorClass::AlreadyExists => {
-                Err(KmsError::already_exists("Cluster", name))
-            }
+            // The cluster, or another one of the project, was made meanwhile.
+            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
             Err(error) => Err(error),
         }
     }

@@ -1,3 +1,4 @@
+use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::cluster::{Failure, Task};
 use keystead_model::{
@@ -50,7 +51,9 @@ impl Operation for GetClusterOperation {
     }
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterOperation, KmsError> {
-        Ok(authorised.service().read_cluster_operation(&authorised.command().name).await?.value)
+        let name = authorised.command().name.clone();
+        authorised.outcome().resource = Some(name.to_string().into());
+        Ok(authorised.service().read_cluster_operation(&name).await?.value)
     }
 }
 
@@ -100,13 +103,20 @@ impl Operation for CancelClusterOperation {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
         let service = authorised.service();
         let name = authorised.command().name.clone();
+        authorised.outcome().resource = Some(name.to_string().into());
         let stored = service.read_cluster_operation(&name).await?;
+        authorised.outcome().response = SafeFields::new().with("cluster", stored.value.cluster.as_str());
         if stored.value.end.is_some() {
             let text = format!("Operation {name} has ended already.");
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
         let cluster = ClusterName { location: name.location.clone(), cluster: stored.value.cluster.clone() };
-        let cluster = service.read_cluster(&cluster).await?;
+        let cluster = match service.read_cluster(&cluster).await {
+            Ok(cluster) => cluster,
+            // Somebody else has cancelled it since it was read.
+            Err(error) if error.class() == ErrorClass::NotFound => return Err(authorised.start_over(error)),
+            Err(error) => return Err(error),
+        };
         let time = to_microseconds(authorised.now());
         let message = format!("cancelled by {}", authorised.call().caller().principal.email());
         let record = record_name::cluster(&cluster.value.name);

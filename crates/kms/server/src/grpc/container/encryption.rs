@@ -6,6 +6,8 @@ use keystead_model::{Cluster, CryptoKeyName, ErrorClass};
 use keystead_proto::container::DatabaseEncryption;
 use keystead_proto::container::database_encryption::{CurrentState, OperationError, State};
 
+use crate::grpc::time::to_proto;
+
 /// The key that is wanted; none: everything is to be plain.
 pub(super) fn wanted(
     field: &str,
@@ -44,27 +46,27 @@ pub(super) fn shown(cluster: &Cluster) -> DatabaseEncryption {
     let failures = &cluster.encryption.failures;
     let current_state = match (&cluster.running, failures.last()) {
         (Some(running), _) if running.task.target().is_some() => match target.key {
-            Some(_) => CurrentState::EncryptionPending,
-            None => CurrentState::DecryptionPending,
+            Some(_) => Some(CurrentState::EncryptionPending),
+            None => Some(CurrentState::DecryptionPending),
         },
         (_, Some(failure)) => match failure.key {
-            Some(_) => CurrentState::EncryptionError,
-            None => CurrentState::DecryptionError,
+            Some(_) => Some(CurrentState::EncryptionError),
+            None => Some(CurrentState::DecryptionError),
         },
-        (_, None) => CurrentState::Unspecified,
+        (_, None) => None,
     };
     let needed = cluster.needed_to_read().into_iter();
     DatabaseEncryption {
         key_name: target.key.as_ref().map(ToString::to_string).unwrap_or_default(),
         state: if target.key.is_some() { State::Encrypted } else { State::Decrypted }.into(),
-        current_state: current_state.into(),
+        current_state: current_state.map(i32::from),
         decryption_keys: needed.filter(|key| Some(key) != target.key.as_ref()).map(String::from).collect(),
         last_operation_errors: failures
             .iter()
             .map(|failure| OperationError {
                 key_name: failure.key.as_ref().map(ToString::to_string).unwrap_or_default(),
                 error_message: failure.message.clone(),
-                timestamp: failure.time.to_string(),
+                timestamp: Some(to_proto(failure.time)),
             })
             .collect(),
     }

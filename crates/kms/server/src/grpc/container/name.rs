@@ -12,19 +12,36 @@ const EVERYWHERE: &str = "-";
 pub(super) struct Named {
     /// As it was sent, for the audit log.
     pub(super) name: String,
+    /// The parts name something else.
+    conflict: bool,
 }
 
 impl Named {
     pub(super) fn parent(name: &str, project: &str, zone: &str) -> Self {
-        Self { name: whole(name, || format!("projects/{project}/locations/{zone}")) }
+        Self::of(name, project, zone, "", "")
+    }
+
+    /// A cluster in this place.
+    pub(super) fn new_cluster(self, id: &str) -> Self {
+        Self { name: format!("{}/clusters/{id}", self.name), conflict: self.conflict }
     }
 
     pub(super) fn cluster(name: &str, project: &str, zone: &str, id: &str) -> Self {
-        Self { name: whole(name, || format!("projects/{project}/locations/{zone}/clusters/{id}")) }
+        Self::of(name, project, zone, "/clusters/", id)
     }
 
     pub(super) fn operation(name: &str, project: &str, zone: &str, id: &str) -> Self {
-        Self { name: whole(name, || format!("projects/{project}/locations/{zone}/operations/{id}")) }
+        Self::of(name, project, zone, "/operations/", id)
+    }
+
+    fn of(name: &str, project: &str, zone: &str, collection: &str, id: &str) -> Self {
+        let parts = format!("projects/{project}/locations/{zone}{collection}{id}");
+        if name.is_empty() {
+            return Self { name: parts, conflict: false };
+        }
+        // Some clients send both.
+        let conflict = name != parts && [project, zone, id].iter().any(|part| !part.is_empty());
+        Self { name: name.to_owned(), conflict }
     }
 
     pub(super) async fn as_location(&self, call: &IdentifiedCall<'_>) -> Result<LocationName, KmsError> {
@@ -72,6 +89,10 @@ impl Named {
     }
 
     fn split<'n>(&self, parent: &'n str) -> Result<(&'n str, &'n str), KmsError> {
+        if self.conflict {
+            let text = "The request names two things: one whole, and another one by project, zone and id. Name one of them.";
+            return Err(KmsError::invalid(text));
+        }
         let parts = parent.strip_prefix("projects/").and_then(|rest| rest.split_once("/locations/"));
         parts.ok_or_else(|| self.is_no("projects/PROJECT/locations/LOCATION"))
     }
@@ -80,8 +101,4 @@ impl Named {
         let shown: String = self.name.chars().take(200).collect();
         KmsError::invalid(format!("{shown:?} is not {wanted}."))
     }
-}
-
-fn whole(name: &str, of_parts: impl FnOnce() -> String) -> String {
-    if name.is_empty() { of_parts() } else { name.to_owned() }
 }

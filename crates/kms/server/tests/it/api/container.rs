@@ -157,9 +157,22 @@ async fn c7_c9_p16_settled_is_key_and_state_and_nothing_else() {
 async fn c8_switching_off_what_is_off_is_done_at_once() {
     let server = server().await;
     idle_cluster(&server, "prod-a").await;
+    server.bind(KEY, &[]).await;
+    assert_eq!(update(&server, "prod-a", encrypted()).await.ok()["error"]["code"], 9);
+    // The record of the call says that nothing came of it.
+    let log = server.audit_text();
+    let record =
+        log.lines().find(|line| line.contains("\"methodName\":\"UpdateCluster\"")).expect("a record");
+    assert!(record.contains("\"failure\":\"Service account service-"), "{record}");
     let done = update(&server, "prod-a", json!({ "state": "DECRYPTED" })).await.ok();
     assert_eq!(done["status"], "DONE");
     assert!(done.get("error").is_none(), "{done}");
+    let cluster = server.get(&format!("/v1/{LOCATION}/clusters/prod-a")).await.ok();
+    assert_eq!(
+        cluster["databaseEncryption"],
+        json!({ "state": "DECRYPTED" }),
+        "what failed before does not matter now"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +193,7 @@ async fn p3_the_key_is_in_the_region_of_the_cluster() {
     for nowhere in ["global", "europe-west1", "europe-west1-a", "us-central1-aa"] {
         let refused = create(&server, nowhere, asked_by_gcloud("prod-a")).await;
         let text = refused.refused(400, "INVALID_ARGUMENT");
-        assert!(text.contains("us-central1") && !text.contains("global,"), "{text}");
+        assert!(text.contains(nowhere) && text.contains("gcloud kms locations list"), "{text}");
     }
     // A zone uses the keys of its region.
     let mut asked = asked_by_gcloud("prod-a");
@@ -283,6 +296,14 @@ async fn one_thing_at_a_time_and_what_is_cancelled_has_not_happened() {
         (&json!("RUNNING"), &json!("DECRYPTED"))
     );
 
+    let log = server.audit_text();
+    let record =
+        log.lines().find(|line| line.contains("\"methodName\":\"CancelOperation\"")).expect("a record");
+    assert!(
+        record.contains(&format!("operations/{first}")) && record.contains("\"cluster\":\"prod-a\""),
+        "{record}"
+    );
+
     // A cluster that was never there leaves its name.
     let begun = create(&server, "us-central1", asked_by_gcloud("prod-b")).await.ok();
     let begun = begun["name"].as_str().expect("name");
@@ -314,6 +335,21 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
         ("networkPolicy", json!({ "enabled": true }), "cluster.network_policy"),
         ("binaryAuthorization", json!({ "enabled": true }), "cluster.binary_authorization"),
         ("confidentialNodes", json!({ "enabled": true }), "cluster.confidential_nodes"),
+        (
+            "binaryAuthorization",
+            json!({ "evaluationMode": "PROJECT_SINGLETON_POLICY_ENFORCE" }),
+            "cluster.binary_authorization",
+        ),
+        (
+            "nodeConfig",
+            json!({ "confidentialNodes": { "enabled": true } }),
+            "cluster.node_config.confidential_nodes",
+        ),
+        (
+            "networkConfig",
+            json!({ "gatewayApiConfig": { "channel": 3 } }),
+            "cluster.network_config.gateway_api_config",
+        ),
         ("workloadIdentityConfig", json!({ "workloadPool": "p.svc" }), "cluster.workload_identity_config"),
         ("monitoringConfig", json!({ "componentConfig": { "x": [] } }), "cluster.monitoring_config"),
         ("legacyAbac", json!({ "enabled": true }), "cluster.legacy_abac.enabled"),
@@ -343,12 +379,35 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
     asked["legacyAbac"] = json!({ "enabled": false });
     asked["masterAuth"] = json!({ "clientCertificateConfig": { "issueClientCertificate": false } });
     asked["shieldedNodes"] = json!({ "enabled": true });
+    asked["privateClusterConfig"] = json!({ "enablePrivateNodes": false });
+    asked["secretManagerConfig"] = json!({ "enabled": false });
+    asked["workloadIdentityConfig"] = json!({ "workloadPool": "" });
+    asked["binaryAuthorization"] = json!({ "evaluationMode": "DISABLED" });
+    asked["securityPostureConfig"] =
+        json!({ "mode": "DISABLED", "vulnerabilityMode": "VULNERABILITY_DISABLED" });
+    asked["loggingConfig"] = json!({});
     create(&server, "us-central1", asked).await.ok();
 
     let name = format!("{LOCATION}/clusters/prod-a");
-    for update in [json!({}), json!({ "desiredMasterVersion": "1.37" })] {
+    for (field, value) in [
+        ("desiredMasterVersion", json!("1.37")),
+        ("desiredBinaryAuthorization", json!({ "evaluationMode": 2 })),
+        ("desiredLoggingService", json!("none")),
+        ("etag", json!("stale")),
+        ("desiredNodePoolAutoConfigKubeletConfig", json!({ "x": 1 })),
+    ] {
+        let mut update = json!({ "desiredDatabaseEncryption": { "state": "DECRYPTED" } });
+        update[field] = value;
         let body = json!({ "name": name, "update": update }).to_string();
-        server.call("PUT", &format!("/v1/{name}"), &body).await.refused(400, "UNIMPLEMENTED");
+        let refused = server.call("PUT", &format!("/v1/{name}"), &body).await;
+        assert!(refused.refused(400, "UNIMPLEMENTED").contains("update."), "{field}");
+    }
+    let nothing = json!({ "name": name, "update": {} }).to_string();
+    server.call("PUT", &format!("/v1/{name}"), &nothing).await.refused(400, "UNIMPLEMENTED");
+    for (field, text) in [("description", "a\u{1b}[31m"), ("initialClusterVersion", "latest\n")] {
+        let mut asked = asked_by_gcloud("prod-b");
+        asked[field] = json!(text);
+        create(&server, "us-central1", asked).await.refused(400, "INVALID_ARGUMENT");
     }
     for encryption in [
         json!({ "state": "ENCRYPTED" }),
@@ -452,6 +511,12 @@ async fn numbers_enums_and_older_paths_are_read_too() {
     assert_eq!(server.get(&format!("{by_zone}/clusters/prod-a")).await.ok(), cluster);
     let config = server.get(&format!("/v1/{LOCATION}/serverConfig")).await.ok();
     assert_eq!(config["defaultClusterVersion"], "latest");
+    // One thing is named once.
+    let other = format!("{by_zone}/clusters/nope?name={LOCATION}/clusters/prod-a");
+    server.call("DELETE", &other, "").await.refused(400, "INVALID_ARGUMENT");
+    let elsewhere =
+        json!({ "parent": "projects/other-one/locations/us-central1", "cluster": { "name": "moved" } });
+    server.post(&format!("{by_zone}/clusters"), elsewhere).await.refused(400, "INVALID_ARGUMENT");
     // Operations of Cloud KMS are at their own names still.
     server.get(&format!("/v1/{LOCATION}/operations/delete-key.x")).await.refused(404, "NOT_FOUND");
 }
