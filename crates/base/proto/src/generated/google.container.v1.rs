@@ -4,6 +4,7 @@
 pub struct Unserved {}
 /// What a cluster can be. All that the API publishes is here, so that what is not served is refused by its name.
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Cluster {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -193,17 +194,7 @@ pub struct Cluster {
 }
 /// Nested message and enum types in `Cluster`.
 pub mod cluster {
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        Eq,
-        Hash,
-        PartialOrd,
-        Ord,
-        ::prost::Enumeration
-    )]
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
     #[repr(i32)]
     pub enum Status {
         Unspecified = 0,
@@ -770,6 +761,7 @@ pub mod node_config {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct MasterAuth {
     #[prost(string, tag = "1")]
     pub username: ::prost::alloc::string::String,
@@ -2954,6 +2946,7 @@ pub mod operation {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct CreateClusterRequest {
     #[prost(string, tag = "1")]
     pub project_id: ::prost::alloc::string::String,
@@ -3028,6 +3021,7 @@ pub struct ListClustersRequest {
     pub parent: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct ListClustersResponse {
     #[prost(message, repeated, tag = "1")]
     pub clusters: ::prost::alloc::vec::Vec<Cluster>,

@@ -29,8 +29,8 @@ const SERVER: [&str; 12] = [
 /// Options of methods: their values are in the descriptors, nobody needs their code.
 const OPTIONS: [&str; 2] = ["google/api/annotations.proto", "keystead/unserved.proto"];
 
-/// Messages that carry seeds, keys or tokens, or what etcd stores unencrypted, must not be printable.
-const SECRET_BEARING: [&str; 16] = [
+/// Messages that carry seeds, keys, passwords or tokens, or what etcd stores unencrypted, must not be printable.
+const SECRET_BEARING: [&str; 20] = [
     ".v1beta1.EncryptRequest",
     ".v1beta1.DecryptResponse",
     ".v2.EncryptRequest",
@@ -45,6 +45,10 @@ const SECRET_BEARING: [&str; 16] = [
     ".google.cloud.kms.v1.EncryptRequest",
     ".google.cloud.kms.v1.DecryptResponse",
     ".google.cloud.kms.v1.GenerateRandomBytesResponse",
+    ".google.container.v1.MasterAuth",
+    ".google.container.v1.Cluster",
+    ".google.container.v1.CreateClusterRequest",
+    ".google.container.v1.ListClustersResponse",
     ".google.iam.admin.v1.ServiceAccountKey",
     ".google.iam.admin.v1.ListServiceAccountKeysResponse",
 ];

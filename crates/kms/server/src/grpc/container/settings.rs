@@ -173,6 +173,9 @@ fn refuse_access(cluster: &Cluster) -> Result<(), KmsError> {
     if !auth.username.is_empty() || !auth.password.is_empty() {
         return Err(unserved("cluster.master_auth.username"));
     }
+    if !auth.client_key.is_empty() || !auth.client_certificate.is_empty() {
+        return Err(unserved("cluster.master_auth.client_key"));
+    }
     if auth.client_certificate_config.is_some_and(|config| config.issue_client_certificate) {
         return Err(unserved("cluster.master_auth.client_certificate_config.issue_client_certificate"));
     }

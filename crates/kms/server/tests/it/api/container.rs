@@ -355,6 +355,7 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
         ("legacyAbac", json!({ "enabled": true }), "cluster.legacy_abac.enabled"),
         ("enableKubernetesAlpha", json!(true), "cluster.enable_kubernetes_alpha"),
         ("masterAuth", json!({ "username": "admin" }), "cluster.master_auth.username"),
+        ("masterAuth", json!({ "clientKey": "c2VjcmV0" }), "cluster.master_auth.client_key"),
         (
             "masterAuth",
             json!({ "clientCertificateConfig": { "issueClientCertificate": true } }),
