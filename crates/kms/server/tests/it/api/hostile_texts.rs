@@ -162,9 +162,10 @@ impl Hostile {
         let most = if field.kind().as_message().is_some() { 3 } else { 300 };
         let many = [1, 2, most][self.numbers.index(3)];
         if field.is_map() {
-            let text = (0..many).map(|_| (MapKey::String(self.text()), Value::String(self.text())));
-            // All maps of these APIs are from text to text.
-            return Some(Value::Map(text.collect()));
+            let of_entry = field.kind().as_message()?.map_entry_value_field();
+            // The keys of all maps of these APIs are text.
+            let entry = |_| Some((MapKey::String(self.text()), self.single(&of_entry, depth)?));
+            return (0..many).map(entry).collect::<Option<_>>().map(Value::Map);
         }
         if field.is_list() {
             return (0..many).map(|_| self.single(field, depth)).collect::<Option<Vec<_>>>().map(Value::List);
