@@ -1,7 +1,7 @@
 //! Key material: sealed under the store key at rest, opened in memory when a version is used, wiped when the last call that
 //! uses it has ended.
 
-use keystead_crypto::{Purpose, Random, Secret32, open, seal};
+use keystead_crypto::{KmsBinding, Purpose, Random, Secret32, open, seal};
 use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, KeyUid, VersionNumber};
 
 use crate::KmsError;
@@ -66,6 +66,12 @@ fn place(uid: KeyUid, version: VersionNumber) -> [u8; 20] {
 }
 
 impl ActiveVersion {
+    /// What a ciphertext of it is bound to.
+    pub(crate) fn binding<'a>(&'a self, uid: KeyUid, caller_data: &'a [u8]) -> KmsBinding<'a> {
+        let version = self.record.name.version.get();
+        KmsBinding { uid: uid.0, version, version_name: &self.name, caller_data }
+    }
+
     /// The material of an enabled version; the error of section 8 for any other.
     pub(crate) fn usable(&self) -> Result<&Secret32, KmsError> {
         self.record.check_enabled()?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keystead_audit::AuditLog;
 use keystead_crypto::Random;
+use keystead_model::ErrorClass;
 use keystead_store::Store;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -108,6 +109,14 @@ impl KeyService {
     /// Why the groups file that is on the disk now is not the one in use, if it is not: a server that starts could not use it.
     pub fn refused_groups(&self) -> Option<String> {
         self.identity.groups.refused()
+    }
+
+    /// Random bytes.
+    pub(crate) fn random_bytes<const LEN: usize>(&self) -> Result<[u8; LEN], KmsError> {
+        let mut bytes = [0; LEN];
+        let filled = self.random.fill(&mut bytes);
+        filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        Ok(bytes)
     }
 
     /// Reads one record.

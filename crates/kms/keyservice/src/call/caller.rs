@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keystead_model::{ErrorClass, Principal};
+use keystead_model::Principal;
 
 use crate::{KeyService, KmsError};
 
@@ -64,10 +64,8 @@ impl Call {
 impl KeyService {
     /// A call that begins now.
     pub(crate) fn call(&self, caller: Arc<Caller>, origin: Origin) -> Result<Call, KmsError> {
-        let mut id = [0; 16];
-        let filled = self.random.fill(&mut id);
-        filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
-        Ok(Call { caller, origin, id: hex::encode(id), time: self.clock.now() })
+        let id = hex::encode(self.random_bytes::<16>()?);
+        Ok(Call { caller, origin, id, time: self.clock.now() })
     }
 }
 

@@ -73,9 +73,7 @@ impl Operation for CreateBackup {
     }
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Backup, KmsError> {
-        let mut id = [0; 4];
-        let filled = authorised.service().random.fill(&mut id);
-        filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        let id = authorised.service().random_bytes::<4>()?;
         let name = format!("keystead-{}-{}.db", authorised.now().strftime("%Y%m%dT%H%M%SZ"), hex::encode(id));
         let unit = Unit {
             name,

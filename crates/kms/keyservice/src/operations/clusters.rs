@@ -14,8 +14,8 @@ pub use view_clusters::{GetCluster, GetServerConfig, ListClusters};
 
 use keystead_model::cluster::{End, Failure, Task};
 use keystead_model::{
-    Cluster, ClusterName, ClusterOperation, ClusterOperationId, ClusterOperationName, ErrorClass,
-    LocationName, to_microseconds,
+    Cluster, ClusterName, ClusterOperation, ClusterOperationId, ClusterOperationName, LocationName,
+    to_microseconds,
 };
 
 use crate::records::{Stored, record_name};
@@ -36,9 +36,7 @@ fn new_operation<O: Operation>(
     detail: String,
 ) -> Result<ClusterOperation, KmsError> {
     let start_time = to_microseconds(authorised.now());
-    let mut random = [0; 4];
-    let filled = authorised.service().random.fill(&mut random);
-    filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+    let random = authorised.service().random_bytes::<4>()?;
     // The time first, so that they are stored and listed in that order.
     let id = format!("operation-{:014}-{}", start_time.as_millisecond(), hex::encode(random));
     let operation: ClusterOperationId = id.parse()?;

@@ -1,5 +1,4 @@
 use keystead_audit::SafeFields;
-use keystead_crypto::Random;
 use keystead_iam::Permission;
 use keystead_model::{ErrorClass, ProjectId, ProjectName, to_microseconds};
 use keystead_store::Batch;
@@ -7,7 +6,9 @@ use keystead_store::Batch;
 use super::update_account::check_texts;
 use crate::records::account_email::{is_account_id, own};
 use crate::records::{encode, record_name};
-use crate::{AccountName, Authorised, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount};
+use crate::{
+    AccountName, Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, ServiceAccount,
+};
 
 /// Makes a service account. An address is given once: bindings that name it would count for the next account too.
 pub struct CreateServiceAccount {
@@ -56,7 +57,7 @@ impl Operation for CreateServiceAccount {
         let account = ServiceAccount {
             project: project.clone(),
             email: own(account_id, project),
-            unique_id: draw_unique_id(service.random.as_ref())?,
+            unique_id: draw_unique_id(service)?,
             display_name: display_name.clone(),
             description: description.clone(),
             disabled: false,
@@ -82,10 +83,8 @@ impl Operation for CreateServiceAccount {
 }
 
 /// 21 digits, as Google's. That they are unique rests on 69 random bits.
-fn draw_unique_id(random: &dyn Random) -> Result<String, KmsError> {
-    let mut bytes = [0; 16];
-    random.fill(&mut bytes).map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
-    Ok(format!("1{:020}", u128::from_be_bytes(bytes) % 10_u128.pow(20)))
+fn draw_unique_id(service: &KeyService) -> Result<String, KmsError> {
+    Ok(format!("1{:020}", u128::from_be_bytes(service.random_bytes()?) % 10_u128.pow(20)))
 }
 
 #[cfg(test)]

@@ -80,12 +80,9 @@ impl Operation for CreateCluster {
         let task = Task::Create(Target { key: key.clone() });
         let waits = format!("waiting for the hosts of cluster {} to join it", name.cluster);
         let operation = new_operation(authorised, &name, task.clone(), waits)?;
-        let mut id = [0; 32];
-        let filled = service.random.fill(&mut id);
-        filled.map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
         let cluster = Cluster {
             name: name.clone(),
-            id: hex::encode(id),
+            id: hex::encode(service.random_bytes::<32>()?),
             create_time: to_microseconds(authorised.now()),
             labels: labels.clone(),
             settings: settings.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keystead_crypto::{KmsBinding, KmsCiphertext, Secret32};
+use keystead_crypto::{KmsCiphertext, Secret32};
 use keystead_iam::Permission;
 use keystead_model::{ClusterName, CryptoKeyName, ErrorClass, Principal};
 
@@ -79,12 +79,7 @@ impl KeyService {
         })?;
         let failed = |_| KmsError::new(ErrorClass::Bug, "encryption failed");
         let seed = Secret32::generate(self.random.as_ref()).map_err(failed)?;
-        let binding = KmsBinding {
-            uid: record.uid.0,
-            version: primary.get(),
-            version_name: &version.name,
-            caller_data: &[],
-        };
+        let binding = version.binding(record.uid, &[]);
         let sealed = KmsCiphertext::seal(material, &binding, seed.expose(), self.random.as_ref());
         let sealed = sealed.map_err(|_| KmsError::new(ErrorClass::Bug, "encryption failed"))?;
         let opened = KmsCiphertext::parse(&sealed).and_then(|sealed| sealed.open(material, &binding).ok());

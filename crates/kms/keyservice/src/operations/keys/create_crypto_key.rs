@@ -92,10 +92,7 @@ impl KeyService {
         check_labels(&command.labels)?;
         rotation::check_schedule(now, command.rotation_period_s, command.next_rotation_time)?;
         let destroy_scheduled_duration_s = check_destroy_scheduled(command.destroy_scheduled_duration_s)?;
-        let mut uid = KeyUid([0; 16]);
-        self.random
-            .fill(&mut uid.0)
-            .map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+        let uid = KeyUid(self.random_bytes()?);
         let first = (!command.skip_initial_version).then_some(VersionNumber::FIRST);
         let next_version = match first {
             Some(first) => first.next().unwrap_or(first),

@@ -1,5 +1,5 @@
 use keystead_audit::SafeFields;
-use keystead_crypto::{KmsBinding, KmsCiphertext, SecretBytes};
+use keystead_crypto::{KmsCiphertext, SecretBytes};
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, VersionNumber};
 
@@ -57,12 +57,7 @@ impl Operation for Decrypt {
         // The number is a claim too: one that was never given out is a damaged ciphertext, not a missing resource.
         let number = std::num::NonZeroU32::new(parsed.version).map(VersionNumber).ok_or_else(damaged)?;
         let version = service.version(&key, number).await?.ok_or_else(damaged)?;
-        let binding = KmsBinding {
-            uid: key.uid.0,
-            version: number.get(),
-            version_name: &version.name,
-            caller_data: &command.caller_data,
-        };
+        let binding = version.binding(key.uid, &command.caller_data);
         let plaintext = parsed.open(version.usable()?, &binding).map_err(|_| damaged())?;
         if !authorised.command().recheck {
             service.note_use(&version.record.name, UseKind::Decrypt, authorised.now()).await?;

@@ -1,5 +1,5 @@
 use keystead_audit::SafeFields;
-use keystead_crypto::{KmsBinding, KmsCiphertext, SecretBytes};
+use keystead_crypto::{KmsCiphertext, SecretBytes};
 use keystead_iam::Permission;
 use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber};
 
@@ -56,12 +56,7 @@ impl Operation for Encrypt {
         let version = service.version(&key, number).await?.ok_or_else(|| {
             KmsError::not_found("CryptoKeyVersion", format!("{}/cryptoKeyVersions/{number}", key.name))
         })?;
-        let binding = KmsBinding {
-            uid: key.uid.0,
-            version: number.get(),
-            version_name: &version.name,
-            caller_data: &command.caller_data,
-        };
+        let binding = version.binding(key.uid, &command.caller_data);
         let material = version.usable()?;
         let sealed =
             KmsCiphertext::seal(material, &binding, command.plaintext.expose(), service.random.as_ref());

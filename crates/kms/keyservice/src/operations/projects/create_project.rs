@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
 use keystead_audit::SafeFields;
-use keystead_crypto::Random;
 use keystead_iam::Permission;
 use keystead_model::key_settings::check_labels;
 use keystead_model::{Binding, ErrorClass, Policy, ProjectId, ProjectName, to_microseconds};
 use keystead_store::Batch;
 
 use crate::records::{encode, record_name};
-use crate::{Authorised, KmsError, Method, MethodKind, Operation, Project, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Project, Resource};
 
 /// Project numbers have 12 digits, as Google's.
 const FIRST_NUMBER: u64 = 100_000_000_000;
@@ -76,7 +75,7 @@ impl Operation for CreateProject {
         let name = ProjectName { project: id.clone() }.to_string();
         authorised.outcome().resource = Some(name.clone().into());
         for _ in 0..DRAWS {
-            project.number = draw_number(service.random.as_ref())?;
+            project.number = draw_number(service)?;
             let batch = with_project(Batch::default(), &project, &policy)?;
             match authorised.commit(batch).await {
                 Ok(_) => return Ok(project),
@@ -99,11 +98,9 @@ pub(crate) fn with_project(batch: Batch, project: &Project, policy: &Policy) -> 
         .create(record_name::policy(&project.name().to_string()), encode(policy)?))
 }
 
-fn draw_number(random: &dyn Random) -> Result<u64, KmsError> {
-    let mut bytes = [0; 8];
-    random.fill(&mut bytes).map_err(|_| KmsError::new(ErrorClass::Bug, "no random bytes can be had"))?;
+fn draw_number(service: &KeyService) -> Result<u64, KmsError> {
     // That some numbers are likelier by a ten-millionth does not matter: they are no secret.
-    Ok(FIRST_NUMBER + u64::from_be_bytes(bytes) % NUMBERS)
+    Ok(FIRST_NUMBER + u64::from_be_bytes(service.random_bytes()?) % NUMBERS)
 }
 
 #[cfg(test)]
