@@ -50,7 +50,7 @@ impl FreshServer {
         Self::with(Settings::default()).await
     }
 
-    /// A new service with settings; it serves `global` and `us-central1`.
+    /// A new service with settings; it serves `global` and `us-central1`, unless they name others.
     pub(crate) async fn with(settings: Settings) -> Self {
         let location = |id: &str| Location {
             id: id.parse().expect("a location"),
@@ -61,7 +61,11 @@ impl FreshServer {
             dir: tempfile::tempdir().expect("a directory"),
             store: Mutex::default(),
             settings: Settings {
-                locations: vec![location("global"), location("us-central1")],
+                locations: if settings.locations.is_empty() {
+                    vec![location("global"), location("us-central1")]
+                } else {
+                    settings.locations
+                },
                 token_uri: "https://kms.example:7443/token".to_owned(),
                 ..settings
             },

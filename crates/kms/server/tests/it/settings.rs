@@ -57,6 +57,8 @@ fn bad_files_are_refused_with_the_line_and_what_to_write() {
         ("dataDir: a\nlocations: []\n", &["`locations` is empty"]),
         ("dataDir: a\nlocations: [{name: US Central}]\n", &["a location has a wrong name", "US Central"]),
         ("dataDir: a\nlocations: [{name: a}, {name: a}]\n", &["`a` is there twice"]),
+        ("dataDir: a\nlocations: [{name: a}, {name: b, zones: [a]}]\n", &["`a` is there twice"]),
+        ("dataDir: a\nlocations: [{name: a, zones: [Hall]}]\n", &["a location has a wrong name", "Hall"]),
         ("dataDir: a\nlogLevel: loud\n", &["line 2", "loud", "known are"]),
         ("listen: [\"127.0.0.1:0\"]\n", &["no data directory is given", "--data-dir"]),
         ("- a\n", &["line 1"]),
