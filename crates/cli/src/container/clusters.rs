@@ -103,11 +103,7 @@ pub(crate) fn run(session: &Session<'_>, command: &ClustersCommand) -> Result<()
         ClustersCommand::Delete(args) => delete(session, args),
         ClustersCommand::Describe(cluster) => session.print(cluster.get(session)?),
         ClustersCommand::List { place, list } => {
-            let path = format!("/v1/{}/clusters", place.name_or_all(session)?);
-            let mut found = session.server().get(&path, &[])?;
-            let clusters = found.get_mut("clusters").map(Value::take);
-            let clusters = clusters.and_then(|it| it.as_array().cloned()).unwrap_or_default();
-            session.output().print_list(clusters, list, TABLE)
+            session.output().print_list(place.list(session, "clusters")?, list, TABLE)
         }
     }
 }

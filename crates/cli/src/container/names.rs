@@ -1,6 +1,7 @@
 //! Where clusters are, from the words of a command line.
 
 use keystead_runtime::Failure;
+use serde_json::Value;
 
 use crate::kms::checked;
 use crate::session::Session;
@@ -23,9 +24,14 @@ impl Place {
         named(session, location)
     }
 
-    /// The same for a list, where no location stands for all.
-    pub(crate) fn name_or_all(&self, session: &Session<'_>) -> Result<String, Failure> {
-        named(session, self.location.as_deref().unwrap_or("-"))
+    /// Everything of one kind that is there; without a location, anywhere. The API has no pages for these.
+    pub(crate) fn list(&self, session: &Session<'_>, collection: &str) -> Result<Vec<Value>, Failure> {
+        let parent = named(session, self.location.as_deref().unwrap_or("-"))?;
+        let mut found = session.server().get(&format!("/v1/{parent}/{collection}"), &[])?;
+        match found.get_mut(collection).map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

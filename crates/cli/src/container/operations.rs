@@ -44,11 +44,7 @@ pub(crate) struct Operation {
 pub(crate) fn run(session: &Session<'_>, command: &OperationsCommand) -> Result<(), Failure> {
     match command {
         OperationsCommand::List { place, list } => {
-            let path = format!("/v1/{}/operations", place.name_or_all(session)?);
-            let mut found = session.server().get(&path, &[])?;
-            let operations = found.get_mut("operations").map(Value::take);
-            let operations = operations.and_then(|it| it.as_array().cloned()).unwrap_or_default();
-            session.output().print_list(operations, list, TABLE)
+            session.output().print_list(place.list(session, "operations")?, list, TABLE)
         }
         OperationsCommand::Describe(operation) => session.print(operation.get(session)?),
         OperationsCommand::Wait(operation) => {

@@ -29,6 +29,35 @@ fn denied_and_unknown_end_with_their_exit_codes() {
 }
 
 #[test]
+fn what_did_not_happen_to_a_cluster_is_a_failure_and_what_is_under_way_says_how_to_wait() {
+    let done = |text: &str| (200, json!({"name": "operation-1", "status": "DONE", "statusMessage": text}));
+    let running = || (200, json!({"name": "operation-1", "status": "RUNNING", "detail": "waiting for h1"}));
+    let gone = || (503, json!({"error": {"status": "UNAVAILABLE", "message": "gone."}}));
+    let refused = || (400, json!({"error": {"status": "FAILED_PRECONDITION", "message": "busy."}}));
+    let wait = "`keystead container operations wait operation-1 --location l1 --project p`";
+    let kept = "Not deleted [projects/p/locations/l1/clusters/c1]";
+    let (update, at_once) =
+        ("update c1 --disable-database-encryption", "update c1 --disable-database-encryption --async");
+    for (words, answers, code, said, asked) in [
+        (update, vec![done("no grant.")], 1, "error: no grant.\n", 1),
+        // It has failed before anybody could wait for it.
+        (at_once, vec![done("no grant.")], 1, "error: no grant.\n", 1),
+        (at_once, vec![running()], 0, wait, 2),
+        (update, vec![running(), gone()], 4, wait, 2),
+        ("delete c1 c2 --quiet", vec![refused(), done("")], 1, kept, 2),
+        ("delete c1 --quiet", vec![refused()], 1, "error: FAILED_PRECONDITION: busy.\n", 1),
+    ] {
+        let server = Recording::start(answers);
+        let place = ["--location", "l1", "--project", "p", "--endpoint", &server.endpoint];
+        let words: Vec<_> = ["container", "clusters"].into_iter().chain(words.split(' ')).collect();
+        let output = keystead().args(&words).args(place).output().expect("runs");
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{words:?}: {}", stderr(&output));
+        assert_eq!((stdout(&output), server.requests().len()), (String::new(), asked), "{words:?}");
+    }
+}
+
+#[test]
 fn nobody_at_the_address_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("address"));
