@@ -5,7 +5,7 @@
 //! | creates | the cluster has the key, or none | nothing has changed | it is on its way; older keys are needed |
 //! | encrypts, decrypts | everything is under the key, or plain | nothing has changed | it is on its way; older keys are needed |
 //!
-//! Whatever happened, the keys of [`Encryption::needed_to_read`] are those that a stored value may be under.
+//! Whatever happened, the keys of [`Cluster::needed_to_read`] are those that a stored value may be under.
 
 use std::collections::BTreeMap;
 

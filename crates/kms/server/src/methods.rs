@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use keystead_model::ErrorClass;
 use keystead_proto::descriptor_pool;
-use prost_reflect::{MethodDescriptor, Value};
+use prost_reflect::{MessageDescriptor, MethodDescriptor, Value};
 use tonic::Code;
 
 /// Longest request, in bytes, as a gRPC message or as JSON. A Decrypt holds 65,536 bytes of additional data and a little more of
@@ -43,6 +43,11 @@ impl Known {
     pub(crate) fn name(&self) -> &str {
         self.method.name()
     }
+}
+
+/// Whether a message stands for something that is not served: only that it is there matters, so it has no fields.
+pub(crate) fn is_unserved(kind: &MessageDescriptor) -> bool {
+    kind.full_name() == "google.container.v1.Unserved"
 }
 
 /// Whether a request is gRPC, as its content type says.

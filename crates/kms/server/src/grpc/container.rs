@@ -43,12 +43,7 @@ impl ClusterManager for Adapter {
         let command = named.parent_of_list(&call).await;
         let command = command.map(|(project, location)| ListClusters { project, location });
         let listed = call.run(&named.name, command).await?;
-        let clusters: Result<_, _> =
-            listed.iter().map(|it| cluster(it, call.keyservice().address())).collect();
-        let clusters = match clusters {
-            Ok(clusters) => clusters,
-            Err(error) => return Err(call.refuse(&named.name, &error).await),
-        };
+        let clusters = listed.iter().map(|it| cluster(it, call.keyservice().address())).collect();
         Ok(Response::new(proto::ListClustersResponse { clusters, missing_zones: Vec::new() }))
     }
 
@@ -57,10 +52,7 @@ impl ClusterManager for Adapter {
         let named = Named::cluster(&request.name, &request.project_id, &request.zone, &request.cluster_id);
         let command = named.as_cluster(&call).await.map(|name| GetCluster { name });
         let found = call.run(&named.name, command).await?;
-        match cluster(&found, call.keyservice().address()) {
-            Ok(cluster) => Ok(Response::new(cluster)),
-            Err(error) => Err(call.refuse(&named.name, &error).await),
-        }
+        Ok(Response::new(cluster(&found, call.keyservice().address())))
     }
 
     async fn create_cluster(
@@ -152,8 +144,7 @@ impl ClusterManager for Adapter {
         request: Request<proto::GetServerConfigRequest>,
     ) -> Answer<proto::ServerConfig> {
         let (call, request) = self.identify(request, reads("GetServerConfig")).await?;
-        let named =
-            Named::parent(request.name.trim_end_matches("/serverConfig"), &request.project_id, &request.zone);
+        let named = Named::parent(&request.name, &request.project_id, &request.zone);
         let command = named.as_location(&call).await.map(|location| GetServerConfig { location });
         call.run(&named.name, command).await?;
         Ok(Response::new(proto::ServerConfig {

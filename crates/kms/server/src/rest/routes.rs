@@ -9,6 +9,7 @@ use prost_reflect::{
 };
 
 use super::template::Template;
+use crate::methods::is_unserved;
 
 /// One REST path of one method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,11 +186,6 @@ fn has_unserved(kind: &MessageDescriptor, seen: &mut HashSet<String>) -> bool {
             let inner = field.kind().as_message().cloned();
             inner.is_some_and(|inner| is_unserved(&inner) || has_unserved(&inner, seen))
         })
-}
-
-/// A message that stands for what is not served: only that it is there matters.
-pub(super) fn is_unserved(kind: &MessageDescriptor) -> bool {
-    kind.name() == "Unserved"
 }
 
 fn text_of(rule: &DynamicMessage, field: &str) -> Option<String> {

@@ -8,8 +8,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::query;
 use super::refusal::Refusal;
-use super::routes::{Body, Route, is_unserved};
+use super::routes::{Body, Route};
 use super::strict;
+use crate::methods::is_unserved;
 
 /// One byte that says whether it is compressed, four of length.
 pub(super) const FRAME_HEADER_LEN: usize = 5;
@@ -104,21 +105,34 @@ fn camel_case_mask(json: &mut serde_json::Value, mask: &FieldDescriptor) {
 }
 
 /// Leaves nothing in what stands for something that is not served, so that it is refused by its own name and not by that of something
-/// in it.
+/// in it, or because it is published as another kind of value.
 fn empty_unserved(json: &mut serde_json::Value, kind: &MessageDescriptor) {
+    if is_unserved(kind) {
+        *json = json!({});
+        return;
+    }
     for field in kind.fields() {
-        let Some(inner) = field.kind().as_message().cloned() else { continue };
+        let is_map = field.is_map();
+        let of = if is_map { kind_of_values(&field) } else { field.kind().as_message().cloned() };
+        let Some(of) = of else { continue };
         for name in [field.json_name(), field.name()] {
             match json.get_mut(name) {
-                Some(value @ serde_json::Value::Object(_)) if is_unserved(&inner) => *value = json!({}),
+                // Null is nothing.
+                None | Some(serde_json::Value::Null) => {}
                 Some(serde_json::Value::Array(items)) => {
-                    items.iter_mut().for_each(|item| empty_unserved(item, &inner));
+                    items.iter_mut().for_each(|item| empty_unserved(item, &of));
                 }
-                Some(value) => empty_unserved(value, &inner),
-                None => {}
+                Some(serde_json::Value::Object(items)) if is_map => {
+                    items.values_mut().for_each(|item| empty_unserved(item, &of));
+                }
+                Some(value) => empty_unserved(value, &of),
             }
         }
     }
+}
+
+fn kind_of_values(map: &FieldDescriptor) -> Option<MessageDescriptor> {
+    map.kind().as_message()?.map_entry_value_field().kind().as_message().cloned()
 }
 
 /// The reader's own words without the values that they quote: one of them may be a plaintext. Names of fields stay; cut,

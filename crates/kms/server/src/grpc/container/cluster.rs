@@ -1,4 +1,3 @@
-use keystead_keyservice::KmsError;
 use keystead_keyservice::operations::SetClusterLabels;
 use keystead_model::Cluster;
 use keystead_model::cluster::Task;
@@ -8,8 +7,8 @@ use keystead_proto::container::cluster::Status;
 use super::{encryption, settings};
 
 /// As the API shows it. `address`: of this server, for links.
-pub(super) fn cluster(cluster: &Cluster, address: &str) -> Result<proto::Cluster, KmsError> {
-    let kept = settings::restored(&cluster.settings)?;
+pub(super) fn cluster(cluster: &Cluster, address: &str) -> proto::Cluster {
+    let kept = settings::restored(&cluster.name, &cluster.settings);
     let location = cluster.name.location.location.to_string();
     let status = match cluster.running.as_ref().map(|running| &running.task) {
         None => Status::Running,
@@ -18,7 +17,7 @@ pub(super) fn cluster(cluster: &Cluster, address: &str) -> Result<proto::Cluster
         Some(Task::Delete) => Status::Stopping,
     };
     let failure = cluster.encryption.failures.last();
-    Ok(proto::Cluster {
+    proto::Cluster {
         name: cluster.name.cluster.to_string(),
         id: cluster.id.clone(),
         location: location.clone(),
@@ -32,8 +31,8 @@ pub(super) fn cluster(cluster: &Cluster, address: &str) -> Result<proto::Cluster
         status_message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         database_encryption: Some(encryption::shown(cluster)),
         // Terraform's provider reads these two without looking whether they are there.
-        legacy_abac: Some(kept.legacy_abac.unwrap_or_default()),
+        legacy_abac: Some(proto::LegacyAbac::default()),
         network_config: Some(kept.network_config.clone().unwrap_or_default()),
         ..kept
-    })
+    }
 }

@@ -2,17 +2,24 @@
 //! name.
 
 use keystead_keyservice::KmsError;
-use keystead_model::ErrorClass;
+use keystead_model::{ClusterName, ErrorClass};
 use keystead_proto::container::{Cluster, ClusterUpdate};
 use keystead_proto::descriptor_pool;
 use prost::Message;
-use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{
+    DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage as _, Value,
+};
+
+use crate::methods::is_unserved;
+
+const CLUSTER: &str = "google.container.v1.Cluster";
 
 /// About nodes, networks and add-ons, which the owner of the cluster makes. Clients send some of it without being asked and expect it
 /// back.
-const KEPT: [&str; 22] = [
+const KEPT: [&str; 20] = [
     "addons_config",
     "autopilot",
+    "autoscaling",
     "cluster_ipv4_cidr",
     "control_plane_endpoints_config",
     "default_max_pods_constraint",
@@ -30,9 +37,6 @@ const KEPT: [&str; 22] = [
     "release_channel",
     "shielded_nodes",
     "subnetwork",
-    "autoscaling",
-    "master_auth",
-    "legacy_abac",
 ];
 
 /// What has its own place in a cluster's record.
@@ -58,52 +62,60 @@ const OF_ANSWERS: [&str; 14] = [
 
 /// The JSON of what is kept. Names what is not served.
 pub(super) fn kept(cluster: &Cluster) -> Result<String, KmsError> {
-    let asked = dynamic("google.container.v1.Cluster", cluster)?;
-    let mut kept = DynamicMessage::new(asked.descriptor());
-    for (field, value) in asked.fields() {
-        let name = field.name();
+    let whole = dynamic(CLUSTER, cluster)?;
+    let mut kept = DynamicMessage::new(whole.descriptor());
+    for (field, value) in whole.fields() {
+        let (name, path) = (field.name(), format!("cluster.{}", field.name()));
         if KEPT.contains(&name) {
-            check_kept(&format!("cluster.{name}"), value)?;
+            check_kept(&path, &field, value)?;
             kept.set_field(&field, value.clone());
-        } else if !HANDLED.contains(&name) && !OF_ANSWERS.contains(&name) && asks(&field, value) {
-            return Err(unserved(&format!("cluster.{name}")));
+        } else if !HANDLED.contains(&name) && !OF_ANSWERS.contains(&name) {
+            refuse_asked(path, &field, value)?;
         }
     }
-    refuse_access(cluster)?;
     serde_json::to_string(&kept).map_err(|_| unreadable())
 }
 
 /// Names what an update asks for besides the encryption.
 pub(super) fn check_update(update: &ClusterUpdate) -> Result<(), KmsError> {
-    let asked = dynamic("google.container.v1.ClusterUpdate", update)?;
-    let mut others = asked.fields().filter(|(field, _)| field.name() != "desired_database_encryption");
-    match others.find(|(field, value)| asks(field, value)) {
-        Some((field, _)) => Err(unserved(&format!("update.{}", field.name()))),
+    let whole = dynamic("google.container.v1.ClusterUpdate", update)?;
+    let mut others = whole.fields().filter(|(field, _)| field.name() != "desired_database_encryption");
+    others.try_for_each(|(field, value)| refuse_asked(format!("update.{}", field.name()), &field, value))
+}
+
+/// What was kept, as the message that it was. What cannot be read is left out, because nothing depends on it and the rest of the cluster
+/// matters more; a newer version may have kept more.
+pub(super) fn restored(cluster: &ClusterName, settings: &str) -> Cluster {
+    let read = || {
+        let mut json = serde_json::Deserializer::from_str(settings);
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let kind = descriptor(CLUSTER)?;
+        let message = DynamicMessage::deserialize_with_options(kind, &mut json, &options);
+        message.map_err(|_| unreadable())?.transcode_to().map_err(|_| unreadable())
+    };
+    read().unwrap_or_else(|error| {
+        tracing::error!(%cluster, %error, "what was kept of a cluster's settings is not shown");
+        Cluster::default()
+    })
+}
+
+fn refuse_asked(path: String, field: &FieldDescriptor, value: &Value) -> Result<(), KmsError> {
+    match asked(path, field, value) {
+        Some(path) => Err(unserved(&path)),
         None => Ok(()),
     }
 }
 
-/// What was kept, as the message that it was.
-pub(super) fn restored(settings: &str) -> Result<Cluster, KmsError> {
-    let mut json = serde_json::Deserializer::from_str(settings);
-    let kind = descriptor("google.container.v1.Cluster")?;
-    let message = DynamicMessage::deserialize(kind, &mut json).map_err(|_| unreadable())?;
-    message.transcode_to().map_err(|_| unreadable())
-}
-
-/// Whether a field asks for something that would have to be done: what is off, empty or the default does not. Terraform's provider sends
-/// much of that.
-fn asks(field: &FieldDescriptor, value: &Value) -> bool {
-    match value {
+/// The path of the first thing in a value that would have to be done: what is off, empty or the default is none. Terraform's provider
+/// sends much of that.
+fn asked(path: String, field: &FieldDescriptor, value: &Value) -> Option<String> {
+    let asks = match value {
+        Value::Message(message) if is_unserved(&message.descriptor()) => true,
+        Value::Message(message) if is_off(message) => false,
         Value::Message(message) => {
-            let is_off = |field: &FieldDescriptor| {
-                field.name() == "enabled" && *message.get_field(field) == Value::Bool(false)
-            };
-            // One mode of this asks for something although the older switch is off.
-            let has_mode = message.descriptor().name() == "BinaryAuthorization";
-            is_unserved(message)
-                || (has_mode || !message.descriptor().fields().any(|field| is_off(&field)))
-                    && message.fields().any(|(field, inner)| asks(&field, inner))
+            let mut fields = message.fields();
+            return fields
+                .find_map(|(field, value)| asked(format!("{path}.{}", field.name()), &field, value));
         }
         Value::EnumNumber(number) => {
             let kind = field.kind();
@@ -113,25 +125,44 @@ fn asks(field: &FieldDescriptor, value: &Value) -> bool {
         Value::Bool(on) => *on,
         Value::String(text) => !text.is_empty(),
         _ => true,
-    }
+    };
+    asks.then_some(path)
+}
+
+/// Whether a message says that the whole is off, whatever else is in it.
+fn is_off(message: &DynamicMessage) -> bool {
+    let kind = message.descriptor();
+    // This has a mode that counts although its older switch is off.
+    let has_mode = kind.name() == "BinaryAuthorization";
+    let switch = kind.get_field_by_name("enabled").filter(|_| !has_mode);
+    switch.is_some_and(|switch| *message.get_field(&switch) == Value::Bool(false))
 }
 
 /// What is kept is given back as it was, so all of it must be known here, and be text that a terminal can show.
-fn check_kept(path: &str, value: &Value) -> Result<(), KmsError> {
+fn check_kept(path: &str, field: &FieldDescriptor, value: &Value) -> Result<(), KmsError> {
     match value {
-        Value::Message(message) if is_refused_elsewhere(message) => Err(unserved(path)),
+        Value::Message(message) if is_refused_of_clusters(&message.descriptor()) => {
+            refuse_asked(path.to_owned(), field, value)
+        }
         Value::Message(message) => message
             .fields()
-            .try_for_each(|(field, inner)| check_kept(&format!("{path}.{}", field.name()), inner)),
-        Value::List(items) => items.iter().try_for_each(|item| check_kept(path, item)),
+            .try_for_each(|(field, value)| check_kept(&format!("{path}.{}", field.name()), &field, value)),
+        Value::List(items) => items.iter().try_for_each(|item| check_kept(path, field, item)),
         Value::Map(items) => items.iter().try_for_each(|(key, item)| {
-            let key = key.as_str().unwrap_or_default();
-            check_text(path, key)?;
-            check_kept(path, item)
+            check_text(path, key.as_str().unwrap_or_default())?;
+            check_kept(path, field, item)
         }),
         Value::String(text) => check_text(path, text),
         _ => Ok(()),
     }
+}
+
+/// What is refused of a cluster is refused of its nodes and networks, too.
+fn is_refused_of_clusters(kind: &MessageDescriptor) -> bool {
+    let of_clusters = descriptor(CLUSTER).ok();
+    let mut fields = of_clusters.iter().flat_map(MessageDescriptor::fields);
+    is_unserved(kind)
+        || fields.any(|field| !KEPT.contains(&field.name()) && field.kind().as_message() == Some(kind))
 }
 
 /// Refuses text that a terminal would obey.
@@ -140,46 +171,6 @@ pub(super) fn check_text(path: &str, text: &str) -> Result<(), KmsError> {
         true => Err(KmsError::invalid(format!("The field {path} holds a control character."))),
         false => Ok(()),
     }
-}
-
-/// What is refused of a cluster is refused of its nodes, too.
-fn is_refused_elsewhere(message: &DynamicMessage) -> bool {
-    let of_cluster = descriptor("google.container.v1.Cluster").ok();
-    let refused = of_cluster.iter().flat_map(MessageDescriptor::fields).any(|field| {
-        !KEPT.contains(&field.name()) && field.kind().as_message() == Some(&message.descriptor())
-    });
-    is_unserved(message) || refused && message.fields().any(|(field, inner)| asks(&field, inner))
-}
-
-/// A message that stands for what is not served.
-fn is_unserved(message: &DynamicMessage) -> bool {
-    message.descriptor().name() == "Unserved"
-}
-
-/// Who may come in, and how: more of that is promised by nobody here.
-fn refuse_access(cluster: &Cluster) -> Result<(), KmsError> {
-    let endpoints = cluster.control_plane_endpoints_config.as_ref();
-    let by_address = endpoints.and_then(|config| config.ip_endpoints_config.as_ref());
-    let networks = by_address.and_then(|config| config.authorized_networks_config.as_ref());
-    if networks.is_some_and(|networks| networks.enabled) {
-        return Err(unserved(
-            "cluster.control_plane_endpoints_config.ip_endpoints_config.authorized_networks_config.enabled",
-        ));
-    }
-    if cluster.legacy_abac.is_some_and(|abac| abac.enabled) {
-        return Err(unserved("cluster.legacy_abac.enabled"));
-    }
-    let Some(auth) = &cluster.master_auth else { return Ok(()) };
-    if !auth.username.is_empty() || !auth.password.is_empty() {
-        return Err(unserved("cluster.master_auth.username"));
-    }
-    if !auth.client_key.is_empty() || !auth.client_certificate.is_empty() {
-        return Err(unserved("cluster.master_auth.client_key"));
-    }
-    if auth.client_certificate_config.is_some_and(|config| config.issue_client_certificate) {
-        return Err(unserved("cluster.master_auth.client_certificate_config.issue_client_certificate"));
-    }
-    Ok(())
 }
 
 fn unserved(field: &str) -> KmsError {

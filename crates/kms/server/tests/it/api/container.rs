@@ -346,6 +346,22 @@ async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
             "cluster.node_config.confidential_nodes",
         ),
         (
+            "nodeConfig",
+            json!({ "accelerators": [{ "acceleratorCount": 1 }] }),
+            "cluster.node_config.accelerators",
+        ),
+        ("nodeConfig", json!({ "maxRunDuration": "3600s" }), "cluster.node_config.max_run_duration"),
+        (
+            "maintenancePolicy",
+            json!({ "window": { "maintenanceExclusions": { "value": { "startTime": "x" } } } }),
+            "cluster.maintenance_policy.window.maintenance_exclusions",
+        ),
+        (
+            "controlPlaneEndpointsConfig",
+            json!({ "ipEndpointsConfig": { "authorizedNetworksConfig": { "enabled": true } } }),
+            "cluster.control_plane_endpoints_config.ip_endpoints_config.authorized_networks_config.enabled",
+        ),
+        (
             "networkConfig",
             json!({ "gatewayApiConfig": { "channel": 3 } }),
             "cluster.network_config.gateway_api_config",
