@@ -71,7 +71,9 @@ fn directories(configuration: &Path, plugins: &[PluginAt], facts: &Facts) -> Vec
 pub(super) fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<DirectoryMount> {
     let mut directories: Vec<DirectoryMount> = Vec::new();
     for plugin in plugins.iter().filter(|it| !it.socket.starts_with('@')) {
-        let path = directory_of(Path::new(&plugin.socket));
+        let directory = directory_of(Path::new(&plugin.socket));
+        let above = mounted_above(&directory, facts);
+        let path = above.map_or(directory, |it| it.mount_path.trim_end_matches('/').to_owned());
         if directories.iter().any(|it| it.path == path) {
             continue;
         }
@@ -86,6 +88,18 @@ pub(super) fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<Dir
         directories.push(DirectoryMount { volume, path, read_only: false });
     }
     directories
+}
+
+/// The mount that brings a directory to the same path in the container although it is of one above it: sockets of several plugins may be in
+/// directories below one. No container mounts `/`; that is what a unit of systemd's sees.
+fn mounted_above<'f>(directory: &str, facts: &'f Facts) -> Option<&'f Mount> {
+    let is_above = |it: &&Mount| {
+        let path = Path::new(it.mount_path.trim_end_matches('/'));
+        Path::new(&it.host_path) == path && path.parent().is_some() && Path::new(directory).starts_with(path)
+    };
+    let mount = facts.mounts.iter().filter(is_above).max_by_key(|it| it.mount_path.len())?;
+    // One that is deeper brings something else there.
+    (facts.host_path(directory).as_deref() == Some(directory)).then_some(mount)
 }
 
 fn directory_of(path: &Path) -> String {

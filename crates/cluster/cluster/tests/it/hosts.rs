@@ -189,6 +189,49 @@ async fn encryption_comes_and_goes_and_what_a_person_wrote_stays() {
     assert_eq!(scene.look().await.earlier.len(), 2);
 }
 
+/// Several plugins have their sockets in directories below one.
+#[tokio::test]
+async fn a_socket_below_a_mounted_directory_needs_no_mount() {
+    let scene = Scene::new();
+    let below = |name: &str| {
+        let plugin = scene.plugin(name);
+        KmsPlugin { endpoint: format!("{}/kms.sock", plugin.endpoint), ..plugin }
+    };
+    let write =
+        async |names: &[&str], plugins| scene.change(scene.write(names, plugins)).await.expect("written");
+    let before = scene.text();
+    write(&["kms:v2:kms", "identity"], vec![scene.plugin("kms")]).await;
+    let mounted = scene.text();
+    write(&["kms:v2:new", "kms:v2:kms", "identity"], vec![below("new")]).await;
+    write(&["kms:v2:new", "identity"], Vec::new()).await;
+    assert_eq!(scene.text(), mounted);
+    // kubeadm's configuration gets the same, and nothing of it stays.
+    let settings = scene.look().await.settings.expect("the same on each host");
+    let paths: Vec<String> = settings.directories.into_iter().map(|it| it.path).collect();
+    let path = |name: &str| scene.directory.path().join(name).display().to_string();
+    assert_eq!(paths, [path("run"), path("pki")]);
+    scene.change(remove()).await.expect("removed");
+    assert_eq!(scene.text(), before);
+
+    // Somebody's own mount serves as well, and is not ours to take away.
+    let own = format!(
+        "    - mountPath: {0}/\n      name: plugins\n  volumes:\n  - hostPath:\n      path: {0}\n    name: plugins\n",
+        path("run")
+    );
+    fs::write(&scene.host.manifest, before.replace("  volumes:\n", &own)).expect("written");
+    let theirs = scene.text();
+    write(&["kms:v2:new", "identity"], vec![below("new")]).await;
+    assert_eq!(scene.text().matches("mountPath").count(), theirs.matches("mountPath").count());
+    scene.change(remove()).await.expect("removed");
+    assert_eq!(scene.text(), theirs);
+
+    // One that brings another directory there does not.
+    let other = theirs.replace(&format!("path: {}\n", path("run")), &format!("path: {}\n", path("else")));
+    fs::write(&scene.host.manifest, other).expect("written");
+    write(&["kms:v2:new", "identity"], vec![below("new")]).await;
+    assert!(scene.text().contains(&format!("mountPath: {}\n", path("run/new"))), "{}", scene.text());
+}
+
 #[tokio::test]
 async fn a_restart_is_asked_for_once() {
     let scene = Scene::new();
