@@ -1,9 +1,11 @@
 //! `keystead plugin ...`
 
+mod admin_port;
 mod bench;
 mod check;
 mod image;
 mod install;
+mod instance;
 mod new_files;
 mod on_host;
 mod program;
@@ -18,6 +20,8 @@ use std::path::PathBuf;
 
 use keystead_runtime::Failure;
 
+pub(crate) use install::InstallArgs;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PluginCommand {
     /// Serve Kubernetes KMS v1 and v2 on one UNIX socket (the same as keystead-plugin)
@@ -28,7 +32,7 @@ pub(crate) enum PluginCommand {
     Key(keystead_plugin::key_commands::KeyArgs),
     /// Play kube-apiserver against a plugin of any make and judge every answer
     Check(check::CheckArgs),
-    Install(Box<install::InstallArgs>),
+    Install(Box<InstallArgs>),
     Upgrade(Box<upgrade::UpgradeArgs>),
     Uninstall(Box<uninstall::UninstallArgs>),
     /// Measure how fast plugins of any make answer
@@ -46,12 +50,17 @@ pub(crate) fn run(command: PluginCommand) -> Result<(), Failure> {
             keystead_runtime::print_result(&keystead_plugin::key_commands::run(args)?)
         }
         PluginCommand::Check(args) => check::check(&args),
-        PluginCommand::Install(args) => install::run(&args),
+        PluginCommand::Install(args) => install(&args),
         PluginCommand::Upgrade(args) => upgrade::run(&args),
         PluginCommand::Uninstall(args) => uninstall::run(&args),
         PluginCommand::Bench(args) => bench::run(&args),
         PluginCommand::BareTonic(args) => bench::serve_bare_tonic(&args),
     }
+}
+
+/// Installs a plugin, as `keystead plugin install` does with the same words. It blocks until the plugin answers, and has a runtime of its own.
+pub(crate) fn install(args: &InstallArgs) -> Result<(), Failure> {
+    install::run(args)
 }
 
 /// A program of PATH.

@@ -27,7 +27,7 @@ pub(crate) struct InstallArgs {
     #[arg(long = "as", value_name = "FORM")]
     form: Form,
     /// The socket for kube-apiserver, in a directory of its own [default: /tmp/keystead/kms.sock for a static pod, /run/keystead/kms.sock
-    /// under systemd]
+    /// under systemd; with --instance NAME, /tmp/keystead/NAME/kms.sock and /run/keystead/NAME/kms.sock]
     #[arg(long, value_name = "PATH", value_parser = socket::parse)]
     socket: Option<PathBuf>,
     /// What the plugin's Status says. It must fit the API server of this host alone: no other one calls this plugin [default: v2beta1 if
@@ -76,9 +76,36 @@ impl InstallArgs {
             Some(false) => say(&format!("kube-apiserver does not see {directory} yet")),
             None => say(&format!("no kube-apiserver is found in {}", self.host.manifests().display())),
         }
+        let command = match self.host.instance() {
+            None => "enable".to_owned(),
+            Some(instance) => format!("migrate --to kms:v2:{instance}"),
+        };
         say(&format!(
-            "next, once the plugin runs on every control-plane host: `keystead cluster enable --endpoint unix://{}`",
+            "next, once the plugin runs on every control-plane host: `keystead cluster {command} --endpoint unix://{}`",
             socket.display()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// Another part of this program installs by a fixed list of words.
+    #[test]
+    fn words_make_arguments() {
+        #[derive(clap::Parser)]
+        #[command(no_binary_name = true)]
+        struct Words {
+            #[command(flatten)]
+            args: InstallArgs,
+        }
+        let words = |name: &'static str| ["--as", "static-pod", "--instance", name, "--yes"];
+        let args = Words::try_parse_from(words("new")).map(|it| it.args).expect("good words");
+        assert_eq!(args.form, Form::StaticPod);
+        assert_eq!(args.host.default_socket(args.form), PathBuf::from("/tmp/keystead/new/kms.sock"));
+        assert!(Words::try_parse_from(words("../new")).is_err());
     }
 }

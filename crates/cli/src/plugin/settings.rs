@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +12,7 @@ use keystead_runtime::Failure;
 use keystead_runtime::whole_file::{self, FileError, Readers};
 use serde::Deserialize;
 
+use super::admin_port;
 use super::on_host::PROGRAM;
 
 /// The provider and what it needs.
@@ -37,9 +37,9 @@ pub(super) struct SettingsArgs {
     /// Credentials for the key service, mode 0600
     #[arg(long, value_name = "FILE", default_value = "/etc/keystead/credentials.json")]
     credentials_file: PathBuf,
-    /// Port of /livez, /readyz and /metrics, on loopback
-    #[arg(long, value_name = "PORT", default_value_t = 10_277, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) admin_port: u16,
+    /// Port of /livez, /readyz and /metrics, on loopback [default: 10277; with --instance the one that it has, or else a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) admin_port: Option<u16>,
     /// The plugin's program, to check the settings with [default: keystead-plugin of PATH, if there is one]
     #[arg(long, value_name = "PROGRAM")]
     check_with: Option<OsString>,
@@ -66,13 +66,13 @@ impl std::fmt::Debug for SettingsArgs {
 
 impl SettingsArgs {
     /// The settings, after a look at each file.
-    pub(super) fn read(&self) -> Result<Settings, Failure> {
+    pub(super) fn read(&self, admin_port: u16) -> Result<Settings, Failure> {
         let mut settings = Settings {
             files: Vec::new(),
             ids: Vec::new(),
             directories: Vec::new(),
             is_remote: false,
-            admin_port: self.admin_port,
+            admin_port,
         };
         match self.kms_key.as_deref().filter(|it| !it.is_empty()) {
             Some(key) => self.cloud_kms(key, &mut settings)?,
@@ -140,7 +140,7 @@ impl SettingsArgs {
         socket: &Path,
         program: Option<&Path>,
     ) -> Result<Option<String>, Failure> {
-        refuse_taken_port(settings.admin_port)?;
+        admin_port::refuse_taken(settings.admin_port)?;
         let Some(mut command) = self.checker(program) else {
             return Ok(Some(format!(
                 "the key was not tried out, because {PROGRAM} is not on this host: after the start it is seen whether the plugin can use it"
@@ -269,14 +269,6 @@ fn look_at(file: &Path, readers: Readers, hint: &str) -> Result<zeroize::Zeroizi
 
 /// Key files and credentials are far shorter.
 const LONGEST: usize = 1 << 20;
-
-/// Refuses a port that something else has: the plugin would not start.
-fn refuse_taken_port(port: u16) -> Result<(), Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|error| {
-        Failure::new(format!("port {port} of 127.0.0.1 cannot be had: {error}"))
-            .hint("another plugin may run on this host; choose another port with --admin-port".to_owned())
-    })
-}
 
 fn starts_with(name: &OsString, prefix: &str) -> bool {
     name.as_encoded_bytes().starts_with(prefix.as_bytes())

@@ -11,9 +11,7 @@ use keystead_cluster::kms_socket::KmsSocket;
 use keystead_runtime::Failure;
 use rustix::process::geteuid;
 
-/// Where the pod's socket is: below `/tmp` as the first document says, in a directory of its own.
-pub(super) const IN_TMP: &str = "/tmp/keystead/kms.sock";
-/// Where the unit's socket is.
+/// Where a plugin listens that is not told where.
 pub(super) const IN_RUN: &str = "/run/keystead/kms.sock";
 /// `sun_path` has 108 bytes, the last of them NUL.
 const LONGEST: usize = 107;
@@ -32,7 +30,7 @@ pub(super) fn parse(given: &str) -> Result<PathBuf, String> {
     }
     if SHARED.contains(&directory.as_str()) {
         return Err(format!(
-            "the socket must be in a directory of its own, which only root can enter, such as {IN_TMP}; {directory} is shared"
+            "the socket must be in a directory of its own, which only root can enter, such as /tmp/keystead/kms.sock; {directory} is shared"
         ));
     }
     if path.as_os_str().len() > LONGEST {
@@ -51,20 +49,39 @@ pub(super) fn refuse_taken(socket: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// Whether the directory can be, or is, for root alone.
-pub(super) fn check_directory(socket: &Path) -> Result<(), Failure> {
+/// Whether the directory can be, or is, for root alone. Those of instances are below one more: whoever may change that one can put another
+/// directory in the place of ours.
+pub(super) fn check_directory(socket: &Path, is_of_instance: bool) -> Result<(), Failure> {
     let directory = directory_of(socket);
-    match fs::symlink_metadata(directory) {
-        Ok(found) if !found.is_dir() => Err(Failure::new(format!("{} is no directory", directory.display()))
-            .hint("remove it, or choose another place with --socket".to_owned())),
-        Ok(found) if found.uid() != 0 && found.uid() != geteuid().as_raw() => Err(Failure::new(format!(
-            "{} belongs to uid {}, who could put another plugin in the place of ours",
-            directory.display(),
-            found.uid()
-        ))
-        .hint("find out whose it is and remove it, or choose another place with --socket".to_owned())),
-        _ => Ok(()),
+    let is_shared = |it: &&Path| SHARED.iter().any(|shared| *it == Path::new(shared));
+    let above = directory.parent().filter(|it| is_of_instance && !is_shared(it));
+    for directory in above.into_iter().chain([directory]) {
+        let Ok(found) = fs::symlink_metadata(directory) else { continue };
+        if !found.is_dir() {
+            return Err(Failure::new(format!("{} is no directory", directory.display()))
+                .hint("remove it, or choose another place with --socket".to_owned()));
+        }
+        if found.uid() != 0 && found.uid() != geteuid().as_raw() {
+            return Err(Failure::new(format!(
+                "{} belongs to uid {}, who could put another plugin in the place of ours",
+                directory.display(),
+                found.uid()
+            ))
+            .hint("find out whose it is and remove it, or choose another place with --socket".to_owned()));
+        }
+        // The directory itself will be closed.
+        if above == Some(directory) && found.mode() & 0o022 != 0 {
+            return Err(Failure::new(format!(
+                "others may write to {}, and could put another plugin in the place of ours",
+                directory.display()
+            ))
+            .hint(format!(
+                "run `chmod go-w {}`, or choose another place with --socket",
+                directory.display()
+            )));
+        }
     }
+    Ok(())
 }
 
 /// Makes the directory, or closes it to everybody but its owner.
@@ -152,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_socket_has_a_directory_of_its_own() {
-        for good in [IN_TMP, IN_RUN, "unix:///tmp/keystead/kms.sock"] {
+        for good in ["/tmp/keystead/kms.sock", IN_RUN, "unix:///tmp/keystead/kms.sock"] {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in ["kms.sock", "/tmp/kms.sock", "/kms.sock", "/tmp/keystead/", "/tmp/a/../kms.sock"] {
@@ -163,7 +180,8 @@ mod tests {
 
     #[test]
     fn only_what_a_boot_empties_is_made_at_each_boot() {
-        assert_eq!(tmpfiles(Path::new(IN_TMP)).as_deref(), Some("d /tmp/keystead 0700 root root -\n"));
+        let in_tmp = tmpfiles(Path::new("/tmp/keystead/kms.sock"));
+        assert_eq!(in_tmp.as_deref(), Some("d /tmp/keystead 0700 root root -\n"));
         assert_eq!(tmpfiles(Path::new("/var/lib/keystead/kms.sock")), None);
     }
 }

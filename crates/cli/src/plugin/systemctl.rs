@@ -4,9 +4,6 @@ use std::process::{Command, Stdio};
 
 use keystead_runtime::Failure;
 
-pub(super) const SERVICE: &str = "keystead-plugin.service";
-pub(super) const SOCKET: &str = "keystead-plugin.socket";
-
 /// Refuses where systemd does not run the host.
 pub(super) fn must_run() -> Result<(), Failure> {
     let none = || {

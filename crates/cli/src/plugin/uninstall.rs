@@ -11,8 +11,7 @@ use keystead_etcd::{Encryption, Etcd, inventory};
 use keystead_runtime::{Failure, print_result};
 
 use super::on_host::{ConsentArgs, Form, HostArgs};
-use super::systemctl::{self, SERVICE, SOCKET};
-use super::{settings_of_service, socket};
+use super::{settings_of_service, socket, systemctl};
 use crate::output::say;
 
 /// Take the KMS plugin off this control-plane host
@@ -38,10 +37,11 @@ pub(crate) struct UninstallArgs {
 
 pub(super) fn run(args: &UninstallArgs) -> Result<(), Failure> {
     let form = args.form.map_or_else(|| args.host.form(), Ok)?;
+    let (service, socket_unit) = (&*args.host.service_name(), &*args.host.socket_name());
     let installed = Installed::find(&args.host, form)?;
     crate::runtime()?.block_on(args.refuse_if_needed(&installed.socket))?;
     if form == Form::Systemd {
-        say(&format!("plan: systemctl disable --now {SOCKET} {SERVICE}"));
+        say(&format!("plan: systemctl disable --now {socket_unit} {service}"));
     }
     installed.files.iter().for_each(|file| say(&format!("plan: remove {}", file.display())));
     installed.kept.iter().for_each(|file| say(&format!("stays, because backups need it: {file}")));
@@ -54,7 +54,7 @@ pub(super) fn run(args: &UninstallArgs) -> Result<(), Failure> {
     }
     if form == Form::Systemd {
         systemctl::must_run()?;
-        systemctl::run(&["disable", "--now", SOCKET, SERVICE])?;
+        systemctl::run(&["disable", "--now", socket_unit, service])?;
     }
     let places = args.host.places()?;
     for path in &installed.files {
@@ -110,7 +110,7 @@ impl Installed {
                     host.socket_unit(),
                     host.service_drop_in(),
                     host.socket_drop_in(),
-                    host.environment_file().to_owned(),
+                    host.environment_file(),
                 ];
                 (settings_of_service::socket(host), units, settings_of_service::secret_files(host))
             }

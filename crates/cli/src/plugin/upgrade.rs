@@ -11,14 +11,14 @@ use keystead_runtime::{Failure, print_result};
 use super::image::ImageArgs;
 use super::on_host::{ConsentArgs, Form, HostArgs};
 use super::socket::{self, SocketFile};
-use super::systemctl::{self, SERVICE};
-use super::{program, settings_of_service};
+use super::{program, settings_of_service, systemctl};
 use crate::output::say;
 
 /// Give the KMS plugin on this host a new image or program, with the settings that it has
 ///
 /// A static pod's manifest keeps all that a person has changed in it: the name of the image changes, in one step, and the kubelet starts it
-/// anew. Under systemd the program is replaced, and the socket stays open meanwhile. It prints its plan and does nothing without --yes.
+/// anew. Under systemd the program is replaced, and the socket stays open meanwhile; all plugins of the host have that program, and each takes it
+/// with its next start. It prints its plan and does nothing without --yes.
 ///
 /// Exit codes: 0 upgraded or nothing to do, 1 failed or refused, 2 usage.
 #[derive(Debug, clap::Args)]
@@ -127,16 +127,17 @@ impl UpgradeArgs {
         let given = &program::named(given)?;
         systemctl::must_run()?;
         let (new, to) = (program::version(given)?, self.host.program());
+        let service = &*self.host.service_name();
         say(&format!("plan: copy {}, which is {new}, to {}", given.display(), to.display()));
-        say(&format!("plan: systemctl restart {SERVICE}"));
+        say(&format!("plan: systemctl restart {service}"));
         if self.consent.dry_run || !self.consent.given()? {
             return Ok(());
         }
         program::install(given, &to, &self.host.places()?)?;
         // Its type is `notify`: it ends when the new one serves.
-        systemctl::run(&["restart", SERVICE])?;
+        systemctl::run(&["restart", service])?;
         let socket = settings_of_service::socket(&self.host);
-        self.wait(&socket, None, &format!("`journalctl --unit {SERVICE}` says more"))
+        self.wait(&socket, None, &format!("`journalctl --unit {service}` says more"))
     }
 
     fn wait(&self, socket: &Path, before: Option<SocketFile>, hint: &str) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 
 mod documents;
 pub(crate) mod host;
+mod instances;
 mod refusals;
 mod systemd;
 

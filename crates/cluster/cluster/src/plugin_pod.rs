@@ -12,14 +12,29 @@ use crate::yaml::{EditError, YamlError};
 
 pub use installed::{InstalledPod, uses_socket};
 
-/// What the manifest of our plugin is called.
-pub const MANIFEST_NAME: &str = "keystead-kms-plugin-pod.yaml";
 /// The volume with the socket, in the plugin's pod and in kube-apiserver's.
 pub const SOCKET_VOLUME: &str = "kms-plugin-socket";
+/// The plugin's own default for the port of `/livez` and `/readyz`.
+pub const ADMIN_PORT: u16 = 10_277;
+
+/// What the pod of a plugin is called, and its container. A host that has several plugins tells them apart by the names of their instances.
+pub fn pod_name(instance: Option<&str>) -> String {
+    instance.map_or_else(|| COMPONENT.to_owned(), |it| format!("{COMPONENT}-{it}"))
+}
+
+/// What the file with the manifest of a pod of this name is called.
+pub fn manifest_name(pod: &str) -> String {
+    format!("{pod}-pod.yaml")
+}
+
+/// What every pod of our plugin is, in its labels.
+const COMPONENT: &str = "keystead-kms-plugin";
 
 /// What a manifest is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginPod {
+    /// Of the pod and of its container.
+    pub name: String,
     /// The image, with its tag.
     pub image: String,
     /// When the kubelet asks a registry.

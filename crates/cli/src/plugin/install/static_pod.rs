@@ -1,17 +1,17 @@
 //! The plugin as a static pod.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use keystead_cluster::plugin_pod::{InstalledPod, MANIFEST_NAME, PluginPod, uses_socket};
+use keystead_cluster::plugin_pod::{InstalledPod, PluginPod, uses_socket};
 use keystead_runtime::{Failure, print_result};
 
 use super::{InstallArgs, status_version};
 use crate::output::say;
 use crate::plugin::image::Image;
 use crate::plugin::new_files::{Made, NewFile, Way, all_there, printed};
-use crate::plugin::on_host::HostArgs;
-use crate::plugin::socket;
+use crate::plugin::on_host::{Form, HostArgs};
+use crate::plugin::{admin_port, socket};
 
 pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
     if args.systemd.program.is_some() || !args.systemd.allow_addresses.is_empty() {
@@ -19,26 +19,28 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
             .usage()
             .hint("a static pod has its program in the image: --image FILE".to_owned()));
     }
-    let socket = args.socket.clone().unwrap_or_else(|| PathBuf::from(socket::IN_TMP));
     let host = &args.host;
+    let socket = args.socket.clone().unwrap_or_else(|| host.default_socket(Form::StaticPod));
     if !host.manifests().is_dir() {
         return Err(Failure::new(format!("{} is no directory", host.manifests().display())).hint(
             "name the kubelet's staticPodPath with --manifests; where there is no kubelet use --as systemd"
                 .to_owned(),
         ));
     }
-    refuse_neighbours(host, &socket)?;
-    let mut settings = args.settings.read()?;
+    let admin_port = admin_port::choose(args.settings.admin_port, Form::StaticPod, host)?;
+    refuse_neighbours(host, &socket, admin_port)?;
+    let mut settings = args.settings.read(admin_port)?;
     status_version::add(args, &mut settings)?;
     let image = args.image.find(!args.consent.dry_run)?;
     let pod = PluginPod {
+        name: host.pod_name(),
         image: image.name.clone(),
         pull: image.pull,
         flags: settings.flags(),
         environment: settings.ids.clone(),
         socket: socket.clone(),
         read_only: settings.mounted(),
-        admin_port: settings.admin_port,
+        admin_port,
     };
     let manifest = pod.manifest().map_err(|error| Failure::from_error(&error).usage())?;
     let files = files(host, &socket, manifest.text().to_owned());
@@ -47,12 +49,12 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
         // The image may have been removed since.
         if args.consent.yes {
             args.image.load(&image)?;
-            wait(args, &socket)?;
+            wait(args, &socket, admin_port)?;
         }
         return Ok(());
     }
     socket::refuse_taken(&socket)?;
-    socket::check_directory(&socket)?;
+    socket::check_directory(&socket, host.instance().is_some())?;
     let unchecked = args.settings.check(&settings, &socket, None)?;
     say_plan(&files, &image, &socket, unchecked);
     args.say_what_comes_next(&socket);
@@ -67,7 +69,7 @@ pub(super) fn run(args: &InstallArgs) -> Result<(), Failure> {
     let mut made = Made::default();
     made.write(&files, &host.places()?)?;
     made.keep();
-    wait(args, &socket)
+    wait(args, &socket, admin_port)
 }
 
 /// The manifest last: with it the kubelet starts the pod.
@@ -100,7 +102,7 @@ fn say_plan(files: &[NewFile], image: &Image, socket: &Path, unchecked: Option<S
     }
 }
 
-fn wait(args: &InstallArgs, socket: &Path) -> Result<(), Failure> {
+fn wait(args: &InstallArgs, socket: &Path, admin_port: u16) -> Result<(), Failure> {
     if args.consent.no_wait {
         return Ok(());
     }
@@ -109,37 +111,44 @@ fn wait(args: &InstallArgs, socket: &Path) -> Result<(), Failure> {
     let answered = crate::runtime()?.block_on(socket::until_it_answers(socket, None, patience));
     let key_id = answered.map_err(|failure| {
         failure.hint(format!(
-            "the pod stays installed: `crictl ps -a --name {POD}` and the kubelet's log say why it does not run; http://127.0.0.1:{}/readyz is the plugin's own word; `keystead plugin uninstall` takes it away",
-            args.settings.admin_port
+            "the pod stays installed: `crictl ps -a --name {}` and the kubelet's log say why it does not run; http://127.0.0.1:{admin_port}/readyz is the plugin's own word; `keystead plugin uninstall{}` takes it away",
+            args.host.pod_name(),
+            args.host.more_words()
         ))
     })?;
     say(&format!("the plugin answers, and encrypts with {key_id}"));
     Ok(())
 }
 
-const POD: &str = "keystead-kms-plugin";
-
-/// Exactly one plugin for a socket, and one pod of ours on a host.
-fn refuse_neighbours(host: &HostArgs, socket: &Path) -> Result<(), Failure> {
+/// Exactly one pod for each instance, for a socket's directory and for an admin port.
+fn refuse_neighbours(host: &HostArgs, socket: &Path, admin_port: u16) -> Result<(), Failure> {
+    let own = host.plugin_manifest();
     let unreadable =
         |error: std::io::Error| Failure::new(format!("cannot read {}: {error}", host.manifests().display()));
     for entry in fs::read_dir(host.manifests()).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // The kubelet reads every file but those that begin with a dot.
-        if name == MANIFEST_NAME || name.starts_with('.') || !path.is_file() {
+        if path == own || name.starts_with('.') || !path.is_file() {
             continue;
         }
         let bytes = fs::read(&path).map_err(unreadable)?;
-        let ours = matches!(InstalledPod::read(&bytes), Ok(Some(_)));
+        let pod = InstalledPod::read(&bytes).ok().flatten();
+        let is_another = |it: &InstalledPod| it.is_in_its_place(&name) && it.name() != Some(&host.pod_name());
         let text = String::from_utf8_lossy(&bytes);
         // What the kubelet may read and we do not is judged by its text.
         let same_socket =
             uses_socket(&bytes, socket).unwrap_or_else(|| text.contains(&*socket.display().to_string()));
-        let what = match (ours, same_socket) {
-            (true, _) => "runs keystead-plugin already, and there must be exactly one such pod".to_owned(),
-            (false, true) => format!("has to do with the socket {} or its directory", socket.display()),
-            (false, false) => continue,
+        let what = match &pod {
+            Some(pod) if !is_another(pod) => {
+                "runs keystead-plugin already, and there must be exactly one such pod of each instance"
+                    .to_owned()
+            }
+            _ if same_socket => format!("has to do with the socket {} or its directory", socket.display()),
+            Some(pod) if pod.admin_port() == Some(admin_port) => {
+                format!("has the admin port {admin_port} too")
+            }
+            _ => continue,
         };
         return Err(Failure::new(format!("{} {what}", path.display())).hint(
             "the kubelet starts a pod for every file of that directory, backups too: move it out, or choose another --socket for another plugin"

@@ -53,5 +53,5 @@ fn is_installed(args: &InstallArgs) -> bool {
     let (flag, variable) = (format!("--{}={V2BETA1}", NAMES.0), format!("{}=\"{V2BETA1}\"", NAMES.1));
     let holds =
         |path: &std::path::Path, text: &str| fs::read_to_string(path).is_ok_and(|it| it.contains(text));
-    holds(&args.host.plugin_manifest(), &flag) || holds(args.host.environment_file(), &variable)
+    holds(&args.host.plugin_manifest(), &flag) || holds(&args.host.environment_file(), &variable)
 }

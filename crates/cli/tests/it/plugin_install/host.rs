@@ -1,6 +1,6 @@
 //! A host that is a directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -78,6 +78,10 @@ impl Host {
         self.path("tmp/keystead/kms.sock")
     }
 
+    pub(super) fn socket_of(&self, instance: &str) -> PathBuf {
+        self.path(&format!("tmp/keystead/{instance}/kms.sock"))
+    }
+
     pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).expect(name)
     }
@@ -126,11 +130,18 @@ impl Host {
         command.arg("--manifests").arg(self.path("manifests")).arg("--staging").arg(self.path("staging"));
         command.arg("--state").arg(self.path("state")).arg("--units").arg(self.path("units"));
         command.arg("--tmpfiles").arg(self.path("tmpfiles.d"));
-        command.arg("--environment-file").arg(self.path("etc/keystead/plugin.env"));
+        // An instance has files of its own, and a port that is chosen for it.
+        let at = args.iter().position(|it| *it == "--instance");
+        let instance = at.and_then(|at| args.get(at + 1));
+        let suffix = instance.map(|it| format!("-{it}")).unwrap_or_default();
+        command.arg("--environment-file").arg(self.path(&format!("etc/keystead/plugin{suffix}.env")));
         command.arg("--programs").arg(self.path("programs"));
         if args.first() == Some(&"install") {
-            command.args(["--admin-port", &self.admin_port.to_string()]);
-            for (flag, path) in [("--key-file", self.path("etc/keystead/key")), ("--socket", self.socket())] {
+            if instance.is_none() {
+                command.args(["--admin-port", &self.admin_port.to_string()]);
+            }
+            let socket = instance.map_or_else(|| self.socket(), |it| self.socket_of(it));
+            for (flag, path) in [("--key-file", self.path("etc/keystead/key")), ("--socket", socket)] {
                 let is_given = args.contains(&flag) || (flag == "--key-file" && args.contains(&"--kms-key"));
                 if !is_given {
                     command.arg(flag).arg(path);
@@ -245,23 +256,33 @@ impl Drop for Kubelet {
 }
 
 fn run_kubelet(manifests: &Path, (state, changed): &(Mutex<State>, Condvar)) {
-    let mut pod: Option<(String, Child)> = None;
+    let mut pods: BTreeMap<String, (String, Child)> = BTreeMap::new();
     loop {
         let names = names(manifests);
-        let text = fs::read_to_string(manifests.join("keystead-kms-plugin-pod.yaml")).ok();
-        if text.as_ref() != pod.as_ref().map(|it| &it.0) {
-            if let Some((_, child)) = pod.take() {
-                end(child);
-            }
-            pod = text.map(|text| {
+        let is_plugin = |it: &&String| it.starts_with("keystead-kms-plugin") && it.ends_with("-pod.yaml");
+        let texts = names.iter().filter(is_plugin).filter_map(|name| {
+            fs::read_to_string(manifests.join(name)).ok().map(|text| (name.clone(), text))
+        });
+        let texts: BTreeMap<String, String> = texts.collect();
+        let ended: Vec<String> = pods
+            .iter()
+            .filter(|(name, (text, _))| texts.get(*name) != Some(text))
+            .map(|it| it.0.clone())
+            .collect();
+        for (_, child) in ended.iter().filter_map(|name| pods.remove(name)) {
+            end(child);
+        }
+        let mut starts = 0;
+        for (name, text) in texts {
+            pods.entry(name).or_insert_with(|| {
+                starts += 1;
                 let child = start(&yaml(&text));
                 (text, child)
             });
-            let mut state = state.lock().expect("not poisoned");
-            state.running = usize::from(pod.is_some());
-            state.starts += state.running;
         }
         let mut state = state.lock().expect("not poisoned");
+        state.running = pods.len();
+        state.starts += starts;
         state.seen.extend(names);
         changed.notify_all();
         if state.stopping {
@@ -269,7 +290,7 @@ fn run_kubelet(manifests: &Path, (state, changed): &(Mutex<State>, Condvar)) {
         }
         drop(changed.wait_timeout(state, BETWEEN_LOOKS));
     }
-    if let Some((_, child)) = pod {
+    for (_, (_, child)) in pods {
         end(child);
     }
 }

@@ -194,7 +194,7 @@ fn uninstalling_what_kube_apiserver_names_is_refused() {
     host.succeeds(&["uninstall", "--yes", "--nothing-is-encrypted"]);
 }
 
-fn api_server(host: &Host, flags: &str) -> String {
+pub(super) fn api_server(host: &Host, flags: &str) -> String {
     let root = host.path("").display().to_string();
     let root = root.trim_end_matches('/');
     format!(

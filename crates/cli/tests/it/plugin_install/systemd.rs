@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::host::Host;
 
 /// A `systemctl` that notes what it is told. With a plugin that it never starts, nobody waits.
-fn play(host: &Host, state: &str, fails: &str) {
+pub(super) fn play(host: &Host, state: &str, fails: &str) {
     let log = host.path("systemctl.log").display().to_string();
     host.play(
         "systemctl",
@@ -21,7 +21,7 @@ fn play(host: &Host, state: &str, fails: &str) {
     );
 }
 
-fn log(host: &Host) -> String {
+pub(super) fn log(host: &Host) -> String {
     fs::read_to_string(host.path("systemctl.log")).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::PluginPodError;
+use super::{ADMIN_PORT, COMPONENT, PluginPodError, manifest_name};
 use crate::api_server_manifest::ApiServerManifest;
 use crate::yaml::{Content, Document, Node, Step, Value};
 
@@ -30,6 +30,19 @@ impl InstalledPod {
         Ok(container.map(|container| Self { document, container }))
     }
 
+    /// What the pod is called.
+    pub fn name(&self) -> Option<&str> {
+        self.document.at(&[Step::Key("metadata")]).and_then(|it| word(it, "name"))
+    }
+
+    /// Whether a file with this name is where an installation puts this pod: that of a plugin without a name, or of a named instance. A copy of
+    /// it under another name is not.
+    pub fn is_in_its_place(&self, file_name: &str) -> bool {
+        let is_instance = |it: &&str| it.strip_prefix(COMPONENT).is_some_and(|rest| rest.starts_with('-'));
+        file_name == manifest_name(COMPONENT)
+            || self.name().filter(is_instance).is_some_and(|it| file_name == manifest_name(it))
+    }
+
     /// The image, as it is written.
     pub fn image(&self) -> Option<&str> {
         self.node().get("image").and_then(Node::as_str)
@@ -42,9 +55,16 @@ impl InstalledPod {
 
     /// Where it listens; none: its own default.
     pub fn socket(&self) -> Option<PathBuf> {
-        let variable = self.list("env").iter().find(|it| word(it, "name") == Some("KEYSTEAD_SOCKET"));
-        let given = self.flag("--socket").or_else(|| variable.and_then(|it| word(it, "value")))?;
+        let given = self.setting("--socket", "KEYSTEAD_SOCKET")?;
         Some(PathBuf::from(given.strip_prefix("unix://").unwrap_or(given)))
+    }
+
+    /// The port of its probes on the host; none: it is switched off.
+    pub fn admin_port(&self) -> Option<u16> {
+        match self.setting("--admin", "KEYSTEAD_ADMIN") {
+            Some(address) => address.rsplit_once(':')?.1.parse().ok(),
+            None => Some(ADMIN_PORT),
+        }
     }
 
     /// The files with keys and credentials that its flags name.
@@ -77,6 +97,12 @@ impl InstalledPod {
                 document.set(&[Step::Key("metadata")], "annotations", &noted)?
             }
         })
+    }
+
+    /// The value of a flag, or else of a variable.
+    fn setting(&self, flag: &str, variable: &str) -> Option<&str> {
+        let variable = || self.list("env").iter().find(|it| word(it, "name") == Some(variable));
+        self.flag(flag).or_else(|| variable().and_then(|it| word(it, "value")))
     }
 
     /// The value of a flag, written `--name=value` or `--name`, `value`.
@@ -161,6 +187,43 @@ mod tests {
             ("    args: [--socket-mode=0600]\n", None),
         ] {
             assert_eq!(pod(more).socket(), socket.map(PathBuf::from), "{more}");
+        }
+    }
+
+    #[test]
+    fn the_admin_port_is_found_wherever_it_is_written() {
+        for (more, port) in [
+            ("    args: [--admin=127.0.0.1:10278]\n", Some(10_278)),
+            ("    args: [--admin, '[::1]:10278']\n", Some(10_278)),
+            ("    env: [{name: KEYSTEAD_ADMIN, value: '127.0.0.1:10278'}]\n", Some(10_278)),
+            ("    args: [--admin=off]\n", None),
+            ("    args: [--admin=127.0.0.1:99999]\n", None),
+            ("", Some(10_277)),
+        ] {
+            assert_eq!(pod(more).admin_port(), port, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_in_its_place_under_its_own_name_alone() {
+        let named = |name: &str| {
+            let text = format!(
+                "metadata: {{name: {name}}}\nspec: {{containers: [{{image: 'keystead-plugin:1'}}]}}\n"
+            );
+            InstalledPod::read(text.as_bytes()).expect("YAML").expect("ours")
+        };
+        for (name, file, expected) in [
+            ("keystead-kms-plugin", "keystead-kms-plugin-pod.yaml", true),
+            // A person may have renamed the pod of the plugin without a name.
+            ("x", "keystead-kms-plugin-pod.yaml", true),
+            ("keystead-kms-plugin-new", "keystead-kms-plugin-new-pod.yaml", true),
+            ("keystead-kms-plugin-new", "keystead-kms-plugin-old-pod.yaml", false),
+            ("keystead-kms-plugin-new", "keystead-kms-plugin-new-pod.yaml.bak", false),
+            ("keystead-kms-plugin", "keystead-kms-plugin-new-pod.yaml", false),
+            ("keystead-kms-pluginx", "keystead-kms-pluginx-pod.yaml", false),
+            ("x", "x-pod.yaml", false),
+        ] {
+            assert_eq!(named(name).is_in_its_place(file), expected, "{name} in {file}");
         }
     }
 

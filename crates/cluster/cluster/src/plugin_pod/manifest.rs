@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use super::{PluginPod, PluginPodError, SOCKET_VOLUME};
+use super::{COMPONENT, PluginPod, PluginPodError, SOCKET_VOLUME};
 use crate::yaml::{Document, Value};
 
-/// The pod and its container, as `kubectl` shows them.
-const NAME: &str = "keystead-kms-plugin";
 /// Value of the class `system-node-critical`, which kubeadm writes too: the class is not known before the API server runs.
 const SYSTEM_NODE_CRITICAL: i64 = 2_000_001_000;
 /// Calls under way end within 5 s; the rest is for a host that is busy.
@@ -34,7 +32,7 @@ impl PluginPod {
         flags.extend(self.flags.iter().cloned());
         let variable = |(name, value): &(String, String)| map([("name", text(name)), ("value", text(value))]);
         let mut container = vec![
-            ("name", text(NAME)),
+            ("name", text(&self.name)),
             ("image", text(&self.image)),
             ("imagePullPolicy", text(self.pull.as_str())),
             ("args", Value::List(flags.iter().map(|it| text(it)).collect())),
@@ -53,9 +51,9 @@ impl PluginPod {
             ("volumeMounts", Value::List(mounts)),
         ]);
         let metadata = map([
-            ("name", text(NAME)),
+            ("name", text(&self.name)),
             ("namespace", text("kube-system")),
-            ("labels", map([("component", text(NAME)), ("tier", text("control-plane"))])),
+            ("labels", map([("component", text(COMPONENT)), ("tier", text("control-plane"))])),
         ]);
         let spec = map([
             ("hostNetwork", Value::Bool(true)),
