@@ -123,6 +123,25 @@ mod tests {
     }
 
     #[test]
+    fn instances_are_restarted_and_stopped_with_the_plugin() {
+        let host = Host::new(0);
+        assert_eq!(host.run("plugin", "postinst", "configure"), "");
+        assert!(
+            host.asked().contains("systemctl try-restart keystead-plugin@*.service\n"),
+            "{}",
+            host.asked()
+        );
+        let wants = host.folder.path().join("root/etc/systemd/system/multi-user.target.wants");
+        fs::create_dir_all(&wants).expect("made");
+        let unit = "keystead-plugin@new.service";
+        std::os::unix::fs::symlink("/nowhere", wants.join(unit)).expect("linked");
+        assert_eq!(host.run("plugin", "prerm", "remove"), "");
+        let stopped =
+            format!("systemctl disable --now keystead-plugin.socket keystead-plugin.service {unit}\n");
+        assert!(host.asked().ends_with(&stopped), "{}", host.asked());
+    }
+
+    #[test]
     fn what_was_installed_by_hand_and_hides_the_package_is_told() {
         for (folder, name) in PACKAGES {
             for file in [format!("/usr/local/bin/{name}"), format!("/etc/systemd/system/{name}.service")] {
