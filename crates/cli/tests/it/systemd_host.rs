@@ -4,6 +4,7 @@
 
 mod down;
 mod taken_back;
+mod two_plugins;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -133,24 +134,27 @@ impl Scene {
         }
         let program = Path::new(KEYSTEAD).with_file_name("keystead-plugin").display().to_string();
         let port = unused_port().to_string();
-        let told = self
-            .keystead(&[
-                "plugin",
-                "install",
-                "--as",
-                "systemd",
-                "--program",
-                &program,
-                "--key-file",
-                key,
-                "--socket",
-                socket,
-                "--admin-port",
-                &port,
-                "--yes",
-            ])
-            .await;
-        assert_eq!(told.code, Some(0), "plugin install: {}", told.text);
+        self.plugin(&[
+            "install",
+            "--as",
+            "systemd",
+            "--program",
+            &program,
+            "--key-file",
+            key,
+            "--socket",
+            socket,
+            "--admin-port",
+            &port,
+            "--yes",
+        ])
+        .await;
+    }
+
+    /// `keystead plugin ARGS`, which must succeed.
+    async fn plugin(&self, args: &[&str]) {
+        let told = self.keystead(&[&["plugin"], args].concat()).await;
+        assert_eq!(told.code, Some(0), "plugin {args:?}: {}", told.text);
     }
 
     async fn key(&self, args: &[&str]) {
