@@ -2,6 +2,7 @@
 //! never a secret. Read [`KeyReference`] first for the plugin (it is what a key id says), [`CryptoKey`] for the server.
 
 pub mod cluster;
+pub mod cluster_host;
 mod crypto_key;
 pub mod destruction;
 mod error_chain;
@@ -17,6 +18,7 @@ pub mod rotation;
 mod version_state;
 
 pub use cluster::{Cluster, ClusterOperation};
+pub use cluster_host::ClusterHost;
 pub use crypto_key::{CryptoKey, CryptoKeyVersion, KeyRing, KeyUid, RetiredResource, VersionState};
 pub use error_chain::{ErrorChain, causes_of};
 pub use error_class::{ErrorClass, Exit};
@@ -24,8 +26,8 @@ pub use key_reference::{InvalidKeyReference, InvalidKeyVersion, KeyReference, Ke
 pub use policy::{Binding, Condition, Policy};
 pub use principal::{InvalidPrincipal, Principal, is_email};
 pub use resource_name::{
-    ClusterId, ClusterName, ClusterOperationId, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName,
-    InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN, ProjectId, ProjectName, ResourceId,
-    VersionNumber,
+    ClusterHostName, ClusterId, ClusterName, ClusterOperationId, ClusterOperationName, CryptoKeyName,
+    CryptoKeyVersionName, HostId, InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN, ProjectId,
+    ProjectName, ResourceId, VersionNumber,
 };
 pub use version_state::{WrongState, to_microseconds};

@@ -103,6 +103,13 @@ id!(
     "the id of a cluster's operation: operation-ID"
 );
 
+id!(
+    /// The id of a control-plane host of a cluster: `host-` and 16 hexadecimal digits. A host that joins again gets another.
+    HostId,
+    is_host_id,
+    "the id of a host: host- and 16 hexadecimal digits"
+);
+
 impl ProjectId {
     /// Stands for a project that cannot exist: that of a number which no project has, or with none the one of `-`. It is no
     /// id, because ids begin with a letter, so whatever is asked of it is answered as of any project that is not there.
@@ -135,6 +142,11 @@ fn is_cluster_id(text: &str) -> bool {
 
 fn is_cluster_operation_id(text: &str) -> bool {
     is_location_id(text) && text.strip_prefix("operation-").is_some_and(|id| !id.is_empty())
+}
+
+fn is_host_id(text: &str) -> bool {
+    let of_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.strip_prefix("host-").is_some_and(|id| id.len() == 16 && id.bytes().all(of_hex))
 }
 
 macro_rules! name {
@@ -264,6 +276,19 @@ name!(
     |name, out| {
         name.location.write_to(out);
         extend(out, &["/clusters/", name.cluster.as_str()]);
+    }
+);
+name!(
+    /// `projects/P/locations/L/clusters/C/hosts/host-ID`.
+    ClusterHostName { cluster: ClusterName, host: HostId },
+    "the name of a cluster's host: projects/PROJECT/locations/LOCATION/clusters/CLUSTER/hosts/HOST",
+    |text| {
+        let (parent, id) = text.rsplit_once("/hosts/")?;
+        Some(ClusterHostName { cluster: parent.parse().ok()?, host: id.parse().ok()? })
+    },
+    |name, out| {
+        name.cluster.write_to(out);
+        extend(out, &["/hosts/", name.host.as_str()]);
     }
 );
 name!(

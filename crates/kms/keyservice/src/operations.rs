@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod backups;
 mod certificates;
+mod cluster_hosts;
 mod clusters;
 mod credential_list;
 mod inventories;
@@ -31,6 +32,10 @@ pub use backups::{Backup, BackupCopy, BackupStore, CreateBackup, PendingBackup};
 pub use certificates::{
     CertificatePage, IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign,
     SignedCertificate,
+};
+pub use cluster_hosts::{
+    HostAnswer, HostCertificate, Invitation, InviteHost, IssuePluginToken, JoinCluster, ListHosts,
+    RemoveHost, ReportHost,
 };
 pub use clusters::{
     CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,

@@ -2,6 +2,7 @@
 
 mod after_the_commit;
 mod callers_that_go_away;
+mod cluster_hosts;
 mod clusters;
 mod credential_uses;
 mod destruction;

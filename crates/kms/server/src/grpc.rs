@@ -27,9 +27,11 @@ use keystead_proto::cloud_kms::key_management_service_server::KeyManagementServi
 use keystead_proto::container::cluster_manager_server::ClusterManagerServer;
 use keystead_proto::iam_admin::iam_server::IamServer;
 use keystead_proto::iam_policy::iam_policy_server::IamPolicyServer;
+use keystead_proto::keystead_v1::agents_server::AgentsServer;
 use keystead_proto::keystead_v1::audit_server::AuditServer;
 use keystead_proto::keystead_v1::backups_server::BackupsServer;
 use keystead_proto::keystead_v1::certificates_server::CertificatesServer;
+use keystead_proto::keystead_v1::cluster_hosts_server::ClusterHostsServer;
 use keystead_proto::keystead_v1::server_policy_server::ServerPolicyServer;
 use keystead_proto::keystead_v1::tokens_server::TokensServer;
 use keystead_proto::keystead_v1::usage_server::UsageServer;
@@ -119,6 +121,8 @@ impl Adapter {
             Some("keystead.v1.Backups") => serve!(BackupsServer<Adapter>, self, request),
             Some("keystead.v1.Audit") => serve!(AuditServer<Adapter>, self, request),
             Some("keystead.v1.ServerPolicy") => serve!(ServerPolicyServer<Adapter>, self, request),
+            Some("keystead.v1.ClusterHosts") => serve!(ClusterHostsServer<Adapter>, self, request),
+            Some("keystead.v1.Agents") => serve!(AgentsServer<Adapter>, self, request),
             Some("keystead.v1.Certificates") => serve!(CertificatesServer<Adapter>, self, request),
             _ => Status::unimplemented("There is no such service here.").into_http(),
         }

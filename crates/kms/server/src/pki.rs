@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use keystead_runtime::whole_file::FileError;
 use rustls::pki_types::CertificateDer;
 
-pub use client::{ClientKey, IssuedCertificate};
+pub use client::{ClientKey, IssuedCertificate, public_key_digest};
 pub use renewal::{Authorities, AuthorityStep, Renewal, plan_authority, plan_renewal};
 
 use authority::Authority;

@@ -11,7 +11,7 @@ use tonic_prost_build::FileDescriptorSet;
 const KUBERNETES: [&str; 4] = ["kms/v1beta1.proto", "kms/v2.proto", "kms/stored.proto", "etcd/kv.proto"];
 
 /// What the server speaks.
-const SERVER: [&str; 12] = [
+const SERVER: [&str; 13] = [
     "google/api/serviceusage/v1.proto",
     "google/cloud/kms/service.proto",
     "google/cloud/kms/unserved.proto",
@@ -23,6 +23,7 @@ const SERVER: [&str; 12] = [
     "google/iam/v1/iam_policy.proto",
     "google/longrunning/operations.proto",
     "google/rpc/error_details.proto",
+    "keystead/hosts.proto",
     "keystead/v1.proto",
 ];
 

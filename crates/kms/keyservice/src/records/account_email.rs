@@ -1,10 +1,12 @@
-use keystead_model::ProjectId;
+use keystead_model::{ClusterHostName, ClusterName, LocationName, ProjectId};
 
 /// Where addresses of accounts that somebody made end, after the project.
 const OWN_DOMAIN: &str = ".iam.gserviceaccount.com";
 /// Addresses of the accounts that clusters use.
 const CLUSTER_DOMAIN: &str = "@container-engine-robot.iam.gserviceaccount.com";
 const CLUSTER_PREFIX: &str = "service-";
+/// Where addresses of hosts of clusters end, after cluster, location and project.
+const HOST_DOMAIN: &str = ".hosts.keystead.io";
 
 /// What the address of a service account says. It is the account's name, so nothing about it is guessed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) enum AccountEmail {
         /// The project's number.
         project_number: u64,
     },
+    /// `host-ID@CLUSTER.LOCATION.PROJECT.hosts.keystead.io`: it exists as long as its host does.
+    Host(ClusterHostName),
 }
 
 impl AccountEmail {
@@ -29,6 +33,14 @@ impl AccountEmail {
             return (cluster(project_number) == email).then_some(Self::Cluster { project_number });
         }
         let (id, domain) = email.split_once('@')?;
+        if let Some(place) = domain.strip_suffix(HOST_DOMAIN) {
+            // None of the three has a dot.
+            let (cluster, place) = place.split_once('.')?;
+            let (location, project) = place.split_once('.')?;
+            let location = LocationName { project: project.parse().ok()?, location: location.parse().ok()? };
+            let cluster = ClusterName { location, cluster: cluster.parse().ok()? };
+            return Some(Self::Host(ClusterHostName { cluster, host: id.parse().ok()? }));
+        }
         let project = domain.strip_suffix(OWN_DOMAIN)?.parse().ok()?;
         is_account_id(id).then_some(Self::Own { project })
     }
@@ -37,6 +49,12 @@ impl AccountEmail {
 /// The address of the account that the clusters of a project use.
 pub(crate) fn cluster(project_number: u64) -> String {
     format!("{CLUSTER_PREFIX}{project_number}{CLUSTER_DOMAIN}")
+}
+
+/// The address as which the agent of a host calls.
+pub(crate) fn host(name: &ClusterHostName) -> String {
+    let ClusterName { location, cluster } = &name.cluster;
+    format!("{}@{cluster}.{}.{}{HOST_DOMAIN}", name.host, location.location, location.project)
 }
 
 /// The address of an account that somebody makes.
@@ -75,6 +93,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_host_names_its_cluster() {
+        let name: ClusterHostName =
+            "projects/cluster-project/locations/us-central1/clusters/prod-a/hosts/host-0123456789abcdef"
+                .parse()
+                .expect("a host");
+        let email = host(&name);
+        assert_eq!(email, "host-0123456789abcdef@prod-a.us-central1.cluster-project.hosts.keystead.io");
+        assert_eq!(AccountEmail::parse(&email), Some(AccountEmail::Host(name)));
+    }
+
+    #[test]
     fn other_addresses_are_not_ours() {
         for bad in [
             "alice@example.com",
@@ -86,6 +115,10 @@ mod tests {
             "service-+1@container-engine-robot.iam.gserviceaccount.com",
             "service-01@container-engine-robot.iam.gserviceaccount.com",
             "service-@container-engine-robot.iam.gserviceaccount.com",
+            "host-0123456789abcdef@prod-a.us-central1.hosts.keystead.io",
+            "host-0123456789abcdef@prod-a.x.us-central1.cluster-project.hosts.keystead.io",
+            "host-0123456789ABCDEF@prod-a.us-central1.cluster-project.hosts.keystead.io",
+            "backup-job@prod-a.us-central1.cluster-project.hosts.keystead.io",
             "",
         ] {
             assert_eq!(AccountEmail::parse(bad), None, "{bad}");

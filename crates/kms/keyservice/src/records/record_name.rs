@@ -3,8 +3,8 @@
 //! Those that each call looks up are put together without formatting, which takes several times as long.
 
 use keystead_model::{
-    ClusterName, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName, KeyRingName, LocationName,
-    ProjectId, VersionNumber,
+    ClusterHostName, ClusterName, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName, KeyRingName,
+    LocationName, ProjectId, VersionNumber,
 };
 
 pub(crate) fn project(id: &ProjectId) -> String {
@@ -111,6 +111,15 @@ pub(crate) fn clusters(parent: &LocationName) -> String {
 /// Those of every location of a project.
 pub(crate) fn clusters_of(project: &ProjectId) -> String {
     format!("cluster/{project}/")
+}
+
+pub(crate) fn cluster_host(name: &ClusterHostName) -> String {
+    format!("{}{}", cluster_hosts(&name.cluster), name.host)
+}
+
+pub(crate) fn cluster_hosts(parent: &ClusterName) -> String {
+    let ClusterName { location, cluster } = parent;
+    format!("cluster-host/{}/{}/{cluster}/", location.project, location.location)
 }
 
 /// Written with each new cluster of a project.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use keystead_model::{Principal, ProjectId, ProjectName};
+use keystead_model::{ClusterHost, ClusterHostName, Principal, ProjectId, ProjectName};
 
 use crate::records::account_email::{self, AccountEmail};
 use crate::records::record_name;
@@ -69,14 +69,16 @@ impl KeyService {
         match AccountEmail::parse(email) {
             Some(AccountEmail::Own { project }) => Ok(project),
             Some(AccountEmail::Cluster { project_number }) => self.project_of_number(project_number).await,
+            Some(AccountEmail::Host(host)) => Ok(host.cluster.location.project),
             None => Ok(ProjectId::of_nobody(None)),
         }
     }
 
-    /// The account of an address. The one of a project's clusters exists without a record.
+    /// The account of an address. The one of a project's clusters, and those of their hosts, exist without a record of their own.
     pub(crate) async fn find_account(&self, email: &str) -> Result<Option<Arc<ServiceAccount>>, KmsError> {
         let of_clusters = match AccountEmail::parse(email) {
             None => return Ok(None),
+            Some(AccountEmail::Host(host)) => return self.find_host_account(&host).await,
             Some(AccountEmail::Own { .. }) => false,
             Some(AccountEmail::Cluster { .. }) => true,
         };
@@ -100,6 +102,33 @@ impl KeyService {
             create_time: project.create_time,
         });
         // The plugin authenticates as it with every call. Its first change writes the record, and so drops this.
+        self.remembered.accounts.keep(&record, &account, read_after);
+        Ok(Some(account))
+    }
+
+    async fn find_host_account(
+        &self,
+        name: &ClusterHostName,
+    ) -> Result<Option<Arc<ServiceAccount>>, KmsError> {
+        let record = record_name::cluster_host(name);
+        if let Some(account) = self.remembered.accounts.get(&record) {
+            return Ok(Some(account));
+        }
+        let read_after = self.remembered.accounts.epoch();
+        let Some(host) = self.read::<ClusterHost>(&record).await?.map(|stored| stored.value) else {
+            return Ok(None);
+        };
+        let account = Arc::new(ServiceAccount {
+            project: name.cluster.location.project.clone(),
+            email: account_email::host(name),
+            // Never used again: a host that joins anew gets another.
+            unique_id: name.host.as_str().to_owned(),
+            display_name: format!("Agent of host {} of cluster {}", host.node, name.cluster.cluster),
+            description: String::new(),
+            disabled: false,
+            create_time: host.create_time,
+        });
+        // It authenticates with every report. A change of the host drops this.
         self.remembered.accounts.keep(&record, &account, read_after);
         Ok(Some(account))
     }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use jiff::{SignedDuration, Timestamp};
 use keystead_crypto::SecretBytes;
 use keystead_model::{
-    Binding, Cluster, ClusterName, ClusterOperation, ClusterOperationName, CryptoKeyName,
-    CryptoKeyVersionName, Policy, ProjectId,
+    Binding, Cluster, ClusterHost, ClusterHostName, ClusterName, ClusterOperation, ClusterOperationName,
+    CryptoKeyName, CryptoKeyVersionName, Policy, ProjectId,
 };
 use keystead_store::Batch;
 
@@ -26,11 +26,13 @@ struct Scene {
     server: FreshServer,
     key: CryptoKeyName,
     account: String,
-    /// What somebody presents: a token of the user, a token of the account, what the account's key has signed.
+    /// What somebody presents: a token of the user, a token of the account, what the account's key has signed, a host's join token.
     bearers: Vec<String>,
     ciphertexts: Vec<Vec<u8>>,
     /// It makes a cluster.
     operation: ClusterOperationName,
+    /// It may join.
+    host: ClusterHostName,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), KmsError>> + Send + 'a>>;
@@ -178,11 +180,18 @@ fn changes() -> Vec<Change> {
         }),
         change!("DeleteCluster", |_scene| DeleteCluster { name: cluster("idle") }),
         change!("CancelOperation", |scene| CancelClusterOperation { name: scene.operation.clone() }),
+        change!("InviteHost", |_scene| invite("cp-2")),
+        change!("InviteHost again", |_scene| invite("cp-1")),
+        change!("RemoveHost", |scene| RemoveHost { name: scene.host.clone() }),
     ]
 }
 
 fn cluster(id: &str) -> ClusterName {
     format!("projects/{PROJECT}/locations/us-central1/clusters/{id}").parse().unwrap()
+}
+
+fn invite(node: &str) -> InviteHost {
+    InviteHost { cluster: cluster("idle"), node: node.to_owned(), ttl: None }
 }
 
 fn new_cluster(id: &str) -> CreateCluster {
@@ -279,7 +288,10 @@ impl Scene {
         let idle = Cluster { name: cluster("idle"), running: None, ..busy };
         let record = Batch::default().put(record_name::cluster(&idle.name), encode(&idle).unwrap());
         server.service.ledger.commit(record, None).await.unwrap().complete().unwrap();
-        Self { server, key, account, bearers, ciphertexts, operation }
+        let invited = server.run_as(&admin, invite("cp-1")).await.unwrap();
+        let mut bearers = bearers;
+        bearers.push(String::from_utf8(invited.token.secret.into_exposed()).unwrap());
+        Self { server, key, account, bearers, ciphertexts, operation, host: invited.host.name }
     }
 
     fn version(&self, number: u32) -> CryptoKeyVersionName {
@@ -321,6 +333,7 @@ impl Scene {
         ask!(&admin, ListInventories { key: self.key.clone() }, |it: &Vec<Inventory>| it.len());
         for id in ["busy", "idle", "another"] {
             ask!(&admin, GetCluster { name: cluster(id) }, |it: &Cluster| format!("{it:?}"));
+            ask!(&admin, ListHosts { cluster: cluster(id) }, |it: &Vec<ClusterHost>| format!("{it:?}"));
         }
         let project: ProjectId = PROJECT.parse().unwrap();
         let list = ListClusterOperations { project, location: None };
@@ -386,6 +399,7 @@ impl Scene {
             bearers: self.bearers.clone(),
             ciphertexts: self.ciphertexts.clone(),
             operation: self.operation.clone(),
+            host: self.host.clone(),
         }
     }
 

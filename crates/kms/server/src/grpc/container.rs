@@ -2,7 +2,7 @@
 
 mod cluster;
 mod encryption;
-mod name;
+pub(super) mod name;
 mod operation;
 mod settings;
 

@@ -1,8 +1,10 @@
 //! `keystead.v1`: what Google's APIs have no word for.
 
+mod agents;
 mod audit;
 mod backups;
 mod certificates;
+mod cluster_hosts;
 mod policy;
 mod tokens;
 mod usage;

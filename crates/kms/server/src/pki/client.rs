@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use keystead_crypto::sha256;
 use rcgen::string::Ia5String;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PublicKeyData as _, SanType,
 };
 use zeroize::Zeroizing;
 
@@ -35,6 +36,17 @@ pub struct IssuedCertificate {
     pub serial: String,
     /// The last moment.
     pub not_after: Timestamp,
+}
+
+/// SHA-256 of the public key in a signing request (PEM), hexadecimal.
+pub fn public_key_digest(signing_request: &str) -> Result<String, PkiError> {
+    let request = read_request(signing_request)?;
+    Ok(hex::encode(sha256(&request.public_key.subject_public_key_info())))
+}
+
+fn read_request(pem: &str) -> Result<CertificateSigningRequestParams, PkiError> {
+    CertificateSigningRequestParams::from_pem(pem)
+        .map_err(|error| PkiError::Invalid(format!("not a good signing request: {error}")))
 }
 
 /// Signs a certificate whose only name is `uri`.
@@ -72,8 +84,7 @@ pub(super) fn issue(
             (params.signed_by(&key, &issuer)?, Some(Zeroizing::new(key.serialize_pem())))
         }
         ClientKey::Request(pem) => {
-            let request = CertificateSigningRequestParams::from_pem(pem)
-                .map_err(|error| PkiError::Invalid(format!("not a good signing request: {error}")))?;
+            let request = read_request(pem)?;
             (params.signed_by(&request.public_key, &issuer)?, None)
         }
     };

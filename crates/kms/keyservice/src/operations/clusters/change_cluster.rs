@@ -165,6 +165,7 @@ impl Operation for DeleteCluster {
         let batch = Batch::default()
             .delete(record_name::cluster(&name), stored.revision)
             .create(record_name::cluster_operation(&operation.name), encode(&operation)?);
+        let batch = authorised.service().removing_hosts(batch, &name, operation.start_time).await?;
         authorised.commit(batch).await?;
         Ok(operation)
     }

@@ -53,7 +53,9 @@ impl Operation for GetClusterOperation {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterOperation, KmsError> {
         let name = authorised.command().name.clone();
         authorised.outcome().resource = Some(name.to_string().into());
-        Ok(authorised.service().read_cluster_operation(&name).await?.value)
+        let now = authorised.now();
+        let service = authorised.service();
+        service.with_detail(service.read_cluster_operation(&name).await?.value, now).await
     }
 }
 
@@ -81,7 +83,11 @@ impl Operation for ListClusterOperations {
             }
             None => record_name::cluster_operations_of(project),
         };
-        authorised.service().newest_operations(&prefix).await
+        let mut operations = authorised.service().newest_operations(&prefix).await?;
+        for operation in operations.iter_mut().filter(|it| it.end.is_none()) {
+            *operation = authorised.service().with_detail(operation.clone(), authorised.now()).await?;
+        }
+        Ok(operations)
     }
 }
 
@@ -122,7 +128,10 @@ impl Operation for CancelClusterOperation {
         let record = record_name::cluster(&cluster.value.name);
         let begun = cluster.value.running.as_ref().is_some_and(|running| running.begun);
         let batch = match stored.value.task {
-            Task::Create(_) if !begun => Batch::default().delete(record, cluster.revision),
+            Task::Create(_) if !begun => {
+                let batch = Batch::default().delete(record, cluster.revision);
+                service.removing_hosts(batch, &cluster.value.name, time).await?
+            }
             _ => {
                 let left = cluster.value.fail(&message, time);
                 Batch::default().replace(record, cluster.revision, encode(&left)?)

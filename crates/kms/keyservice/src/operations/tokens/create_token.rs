@@ -5,7 +5,7 @@ use keystead_iam::Permission;
 use keystead_model::{ErrorClass, Principal, to_microseconds};
 use keystead_store::Batch;
 
-use crate::records::token::{TokenFor, mint};
+use crate::records::token::{StoredToken, TokenFor, mint};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource, Token};
 
@@ -93,9 +93,7 @@ impl Operation for CreateToken {
             create_time: to_microseconds(authorised.now()),
             expire_time: command.ttl.map(|ttl| expire_time(authorised.now(), ttl)).transpose()?,
         };
-        let minted = mint(made_for, service.random.as_ref());
-        let (stored, secret) =
-            minted.map_err(|_| KmsError::new(ErrorClass::Bug, "a token cannot be made"))?;
+        let (stored, secret) = draw_token(service, made_for)?;
         let record = record_name::token(&stored.token.id);
         let fields = SafeFields::new().with("id", stored.token.id.as_str());
         authorised.outcome().response = match stored.token.expire_time {
@@ -107,7 +105,17 @@ impl Operation for CreateToken {
     }
 }
 
-fn expire_time(now: Timestamp, ttl: SignedDuration) -> Result<Timestamp, KmsError> {
+/// A token for its owner, and its record for the store.
+pub(in crate::operations) fn draw_token(
+    service: &KeyService,
+    made_for: TokenFor,
+) -> Result<(StoredToken, SecretBytes), KmsError> {
+    mint(made_for, service.random.as_ref())
+        .map_err(|_| KmsError::new(ErrorClass::Bug, "a token cannot be made"))
+}
+
+/// When a token of that life expires, which must be one that a token can have.
+pub(in crate::operations) fn expire_time(now: Timestamp, ttl: SignedDuration) -> Result<Timestamp, KmsError> {
     if ttl < MIN_TTL || MAX_TTL < ttl {
         return Err(KmsError::invalid(format!(
             "A token lives {} seconds to {} days, not {} seconds. Leave ttl away for one that never expires.",

@@ -9,9 +9,9 @@ use crate::grpc::call::IdentifiedCall;
 const EVERYWHERE: &str = "-";
 
 /// What a request is about.
-pub(super) struct Named {
+pub(in crate::grpc) struct Named {
     /// As it was sent, for the audit log.
-    pub(super) name: String,
+    pub(in crate::grpc) name: String,
     /// The parts name something else.
     conflict: bool,
 }
@@ -26,7 +26,7 @@ impl Named {
         Self { name: format!("{}/clusters/{id}", self.name), conflict: self.conflict }
     }
 
-    pub(super) fn cluster(name: &str, project: &str, zone: &str, id: &str) -> Self {
+    pub(in crate::grpc) fn cluster(name: &str, project: &str, zone: &str, id: &str) -> Self {
         Self::of(name, project, zone, "/clusters/", id)
     }
 
@@ -48,7 +48,10 @@ impl Named {
         self.located(call, &self.name).await
     }
 
-    pub(super) async fn as_cluster(&self, call: &IdentifiedCall<'_>) -> Result<ClusterName, KmsError> {
+    pub(in crate::grpc) async fn as_cluster(
+        &self,
+        call: &IdentifiedCall<'_>,
+    ) -> Result<ClusterName, KmsError> {
         let parts = self.name.rsplit_once("/clusters/");
         let (parent, id) =
             parts.ok_or_else(|| self.is_no("projects/PROJECT/locations/LOCATION/clusters/CLUSTER"))?;

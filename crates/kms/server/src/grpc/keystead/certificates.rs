@@ -24,11 +24,7 @@ impl Certificates for Adapter {
     ) -> Answer<proto::IssueCertificateResponse> {
         let (call, request) =
             self.identify(request, method("IssueCertificate", MethodKind::AdminWrite)).await?;
-        let Some(authority) = &self.authority else {
-            let text = "This server has no certificate authority: it was started without TLS.";
-            let error = KmsError::new(ErrorClass::FailedPrecondition, text);
-            return Err(call.refuse("", &error).await);
-        };
+        let Some(authority) = &self.authority else { return Err(call.refuse("", &no_authority()).await) };
         let signed = call.run(&account(&request.principal), command(&call, request, authority).await).await?;
         Ok(Response::new(proto::IssueCertificateResponse {
             certificate_pem: signed.pem,
@@ -57,6 +53,12 @@ impl Certificates for Adapter {
         let command = RevokeCertificate { serial: request.serial_number };
         Ok(Response::new(call.run("", Ok(command)).await?))
     }
+}
+
+/// Nothing can be signed.
+pub(super) fn no_authority() -> KmsError {
+    let text = "This server has no certificate authority: it was started without TLS.";
+    KmsError::new(ErrorClass::FailedPrecondition, text)
 }
 
 async fn list(
@@ -90,7 +92,8 @@ async fn command(
     IssueCertificate::new(call.keyservice(), principal, ttl, sign).await
 }
 
-fn sign(authority: Arc<Pki>, signing_request: String) -> Box<Sign> {
+/// Has the authority sign what a request asks for.
+pub(super) fn sign(authority: Arc<Pki>, signing_request: String) -> Box<Sign> {
     Box::new(move |uri: &str, now: Timestamp, ttl: SignedDuration| {
         // A negative one is refused as none is.
         let lifetime = std::time::Duration::try_from(ttl).unwrap_or_default();
@@ -100,7 +103,8 @@ fn sign(authority: Arc<Pki>, signing_request: String) -> Box<Sign> {
     })
 }
 
-fn refused(error: PkiError) -> KmsError {
+/// An error of the authority, as its caller is told.
+pub(super) fn refused(error: PkiError) -> KmsError {
     if let PkiError::Invalid(text) = error {
         return KmsError::invalid(format!("{text}."));
     }

@@ -1,0 +1,142 @@
+use jiff::SignedDuration;
+use keystead_audit::SafeFields;
+use keystead_iam::Permission;
+use keystead_model::cluster_host::{MOST_HOSTS, is_node_name};
+use keystead_model::{
+    Cluster, ClusterHost, ClusterHostName, ClusterName, ErrorClass, HostId, Principal, to_microseconds,
+};
+use keystead_store::Batch;
+
+use super::method;
+use crate::operations::NewToken;
+use crate::operations::tokens::{draw_token, expire_time};
+use crate::records::token::TokenFor;
+use crate::records::{account_email, encode, record_name};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
+
+/// How long somebody has to run the command on the host.
+const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(1);
+/// The longest: a token that lies around for days is found by others.
+const MAX_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// Lets one host join a cluster. Doing it again for one that has not joined gives it another token, and the first counts no more.
+pub struct InviteHost {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The name of the host's Node.
+    pub node: String,
+    /// How long its token counts, a day at most; none: an hour.
+    pub ttl: Option<SignedDuration>,
+}
+
+/// A host that may join.
+pub struct Invitation {
+    /// The host.
+    pub host: ClusterHost,
+    /// What it joins with, once.
+    pub token: NewToken,
+}
+
+impl Operation for InviteHost {
+    type Output = Invitation;
+
+    fn method(&self) -> Method {
+        method("InviteHost", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::ClustersUpdate)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Cluster(self.cluster.clone())
+    }
+
+    fn describe(&self) -> SafeFields {
+        SafeFields::new().with_some("node", Some(self.node.as_str()).filter(|it| is_node_name(it)))
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Invitation, KmsError> {
+        let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
+        let Self { cluster, node, ttl } = authorised.command();
+        let record = record_name::cluster(cluster);
+        let stored = service.read::<Cluster>(&record).await?;
+        let stored = stored.ok_or_else(|| KmsError::not_found("Cluster", cluster))?;
+        let ttl = ttl.unwrap_or(DEFAULT_TTL);
+        if ttl > MAX_TTL {
+            let (given, most) = (ttl.as_secs(), MAX_TTL.as_secs());
+            return Err(KmsError::invalid(format!(
+                "A join token lives {most} seconds at most, not {given}: whoever has it can become the host."
+            )));
+        }
+        if !is_node_name(node) {
+            return Err(KmsError::invalid(
+                "The node must be the name of a Node of Kubernetes: lower-case letters, digits, hyphens and dots, at most 253.",
+            ));
+        }
+        let hosts = service.hosts_of(cluster).await?;
+        let known = hosts.iter().find(|host| host.node == *node);
+        if known.is_some_and(|host| host.joined.is_some()) {
+            return Err(KmsError::new(
+                ErrorClass::FailedPrecondition,
+                format!(
+                    "Host {node} has joined cluster {cluster} already. If it was made anew, remove it first: keystead container clusters \
+                     hosts remove {node} --cluster {} --location {} --project {}.",
+                    cluster.cluster, cluster.location.location, cluster.location.project
+                ),
+            ));
+        }
+        if known.is_none() && hosts.len() >= MOST_HOSTS {
+            let text = format!("Cluster {cluster} has {MOST_HOSTS} hosts, which is the most.");
+            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        }
+        let name = match known {
+            Some(host) => host.name.clone(),
+            None => {
+                let id = format!("host-{}", hex::encode(service.random_bytes::<8>()?));
+                ClusterHostName { cluster: cluster.clone(), host: id.parse::<HostId>()? }
+            }
+        };
+        let (token, secret) = draw_token(
+            service,
+            TokenFor {
+                principal: Principal::ServiceAccount(account_email::host(&name)),
+                description: format!("join token of host {node}").chars().take(MAX_DESCRIPTION).collect(),
+                account: Some(name.host.as_str().to_owned()),
+                create_time: now,
+                expire_time: Some(expire_time(now, ttl)?),
+            },
+        )?;
+        let host = ClusterHost {
+            name,
+            node: node.clone(),
+            create_time: now,
+            join_token: Some(token.token.id.clone()),
+            joined: None,
+            plugin_tokens: Vec::new(),
+            reported: None,
+        };
+        let host_record = record_name::cluster_host(&host.name);
+        // With the cluster's record, so that of two that count at the same time the second counts again.
+        let batch = Batch::default()
+            .replace(record, stored.revision, encode(&stored.value)?)
+            .create(record_name::token(&token.token.id), encode(&token)?);
+        let batch = match known {
+            Some(known) => {
+                let revision = service.read_host(&known.name).await?.revision;
+                let batch = batch.replace(host_record, revision, encode(&host)?);
+                service.revoking(batch, known.join_token.iter(), now).await?
+            }
+            None => batch.create(host_record, encode(&host)?),
+        };
+        authorised.outcome().response = SafeFields::new()
+            .with("host", host.name.host.as_str())
+            .with("tokenId", token.token.id.as_str())
+            .with_some("expireTime", token.token.expire_time);
+        authorised.commit(batch).await?;
+        Ok(Invitation { host, token: NewToken { token: token.token, secret } })
+    }
+}
+
+/// Longest description of a token, in bytes.
+const MAX_DESCRIPTION: usize = 256;

@@ -1,0 +1,103 @@
+use jiff::SignedDuration;
+use keystead_audit::SafeFields;
+use keystead_iam::Permission;
+use keystead_model::cluster_host::Joined;
+use keystead_model::{ClusterHost, ErrorClass, Principal, to_microseconds};
+use keystead_store::Batch;
+
+use super::{calling_host, method};
+use crate::identity::URI_PREFIX;
+use crate::operations::{Sign, SignedCertificate};
+use crate::records::certificate::CertificateState;
+use crate::records::{account_email, encode, record_name};
+use crate::{Authorised, Credential, KmsError, Method, MethodKind, Operation, Resource};
+
+/// The agent asks for another one when two thirds are over.
+const CERTIFICATE_TTL: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Makes a host one of its cluster's, and gives its agent a certificate for the calls that follow. With the join token, which counts for
+/// one public key: an agent whose answer was lost asks again, and whoever has a copy of the token gets nothing. With the certificate that
+/// it has, the agent gets the next one.
+pub struct JoinCluster {
+    /// SHA-256 of the public key in the signing request, hexadecimal; or what is wrong with the request, which only a host is told.
+    pub public_key: Result<String, KmsError>,
+    /// Signs it.
+    pub sign: Box<Sign>,
+}
+
+/// What an agent has once it joined.
+pub struct HostCertificate {
+    /// Its host.
+    pub host: ClusterHost,
+    /// What it shows from now on.
+    pub certificate: SignedCertificate,
+}
+
+impl Operation for JoinCluster {
+    type Output = HostCertificate;
+
+    fn method(&self) -> Method {
+        method("JoinCluster", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        None
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Server
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<HostCertificate, KmsError> {
+        let name = calling_host(authorised)?;
+        let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
+        let stored = service.read_host(&name).await?;
+        let Self { public_key, sign } = authorised.command();
+        let public_key = public_key.as_ref().map_err(Clone::clone)?;
+        let refused = |class, text: String| Err(KmsError::new(class, text));
+        match (&authorised.call().caller().credential, &stored.value.joined) {
+            (Credential::Certificate(_), Some(_)) => {}
+            (Credential::Token(id), _) if stored.value.join_token.as_ref() != Some(id) => {
+                return refused(
+                    ErrorClass::Denied,
+                    format!("Token {id} is not the one that host {name} joins with."),
+                );
+            }
+            (Credential::Token(id), Some(joined)) if joined.public_key != *public_key => {
+                return refused(
+                    ErrorClass::Denied,
+                    format!(
+                        "Token {id} was used for another key, and counts once. If that was not you, remove host {} and invite it again.",
+                        stored.value.node
+                    ),
+                );
+            }
+            (Credential::Token(_), _) => {}
+            _ => {
+                let text =
+                    "A host joins with its join token, and renews its certificate with the one that it has.";
+                return refused(ErrorClass::Denied, text.to_owned());
+            }
+        }
+        let principal = Principal::ServiceAccount(account_email::host(&name));
+        let certificate = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), CERTIFICATE_TTL)?;
+        let state = CertificateState {
+            principal: Some(principal),
+            issue_time: Some(now),
+            expire_time: Some(certificate.not_after),
+            ..CertificateState::default()
+        };
+        let joined = match &stored.value.joined {
+            Some(joined) if joined.public_key == *public_key => joined.clone(),
+            _ => Joined { time: now, public_key: public_key.clone() },
+        };
+        let host = ClusterHost { joined: Some(joined), ..stored.value };
+        authorised.outcome().response =
+            SafeFields::new().with("node", host.node.as_str()).with("serial", certificate.serial.as_str());
+        let batch = Batch::default()
+            .create(record_name::certificate(&certificate.serial), encode(&state)?)
+            .replace(record_name::cluster_host(&name), stored.revision, encode(&host)?);
+        authorised.commit(batch).await?;
+        Ok(HostCertificate { host, certificate })
+    }
+}
