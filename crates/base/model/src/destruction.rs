@@ -3,11 +3,15 @@
 //! version, or `all`.
 //! Disable is never refused: it is the emergency brake.
 
+mod cluster_user;
+
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionState};
+
+pub use cluster_user::{ClusterUser, Counted};
 
 /// The label whose value says what may go although it is in use: the id of one version, or [`OVERRIDE_ALL`].
 pub const OVERRIDE_LABEL: &str = "keystead-destroy";
@@ -21,7 +25,10 @@ pub const QUIET_DAYS: i64 = 7;
 /// taken back since, and whoever restores needs time to look.
 const AFTER_RESTORE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Which versions are in use besides those that an inventory names.
+/// Users that a refusal names; of the others it says how many they are, because clients take no text of any length.
+const MOST_NAMED: usize = 20;
+
+/// Which versions are in use besides those that an inventory names or a cluster needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InUseRule {
     /// Those that ever encrypted or decrypted something, until every registered inventory is newer than that and none names
@@ -52,6 +59,8 @@ pub struct Usage {
     pub decrypts: Uses,
     /// Registered inventories that name it, in words for a person, such as `cluster prod-a: 41 Secrets`.
     pub inventories: Vec<String>,
+    /// Clusters that need it.
+    pub clusters: Vec<ClusterUser>,
     /// When the oldest of the key's registered inventories was taken; none: nothing is registered.
     pub inventories_since: Option<Timestamp>,
     /// Uses before this are not known, because an older database was put back then; none: all are known.
@@ -146,7 +155,8 @@ pub enum Permit {
 }
 
 fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
-    let mut users = usage.inventories.clone();
+    let clusters = usage.clusters.iter().map(ToString::to_string);
+    let mut users: Vec<String> = clusters.chain(usage.inventories.iter().cloned()).collect();
     let Usage { encrypts, decrypts, inventories_since, unknown_before, .. } = usage;
     let restored =
         |at: &Timestamp| format!("the database was restored at {at}, and what was used before is not known");
@@ -207,7 +217,12 @@ impl fmt::Display for InUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, id) = (&self.version.key, self.version.version);
         let (ring, key) = (&key.ring, &key.key);
-        write!(f, "{} is still in use: {}. ", self.version, self.users.join("; "))?;
+        let (named, others) = self.users.split_at(self.users.len().min(MOST_NAMED));
+        write!(f, "{} is still in use: {}", self.version, named.join("; "))?;
+        if !others.is_empty() {
+            write!(f, "; and {} more", others.len())?;
+        }
+        f.write_str(". ")?;
         for (name, Uses { count, last }) in ["Encrypt", "Decrypt"].into_iter().zip(self.uses) {
             match last {
                 Some(at) => write!(f, "Its last {name} was at {at} (of {count}). ")?,

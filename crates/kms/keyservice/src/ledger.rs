@@ -217,9 +217,9 @@ impl Ledger {
         Ok(Committed { revision, witnessed, recorded })
     }
 
-    /// Whether the agenda knows the time of every record.
-    pub(crate) async fn agenda_is_read(&self) -> bool {
-        self.feed.agenda_is_read().await
+    /// Whether all that is remembered without being asked for is known; waits while it is being read and the store answers.
+    pub(crate) async fn all_is_read(&self) -> bool {
+        self.feed.all_is_read().await
     }
 
     pub(crate) fn witness(&self) -> &Witness {

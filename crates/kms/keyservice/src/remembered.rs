@@ -1,4 +1,4 @@
-//! What this process remembers of the store: caches of records, the agenda, last uses.
+//! What this process remembers of the store: caches of records, the agenda, which clusters need which key, last uses.
 //!
 //! One owner, one source: it changes by [`Remembered::apply`], which only the [`Feed`] calls, with what the store itself says
 //! was written. Nothing here is dropped by code behind an await of a request, because whoever asked may be gone by then.
@@ -9,6 +9,7 @@ mod credential_uses;
 mod feed;
 mod in_step;
 mod last_uses;
+mod needed_keys;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(crate) use credential_uses::{CredentialUses, is_stale};
 pub(crate) use feed::Feed;
 pub(crate) use in_step::InStep;
 pub(crate) use last_uses::LastUses;
+pub(crate) use needed_keys::NeededKeys;
 
 use crate::key_material::ActiveVersion;
 use crate::records::certificate::CertificateState;
@@ -66,14 +68,23 @@ pub(crate) struct Remembered {
     pub(crate) projects: Cache<Project>,
     pub(crate) project_numbers: Cache<ProjectId>,
     pub(crate) agenda: Agenda,
+    pub(crate) needed_keys: NeededKeys,
     pub(crate) last_uses: LastUses,
     pub(crate) credential_uses: CredentialUses,
 }
 
-/// A record that was written or deleted. The agenda needs what is in it now; for the caches its name is enough.
+/// Kinds of records that are all read at the start, because what they say is remembered and not only what was asked for.
+const READ_WHOLE: [&str; 3] = [record_name::ALL_KEYS, record_name::ALL_VERSIONS, record_name::CLUSTERS];
+
+/// Whether what is in this record is remembered without being asked for.
+fn is_read_whole(record: &str) -> bool {
+    READ_WHOLE.iter().any(|prefix| record.starts_with(prefix))
+}
+
+/// A record that was written or deleted. What is read whole is needed as it is now; for the caches its name is enough.
 pub(crate) struct Changed {
     pub(crate) name: String,
-    /// What is in it, if the agenda wants to know that and the record is there.
+    /// What is in it, if it is of a kind that is read whole and the record is there.
     pub(crate) value: Option<Vec<u8>>,
 }
 
@@ -92,31 +103,42 @@ impl Remembered {
             projects: Cache::of_bytes(CACHED_PROJECT_BYTES, |it| PROJECT_LEN + labels_size(&it.labels)),
             project_numbers: Cache::new(CACHED_IDENTITIES),
             agenda: Agenda::default(),
+            needed_keys: NeededKeys::default(),
             last_uses: LastUses::default(),
             credential_uses: CredentialUses::default(),
         }
     }
 
-    /// Takes what was written: caches drop it, the agenda takes its time. Caches that were suspended serve again.
+    /// Takes what was written: caches drop it, what is read whole is noted. Caches that were suspended serve again.
     pub(crate) fn apply(&self, changed: &[Changed]) {
         let names: Vec<String> = changed.iter().map(|it| record_name::cached_under(&it.name)).collect();
         self.each_cache(|cache| cache.forget(&names));
         for Changed { name, value } in changed {
-            self.note_time(name, value.as_deref());
+            self.note(name, value.as_deref());
         }
     }
 
-    /// Has the agenda take the time of a record as it is now; `None`: the record is gone.
-    fn note_time(&self, record: &str, bytes: Option<&[u8]>) {
+    /// Takes what a record says now; `None`: the record is gone.
+    fn note(&self, record: &str, bytes: Option<&[u8]>) {
         if self.agenda.note(record, bytes).is_err() {
             // The record was named in the log when it was read. Whatever it says, it is not carried out.
             tracing::error!(record, "the schedule goes on without a damaged record");
+        }
+        if self.needed_keys.note(record, bytes).is_err() {
+            tracing::error!(record, "no key version is destroyed while the record of a cluster is damaged");
         }
     }
 
     /// Drops everything: what was written is not known. Nothing is kept from here on until [`apply`](Self::apply).
     pub(crate) fn suspend(&self) {
         self.each_cache(|cache| cache.suspend());
+        self.needed_keys.set_known(None);
+    }
+
+    /// Forgets what was read whole, before it is all read again.
+    fn clear(&self) {
+        self.agenda.clear();
+        self.needed_keys.clear();
     }
 
     fn each_cache(&self, visit: impl Fn(&dyn cache::Forgets)) {

@@ -61,7 +61,7 @@ impl Schedule {
     pub(crate) async fn look(&mut self, service: &KeyService, counted: Instant) -> Tick {
         let clock = self.watch.look(service.clock.now(), counted);
         self.replans |= clock.went_back;
-        if !service.ledger.agenda_is_read().await {
+        if !service.ledger.all_is_read().await {
             return Tick::default();
         }
         let mut done = Tick::default();

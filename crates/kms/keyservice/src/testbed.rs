@@ -93,7 +93,7 @@ impl Testbed {
     pub(crate) async fn reopen_on(self, before: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         let Self { service, clock, directory } = self;
         // From then on its feed holds the store only while it asks.
-        assert!(service.ledger.agenda_is_read().await);
+        assert!(service.ledger.all_is_read().await);
         drop(service);
         let service = open_on(directory.path(), &clock, before).await;
         Self { service, clock, directory }

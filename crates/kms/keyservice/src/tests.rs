@@ -10,6 +10,7 @@ mod histories;
 mod keys;
 mod lists;
 mod memory;
+mod needed_versions;
 mod policies;
 mod rotation;
 mod state_machine;

@@ -85,7 +85,7 @@ pub struct PartialSettings {
     /// for more
     #[arg(long = "audience", env = "KEYSTEAD_SERVER_AUDIENCES", value_name = "URL", value_delimiter = ',')]
     audiences: Option<Vec<String>>,
-    /// Which key versions count as in use, and are not destroyed, besides those that an inventory names
+    /// Which key versions count as in use, and are not destroyed, besides those that an inventory names or a cluster needs
     #[arg(long, env = "KEYSTEAD_SERVER_IN_USE", value_enum, value_name = "RULE")]
     in_use: Option<InUseSetting>,
     /// How long calls under way may take when the server stops
@@ -151,7 +151,7 @@ pub struct Settings {
     pub backup_destinations: Vec<PathBuf>,
     /// For whom keys of service accounts may sign bearer tokens, besides Google's APIs and our own address.
     pub audiences: Vec<String>,
-    /// Which key versions count as in use besides those that an inventory names.
+    /// Which key versions count as in use besides those that an inventory names or a cluster needs.
     pub in_use: InUseRule,
     /// The commit of a database that is older than its witness, to go on from there.
     pub confirm_rollback: Option<u64>,

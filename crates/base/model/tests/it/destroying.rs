@@ -1,5 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
-use keystead_model::destruction::{Act, InUseRule, Permit, Step, Usage, Uses, check_unused, plan};
+use keystead_model::destruction::{
+    Act, ClusterUser, Counted, InUseRule, Permit, Step, Usage, Uses, check_unused, plan,
+};
 use keystead_model::{ErrorClass, VersionState};
 use proptest::prelude::*;
 
@@ -17,6 +19,7 @@ fn in_use() -> Usage {
         encrypts: Uses { count: 7, last: Some(at("2026-05-01T00:00:00Z")) },
         decrypts: once("2026-06-30T12:00:00Z"),
         inventories: vec!["cluster prod-a: 41 Secrets".into(), "cluster prod-b: 1 Secret".into()],
+        clusters: Vec::new(),
         inventories_since: Some(at("2026-06-01T00:00:00Z")),
         unknown_before: None,
     }
@@ -82,6 +85,39 @@ fn an_inventory_that_names_it_is_enough_under_every_rule() {
         let error = ask(&Usage { inventories: vec!["cluster a: 1 Secret".into()], ..Usage::default() });
         let error = error.expect_err("in use").to_string();
         assert!(error.contains("No Encrypt with it is known. No Decrypt with it is known."), "{error}");
+    }
+}
+
+fn needed_by(cluster: &str) -> ClusterUser {
+    let name = format!("projects/cluster-project/locations/us/clusters/{cluster}").parse().expect("a name");
+    let counted = Counted { objects: 3, time: at(DUE) };
+    ClusterUser::of(&name, false, None, Some(counted)).expect("it has objects")
+}
+
+#[test]
+fn p12_a_cluster_that_needs_it_is_enough_under_every_rule() {
+    for rule in RULES {
+        let usage = Usage { clusters: vec![needed_by("prod-a")], ..Usage::default() };
+        let ask = |key| check_unused(at(DUE), rule, &key, &version_name(3), &usage);
+        let error = ask(key(&[])).expect_err("in use").to_string();
+        let words = "cluster projects/cluster-project/locations/us/clusters/prod-a had 3 objects under it at 2026-07-01T00:00:00Z. No";
+        assert!(error.contains(words), "{error}");
+        assert_eq!(ask(key(&[("keystead-destroy", "3")])), Ok(Permit::Overridden));
+    }
+}
+
+#[test]
+fn p12_a_refusal_names_twenty_users_and_counts_the_others() {
+    for (clusters, named, more) in
+        [(20, 20, None), (21, 20, Some("; and 1 more. ")), (500, 20, Some("; and 480 more. "))]
+    {
+        let clusters = (0..clusters).map(|number| needed_by(&format!("c{number}"))).collect();
+        let usage = Usage { clusters, ..Usage::default() };
+        let asked = check_unused(at(DUE), InUseRule::Off, &key(&[]), &version_name(3), &usage);
+        let text = asked.expect_err("in use").to_string();
+        assert_eq!(text.matches("/clusters/c").count(), named, "{text}");
+        assert_eq!(text.contains(" more. "), more.is_some(), "{text}");
+        assert!(more.is_none_or(|more| text.contains(more)), "{text}");
     }
 }
 

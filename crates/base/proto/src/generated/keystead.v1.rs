@@ -1363,9 +1363,13 @@ pub struct VersionUsage {
     pub encrypt_count: i64,
     #[prost(int64, tag = "6")]
     pub decrypt_count: i64,
+    /// Clusters of this server that need it.
+    #[prost(message, repeated, tag = "7")]
+    pub clusters: ::prost::alloc::vec::Vec<version_usage::ClusterUser>,
 }
 /// Nested message and enum types in `VersionUsage`.
 pub mod version_usage {
+    /// What an inventory says.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct User {
         #[prost(string, tag = "1")]
@@ -1374,6 +1378,15 @@ pub mod version_usage {
         pub objects: i64,
         #[prost(message, optional, tag = "3")]
         pub observe_time: ::core::option::Option<::prost_types::Timestamp>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ClusterUser {
+        /// projects/PROJECT/locations/LOCATION/clusters/CLUSTER
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        /// Why, in words that go on after the name.
+        #[prost(string, tag = "2")]
+        pub reason: ::prost::alloc::string::String,
     }
 }
 /// Generated client implementations.

@@ -159,7 +159,8 @@ impl Operation for GetVersionUsage {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<VersionUsage, KmsError> {
         let name = &authorised.command().name;
         authorised.service().read_version(&name.key, name.version).await?;
-        authorised.service().version_usage(name).await
+        let key = authorised.service().read_key(&name.key).await?;
+        authorised.service().version_usage(&key, name.version).await
     }
 }
 

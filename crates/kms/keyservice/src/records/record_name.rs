@@ -35,8 +35,11 @@ pub(crate) fn rings(parent: &LocationName) -> String {
 }
 
 pub(crate) fn key(name: &CryptoKeyName) -> String {
-    ["key/", &place(name)].concat()
+    [ALL_KEYS, &place(name)].concat()
 }
+
+/// Those of every ring.
+pub(crate) const ALL_KEYS: &str = "key/";
 
 /// The place of a key and of all that belongs to it, under each kind.
 fn place(name: &CryptoKeyName) -> String {
@@ -44,7 +47,7 @@ fn place(name: &CryptoKeyName) -> String {
 }
 
 pub(crate) fn keys(parent: &KeyRingName) -> String {
-    format!("key/{parent}/")
+    format!("{ALL_KEYS}{parent}/")
 }
 
 /// Holds the uid of the key; stays when the key is deleted, so that its name is never used for another.
@@ -110,8 +113,10 @@ pub(crate) fn clusters(parent: &LocationName) -> String {
 
 /// Those of every location of a project.
 pub(crate) fn clusters_of(project: &ProjectId) -> String {
-    format!("cluster/{project}/")
+    format!("{CLUSTERS}{project}/")
 }
+
+pub(crate) const CLUSTERS: &str = "cluster/";
 
 pub(crate) fn cluster_host(name: &ClusterHostName) -> String {
     format!("{}{}", cluster_hosts(&name.cluster), name.host)

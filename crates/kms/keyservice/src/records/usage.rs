@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use keystead_model::VersionNumber;
+use keystead_model::{Cluster, VersionNumber};
 use serde::{Deserialize, Serialize};
 
 /// What is stored of a version's use.
@@ -47,12 +47,19 @@ pub(crate) enum UseKind {
 /// How many objects one source holds under each version of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Whose objects these are, such as the name of a cluster.
+    /// Whose objects these are: [`Inventory::source_of`] a cluster, or whatever else whoever counted calls it.
     pub source: String,
     /// When they were counted.
     pub observe_time: Timestamp,
     /// How many, by version.
     pub counts: BTreeMap<VersionNumber, u64>,
+}
+
+impl Inventory {
+    /// The source of a cluster's own inventories. By its id, because another cluster can have its name later.
+    pub fn source_of(cluster: &Cluster) -> String {
+        ["cluster=", &cluster.id].concat()
+    }
 }
 
 /// When and from where a credential was last used. Written at most once an hour: it may be older than the newest use by that.

@@ -7,10 +7,7 @@ use keystead_model::{
 };
 
 use crate::KmsError;
-use crate::records::decode;
-
-/// Kinds of records that can have such a time.
-pub(super) const PREFIXES: [&str; 2] = ["key/", "version/"];
+use crate::records::{decode, record_name};
 
 /// When something is due, for every record that has such a time.
 #[derive(Default)]
@@ -32,7 +29,8 @@ pub(crate) enum Due {
 impl Agenda {
     /// Takes the time of a record as it is now; `None`: the record is gone.
     pub(super) fn note(&self, record: &str, bytes: Option<&[u8]>) -> Result<(), KmsError> {
-        if !wants(record) {
+        if ![record_name::ALL_KEYS, record_name::ALL_VERSIONS].iter().any(|prefix| record.starts_with(prefix))
+        {
             return Ok(());
         }
         let due = bytes.map(|bytes| due_time(record, bytes)).transpose()?.flatten();
@@ -82,14 +80,9 @@ impl Inner {
     }
 }
 
-/// Whether this record can have such a time.
-pub(super) fn wants(record: &str) -> bool {
-    PREFIXES.iter().any(|prefix| record.starts_with(prefix))
-}
-
 /// When something happens to a record by itself: read from its bytes.
 fn due_time(record: &str, bytes: &[u8]) -> Result<Option<Timestamp>, KmsError> {
-    if record.starts_with("key/") {
+    if record.starts_with(record_name::ALL_KEYS) {
         return Ok(decode::<CryptoKey>(record, bytes)?.next_rotation_time);
     }
     let version: CryptoKeyVersion = decode(record, bytes)?;
@@ -98,10 +91,10 @@ fn due_time(record: &str, bytes: &[u8]) -> Result<Option<Timestamp>, KmsError> {
 
 /// What a record's name says.
 fn parse(record: &str) -> Option<Due> {
-    if let Some(place) = record.strip_prefix("key/") {
+    if let Some(place) = record.strip_prefix(record_name::ALL_KEYS) {
         return Some(Due::Rotation(key(place)?));
     }
-    let (place, number) = record.strip_prefix("version/")?.rsplit_once('/')?;
+    let (place, number) = record.strip_prefix(record_name::ALL_VERSIONS)?.rsplit_once('/')?;
     let version = VersionNumber(number.parse().ok()?);
     Some(Due::Destruction(CryptoKeyVersionName { key: key(place)?, version }))
 }

@@ -6,17 +6,17 @@ use keystead_store::{Changes, Revision, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::{Changed, Remembered, agenda};
+use super::{Changed, READ_WHOLE, Remembered, is_read_whole};
 
 /// After a failure the store is asked again this much later, or when somebody wants to know more: soon enough for a
 /// person, and no load for a store that is ill.
 const RETRY: Duration = Duration::from_secs(1);
-/// Records that are read at once for the agenda; changes are applied in between.
+/// Records that are read at once where all are read; changes are applied in between.
 const PAGE: usize = 1000;
 
 /// Tells [`Remembered`] what was written, as the store says it. One task of its own asks the store and applies the answer, so
-/// that it goes on whatever becomes of a call. While the store does not answer nothing is remembered. It begins with all
-/// records that the agenda wants.
+/// that it goes on whatever becomes of a call. While the store does not answer nothing is remembered. It begins with the
+/// records of which all are read.
 pub(crate) struct Feed {
     wake: Arc<Wake>,
     progress: watch::Receiver<Progress>,
@@ -38,8 +38,8 @@ struct Progress {
     at: Revision,
     /// So many of those who asked had done so before the store was asked.
     heard: u64,
-    /// The agenda knows the time of every record.
-    agenda_is_read: bool,
+    /// All records of the kinds that are read whole were read.
+    all_is_read: bool,
     /// The store does not say what was written, so nothing is remembered.
     suspended: bool,
 }
@@ -48,7 +48,7 @@ impl Feed {
     /// Follows the store from a commit on. It does not keep the store open.
     pub(crate) fn start(store: &Arc<dyn Store>, remembered: Arc<Remembered>, from: Revision) -> Self {
         let (sender, progress) =
-            watch::channel(Progress { at: from, heard: 0, agenda_is_read: false, suspended: false });
+            watch::channel(Progress { at: from, heard: 0, all_is_read: false, suspended: false });
         let wake = Arc::new(Wake::default());
         let follower =
             Follower { store: Arc::downgrade(store), remembered, wake: Arc::clone(&wake), progress: sender };
@@ -74,11 +74,11 @@ impl Feed {
         drop(progress.wait_for(|progress| fresh(progress) || progress.heard >= asked).await);
     }
 
-    /// Whether the agenda knows the time of every record; waits while it is being read and the store answers.
-    pub(crate) async fn agenda_is_read(&self) -> bool {
+    /// Whether all records of the kinds that are read whole are known; waits while they are being read and the store answers.
+    pub(crate) async fn all_is_read(&self) -> bool {
         let mut progress = self.progress.clone();
-        let known = progress.wait_for(|progress| progress.agenda_is_read || progress.suspended).await;
-        known.is_ok_and(|progress| progress.agenda_is_read)
+        let known = progress.wait_for(|progress| progress.all_is_read || progress.suspended).await;
+        known.is_ok_and(|progress| progress.all_is_read)
     }
 
     /// Has the store asked soon: it may have written something.
@@ -121,12 +121,13 @@ impl Follower {
                 tracing::error!(%error, "the store does not say what was changed; nothing is remembered until it does");
                 self.remembered.suspend();
             }
-            let agenda_is_read = unread.is_none();
-            self.progress.send_replace(Progress { at, heard, agenda_is_read, suspended: failed });
+            let all_is_read = unread.is_none();
+            self.remembered.needed_keys.set_known((all_is_read && !failed).then_some(at));
+            self.progress.send_replace(Progress { at, heard, all_is_read, suspended: failed });
         }
     }
 
-    /// Applies what was written after `at`, and then reads one more page for the agenda, if there is more to read. In this
+    /// Applies what was written after `at`, and then reads one more page, if there is more to read. In this
     /// order, and never both at once, so that what a page says is not older than what was applied.
     async fn pass(
         &self,
@@ -140,7 +141,7 @@ impl Follower {
             // Too long ago: everything may have changed.
             None => {
                 self.remembered.suspend();
-                self.remembered.agenda.clear();
+                self.remembered.clear();
                 self.remembered.apply(&[]);
                 *unread = Some(Place::default());
             }
@@ -158,12 +159,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Has the agenda take the times of some records. Answers where the others begin.
+    /// Takes what some records say. Answers where the others begin.
     async fn read_page(&self, store: &dyn Store, place: &Place) -> Result<Option<Place>, StoreError> {
-        let Some(prefix) = agenda::PREFIXES.get(place.prefix) else { return Ok(None) };
+        let Some(prefix) = READ_WHOLE.get(place.prefix) else { return Ok(None) };
         let page = store.list(prefix, &place.after, PAGE).await?;
         for entry in &page {
-            self.remembered.note_time(&entry.name, Some(&entry.value));
+            self.remembered.note(&entry.name, Some(&entry.value));
         }
         Ok(Some(match page.last() {
             Some(last) if page.len() == PAGE => Place { prefix: place.prefix, after: last.name.clone() },
@@ -172,10 +173,10 @@ impl Follower {
     }
 }
 
-/// How far the agenda has been read.
+/// How far has been read.
 #[derive(Default)]
 struct Place {
-    /// Which of [`agenda::PREFIXES`].
+    /// Which of [`READ_WHOLE`].
     prefix: usize,
     after: String,
 }
@@ -187,11 +188,11 @@ impl Drop for Follower {
     }
 }
 
-/// Records by name, with what is in those that the agenda wants.
+/// Records by name, with what is in those of the kinds that are read whole.
 async fn changed(store: &dyn Store, names: Vec<String>) -> Result<Vec<Changed>, StoreError> {
     let mut changed = Vec::with_capacity(names.len());
     for name in names {
-        let value = match agenda::wants(&name) {
+        let value = match is_read_whole(&name) {
             true => store.get(&name).await?.map(|entry| entry.value),
             false => None,
         };

@@ -1,13 +1,15 @@
 //! Who uses a version, as far as the server knows: what is asked before anything is destroyed.
 
 use jiff::Timestamp;
-use keystead_model::destruction::{Usage, Uses};
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass, to_microseconds};
+use keystead_model::destruction::{ClusterUser, Counted, Usage, Uses};
+use keystead_model::{
+    Cluster, CryptoKey, CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber, to_microseconds,
+};
 use keystead_store::{Batch, Expect, Write};
 
 use crate::ledger::Uncommitted;
 use crate::records::usage::{Inventory, Restored, StoredUsage, UseKind};
-use crate::records::{encode, record_name};
+use crate::records::{Stored, encode, record_name};
 use crate::{KeyService, KmsError};
 
 /// A last use is written again when the stored one is older: a rule of days does not need hours.
@@ -22,7 +24,9 @@ pub struct VersionUsage {
     pub encrypts: Uses,
     /// How often it decrypted, and when last.
     pub decrypts: Uses,
-    /// Inventories that name it.
+    /// Clusters that need it.
+    pub clusters: Vec<ClusterUser>,
+    /// Inventories that name it, and are not of a cluster that needs the key.
     pub inventories: Vec<Inventory>,
     /// When the oldest inventory of the key was taken, whether or not it names the version; none: there is none.
     pub inventories_since: Option<Timestamp>,
@@ -30,29 +34,89 @@ pub struct VersionUsage {
     pub unknown_before: Option<Timestamp>,
 }
 
+/// Who needs a key.
+struct KeyUsers {
+    /// Clusters whose stored values may be under it.
+    clusters: Vec<Cluster>,
+    /// What every source said about it.
+    inventories: Vec<Inventory>,
+}
+
+impl KeyUsers {
+    /// What the inventory of a cluster says of a version.
+    fn counted(&self, cluster: &Cluster, version: VersionNumber) -> Option<Counted> {
+        let source = Inventory::source_of(cluster);
+        let inventory = self.inventories.iter().find(|inventory| inventory.source == source)?;
+        let objects = inventory.counts.get(&version).copied().unwrap_or_default();
+        Some(Counted { objects, time: inventory.observe_time })
+    }
+}
+
 impl KeyService {
     /// Who uses a version, for the planner of destruction.
-    pub(crate) async fn usage(&self, name: &CryptoKeyVersionName) -> Result<Usage, KmsError> {
-        let VersionUsage { encrypts, decrypts, inventories, inventories_since, unknown_before } =
-            self.version_usage(name).await?;
+    pub(crate) async fn usage(
+        &self,
+        key: &Stored<CryptoKey>,
+        version: VersionNumber,
+    ) -> Result<Usage, KmsError> {
+        let VersionUsage { encrypts, decrypts, clusters, inventories, inventories_since, unknown_before } =
+            self.version_usage(key, version).await?;
         let in_words = |inventory: Inventory| {
-            let objects = inventory.counts.get(&name.version).copied().unwrap_or_default();
+            let objects = inventory.counts.get(&version).copied().unwrap_or_default();
             format!("{} had {objects} objects under it at {}", inventory.source, inventory.observe_time)
         };
         let inventories = inventories.into_iter().map(in_words).collect();
-        Ok(Usage { encrypts, decrypts, inventories, inventories_since, unknown_before })
+        Ok(Usage { encrypts, decrypts, inventories, clusters, inventories_since, unknown_before })
     }
 
-    /// Who uses a version: what sources registered, and what it encrypted and decrypted.
-    pub(crate) async fn version_usage(&self, name: &CryptoKeyVersionName) -> Result<VersionUsage, KmsError> {
-        let all: Vec<Inventory> = self.read_all(&record_name::inventories(&name.key)).await?;
+    /// Who uses a version: clusters that need it, what sources registered, and what it encrypted and decrypted.
+    pub(crate) async fn version_usage(
+        &self,
+        key: &Stored<CryptoKey>,
+        version: VersionNumber,
+    ) -> Result<VersionUsage, KmsError> {
+        let name = CryptoKeyVersionName { key: key.value.name.clone(), version };
+        let users = self.key_users(key).await?;
+        let [encrypts, decrypts] = self.uses(&name).await?;
+        let unknown_before = self.uses_unknown_before(&name).await?;
+        let written = encrypts.last.max(unknown_before);
+        let is_primary = key.value.primary == Some(version);
+        let needs = |cluster: &Cluster| {
+            ClusterUser::of(&cluster.name, is_primary, written, users.counted(cluster, version))
+        };
+        let clusters = users.clusters.iter().filter_map(needs).collect();
+        let inventories_since = users.inventories.iter().map(|inventory| inventory.observe_time).min();
+        let is_of_a_cluster = |inventory: &Inventory| {
+            users.clusters.iter().any(|cluster| inventory.source == Inventory::source_of(cluster))
+        };
         let names_it =
-            |inventory: &Inventory| inventory.counts.get(&name.version).is_some_and(|count| *count > 0);
-        let [encrypts, decrypts] = self.uses(name).await?;
-        let inventories_since = all.iter().map(|inventory| inventory.observe_time).min();
-        let inventories = all.into_iter().filter(names_it).collect();
-        let unknown_before = self.uses_unknown_before(name).await?;
-        Ok(VersionUsage { encrypts, decrypts, inventories, inventories_since, unknown_before })
+            |inventory: &&Inventory| inventory.counts.get(&version).is_some_and(|count| *count > 0);
+        let others = users.inventories.iter().filter(names_it).filter(|it| !is_of_a_cluster(it));
+        let inventories = others.cloned().collect();
+        Ok(VersionUsage { encrypts, decrypts, clusters, inventories, inventories_since, unknown_before })
+    }
+
+    /// Who needs a key, as of its record as it was read. Whoever goes on to change the key, or a version of it, for what this
+    /// answers, writes the record of the key too: a cluster that comes to need the key does so, and one of both starts over.
+    async fn key_users(&self, key: &Stored<CryptoKey>) -> Result<KeyUsers, KmsError> {
+        let name = &key.value.name;
+        let records = match self.ledger.all_is_read().await {
+            true => self.remembered.needed_keys.clusters(name, key.revision),
+            false => None,
+        };
+        let records = records.ok_or_else(|| {
+            let text = format!("Which clusters need key {name} cannot be said at this moment. Please retry.");
+            KmsError::new(ErrorClass::Unavailable, text)
+        })?;
+        let mut clusters = Vec::new();
+        for record in records {
+            let cluster = self.read::<Cluster>(&record).await?;
+            clusters.extend(
+                cluster.map(|stored| stored.value).filter(|cluster| cluster.needed_to_read().contains(name)),
+            );
+        }
+        let inventories = self.read_all(&record_name::inventories(name)).await?;
+        Ok(KeyUsers { clusters, inventories })
     }
 
     /// Notes that the database is an older one than callers have used: versions that it has, or that come back, may have been

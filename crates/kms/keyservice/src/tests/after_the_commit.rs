@@ -29,9 +29,9 @@ pub(super) struct Faults {
     /// The outbox cannot be read.
     is_away: AtomicBool,
     /// How far it is can be asked for, and not what was changed.
-    is_silent: AtomicBool,
+    pub(super) is_silent: AtomicBool,
     /// Once: it is too long ago for the store to know what was changed.
-    has_no_history: AtomicBool,
+    pub(super) has_no_history: AtomicBool,
 }
 
 fn fails<T>() -> Result<T, keystead_store::StoreError> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use jiff::{SignedDuration, Timestamp};
 use keystead_crypto::SecretBytes;
+use keystead_model::cluster::{self, Target, Task};
 use keystead_model::{
     Binding, Cluster, ClusterHost, ClusterHostName, ClusterName, ClusterOperation, ClusterOperationName,
     CryptoKeyName, CryptoKeyVersionName, Policy, ProjectId,
@@ -283,11 +284,17 @@ impl Scene {
         };
         server.run_as(&admin, enable).await.unwrap();
         let operation = server.run_as(&admin, new_cluster("busy")).await.unwrap().name;
-        // As if its hosts had come.
         let busy = server.run_as(&admin, GetCluster { name: cluster("busy") }).await.unwrap();
-        let idle = Cluster { name: cluster("idle"), running: None, ..busy };
-        let record = Batch::default().put(record_name::cluster(&idle.name), encode(&idle).unwrap());
-        server.service.ledger.commit(record, None).await.unwrap().complete().unwrap();
+        // As if its hosts had come.
+        let idle = Cluster { name: cluster("idle"), running: None, ..busy.clone() };
+        // As if it had asked for the key, which is not where clusters are.
+        let task = Task::Create(Target { key: Some(key.clone()) });
+        let running = busy.running.clone().map(|running| cluster::Running { task, ..running });
+        let busy = Cluster { running, ..busy };
+        let records = [&busy, &idle].iter().fold(Batch::default(), |batch, cluster| {
+            batch.put(record_name::cluster(&cluster.name), encode(cluster).unwrap())
+        });
+        server.service.ledger.commit(records, None).await.unwrap().complete().unwrap();
         let invited = server.run_as(&admin, invite("cp-1")).await.unwrap();
         let mut bearers = bearers;
         bearers.push(String::from_utf8(invited.token.secret.into_exposed()).unwrap());
@@ -329,6 +336,11 @@ impl Scene {
         ask!(&admin, GetCryptoKey { name: self.key.clone() }, |it: &KeyAndPrimary| format!("{:?}", it.key));
         for number in 1..=4 {
             ask!(&admin, GetCryptoKeyVersion { name: self.version(number) }, |it: &_| format!("{it:?}"));
+        }
+        for number in 1..=3 {
+            ask!(&admin, GetVersionUsage { name: self.version(number) }, |it: &VersionUsage| it
+                .clusters
+                .clone());
         }
         ask!(&admin, ListInventories { key: self.key.clone() }, |it: &Vec<Inventory>| it.len());
         for id in ["busy", "idle", "another"] {

@@ -7,6 +7,7 @@ use keystead_model::key_settings::check_labels;
 use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass};
 use keystead_store::{Batch, Revision};
 
+use super::key_check::needed;
 use super::{ended_at_once, method, new_operation};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -67,12 +68,16 @@ impl Operation for UpdateClusterEncryption {
         let task = Task::Update(target.clone());
         let waits = format!("waiting for the hosts of cluster {}", name.cluster);
         let operation = new_operation(authorised, &name, task.clone(), waits)?;
+        let mut batch = Batch::default();
         let refused = match &target.key {
             None => None,
             Some(key) => {
                 service.check_key_location(&name, key)?;
                 match service.check_key_is_usable(&name, key).await {
-                    Ok(()) => None,
+                    Ok(key) => {
+                        batch = needed(batch, &key)?;
+                        None
+                    }
                     Err(error) if is_about_the_key(error.class()) => Some(error.message().to_owned()),
                     Err(error) => return Err(error),
                 }
@@ -89,7 +94,7 @@ impl Operation for UpdateClusterEncryption {
             None if target.key.is_none() && is_plain => (cluster.forgive(), ended_at_once(&operation, None)),
             None => (cluster.start(operation.name.operation.clone(), task)?, operation),
         };
-        replace(authorised, &cluster, stored.revision, operation).await
+        replace(authorised, batch, &cluster, stored.revision, operation).await
     }
 }
 
@@ -119,7 +124,8 @@ impl Operation for SetClusterLabels {
         }
         let cluster = Cluster { labels: labels.clone(), ..stored.value };
         let operation = new_operation(authorised, &cluster.name, Task::SetLabels, String::new())?;
-        replace(authorised, &cluster, stored.revision, ended_at_once(&operation, None)).await
+        let operation = ended_at_once(&operation, None);
+        replace(authorised, Batch::default(), &cluster, stored.revision, operation).await
     }
 }
 
@@ -173,11 +179,12 @@ impl Operation for DeleteCluster {
 
 async fn replace<O: Operation>(
     authorised: &mut Authorised<'_, O>,
+    batch: Batch,
     cluster: &Cluster,
     read_at: Revision,
     operation: ClusterOperation,
 ) -> Result<ClusterOperation, KmsError> {
-    let batch = Batch::default()
+    let batch = batch
         .replace(record_name::cluster(&cluster.name), read_at, encode(cluster)?)
         .create(record_name::cluster_operation(&operation.name), encode(&operation)?);
     authorised.commit(batch).await?;

@@ -7,6 +7,7 @@ use keystead_model::key_settings::check_labels;
 use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass, to_microseconds};
 use keystead_store::Batch;
 
+use super::key_check::needed;
 use super::{method, new_operation};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -73,9 +74,10 @@ impl Operation for CreateCluster {
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
         let Self { key, labels, settings, initial_version, .. } = authorised.command();
+        let mut usable = None;
         if let Some(key) = key {
             service.check_key_location(&name, key)?;
-            service.check_key_is_usable(&name, key).await?;
+            usable = Some(service.check_key_is_usable(&name, key).await?);
         }
         let task = Task::Create(Target { key: key.clone() });
         let waits = format!("waiting for the hosts of cluster {} to join it", name.cluster);
@@ -97,6 +99,10 @@ impl Operation for CreateCluster {
         let batch = match guard {
             Some(guard) => batch.replace(counted, guard.revision, Vec::new()),
             None => batch.create(counted, Vec::new()),
+        };
+        let batch = match &usable {
+            Some(key) => needed(batch, key)?,
+            None => batch,
         };
         match authorised.commit(batch).await {
             Ok(_) => Ok(operation),

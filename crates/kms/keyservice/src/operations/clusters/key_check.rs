@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use keystead_crypto::{KmsCiphertext, Secret32};
 use keystead_iam::Permission;
-use keystead_model::{ClusterName, CryptoKeyName, ErrorClass, Principal};
+use keystead_model::{ClusterName, CryptoKey, CryptoKeyName, ErrorClass, Principal};
+use keystead_store::Batch;
 
-use crate::records::account_email;
+use crate::records::{Stored, account_email, encode, record_name};
 use crate::{Caller, Credential, KeyService, KmsError, Origin, Resource};
 
 use super::GLOBAL;
@@ -38,11 +39,13 @@ impl KeyService {
     /// Refuses a key that the clusters of the project cannot use now. As their service account, and with a real encryption and
     /// decryption, because that is what their plugins will do. What it says of a key that the account may not use is the same
     /// whether or not there is such a key.
+    ///
+    /// Answers the record of the key as it was before the key was tried. [`needed`] has the cluster's batch write it.
     pub(super) async fn check_key_is_usable(
         &self,
         cluster: &ClusterName,
         key: &CryptoKeyName,
-    ) -> Result<(), KmsError> {
+    ) -> Result<Stored<CryptoKey>, KmsError> {
         let project = &cluster.location.project;
         let project =
             self.find_project(project).await?.ok_or_else(|| KmsError::not_found("Project", project))?;
@@ -57,7 +60,8 @@ impl KeyService {
         self.check_granted(key, &email).await?;
         let resource = Resource::CryptoKey(key.clone());
         self.require_enabled_service("cloudkms.googleapis.com", &resource).await?;
-        let record = self.key(key).await?;
+        let stored = self.read_key(key).await?;
+        let record = &stored.value;
         let place = format!(
             "--key {} --keyring {} --location {} --project {}",
             key.key, key.ring.ring, key.ring.location.location, key.ring.location.project
@@ -67,7 +71,7 @@ impl KeyService {
                 "Key {key} has no primary version. Make one: gcloud kms keys versions create --primary {place}."
             )));
         };
-        let version = self.version(&record, primary).await?;
+        let version = self.version(record, primary).await?;
         let version = version.ok_or_else(|| KmsError::not_found("CryptoKeyVersion", primary))?;
         let material = version.usable().map_err(|error| match error.class() {
             ErrorClass::FailedPrecondition => refused(format!(
@@ -84,7 +88,7 @@ impl KeyService {
         let sealed = sealed.map_err(|_| KmsError::new(ErrorClass::Bug, "encryption failed"))?;
         let opened = KmsCiphertext::parse(&sealed).and_then(|sealed| sealed.open(material, &binding).ok());
         match opened {
-            Some(opened) if opened.expose() == seed.expose() => Ok(()),
+            Some(opened) if opened.expose() == seed.expose() => Ok(stored),
             _ => Err(KmsError::new(
                 ErrorClass::Corrupt,
                 format!("Key {key} does not decrypt what it encrypted."),
@@ -112,6 +116,12 @@ impl KeyService {
         }
         Ok(())
     }
+}
+
+/// Has a batch that makes a cluster need this key fail if the key was changed since it was read. Whoever destroys a version of
+/// the key writes its record too, so that either of both starts over and sees the other.
+pub(super) fn needed(batch: Batch, key: &Stored<CryptoKey>) -> Result<Batch, KmsError> {
+    Ok(batch.replace(record_name::key(&key.value.name), key.revision, encode(&key.value)?))
 }
 
 fn refused(text: String) -> KmsError {

@@ -76,18 +76,22 @@ impl Operation for DestroyCryptoKeyVersion {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<CryptoKeyVersion, KmsError> {
         let service = authorised.service();
         let name = authorised.command().name.clone();
-        let key = service.read_key(&name.key).await?.value;
+        let key = service.read_key(&name.key).await?;
         let stored = service.read_version(&name.key, name.version).await?;
         let scheduled =
-            stored.value.schedule_destruction(authorised.now(), key.destroy_scheduled_duration_s)?;
-        let usage = service.usage(&name).await?;
-        if check_unused(authorised.now(), service.settings.in_use, &key, &name, &usage)? == Permit::Overridden
-        {
+            stored.value.schedule_destruction(authorised.now(), key.value.destroy_scheduled_duration_s)?;
+        let usage = service.usage(&key, name.version).await?;
+        let (now, rule) = (authorised.now(), service.settings.in_use);
+        if check_unused(now, rule, &key.value, &name, &usage)? == Permit::Overridden {
             authorised.outcome().response = SafeFields::new().with("override", "keystead-destroy");
         }
         // Before the commit, because the record is committed with the change.
         authorised.outcome().destruction = Some(Destruction::Scheduled);
-        replace(authorised, &scheduled, stored.revision).await?;
+        // The key as it was read: a cluster that has come to need it since has written it.
+        let batch = Batch::default()
+            .replace(record_name::key(&name.key), key.revision, encode(&key.value)?)
+            .replace(record_name::version(&name), stored.revision, encode(&scheduled)?);
+        authorised.commit(batch).await?;
         Ok(scheduled)
     }
 }

@@ -40,12 +40,11 @@ impl Operation for DestroyDueVersion {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Attempt, KmsError> {
         let service = authorised.service();
         let name = authorised.command().version.clone();
-        let key = service.read_key(&name.key).await?.value;
+        let key = service.read_key(&name.key).await?;
         let stored = service.read_version(&name.key, name.version).await?;
-        let usage = service.usage(&name).await?;
-        let Some(step) =
-            plan(authorised.now(), service.settings.in_use, &key, &[(stored.value.clone(), usage)]).pop()
-        else {
+        let usage = service.usage(&key, name.version).await?;
+        let versions = [(stored.value.clone(), usage)];
+        let Some(step) = plan(authorised.now(), service.settings.in_use, &key.value, &versions).pop() else {
             authorised.outcome().unrecorded = true;
             return Ok(Attempt::NotDue);
         };
@@ -62,8 +61,10 @@ impl Operation for DestroyDueVersion {
             authorised.outcome().response.add("backupsThatHoldIt", backups);
         }
         let destroyed = stored.value.destroyed(authorised.now())?;
-        let mut batch =
-            Batch::default().replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
+        // The key as it was read: a cluster that has come to need it since has written it.
+        let mut batch = Batch::default()
+            .replace(record_name::key(&name.key), key.revision, encode(&key.value)?)
+            .replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
         let material = record_name::material(&name);
         if let Some(entry) = service.store.get(&material).await? {
             batch = batch.delete(material, entry.revision);

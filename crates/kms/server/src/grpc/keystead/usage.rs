@@ -65,6 +65,10 @@ impl Usage for Adapter {
             source: inventory.source,
             observe_time: Some(to_proto(inventory.observe_time)),
         });
+        let clusters = usage.clusters.into_iter().map(|user| proto::version_usage::ClusterUser {
+            name: user.cluster.to_string(),
+            reason: user.reason,
+        });
         Ok(Response::new(proto::VersionUsage {
             name,
             last_decrypt_time: usage.decrypts.last.map(to_proto),
@@ -72,6 +76,7 @@ impl Usage for Adapter {
             encrypt_count: signed(usage.encrypts.count),
             decrypt_count: signed(usage.decrypts.count),
             users: users.collect(),
+            clusters: clusters.collect(),
         }))
     }
 }

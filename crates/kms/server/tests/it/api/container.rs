@@ -22,7 +22,7 @@ fn asked_by_gcloud(name: &str) -> Value {
 }
 
 /// With a key that the project's clusters may use, and Kubernetes Engine on.
-async fn server() -> Server {
+pub(super) async fn server() -> Server {
     let server = Server::with_key().await;
     let engine = format!("/v1/projects/{PROJECT}/services/container.googleapis.com:enable");
     server.post(&engine, json!({})).await.ok();
@@ -52,6 +52,14 @@ async fn update(server: &Server, cluster: &str, encryption: Value) -> super::Ans
 
 fn encrypted() -> Value {
     json!({ "keyName": KEY, "state": "ENCRYPTED" })
+}
+
+/// The name of a cluster that is being made with the key.
+pub(super) async fn encrypted_cluster(server: &Server, name: &str) -> String {
+    let mut asked = asked_by_gcloud(name);
+    asked["databaseEncryption"] = encrypted();
+    create(server, "us-central1", asked).await.ok();
+    format!("{LOCATION}/clusters/{name}")
 }
 
 /// A cluster of which nothing is to be done.

@@ -55,6 +55,19 @@ async fn p13_inventories_say_who_uses_a_version() {
 }
 
 #[tokio::test]
+async fn p12_a_cluster_that_needs_a_version_is_named_and_keeps_it() {
+    let server = super::container::server().await;
+    let cluster = super::container::encrypted_cluster(&server, "prod-a").await;
+    let version = format!("{KEY}/cryptoKeyVersions/1");
+    let reason = "encrypts with it, because it is the primary version of a key that the cluster needs";
+    let usage = server.get(&format!("/keystead/v1/{version}/usage")).await.ok();
+    assert_eq!(usage, json!({ "name": version, "clusters": [{ "name": cluster, "reason": reason }] }));
+    let refused = server.post(&format!("/v1/{version}:destroy"), json!({})).await;
+    let text = refused.refused(400, "FAILED_PRECONDITION");
+    assert!(text.contains(&format!("is still in use: cluster {cluster} {reason}. ")), "{text}");
+}
+
+#[tokio::test]
 async fn the_head_of_the_audit_log_moves_with_every_call() {
     let server = Server::with_project().await;
     let first = server.get("/keystead/v1/audit/head").await.ok();
