@@ -63,6 +63,7 @@ permissions! {
     LocationsList = "cloudkms.locations.list",
     LocationsGenerateRandomBytes = "cloudkms.locations.generateRandomBytes",
     OperationsGet = "cloudkms.operations.get",
+    ProtectedResourcesSearch = "cloudkms.protectedResources.search",
     RetiredResourcesGet = "cloudkms.retiredResources.get",
     RetiredResourcesList = "cloudkms.retiredResources.list",
     ClustersCreate = "container.clusters.create",

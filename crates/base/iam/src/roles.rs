@@ -177,6 +177,13 @@ pub(crate) const ALL: &[Role] = &[
             ProjectsGet,
         ],
     ),
+    // Sees what keys protect in all the projects below; to see it of a key, the key has to be seen too.
+    Role::new(
+        "roles/cloudkms.protectedResourcesViewer",
+        "Cloud KMS Protected Resources Viewer",
+        ABOVE,
+        &[ProtectedResourcesSearch],
+    ),
     // Everything about clusters. What Kubernetes itself may be asked is the cluster's own business.
     Role::new(
         "roles/container.admin",
@@ -257,6 +264,7 @@ pub(crate) const ALL: &[Role] = &[
             LocationsList,
             LocationsGenerateRandomBytes,
             OperationsGet,
+            ProtectedResourcesSearch,
             RetiredResourcesGet,
             RetiredResourcesList,
             ClustersCreate,
@@ -526,6 +534,7 @@ pub(crate) const ALL: &[Role] = &[
             LocationsList,
             LocationsGenerateRandomBytes,
             OperationsGet,
+            ProtectedResourcesSearch,
             RetiredResourcesGet,
             RetiredResourcesList,
             ClustersCreate,

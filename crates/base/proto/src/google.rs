@@ -10,6 +10,11 @@ pub mod api {
 
 pub mod cloud {
     pub mod kms {
+        pub mod inventory {
+            pub mod v1 {
+                include!("generated/google.cloud.kms.inventory.v1.rs");
+            }
+        }
         pub mod v1 {
             include!("generated/google.cloud.kms.v1.rs");
         }

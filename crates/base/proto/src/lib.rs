@@ -57,6 +57,8 @@ pub use keystead::v1 as keystead_v1;
 
 /// Service Usage.
 pub use google::api::serviceusage::v1 as service_usage;
+/// Cloud KMS inventory: the keys of a project, and what keys protect.
+pub use google::cloud::kms::inventory::v1 as kms_inventory;
 /// Cloud KMS v1.
 pub use google::cloud::kms::v1 as cloud_kms;
 /// Cloud locations.

@@ -14,6 +14,7 @@ mod locations;
 mod lockout;
 mod policies;
 mod projects;
+mod protected_resources;
 mod random;
 mod rings;
 mod services;
@@ -21,7 +22,7 @@ mod tokens;
 mod versions;
 
 pub use crate::records::usage::Inventory;
-pub use crate::service::VersionUsage;
+pub use crate::service::{ProtectedCluster, VersionUsage};
 pub use accounts::{
     AccountPage, CreateServiceAccount, CreateServiceAccountKey, DeleteServiceAccount,
     DeleteServiceAccountKey, GetServiceAccount, GetServiceAccountKey, ListServiceAccountKeys,
@@ -47,7 +48,8 @@ pub(crate) use keys::RotateDueKey;
 pub(crate) use keys::with_key;
 pub use keys::{
     CreateCryptoKey, Decrypt, Decrypted, DeleteCryptoKey, Encrypt, Encrypted, GetCryptoKey, KeyAndPrimary,
-    ListCryptoKeys, MAX_TEXT_LEN, UpdateCryptoKey, UpdateCryptoKeyPrimaryVersion,
+    ListCryptoKeys, ListProjectKeys, MAX_TEXT_LEN, ProjectKeysPage, UpdateCryptoKey,
+    UpdateCryptoKeyPrimaryVersion,
 };
 pub use list::ListOptions;
 pub use locations::{GetLocation, GetRetiredResource, ListLocations, ListRetiredResources};
@@ -55,6 +57,7 @@ pub use policies::{GetIamPolicy, PolicyAndEtag, SetIamPolicy, TestIamPermissions
 #[cfg(feature = "filling")]
 pub(crate) use projects::with_project;
 pub use projects::{CreateProject, GetProject, ListProjects, ProjectPage};
+pub use protected_resources::{GetProtectedResourcesSummary, ProtectedPage, SearchProtectedResources};
 pub use random::{GenerateRandomBytes, RANDOM_BYTES};
 pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings};
 pub use services::{GetService, ListServices, ServiceView, SwitchServices};

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 pub use accounts::AccountName;
 pub(crate) use keys::after;
 pub use settings::{Location, Settings};
-pub use usage::VersionUsage;
+pub use usage::{ProtectedCluster, VersionUsage};
 
 use crate::KmsError;
 use crate::identity::IdentityState;

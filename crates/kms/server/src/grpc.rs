@@ -9,6 +9,7 @@ mod finished;
 mod iam;
 mod iam_policy;
 mod keystead;
+mod kms_inventory;
 mod locations;
 mod operations;
 mod projects;
@@ -35,6 +36,8 @@ use keystead_proto::keystead_v1::cluster_hosts_server::ClusterHostsServer;
 use keystead_proto::keystead_v1::server_policy_server::ServerPolicyServer;
 use keystead_proto::keystead_v1::tokens_server::TokensServer;
 use keystead_proto::keystead_v1::usage_server::UsageServer;
+use keystead_proto::kms_inventory::key_dashboard_service_server::KeyDashboardServiceServer;
+use keystead_proto::kms_inventory::key_tracking_service_server::KeyTrackingServiceServer;
 use keystead_proto::locations::locations_server::LocationsServer;
 use keystead_proto::longrunning::operations_server::OperationsServer;
 use keystead_proto::service_usage::service_usage_server::ServiceUsageServer;
@@ -99,6 +102,12 @@ impl Adapter {
         match service.map(|(service, _)| service) {
             Some("google.cloud.kms.v1.KeyManagementService") => {
                 serve!(KeyManagementServiceServer<Adapter>, self, request)
+            }
+            Some("google.cloud.kms.inventory.v1.KeyDashboardService") => {
+                serve!(KeyDashboardServiceServer<Adapter>, self, request)
+            }
+            Some("google.cloud.kms.inventory.v1.KeyTrackingService") => {
+                serve!(KeyTrackingServiceServer<Adapter>, self, request)
             }
             Some("google.iam.v1.IAMPolicy") => serve!(IamPolicyServer<Adapter>, self, request),
             Some("google.cloud.location.Locations") => serve!(LocationsServer<Adapter>, self, request),

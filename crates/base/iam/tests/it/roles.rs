@@ -4,7 +4,7 @@ use keystead_iam::Permission::*;
 use keystead_iam::{CompiledPolicy, Permission, Query, ResourceKind, Role, decide};
 use keystead_model::{Binding, Policy, Principal};
 
-const ROLES: [&str; 30] = [
+const ROLES: [&str; 31] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -19,6 +19,7 @@ const ROLES: [&str; 30] = [
     "roles/cloudkms.verifier",
     "roles/cloudkms.signerVerifier",
     "roles/cloudkms.decapsulator",
+    "roles/cloudkms.protectedResourcesViewer",
     "roles/container.admin",
     "roles/container.clusterAdmin",
     "roles/container.viewer",

@@ -11,8 +11,9 @@ use tonic_prost_build::FileDescriptorSet;
 const KUBERNETES: [&str; 4] = ["kms/v1beta1.proto", "kms/v2.proto", "kms/stored.proto", "etcd/kv.proto"];
 
 /// What the server speaks.
-const SERVER: [&str; 13] = [
+const SERVER: [&str; 14] = [
     "google/api/serviceusage/v1.proto",
+    "google/cloud/kms/inventory.proto",
     "google/cloud/kms/service.proto",
     "google/cloud/kms/unserved.proto",
     "google/cloud/location/locations.proto",

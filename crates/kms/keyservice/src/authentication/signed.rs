@@ -14,11 +14,12 @@ use crate::records::service_account_key::is_key_id;
 use crate::{KeyService, KmsError};
 
 /// For whom a bearer token may be signed: the APIs that this server serves under Google's names.
-const AUDIENCES: [&str; 5] = [
+const AUDIENCES: [&str; 6] = [
     "https://cloudkms.googleapis.com/",
     "https://cloudresourcemanager.googleapis.com/",
     "https://container.googleapis.com/",
     "https://iam.googleapis.com/",
+    "https://kmsinventory.googleapis.com/",
     "https://serviceusage.googleapis.com/",
 ];
 /// For whom a token may be signed that is exchanged: gcloud names it whatever the key file says.

@@ -83,6 +83,10 @@ fn printable(name: &str) -> String {
 
 /// The API that a permission belongs to.
 fn service_of(permission: Permission) -> &'static str {
+    if permission == Permission::ProtectedResourcesSearch {
+        // What is protected can be in a project without keys, where Cloud KMS is off.
+        return "kmsinventory.googleapis.com";
+    }
     match permission.as_str().split('.').next() {
         Some("cloudkms") => "cloudkms.googleapis.com",
         Some("container") => "container.googleapis.com",

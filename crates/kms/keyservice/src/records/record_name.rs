@@ -50,6 +50,11 @@ pub(crate) fn keys(parent: &KeyRingName) -> String {
     format!("{ALL_KEYS}{parent}/")
 }
 
+/// Those of every ring of a project.
+pub(crate) fn keys_of(project: &ProjectId) -> String {
+    format!("{ALL_KEYS}projects/{project}/")
+}
+
 /// Holds the uid of the key; stays when the key is deleted, so that its name is never used for another.
 pub(crate) fn key_name(name: &CryptoKeyName) -> String {
     format!("key-name/{}", place(name))

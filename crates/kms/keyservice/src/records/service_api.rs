@@ -18,6 +18,8 @@ pub enum ServiceApi {
     Container,
     /// IAM; always on.
     Iam,
+    /// Cloud KMS inventory; always on, because all that it says is of Cloud KMS and of what uses that.
+    KmsInventory,
     /// Service Usage; always on.
     ServiceUsage,
 }
@@ -30,12 +32,13 @@ pub(crate) struct ServiceState {
 
 impl ServiceApi {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CloudApis,
         Self::CloudKms,
         Self::CloudResourceManager,
         Self::Container,
         Self::Iam,
+        Self::KmsInventory,
         Self::ServiceUsage,
     ];
 
@@ -47,6 +50,7 @@ impl ServiceApi {
             Self::CloudResourceManager => "cloudresourcemanager.googleapis.com",
             Self::Container => "container.googleapis.com",
             Self::Iam => "iam.googleapis.com",
+            Self::KmsInventory => "kmsinventory.googleapis.com",
             Self::ServiceUsage => "serviceusage.googleapis.com",
         }
     }
@@ -59,6 +63,7 @@ impl ServiceApi {
             Self::CloudResourceManager => "Cloud Resource Manager API",
             Self::Container => "Kubernetes Engine API",
             Self::Iam => "Identity and Access Management (IAM) API",
+            Self::KmsInventory => "KMS Inventory API",
             Self::ServiceUsage => "Service Usage API",
         }
     }

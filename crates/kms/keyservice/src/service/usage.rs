@@ -1,9 +1,12 @@
 //! Who uses a version, as far as the server knows: what is asked before anything is destroyed.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use keystead_model::destruction::{ClusterUser, Counted, Usage, Uses};
 use keystead_model::{
-    Cluster, CryptoKey, CryptoKeyName, CryptoKeyVersionName, ErrorClass, VersionNumber, to_microseconds,
+    Cluster, CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionNumber,
+    VersionState, to_microseconds,
 };
 use keystead_store::{Batch, Expect, Write};
 
@@ -34,21 +37,38 @@ pub struct VersionUsage {
     pub unknown_before: Option<Timestamp>,
 }
 
+/// A cluster that needs a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectedCluster {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The versions of the key that it needs, the primary first.
+    pub versions: Vec<VersionNumber>,
+}
+
 /// Who needs a key.
 struct KeyUsers {
+    primary: Option<VersionNumber>,
     /// Clusters whose stored values may be under it.
     clusters: Vec<Cluster>,
-    /// What every source said about it.
-    inventories: Vec<Inventory>,
+    /// What every source said about it, by the source.
+    inventories: BTreeMap<String, Inventory>,
 }
 
 impl KeyUsers {
-    /// What the inventory of a cluster says of a version.
-    fn counted(&self, cluster: &Cluster, version: VersionNumber) -> Option<Counted> {
-        let source = Inventory::source_of(cluster);
-        let inventory = self.inventories.iter().find(|inventory| inventory.source == source)?;
-        let objects = inventory.counts.get(&version).copied().unwrap_or_default();
-        Some(Counted { objects, time: inventory.observe_time })
+    /// Whether a cluster needs a version under which something was last encrypted then, or may have been.
+    fn need(
+        &self,
+        cluster: &Cluster,
+        version: VersionNumber,
+        written: Option<Timestamp>,
+    ) -> Option<ClusterUser> {
+        let inventory = self.inventories.get(&Inventory::source_of(cluster));
+        let counted = inventory.map(|inventory| Counted {
+            objects: inventory.counts.get(&version).copied().unwrap_or_default(),
+            time: inventory.observe_time,
+        });
+        ClusterUser::of(&cluster.name, self.primary == Some(version), written, counted)
     }
 }
 
@@ -80,19 +100,15 @@ impl KeyService {
         let [encrypts, decrypts] = self.uses(&name).await?;
         let unknown_before = self.uses_unknown_before(&name).await?;
         let written = encrypts.last.max(unknown_before);
-        let is_primary = key.value.primary == Some(version);
-        let needs = |cluster: &Cluster| {
-            ClusterUser::of(&cluster.name, is_primary, written, users.counted(cluster, version))
-        };
+        let needs = |cluster: &Cluster| users.need(cluster, version, written);
         let clusters = users.clusters.iter().filter_map(needs).collect();
-        let inventories_since = users.inventories.iter().map(|inventory| inventory.observe_time).min();
-        let is_of_a_cluster = |inventory: &Inventory| {
-            users.clusters.iter().any(|cluster| inventory.source == Inventory::source_of(cluster))
-        };
-        let names_it =
-            |inventory: &&Inventory| inventory.counts.get(&version).is_some_and(|count| *count > 0);
-        let others = users.inventories.iter().filter(names_it).filter(|it| !is_of_a_cluster(it));
-        let inventories = others.cloned().collect();
+        let mut inventories = users.inventories;
+        let inventories_since = inventories.values().map(|inventory| inventory.observe_time).min();
+        for cluster in &users.clusters {
+            inventories.remove(&Inventory::source_of(cluster));
+        }
+        let names_it = |inventory: &Inventory| inventory.counts.get(&version).is_some_and(|count| *count > 0);
+        let inventories = inventories.into_values().filter(names_it).collect();
         Ok(VersionUsage { encrypts, decrypts, clusters, inventories, inventories_since, unknown_before })
     }
 
@@ -115,8 +131,40 @@ impl KeyService {
                 cluster.map(|stored| stored.value).filter(|cluster| cluster.needed_to_read().contains(name)),
             );
         }
-        let inventories = self.read_all(&record_name::inventories(name)).await?;
-        Ok(KeyUsers { clusters, inventories })
+        let inventories: Vec<Inventory> = self.read_all(&record_name::inventories(name)).await?;
+        let inventories = inventories.into_iter().map(|it| (it.source.clone(), it)).collect();
+        Ok(KeyUsers { primary: key.value.primary, clusters, inventories })
+    }
+
+    /// Every cluster that needs a key.
+    pub(crate) async fn protected_clusters(
+        &self,
+        key: &Stored<CryptoKey>,
+    ) -> Result<Vec<ProtectedCluster>, KmsError> {
+        let users = self.key_users(key).await?;
+        let none_yet =
+            |cluster: &Cluster| ProtectedCluster { cluster: cluster.clone(), versions: Vec::new() };
+        let mut protected: Vec<ProtectedCluster> = users.clusters.iter().map(none_yet).collect();
+        if protected.is_empty() {
+            return Ok(protected);
+        }
+        let versions = self.read_all::<CryptoKeyVersion>(&record_name::versions(&key.value.name)).await?;
+        for CryptoKeyVersion { name, state, .. } in versions {
+            if state == VersionState::Destroyed {
+                continue;
+            }
+            let [encrypts, _] = self.uses(&name).await?;
+            let written = encrypts.last.max(self.uses_unknown_before(&name).await?);
+            for it in &mut protected {
+                if users.need(&it.cluster, name.version, written).is_some() {
+                    it.versions.push(name.version);
+                }
+            }
+        }
+        for it in &mut protected {
+            it.versions.sort_by_key(|version| (users.primary != Some(*version), *version));
+        }
+        Ok(protected)
     }
 
     /// Notes that the database is an older one than callers have used: versions that it has, or that come back, may have been

@@ -18,6 +18,7 @@ pub(super) fn audited(known: &'static Known) -> Method {
 fn api(package: &str) -> &'static str {
     match package {
         "google.container.v1" => "container.googleapis.com",
+        "google.cloud.kms.inventory.v1" => "kmsinventory.googleapis.com",
         "google.iam.admin.v1" => "iam.googleapis.com",
         "google.api.serviceusage.v1" => "serviceusage.googleapis.com",
         "google.cloudresourcemanager.v1" | "google.cloud.resourcemanager.v3" => {

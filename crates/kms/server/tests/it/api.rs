@@ -8,6 +8,7 @@ mod gone_callers;
 mod grpc;
 mod hostile_texts;
 mod keystead;
+mod kms_inventory;
 mod policies;
 mod projects;
 mod refusals;

@@ -106,7 +106,7 @@ impl KeyService {
     }
 
     /// The primary of a key that was read from a list. Key and version may have been deleted since.
-    async fn primary(&self, key: &CryptoKey) -> Result<Option<CryptoKeyVersion>, KmsError> {
+    pub(super) async fn primary(&self, key: &CryptoKey) -> Result<Option<CryptoKeyVersion>, KmsError> {
         let Some(number) = key.primary else { return Ok(None) };
         let name = CryptoKeyVersionName { key: key.name.clone(), version: number };
         Ok(self.read(&record_name::version(&name)).await?.map(|stored| stored.value))

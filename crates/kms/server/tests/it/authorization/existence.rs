@@ -169,7 +169,13 @@ fn names_something(row: &Row) -> bool {
 }
 
 fn is_of_kms(row: &Row) -> bool {
-    ["google.cloud.kms.", "google.cloud.location.", "google.iam.v1.", "keystead.v1.Usage"]
-        .iter()
-        .any(|service| row.method.starts_with(service))
+    [
+        "google.cloud.kms.v1.",
+        "google.cloud.kms.inventory.v1.KeyTrackingService/",
+        "google.cloud.location.",
+        "google.iam.v1.",
+        "keystead.v1.Usage",
+    ]
+    .iter()
+    .any(|service| row.method.starts_with(service))
 }

@@ -62,6 +62,7 @@ fn long(short: &'static str) -> &'static str {
         "enc" => "roles/cloudkms.cryptoKeyEncrypter",
         "dec" => "roles/cloudkms.cryptoKeyDecrypter",
         "operator" => "roles/cloudkms.cryptoOperator",
+        "prviewer" => "roles/cloudkms.protectedResourcesViewer",
         "cadmin" => "roles/container.admin",
         "ccluster" => "roles/container.clusterAdmin",
         "cviewer" => "roles/container.viewer",

@@ -113,6 +113,7 @@ async fn cloud_kms_is_off_until_it_is_enabled_and_the_refusal_is_one_that_gcloud
             "cloudapis.googleapis.com",
             "cloudresourcemanager.googleapis.com",
             "iam.googleapis.com",
+            "kmsinventory.googleapis.com",
             "serviceusage.googleapis.com"
         ]
     );
