@@ -1,6 +1,7 @@
 //! `keystead kms ...`: Cloud KMS in gcloud's words.
 
 mod ciphers;
+mod inventory;
 mod keyrings;
 mod keys;
 mod locations;
@@ -45,6 +46,9 @@ enum KmsCommand {
     Decrypt(ciphers::DecryptArgs),
     /// Random bytes from the service
     GenerateRandomBytes(ciphers::RandomArgs),
+    /// What keys protect, and all keys of a project
+    #[command(subcommand)]
+    Inventory(inventory::InventoryCommand),
     /// Places where keys can be
     #[command(subcommand)]
     Locations(locations::LocationsCommand),
@@ -61,6 +65,7 @@ pub(crate) fn run(args: &KmsArgs) -> Result<(), Failure> {
         KmsCommand::Encrypt(args) => ciphers::encrypt(&session, args),
         KmsCommand::Decrypt(args) => ciphers::decrypt(&session, args),
         KmsCommand::GenerateRandomBytes(args) => ciphers::random(&session, args),
+        KmsCommand::Inventory(command) => inventory::run(&session, command),
         KmsCommand::Locations(command) => locations::run(&session, command),
         KmsCommand::RetiredResources(command) => locations::run_retired(&session, command),
     }

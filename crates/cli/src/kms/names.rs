@@ -115,11 +115,21 @@ impl InRing {
     pub(crate) fn name(&self, session: &Session<'_>) -> Result<String, Failure> {
         child(|| self.location.name(session), "keyRings", "--keyring", self.keyring.as_deref())
     }
+
+    /// A key of it, which `word` gives.
+    pub(crate) fn key(
+        &self,
+        session: &Session<'_>,
+        word: &str,
+        key: Option<&str>,
+    ) -> Result<String, Failure> {
+        child(|| self.name(session), "cryptoKeys", word, key)
+    }
 }
 
 impl Key {
     pub(crate) fn name(&self, session: &Session<'_>) -> Result<String, Failure> {
-        child(|| self.ring.name(session), "cryptoKeys", "KEY", Some(&self.key))
+        self.ring.key(session, "KEY", Some(&self.key))
     }
 }
 
@@ -130,7 +140,7 @@ impl InKey {
     }
 
     pub(crate) fn name(&self, session: &Session<'_>) -> Result<String, Failure> {
-        child(|| self.ring.name(session), "cryptoKeys", "--key", self.key.as_deref())
+        self.ring.key(session, "--key", self.key.as_deref())
     }
 
     /// A version of it.

@@ -323,6 +323,45 @@ fn c3_keys() {
 }
 
 #[test]
+fn p12_inventory() {
+    let it = "--keyname k1 --location l1 --keyring r1";
+    let search = "kms inventory search-protected-resources";
+    let path = |scope: &str, more: &str| {
+        let key = K.trim_start_matches("/v1/").replace('/', "%2F");
+        format!("/v1/{scope}/protectedResources:search?cryptoKey={key}{more}")
+    };
+    let found = |token: &str| json!({"protectedResources": [{"name": "//c"}], "nextPageToken": token});
+    check(&[
+        row(
+            "kms inventory list-keys",
+            [json!({"cryptoKeys": [{"name": "k1"}], "nextPageToken": "t"}), json!({})],
+            &[
+                get("/v1/projects/p/cryptoKeys?pageSize=100".to_owned()),
+                get("/v1/projects/p/cryptoKeys?pageSize=100&pageToken=t".to_owned()),
+            ],
+        ),
+        row(
+            &format!("{search} --scope 1234 {it}"),
+            [found("t"), found("")],
+            &[
+                get(path("organizations/1234", "&pageSize=500")),
+                get(path("organizations/1234", "&pageSize=500&pageToken=t")),
+            ],
+        ),
+        row(
+            &format!("{search} --scope projects/p2 {it} --resource-types a,b --page-size 3"),
+            [found("")],
+            &[get(path("projects/p2", "&resourceTypes=a&resourceTypes=b&pageSize=3"))],
+        ),
+        row(
+            &format!("kms inventory get-protected-resources-summary {it}"),
+            [json!({"resourceCount": "1"})],
+            &[get(format!("{K}/protectedResourcesSummary"))],
+        ),
+    ]);
+}
+
+#[test]
 fn c4_projects_and_services() {
     let project = json!({"projectId": "p1-project", "projectNumber": "123456789012", "name": "P"});
     let done = json!({"name": "operations/1", "done": true, "response": project});
