@@ -120,6 +120,7 @@ pub struct InviteHostRequest {
     pub ttl: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct InviteHostResponse {
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<ClusterHost>,
@@ -243,6 +244,7 @@ pub mod host_instruction {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssuePluginTokenRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct IssuePluginTokenResponse {
     /// A bearer token of the account that the project's clusters use keys as.
     #[prost(string, tag = "1")]

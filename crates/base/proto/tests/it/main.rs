@@ -32,7 +32,7 @@ const SERVER: [&str; 14] = [
 const OPTIONS: [&str; 2] = ["google/api/annotations.proto", "keystead/unserved.proto"];
 
 /// Messages that carry seeds, keys, passwords or tokens, or what etcd stores unencrypted, must not be printable.
-const SECRET_BEARING: [&str; 20] = [
+const SECRET_BEARING: [&str; 22] = [
     ".v1beta1.EncryptRequest",
     ".v1beta1.DecryptResponse",
     ".v2.EncryptRequest",
@@ -44,6 +44,8 @@ const SECRET_BEARING: [&str; 20] = [
     ".etcdserverpb.AuthenticateResponse",
     ".keystead.stored.EncryptedObject",
     ".keystead.v1.CreateTokenResponse",
+    ".keystead.v1.InviteHostResponse",
+    ".keystead.v1.IssuePluginTokenResponse",
     ".google.cloud.kms.v1.EncryptRequest",
     ".google.cloud.kms.v1.DecryptResponse",
     ".google.cloud.kms.v1.GenerateRandomBytesResponse",
