@@ -73,7 +73,8 @@ pub(super) fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<Dir
     for plugin in plugins.iter().filter(|it| !it.socket.starts_with('@')) {
         let directory = directory_of(Path::new(&plugin.socket));
         let above = mounted_above(&directory, facts);
-        let path = above.map_or(directory, |it| it.mount_path.trim_end_matches('/').to_owned());
+        let above = above.map(|it| it.mount_path.trim_end_matches('/').to_owned());
+        let path = above.or_else(|| directory_of_all(&directory)).unwrap_or(directory);
         if directories.iter().any(|it| it.path == path) {
             continue;
         }
@@ -88,6 +89,14 @@ pub(super) fn socket_directories(plugins: &[PluginAt], facts: &Facts) -> Vec<Dir
         directories.push(DirectoryMount { volume, path, read_only: false });
     }
     directories
+}
+
+/// `.../keystead`, where the socket's directory is one in it: with that the API server sees the socket of the next plugin, too, without
+/// another start.
+fn directory_of_all(directory: &str) -> Option<String> {
+    let above =
+        Path::new(directory).parent().filter(|it| it.file_name().is_some_and(|name| name == "keystead"))?;
+    Some(above.display().to_string())
 }
 
 /// The mount that brings a directory to the same path in the container although it is of one above it: sockets of several plugins may be in

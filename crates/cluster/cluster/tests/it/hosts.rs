@@ -232,6 +232,28 @@ async fn a_socket_below_a_mounted_directory_needs_no_mount() {
     assert!(scene.text().contains(&format!("mountPath: {}\n", path("run/new"))), "{}", scene.text());
 }
 
+/// The next plugin's socket is seen without another start.
+#[tokio::test]
+async fn of_sockets_below_a_directory_of_ours_that_directory_is_mounted() {
+    let scene = Scene::new();
+    let at = |name: &str| {
+        let socket = scene.directory.path().join("keystead").join(name).join("kms.sock");
+        KmsPlugin { endpoint: format!("unix://{}", socket.display()), ..scene.plugin(name) }
+    };
+    let write =
+        async |names: &[&str], plugins| scene.change(scene.write(names, plugins)).await.expect("written");
+    let before = scene.text();
+    write(&["kms:v2:one", "identity"], vec![at("one")]).await;
+    let mounted = scene.text();
+    let path = scene.directory.path().join("keystead");
+    assert!(mounted.contains(&format!("mountPath: {}\n", path.display())), "{mounted}");
+    write(&["kms:v2:other", "kms:v2:one", "identity"], vec![at("other")]).await;
+    write(&["kms:v2:other", "identity"], Vec::new()).await;
+    assert_eq!(scene.text(), mounted);
+    scene.change(remove()).await.expect("removed");
+    assert_eq!(scene.text(), before);
+}
+
 #[tokio::test]
 async fn a_restart_is_asked_for_once() {
     let scene = Scene::new();
