@@ -5,13 +5,14 @@
 mod refused;
 mod settings;
 
+use std::path::Path;
 use std::time::Duration;
 
 use keystead_runtime::{Failure, termination};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
-pub(crate) use settings::{ConnectionArgs, env};
+pub(crate) use settings::{ConnectionArgs, Proof, env};
 use settings::{Credentials, Settings};
 
 /// A server that does not even accept a connection in this time is as good as away.
@@ -35,7 +36,16 @@ pub(crate) struct Connection {
 impl Connection {
     /// Reads the settings and the files that they name. Nothing is sent yet.
     pub(crate) fn open(args: &ConnectionArgs) -> Result<Self, Failure> {
-        let Settings { endpoint, authorities, identity, credentials } = Settings::read(args)?;
+        Self::of(Settings::read(args)?)
+    }
+
+    /// The same without the settings of a shell. Without `ca_file` the system's authorities vouch for the server.
+    pub(crate) fn with(endpoint: &str, ca_file: Option<&Path>, proof: Proof) -> Result<Self, Failure> {
+        Self::of(Settings::named(endpoint, ca_file, proof)?)
+    }
+
+    fn of(settings: Settings) -> Result<Self, Failure> {
+        let Settings { endpoint, authorities, identity, credentials } = settings;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(CALL_LIMIT)

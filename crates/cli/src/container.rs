@@ -1,6 +1,7 @@
 //! `keystead container ...`: clusters on a server, in gcloud's words.
 
 mod clusters;
+mod hosts;
 mod names;
 mod operations;
 

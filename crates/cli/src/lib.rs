@@ -3,6 +3,7 @@
 //! One file a group of commands; read `plugin.rs` first. Results go to standard output, progress and prose to standard
 //! error, failures as `error:`, `caused by:`, `hint:` with a documented exit code.
 
+mod agent;
 mod audit;
 mod cluster;
 mod connection;
@@ -57,6 +58,9 @@ enum Command {
     /// A cluster and its etcd: what is stored under which key, in a backup too, and what is in it; re-encryption
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// This control-plane host as one of a cluster that a server knows: join it, and bring the host where the cluster is to go
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
     Doctor(Box<doctor::DoctorArgs>),
     Kms(Box<kms::KmsArgs>),
     Container(Box<container::ContainerArgs>),
@@ -77,6 +81,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Server(command) => server::run(command),
         Command::Plugin(command) => plugin::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Agent(command) => agent::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Kms(args) => kms::run(&args),
         Command::Container(args) => container::run(&args),

@@ -1,6 +1,7 @@
 //! `keystead cluster enable|migrate|rotate|disable|undo|continue`
 
 mod driver;
+mod for_agent;
 mod looks;
 mod new_key;
 mod new_version;
@@ -31,8 +32,9 @@ use super::rollout_args::FleetArgs;
 use crate::output::say;
 pub(super) use driver::newer;
 use driver::{not_driving, servers, take_lease};
+pub(crate) use for_agent::{AgentGoal, HostFacts, HostRollout};
 use looks::{look, reached};
-use new_key::await_new_key;
+use new_key::{NewKey, await_new_key};
 use new_version::{KeyPlace, Making, NewVersionArgs, make_new_version};
 use parts::RunningPart;
 use record::{complete, record};
@@ -162,6 +164,9 @@ struct RunArgs {
     patience: Span,
     #[command(flatten)]
     fleet: FleetArgs,
+    /// A rotation to what the plugins report has nothing to do, and that is well, where there is no new key.
+    #[arg(skip)]
+    may_be_settled: bool,
 }
 
 /// Where a command goes. What an undo or a rotation goes to is only known after a look.
@@ -294,18 +299,32 @@ impl RunArgs {
     async fn rollout(self, aim: Aim) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         let signals = signals(stop.clone())?;
-        let work = async {
-            let mut held = Held::default();
-            let ended = self.carried_out(aim, &stop, &mut held).await;
-            held.end(ended).await
-        };
+        let mut nobody_else = |_| {};
         tokio::select! {
-            ended = work => ended,
+            ended = self.until(aim, &stop, &mut nobody_else) => ended,
             () = signals => Err(ended_at_once()),
         }
     }
 
-    async fn carried_out(self, aim: Aim, stop: &CancellationToken, held: &mut Held) -> Result<(), Failure> {
+    /// Until the goal is reached, or `stop` is cancelled. `now` is told each step as it begins, besides the person.
+    async fn until(
+        self,
+        aim: Aim,
+        stop: &CancellationToken,
+        now: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), Failure> {
+        let mut held = Held::default();
+        let ended = self.carried_out(aim, stop, &mut held, now).await;
+        held.end(ended).await
+    }
+
+    async fn carried_out(
+        self,
+        aim: Aim,
+        stop: &CancellationToken,
+        held: &mut Held,
+        now: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), Failure> {
         self.fleet.refuse_names()?;
         let kubeconfig = self.fleet.kubeconfig();
         let patience = aim.patience(&self);
@@ -350,7 +369,12 @@ impl RunArgs {
             stop: stop.clone(),
         };
         let mut bar = None;
-        let mut events = |event: Event<'_>| show(event, &mut bar);
+        let mut events = |event: Event<'_>| {
+            if let Event::Step(planned) = &event {
+                now(planned.step.to_string());
+            }
+            show(event, &mut bar);
+        };
         let mut executor = Executor::new(settings, server, record, file, &mut events);
         self.drive(&mut executor, aim, begins, patience, stop).await
     }
@@ -393,7 +417,11 @@ impl RunArgs {
         all_are_named(&seen)?;
         refuse_wildcards(&executor.record().resources)?;
         match &aim {
-            Aim::Rotate(None, None) => seen = await_new_key(executor, stop).await?,
+            Aim::Rotate(None, None) => match await_new_key(executor, stop).await? {
+                NewKey::There(now) => seen = *now,
+                NewKey::None(_) if self.may_be_settled => return Ok(()),
+                NewKey::None(failure) => return Err(failure),
+            },
             Aim::Rotate(_, Some(place)) => {
                 let making = Making { begins, yes: self.yes, patience: self.patience.get(), stop };
                 let made = make_new_version(executor, place, &seen, making).await?;

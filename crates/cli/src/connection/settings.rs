@@ -57,7 +57,31 @@ impl Credentials {
     }
 }
 
+/// What somebody shows who does not go by the settings of a shell.
+pub(crate) enum Proof {
+    /// The token in this file.
+    Token(PathBuf),
+    /// A certificate and its private key, PEM.
+    Certificate { certificate: PathBuf, key: PathBuf },
+}
+
 impl Settings {
+    /// Those, and no variables.
+    pub(super) fn named(endpoint: &str, ca_file: Option<&Path>, proof: Proof) -> Result<Self, Failure> {
+        let (header, identity, token_file, certificate_file) = match proof {
+            Proof::Token(file) => (Some(token_header(&file)?), None, Some(file), None),
+            Proof::Certificate { certificate, key } => {
+                (None, Some(read_identity(&certificate, &key)?), None, Some(certificate))
+            }
+        };
+        Ok(Self {
+            endpoint: checked_endpoint(endpoint)?,
+            authorities: ca_file.map_or_else(|| Ok(Vec::new()), authorities)?,
+            identity,
+            credentials: Credentials { header, token_file, certificate_file },
+        })
+    }
+
     pub(super) fn read(args: &ConnectionArgs) -> Result<Self, Failure> {
         let endpoint = args.endpoint.clone().or_else(|| env("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"));
         let endpoint = endpoint.ok_or_else(|| {
@@ -125,22 +149,24 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
 }
 
 fn identity(args: &ConnectionArgs) -> Result<Option<Identity>, Failure> {
-    let (certificate, key) = match (&args.client_certificate_file, &args.client_key_file) {
-        (None, None) => return Ok(None),
-        (Some(certificate), Some(key)) => (certificate, key),
+    match (&args.client_certificate_file, &args.client_key_file) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => read_identity(certificate, key).map(Some),
         _ => {
             let text = "--client-certificate-file and --client-key-file go together";
-            return Err(Failure::new(text).usage());
+            Err(Failure::new(text).usage())
         }
-    };
+    }
+}
+
+fn read_identity(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
     let mut pem = read(certificate)?;
     pem.push(b'\n');
     pem.extend_from_slice(&read(key)?);
-    let identity = Identity::from_pem(&pem).map_err(|error| {
+    Identity::from_pem(&pem).map_err(|error| {
         let text = format!("{} and {} are no certificate with its key", certificate.display(), key.display());
         Failure::new(format!("{text}: {error}")).usage()
-    })?;
-    Ok(Some(identity))
+    })
 }
 
 fn token_header(file: &Path) -> Result<HeaderValue, Failure> {

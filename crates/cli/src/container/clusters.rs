@@ -3,6 +3,7 @@
 use keystead_runtime::Failure;
 use serde_json::{Map, Value, json};
 
+use super::hosts::{self, HostsCommand};
 use super::names::Place;
 use super::operations::{finish, leave};
 use crate::kms::checked;
@@ -24,6 +25,9 @@ pub(crate) enum ClustersCommand {
     Delete(DeleteArgs),
     /// One cluster, with what its Secrets are encrypted with
     Describe(Cluster),
+    /// Which control-plane hosts belong to a cluster
+    #[command(subcommand)]
+    Hosts(HostsCommand),
     /// Clusters of the project
     List {
         #[command(flatten)]
@@ -102,6 +106,7 @@ pub(crate) fn run(session: &Session<'_>, command: &ClustersCommand) -> Result<()
         ClustersCommand::Update(args) => update(session, args),
         ClustersCommand::Delete(args) => delete(session, args),
         ClustersCommand::Describe(cluster) => session.print(cluster.get(session)?),
+        ClustersCommand::Hosts(command) => hosts::run(session, command),
         ClustersCommand::List { place, list } => {
             session.output().print_list(place.list(session, "clusters")?, list, TABLE)
         }

@@ -45,12 +45,20 @@ fn reported(observed: &Observed, provider: &Provider) -> BTreeSet<String> {
     plugins.filter_map(|it| it.reports.clone()).collect()
 }
 
+/// Whether there is a key that not everything is under already.
+pub(super) enum NewKey {
+    /// This is what was seen with it.
+    There(Box<Preview>),
+    /// Why not, for somebody who wants one.
+    None(Failure),
+}
+
 /// Looks until the plugins report a key id that not everything is under already. They take up a new key by themselves, a moment after it was
 /// made.
 pub(super) async fn await_new_key(
     executor: &mut Executor<'_>,
     stop: &CancellationToken,
-) -> Result<Preview, Failure> {
+) -> Result<NewKey, Failure> {
     executor.count().await.map_err(|error| Failure::from_error(error.as_ref()).exit(exit(error.class())))?;
     let deadline = Instant::now() + TAKE_UP;
     loop {
@@ -68,17 +76,19 @@ pub(super) async fn await_new_key(
             ways.any(|it| it.provider != provider || it.key_id.as_ref() != Some(to))
         };
         if keys.len() < 2 && keys.first().is_none_or(is_new) {
-            return Ok(seen);
+            return Ok(NewKey::There(Box::new(seen)));
         }
         if Instant::now() > deadline {
-            let Some(key) = keys.first().filter(|_| keys.len() == 1) else { return Ok(seen) };
-            return Err(Failure::new(format!(
+            let Some(key) = keys.first().filter(|_| keys.len() == 1) else {
+                return Ok(NewKey::There(Box::new(seen)));
+            };
+            return Ok(NewKey::None(Failure::new(format!(
                 "there is no new key: everything is under {key}, which the plugins of {provider} report"
             ))
             .hint(
                 "make a new version the primary one first: `keystead kms keys versions create --primary`, `keystead plugin key rotate`, or in your own KMS"
                     .to_owned(),
-            ));
+            )));
         }
         pause(stop, BETWEEN_LOOKS).await?;
     }

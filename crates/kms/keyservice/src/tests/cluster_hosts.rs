@@ -315,7 +315,7 @@ async fn a_host_that_is_removed_and_its_plugins_are_nobody_any_more() {
         key: key("a"),
         version: None,
         plaintext: b"seed".to_vec().into(),
-        caller_data: Vec::new().into(),
+        caller_data: Vec::new(),
     };
     scene.server.run_as(&plugin, encrypt()).await.unwrap();
     let elsewhere = scene.server.run_as(&plugin, ListHosts { cluster: cluster() }).await;

@@ -1,0 +1,65 @@
+//! `keystead agent ...`: this control-plane host as one of a cluster that a server knows.
+//!
+//! The server says where to go: a key, or none. How, and when it is safe, this host finds out by itself and from the other hosts, as
+//! `keystead cluster migrate --over cluster` does; nothing that the server says names a file, a flag, a path or an image. Read `run.rs` first.
+
+mod approval;
+mod configuration;
+mod credentials;
+mod facts;
+mod identity;
+mod run;
+mod status;
+mod work;
+
+use std::path::PathBuf;
+
+use keystead_runtime::{Failure, print_result};
+
+use configuration::Configuration;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum AgentCommand {
+    Join(identity::JoinArgs),
+    Run(RunArgs),
+    /// Which cluster this host belongs to, what was last heard from the server, and what is being done
+    Status(RunArgs),
+    Approve(approval::ApproveArgs),
+    /// Print the unit of systemd that runs the agent: save it as /etc/systemd/system/keystead-agent.service
+    Unit,
+}
+
+const UNIT: &str = include_str!("../../../deploy/systemd/keystead-agent.service");
+
+/// Connect out to the server, report what is on this host, and bring it to where the cluster is to go
+///
+/// It runs until it is stopped. Without the server, the cluster goes on as it is, and the agent asks again. What it does is what `keystead
+/// cluster migrate|rotate|disable --over cluster` does, on every control-plane host at once.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigurationArgs {
+    /// What this host allows, and where its files are; without the file, the defaults
+    #[arg(long, value_name = "FILE", default_value = "/etc/keystead/agent.yaml")]
+    config: PathBuf,
+}
+
+impl ConfigurationArgs {
+    fn read(&self) -> Result<Configuration, Failure> {
+        Configuration::read(&self.config)
+    }
+}
+
+pub(crate) fn run(command: AgentCommand) -> Result<(), Failure> {
+    match command {
+        AgentCommand::Join(args) => identity::join(&args),
+        AgentCommand::Run(args) => run::run(&args.configuration.read()?),
+        AgentCommand::Status(args) => status::show(&args.configuration.read()?),
+        AgentCommand::Unit => print_result(UNIT),
+        AgentCommand::Approve(args) => approval::approve(&args),
+    }
+}

@@ -1,0 +1,34 @@
+//! What the agent says of its host: looked at seldom, because each look asks the API server and every plugin.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{HostFacts, HostRollout};
+
+/// A change that somebody makes by hand is seen within this time.
+const EVERY: Duration = Duration::from_secs(30);
+/// While a task waits or runs, and where the API server did not answer.
+const SOON: Duration = Duration::from_secs(3);
+
+/// What was seen last.
+#[derive(Default)]
+pub(super) struct Facts {
+    seen: HostFacts,
+    at: Option<Instant>,
+}
+
+impl Facts {
+    /// As new as it needs to be; `busy`: while the cluster changes.
+    pub(super) fn get(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        host: &HostRollout,
+        busy: bool,
+    ) -> &HostFacts {
+        let limit = if busy || self.seen.api_server_version.is_empty() { SOON } else { EVERY };
+        if self.at.is_none_or(|at| at.elapsed() >= limit) {
+            self.seen = runtime.block_on(host.facts());
+            self.at = Some(Instant::now());
+        }
+        &self.seen
+    }
+}

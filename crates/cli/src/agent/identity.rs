@@ -1,0 +1,188 @@
+//! How a host becomes one of a cluster's, and what it shows from then on.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use keystead_runtime::Failure;
+use keystead_runtime::whole_file::{self, Readers};
+use rcgen::{CertificateParams, KeyPair};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::ConfigurationArgs;
+use crate::connection::{Connection, Proof};
+use crate::output::say;
+
+/// Make this control-plane host one of a cluster's, with the token that its administrator got for it
+///
+/// The token counts once: for the key that is made here and never leaves this host. If the answer is lost, run the command again. Then run
+/// `keystead agent run`, as the unit does that `keystead agent unit` prints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JoinArgs {
+    /// Address of the server
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// File with the join token, which `keystead container clusters hosts invite` writes
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// Certificates of the authority that vouches for the server, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+}
+
+/// What is known of a host that joined.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Joined {
+    pub(super) server: String,
+    /// The host's name on the server, and so its cluster's.
+    pub(super) host: String,
+    /// The name of its Node.
+    pub(super) node: String,
+    /// When the certificate was issued, and when it ends.
+    issued: Timestamp,
+    pub(super) expires: Timestamp,
+}
+
+/// Where the agent keeps what it shows.
+pub(super) struct Identity {
+    directory: PathBuf,
+}
+
+impl Identity {
+    pub(super) fn of(state: &Path) -> Self {
+        Self { directory: state.to_owned() }
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.join("key.pem")
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.directory.join("certificate.pem")
+    }
+
+    /// What the server is verified with.
+    pub(super) fn authority(&self) -> PathBuf {
+        self.directory.join("authority.pem")
+    }
+
+    fn joined_file(&self) -> PathBuf {
+        self.directory.join("joined.json")
+    }
+
+    /// Which cluster this host belongs to; none: it has not joined.
+    pub(super) fn joined(&self) -> Result<Option<Joined>, Failure> {
+        let path = self.joined_file();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let read = std::fs::read(&path).map_err(|error| error.to_string());
+        let joined = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        joined.map(Some).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    }
+
+    /// To the server, as this host.
+    pub(super) fn connect(&self, joined: &Joined) -> Result<Connection, Failure> {
+        Connection::with(
+            &joined.server,
+            Some(&self.authority()),
+            Proof::Certificate { certificate: self.certificate(), key: self.key() },
+        )
+    }
+
+    /// The next certificate, when two thirds of the life of this one are over. Whether there is one.
+    pub(super) fn renew_if_due(&self, joined: &Joined, server: &Connection) -> Result<bool, Failure> {
+        let life = joined.expires.duration_since(joined.issued);
+        let due = joined.expires.checked_sub(life / 3).unwrap_or(joined.expires);
+        if Timestamp::now() < due {
+            return Ok(false);
+        }
+        self.join(&joined.server, server)?;
+        Ok(true)
+    }
+
+    fn join(&self, address: &str, server: &Connection) -> Result<Joined, Failure> {
+        let key = self.private_key()?;
+        let failed = |error: rcgen::Error| Failure::new(format!("no signing request can be made: {error}"));
+        let request = CertificateParams::default().serialize_request(&key).and_then(|it| it.pem());
+        let body = json!({ "signingRequestPem": request.map_err(failed)? });
+        let answer = server.post("/keystead/v1/agent:join", &[], &body)?;
+        let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let expires = text("expireTime").parse::<Timestamp>();
+        let expires =
+            expires.map_err(|_| Failure::new("the server's answer has no time when the certificate ends"))?;
+        let joined = Joined {
+            server: address.to_owned(),
+            host: text("host"),
+            node: text("node"),
+            issued: Timestamp::now(),
+            expires,
+        };
+        self.write(&self.certificate(), text("certificatePem").as_bytes())?;
+        self.write(&self.authority(), text("authorityPem").as_bytes())?;
+        // Last: with it the host has joined.
+        self.write(&self.joined_file(), &serde_json::to_vec(&joined).unwrap_or_default())?;
+        Ok(joined)
+    }
+
+    /// Made once, and kept: a token counts for one key.
+    fn private_key(&self) -> Result<KeyPair, Failure> {
+        let path = self.key();
+        let made = |error: rcgen::Error| Failure::new(format!("no key can be made: {error}"));
+        if !path.exists() {
+            let pem = Zeroizing::new(KeyPair::generate().map_err(made)?.serialize_pem());
+            self.write(&path, pem.as_bytes())?;
+        }
+        let (pem, _) =
+            whole_file::read(&path, Readers::Owner, LONGEST).map_err(|error| Failure::from_error(&error))?;
+        let pem = std::str::from_utf8(&pem).ok().and_then(|pem| KeyPair::from_pem(pem).ok());
+        pem.ok_or_else(|| Failure::new(format!("{} holds no private key", path.display())))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        whole_file::replace(path, bytes, Readers::Owner)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+    }
+}
+
+/// A private key in PEM is far shorter.
+const LONGEST: usize = 64 << 10;
+
+pub(super) fn join(args: &JoinArgs) -> Result<(), Failure> {
+    let configuration = args.configuration.read()?;
+    let identity = Identity::of(&configuration.state);
+    if let Some(joined) = identity.joined()? {
+        return Err(Failure::new(format!("this host has joined already, as {}", joined.host)).hint(format!(
+            "to join anew remove {} and have the host removed on the server",
+            configuration.state.display()
+        )));
+    }
+    let here = configuration.host()?.node()?;
+    make_private_directory(&configuration.state)?;
+    let proof = Proof::Token(args.token_file.clone());
+    let server = Connection::with(&args.server, args.ca_file.as_deref(), proof)?;
+    let joined = identity.join(&args.server, &server)?;
+    if joined.node != here {
+        std::fs::remove_file(identity.joined_file()).ok();
+        return Err(Failure::new(format!("the token is for host {}, and this host is {here}", joined.node)).hint(
+            "run it on that host; or say how this one is called: `clusterOptions: [--node=NAME]` in agent.yaml, then run the command again"
+                .to_owned(),
+        ));
+    }
+    say(&format!("joined as {}", joined.host));
+    say("next: `keystead agent run`, as the unit does that `keystead agent unit` prints");
+    Ok(())
+}
+
+/// For its owner alone.
+pub(super) fn make_private_directory(path: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| {
+        Failure::new(format!("cannot make {}: {error}", path.display())).hint("run it as root".to_owned())
+    })
+}

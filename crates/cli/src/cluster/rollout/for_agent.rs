@@ -1,0 +1,99 @@
+//! A rollout that the agent of a host carries out, because a server said where its cluster is to go. Every control-plane host has an agent,
+//! and they find each other through the cluster, as commands with `--over cluster` do.
+
+use keystead_cluster::api::ApiServer;
+use keystead_cluster::host::{Answer, Task};
+use keystead_cluster::provider_order::KmsPlugin;
+use keystead_cluster::rollout::{Goal, Provider};
+use keystead_runtime::Failure;
+use tokio_util::sync::CancellationToken;
+
+use super::{Aim, RunArgs};
+use crate::cluster::reencrypt::not_connected;
+
+/// This host, and how a rollout runs on it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct HostRollout {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Where a cluster is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AgentGoal {
+    /// Everything is stored through this plugin, whatever it is stored with now.
+    Encrypt { provider: String, endpoint: String },
+    /// Everything is stored through the plugin that writes, under its newest key.
+    Reencrypt,
+    /// Everything is stored plainly.
+    Decrypt,
+}
+
+/// What an agent tells its server of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostFacts {
+    /// Such as `v1.37.2`; empty: the API server does not answer.
+    pub(crate) api_server_version: String,
+    /// SHA-256 of the configuration in use, hexadecimal; empty: none, or not known.
+    pub(crate) configuration_hash: String,
+    /// What the file has values stored with; empty: not clear.
+    pub(crate) writes: String,
+    /// What the plugins of the file encrypt with.
+    pub(crate) key_ids: Vec<String>,
+    /// The nodes of the control plane; none: not known.
+    pub(crate) control_plane: Vec<String>,
+}
+
+impl HostRollout {
+    /// The name of this host's Node.
+    pub(crate) fn node(&self) -> Result<String, Failure> {
+        Ok(self.run.fleet.here()?.name)
+    }
+
+    /// Goes there, as a part or as the one that drives, until everything is so on every host. `stop` ends it at the next place where it is
+    /// safe; `now` is told each step.
+    pub(crate) async fn go(
+        mut self,
+        goal: AgentGoal,
+        stop: &CancellationToken,
+        now: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), Failure> {
+        let aim = match goal {
+            AgentGoal::Encrypt { provider, endpoint } => {
+                let to = Provider::KmsV2 { name: provider };
+                let plugin = KmsPlugin { provider: to.clone(), endpoint, timeout: None };
+                Aim::Goal(Goal::Migrate { to, keep_identity: false }, vec![plugin])
+            }
+            AgentGoal::Reencrypt => {
+                self.run.may_be_settled = true;
+                Aim::Rotate(None, None)
+            }
+            AgentGoal::Decrypt => Aim::Goal(Goal::Disable, Vec::new()),
+        };
+        self.run.until(aim, stop, now).await
+    }
+
+    /// What is on this host. What is not known is left empty.
+    pub(crate) async fn facts(&self) -> HostFacts {
+        let mut facts = HostFacts::default();
+        if let Ok(server) = self.server().await {
+            let says = server.facts().await;
+            facts.api_server_version = says.version.unwrap_or_default();
+            facts.configuration_hash = says.configuration.unwrap_or_default();
+            let nodes = server.control_plane_nodes().await.unwrap_or_default();
+            facts.control_plane = nodes.into_iter().map(|it| it.name).collect();
+        }
+        let Ok(here) = self.run.fleet.here() else { return facts };
+        let look = Task::Look { resources: vec!["secrets".to_owned()], plugins: Vec::new() };
+        if let Ok(Answer::Report(report)) = here.perform(&look).await {
+            facts.writes = report.on_disk.map(|it| it.order().writer.to_string()).unwrap_or_default();
+            let probed = report.plugins.iter().filter_map(|it| it.probe.as_ref().ok());
+            facts.key_ids = probed.map(|it| it.key_id.clone()).filter(|it| !it.is_empty()).collect();
+        }
+        facts
+    }
+
+    async fn server(&self) -> Result<ApiServer, Failure> {
+        ApiServer::connect(&self.run.fleet.kubeconfig()).await.map_err(|error| not_connected(&error))
+    }
+}
