@@ -1,6 +1,7 @@
 //! `keystead` as a person runs it: the real binary, its output and its exit code.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod agents;
 mod audit;
 mod backup;
 mod check;

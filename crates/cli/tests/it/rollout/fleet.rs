@@ -41,6 +41,11 @@ pub(crate) struct Told {
 
 impl Fleet {
     pub(crate) async fn start(version: &str, hosts: usize) -> Self {
+        Self::start_after(version, hosts, |_| {}).await
+    }
+
+    /// The same. `prepare` is given each host's directory when its manifest is written and its API server is not started yet.
+    pub(crate) async fn start_after(version: &str, hosts: usize, prepare: impl Fn(&Path)) -> Self {
         let options = Options { version: version.to_owned(), api_servers: hosts, ..Options::default() };
         let mut control_plane = ControlPlane::prepare(options).await.expect("etcd");
         let directory = control_plane.directory().to_owned();
@@ -63,6 +68,7 @@ impl Fleet {
             let pki = host.join("pki");
             let (kubelet, pod) = server.into_static_pod(&manifest, &[&pki], version).expect("a manifest");
             pods.push(pod);
+            prepare(&host);
             kubelets.spawn(async move {
                 kubelet.run().await.expect("a kubelet");
             });
