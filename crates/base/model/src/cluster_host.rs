@@ -41,6 +41,10 @@ pub struct ClusterHost {
     pub joined: Option<Joined>,
     /// Ids of the tokens that its plugins have of the clusters' service account, the oldest first.
     pub plugin_tokens: Vec<String>,
+    /// When it was last given a certificate; none: never.
+    pub certificate_time: Option<Timestamp>,
+    /// When its plugins were last given a token; none: never.
+    pub plugin_token_time: Option<Timestamp>,
     /// What it said last; none: nothing.
     pub reported: Option<Reported>,
 }
@@ -146,11 +150,13 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReport {
     /// A part of it is too long.
-    #[error("the report's {part} has {given}, and {most} are allowed")]
+    #[error("the report's {part} has {given} {unit}, and {most} are allowed")]
     TooLong {
         /// Which.
         part: &'static str,
-        /// How many bytes or entries.
+        /// Bytes or entries.
+        unit: &'static str,
+        /// How many.
         given: usize,
         /// The most.
         most: usize,
@@ -165,6 +171,16 @@ pub enum InvalidReport {
         /// The last one that was taken.
         taken: u64,
     },
+    /// It would be shown to people as it is.
+    #[error(
+        "the report's {0} has a letter that cannot be seen, such as a line break or one that changes the direction of a line"
+    )]
+    Unseen(&'static str),
+    /// A name that no Node can have.
+    #[error(
+        "the report's control_plane has a name that is no Node's: lower-case letters, digits, hyphens and dots, at most 253"
+    )]
+    Node,
     /// Numbers are milliseconds since 1970 where the agent has none yet.
     #[error(
         "the report has the number {0}, which is more than a day ahead of the server's clock: set the clock of the host"
@@ -189,21 +205,33 @@ impl HostReport {
     /// What is wrong with it.
     pub fn check(&self, last: Option<&Reported>, now: Timestamp) -> Result<(), InvalidReport> {
         let work = self.work.as_ref().map_or("", |work| &work.detail);
-        let longest = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or_default();
+        for (part, text, most) in [
+            ("agent_version", self.agent_version.as_str(), MAX_VERSION_LEN),
+            ("api_server_version", &self.api_server_version, MAX_VERSION_LEN),
+            ("configuration_hash", &self.configuration_hash, MAX_VERSION_LEN),
+            ("writes", &self.writes, MAX_SENTENCE_LEN),
+            ("work.detail", work, MAX_SENTENCE_LEN),
+        ]
+        .into_iter()
+        .chain(self.key_ids.iter().map(|id| ("key id", id.as_str(), MAX_KEY_ID_LEN)))
+        {
+            if text.len() > most {
+                return Err(InvalidReport::TooLong { part, unit: "bytes", given: text.len(), most });
+            }
+            if text.contains(is_unseen) {
+                return Err(InvalidReport::Unseen(part));
+            }
+        }
         for (part, given, most) in [
-            ("agent_version", self.agent_version.len(), MAX_VERSION_LEN),
-            ("api_server_version", self.api_server_version.len(), MAX_VERSION_LEN),
-            ("configuration_hash", self.configuration_hash.len(), MAX_VERSION_LEN),
-            ("writes", self.writes.len(), MAX_SENTENCE_LEN),
-            ("work.detail", work.len(), MAX_SENTENCE_LEN),
             ("key_ids", self.key_ids.len(), MOST_KEY_IDS),
-            ("longest key id", longest(&self.key_ids), MAX_KEY_ID_LEN),
             ("control_plane", self.control_plane.len(), MOST_NODES),
-            ("longest name of a Node", longest(&self.control_plane), MAX_NODE_LEN),
         ] {
             if given > most {
-                return Err(InvalidReport::TooLong { part, given, most });
+                return Err(InvalidReport::TooLong { part, unit: "entries", given, most });
             }
+        }
+        if !self.control_plane.iter().all(|node| is_node_name(node)) {
+            return Err(InvalidReport::Node);
         }
         if let Some(taken) = last.map(|last| last.report.sequence).filter(|taken| self.sequence <= *taken) {
             return Err(InvalidReport::Old { given: self.sequence, taken });
@@ -215,11 +243,24 @@ impl HostReport {
         Ok(())
     }
 
+    /// Whether it says something on which the beginning or the end of a task depends, and another one did not.
+    pub fn decides_more_than(&self, other: &Self) -> bool {
+        let state = |report: &Self| report.work.as_ref().map(|work| (work.operation.clone(), work.state));
+        self.control_plane != other.control_plane || state(self) != state(other)
+    }
+
     /// Whether it says something else than another one.
     pub fn says_more_than(&self, other: &Self) -> bool {
         let sequence = self.sequence;
         *self != Self { sequence, ..other.clone() }
     }
+}
+
+/// Control characters, and those of Unicode that change the direction of a line or have no width.
+fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
 }
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -240,11 +281,17 @@ impl ClusterHost {
     /// Why it is waited for; none: it is there.
     fn is_awaited(&self, now: Timestamp) -> Option<String> {
         match (&self.joined, &self.reported) {
-            _ if self.is_heard(now) => None,
+            _ if self.is_heard(now) && self.knows_control_plane() => None,
+            _ if self.is_heard(now) => Some(format!("{} (its API server does not answer)", self.node)),
             (None, _) => Some(format!("{} (invited, has not joined)", self.node)),
             (Some(_), None) => Some(format!("{} (joined, its agent does not run)", self.node)),
             (Some(_), Some(said)) => Some(format!("{} (silent since {})", self.node, said.time)),
         }
+    }
+
+    /// Whether it knows which nodes there are: then it names itself.
+    fn knows_control_plane(&self) -> bool {
+        self.reported.as_ref().is_some_and(|it| it.report.control_plane.contains(&self.node))
     }
 }
 

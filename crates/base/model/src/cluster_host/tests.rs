@@ -47,14 +47,17 @@ fn invited(number: usize) -> ClusterHost {
         join_token: Some(String::new()),
         joined: None,
         plugin_tokens: Vec::new(),
+        certificate_time: None,
+        plugin_token_time: None,
         reported: None,
     }
 }
 
+/// It names itself, as an agent does whose API server answers.
 fn heard(number: usize, nodes: &[&str], work: Option<(WorkState, &str)>) -> ClusterHost {
     let report = HostReport {
         sequence: 1,
-        control_plane: nodes.iter().map(|it| (*it).to_owned()).collect(),
+        control_plane: nodes.iter().map(|it| (*it).to_owned()).chain([format!("cp-{number}")]).collect(),
         work: work.map(|(state, detail)| Work { operation: operation(), state, detail: detail.to_owned() }),
         ..HostReport::default()
     };
@@ -82,6 +85,9 @@ fn a_task_begins_when_every_host_is_there() {
     assert_eq!(next(&cluster, &both, NOW), Some(Next::Begin));
     assert_eq!(next(&cluster, &both, later(180)), Some(Next::Begin));
     assert!(waits(&both, later(181)).contains("silent since"));
+    let mut blind = both;
+    blind.iter_mut().filter_map(|it| it.reported.as_mut()).for_each(|it| it.report.control_plane.clear());
+    assert!(waits(&blind, NOW).contains("cp-1 (its API server does not answer)"), "{}", waits(&blind, NOW));
 }
 
 #[test]
@@ -145,7 +151,15 @@ fn a_report_that_comes_again_or_is_of_the_future_or_too_long_is_refused() {
     assert!(matches!(many.check(None, NOW), Err(InvalidReport::TooLong { given: 33, most: 32, .. })));
     let long = HostReport { key_ids: vec!["k".repeat(1025)], ..at(1) };
     assert!(matches!(long.check(None, NOW), Err(InvalidReport::TooLong { given: 1025, .. })));
+    for (report, refused) in [
+        (HostReport { control_plane: vec!["cp-1\u{1b}[2J".to_owned()], ..at(1) }, InvalidReport::Node),
+        (HostReport { writes: "kms\nline".to_owned(), ..at(1) }, InvalidReport::Unseen("writes")),
+        (HostReport { key_ids: vec!["\u{202e}1".to_owned()], ..at(1) }, InvalidReport::Unseen("key id")),
+    ] {
+        assert_eq!(report.check(None, NOW), Err(refused));
+    }
     assert!(!at(7).says_more_than(&at(6)));
+    assert!(many.decides_more_than(&at(1)) && !long.decides_more_than(&at(1)));
     assert!(many.says_more_than(&at(1)));
 }
 

@@ -152,21 +152,21 @@ pub struct JoinClusterRequest {
     /// PKCS #10 in PEM. Only its public key is used: the private key stays on the host.
     #[prost(string, tag = "1")]
     pub signing_request_pem: ::prost::alloc::string::String,
+    /// The name of the Node on which the agent is.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinClusterResponse {
     /// The host's name, and so its cluster's.
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
-    /// The name of the Node for which it was invited.
     #[prost(string, tag = "2")]
-    pub node: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
     pub certificate_pem: ::prost::alloc::string::String,
-    /// What the server's own certificate is verified with, too.
-    #[prost(string, tag = "4")]
+    /// What the server's own certificate is verified with, unless it was configured with another one.
+    #[prost(string, tag = "3")]
     pub authority_pem: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "5")]
+    #[prost(message, optional, tag = "4")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

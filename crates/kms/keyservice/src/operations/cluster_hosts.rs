@@ -87,7 +87,10 @@ impl KeyService {
         now: Timestamp,
     ) -> Result<Batch, KmsError> {
         for host in self.hosts_of(cluster).await? {
-            batch = self.removing_host(batch, &self.read_host(&host.name).await?, now).await?;
+            // One that was removed meanwhile is gone already.
+            if let Some(host) = self.read(&record_name::cluster_host(&host.name)).await? {
+                batch = self.removing_host(batch, &host, now).await?;
+            }
         }
         Ok(batch)
     }

@@ -49,9 +49,12 @@ fn sign() -> Box<Sign> {
     })
 }
 
+/// On the host `cp-1`.
 fn join(public_key: &str) -> JoinCluster {
-    JoinCluster { public_key: Ok(public_key.to_owned()), sign: sign() }
+    JoinCluster { public_key: Ok(public_key.to_owned()), node: "cp-1".to_owned(), sign: sign() }
 }
+
+const A_MOMENT: Duration = Duration::from_secs(5);
 
 fn refused<T>(answer: Result<T, KmsError>) -> KmsError {
     answer.err().expect("it is refused")
@@ -129,7 +132,8 @@ impl Scene {
     async fn joined(&self, node: &str, nodes: &[&str]) -> Agent {
         let (host, token) = self.invite(node).await;
         let call = self.server.bearer(&token).await.unwrap();
-        let joined = self.server.run_as(&call, join(node)).await.unwrap();
+        let join = JoinCluster { node: node.to_owned(), ..join(node) };
+        let joined = self.server.run_as(&call, join).await.unwrap();
         assert_eq!(joined.host.name, host.name);
         Agent { host, sequence: 0, nodes: nodes.iter().map(|it| (*it).to_owned()).collect() }
     }
@@ -243,7 +247,7 @@ async fn a_host_that_went_silent_is_waited_for_by_name() {
     let scene = Scene::new().await;
     scene.create(None).await;
     let mut one = scene.joined("cp-1", &["cp-1", "cp-2"]).await;
-    let mut two = scene.joined("cp-2", &[]).await;
+    let mut two = scene.joined("cp-2", &["cp-2"]).await;
     scene.report(&mut one, None).await.unwrap();
     scene.report(&mut two, None).await.unwrap();
     scene.server.clock.advance(Duration::from_secs(240));
@@ -277,6 +281,15 @@ async fn a_join_token_counts_for_one_key_and_until_the_agent_was_heard() {
         format!("keystead:serviceAccount:{}", account_email::host(&host.name))
     );
     // The answer was lost, and the agent asks again. Somebody else has a copy of the token.
+    let at_once = refused(scene.server.run_as(&call, join("our key")).await);
+    assert_eq!(at_once.class(), ErrorClass::Throttled, "{at_once}");
+    scene.server.clock.advance(A_MOMENT);
+    let elsewhere = JoinCluster { node: "cp-2\u{1b}[2J".to_owned(), ..join("our key") };
+    let elsewhere = refused(scene.server.run_as(&call, elsewhere).await);
+    assert!(
+        elsewhere.to_string().contains("cp-1 was invited, and the agent is on cp-2\\u{1b}"),
+        "{elsewhere}"
+    );
     scene.server.run_as(&call, join("our key")).await.unwrap();
     let stolen = refused(scene.server.run_as(&call, join("their key")).await);
     assert_eq!(stolen.class(), ErrorClass::Denied, "{stolen}");
@@ -287,6 +300,7 @@ async fn a_join_token_counts_for_one_key_and_until_the_agent_was_heard() {
     scene.server.run_as(&scene.call_of(&host), ReportHost { report }).await.unwrap();
     assert_eq!(refused(scene.server.bearer(&token).await).class(), ErrorClass::Unauthenticated);
     // The certificate renews itself, with a new key too.
+    scene.server.clock.advance(A_MOMENT);
     scene.server.run_as(&scene.call_of(&host), join("next key")).await.unwrap();
 
     let (_, late) = scene.invite("cp-2").await;
@@ -308,6 +322,8 @@ async fn a_host_that_is_removed_and_its_plugins_are_nobody_any_more() {
     let mut tokens = Vec::new();
     for _ in 0..3 {
         tokens.push(scene.issue_plugin_token(&one).await.unwrap());
+        assert_eq!(refused(scene.issue_plugin_token(&one).await).class(), ErrorClass::Throttled);
+        scene.server.clock.advance(A_MOMENT);
     }
     assert_eq!(refused(scene.server.bearer(&tokens[0]).await).class(), ErrorClass::Unauthenticated);
     let plugin = scene.server.bearer(&tokens[1]).await.unwrap();
@@ -357,6 +373,7 @@ async fn an_agent_that_lies_floods_or_is_of_another_version_is_bounded() {
         sequence,
         agent_version: VERSION.to_owned(),
         writes: writes.to_owned(),
+        control_plane: vec!["cp-1".to_owned()],
         ..HostReport::default()
     };
     for sequence in 10..500 {
@@ -375,11 +392,24 @@ async fn an_agent_that_lies_floods_or_is_of_another_version_is_bounded() {
     assert!(ahead.to_string().contains("set the clock of the host"), "{ahead}");
     let long =
         refused(scene.server.run_as(&call, ReportHost { report: report(501, &"x".repeat(3000)) }).await);
-    assert!(long.to_string().contains("The report's writes has 3000"), "{long}");
-    for version in ["0.99.0", "9.1.0", "", "\u{1b}[31m"] {
+    assert!(long.to_string().contains("The report's writes has 3000 bytes"), "{long}");
+    // What decides about a task is written down each time, and so it is refused where it comes too often.
+    let deciding =
+        |sequence, node: &str| HostReport { control_plane: vec![node.to_owned()], ..report(sequence, "x") };
+    scene.server.clock.advance(Duration::from_secs(1));
+    scene.server.run_as(&call, ReportHost { report: deciding(501, "cp-9") }).await.unwrap();
+    assert_eq!(scene.hosts().await[0].reported.as_ref().map(|it| it.report.sequence), Some(501));
+    let flood = refused(scene.server.run_as(&call, ReportHost { report: deciding(502, "cp-8") }).await);
+    assert_eq!(flood.class(), ErrorClass::Throttled, "{flood}");
+    for (version, class) in [
+        ("0.99.0", ErrorClass::FailedPrecondition),
+        ("9.1.0", ErrorClass::FailedPrecondition),
+        ("", ErrorClass::FailedPrecondition),
+        ("\u{1b}[31m", ErrorClass::Invalid),
+    ] {
         let report = HostReport { agent_version: version.to_owned(), ..report(502, "x") };
         let other = refused(scene.server.run_as(&call, ReportHost { report }).await);
-        assert_eq!(other.class(), ErrorClass::FailedPrecondition, "{other}");
+        assert_eq!(other.class(), class, "{other}");
         assert!(!other.to_string().contains('\u{1b}'), "{other}");
     }
     // Nobody else may say anything, and a host may nothing else.
@@ -389,6 +419,39 @@ async fn an_agent_that_lies_floods_or_is_of_another_version_is_bounded() {
     assert_eq!(denied.class(), ErrorClass::Denied);
     let none = refused(scene.issue_plugin_token(&one).await);
     assert_eq!(none.class(), ErrorClass::FailedPrecondition, "the cluster has no key");
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_task_began_does_not_end_it() {
+    let scene = Scene::new().await;
+    let create = scene.create(Some(key("a"))).await;
+    let mut one = scene.joined("cp-1", &["cp-1", "cp-2"]).await;
+    let mut two = scene.joined("cp-2", &["cp-1", "cp-2"]).await;
+    // Forged, or of somebody who knew the name of the operation.
+    scene.report(&mut one, work(&create, WorkState::Done, "")).await.unwrap();
+    assert!(scene.report(&mut two, work(&create, WorkState::Failed, "no")).await.unwrap().is_some());
+    assert_eq!(scene.operation(&create).await.end, None, "it has just begun");
+    scene.report(&mut two, work(&create, WorkState::Done, "")).await.unwrap();
+    assert_eq!(scene.operation(&create).await.end, None, "cp-1 has not said so since");
+}
+
+#[tokio::test]
+async fn a_cluster_whose_hosts_are_gone_is_forgotten_by_its_name() {
+    let scene = Scene::new().await;
+    let create = scene.create(Some(key("a"))).await;
+    let mut one = scene.joined("cp-1", &["cp-1"]).await;
+    scene.report(&mut one, None).await.unwrap();
+    scene.report(&mut one, work(&create, WorkState::Failed, "no disk")).await.unwrap();
+    let delete = || DeleteCluster { name: cluster() };
+    let kept = refused(scene.run(delete()).await);
+    assert!(kept.to_string().contains("--update-labels keystead-detach=prod-a"), "{kept}");
+    for (label, gone) in [("another", false), ("prod-a", true)] {
+        let labels = [("keystead-detach".to_owned(), label.to_owned())].into();
+        let set = SetClusterLabels { name: cluster(), labels, fingerprint: String::new() };
+        scene.run(set).await.unwrap();
+        assert_eq!(scene.run(delete()).await.is_ok(), gone, "{label}");
+    }
+    assert!(scene.server.audit_text().contains("detachedFrom"));
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// How long somebody has to run the command on the host.
 const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(1);
+/// The shortest, as of any token.
+const MIN_TTL: SignedDuration = SignedDuration::from_secs(60);
 /// The longest: a token that lies around for days is found by others.
 const MAX_TTL: SignedDuration = SignedDuration::from_hours(24);
 
@@ -63,16 +65,17 @@ impl Operation for InviteHost {
         let stored = service.read::<Cluster>(&record).await?;
         let stored = stored.ok_or_else(|| KmsError::not_found("Cluster", cluster))?;
         let ttl = ttl.unwrap_or(DEFAULT_TTL);
-        if ttl > MAX_TTL {
-            let (given, most) = (ttl.as_secs(), MAX_TTL.as_secs());
+        if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
+            let [given, least, most] = [ttl, MIN_TTL, MAX_TTL].map(|it| it.as_secs());
             return Err(KmsError::invalid(format!(
-                "A join token lives {most} seconds at most, not {given}: whoever has it can become the host."
+                "A join token lives {least} to {most} seconds, an hour where nobody says, and not {given}: whoever has it can become the host."
             )));
         }
         if !is_node_name(node) {
-            return Err(KmsError::invalid(
-                "The node must be the name of a Node of Kubernetes: lower-case letters, digits, hyphens and dots, at most 253.",
-            ));
+            let shown: String = node.escape_default().to_string().chars().take(100).collect();
+            return Err(KmsError::invalid(format!(
+                "{shown:?} is not the name of a Node of Kubernetes: lower-case letters, digits, hyphens and dots, at most 253."
+            )));
         }
         let hosts = service.hosts_of(cluster).await?;
         let known = hosts.iter().find(|host| host.node == *node);
@@ -115,6 +118,8 @@ impl Operation for InviteHost {
             joined: None,
             plugin_tokens: Vec::new(),
             reported: None,
+            certificate_time: None,
+            plugin_token_time: None,
         };
         let host_record = record_name::cluster_host(&host.name);
         // With the cluster's record, so that of two that count at the same time the second counts again.

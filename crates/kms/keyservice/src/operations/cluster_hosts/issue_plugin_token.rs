@@ -1,9 +1,10 @@
+use jiff::SignedDuration;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::{Cluster, ClusterHost, ErrorClass, Principal, to_microseconds};
 use keystead_store::Batch;
 
-use super::report_host::require_joined;
+use super::report_host::{require_joined, too_often};
 use super::{calling_host, method};
 use crate::operations::NewToken;
 use crate::operations::tokens::draw_token;
@@ -13,6 +14,8 @@ use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Tokens that one host has at a time: the one in use, and one that takes its place.
 const MOST_TOKENS: usize = 2;
+/// A host gets one token in this time: each is a record that stays.
+const TOKEN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Gives the plugins of a host a token of the account that the project's clusters use keys as. The oldest of three is revoked.
 pub struct IssuePluginToken;
@@ -37,6 +40,10 @@ impl Operation for IssuePluginToken {
         let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
         let stored = service.read_host(&name).await?;
         require_joined(authorised, &stored.value)?;
+        let last = stored.value.plugin_token_time;
+        if last.is_some_and(|last| now.duration_since(last).abs() < TOKEN_AFTER) {
+            return Err(too_often(TOKEN_AFTER));
+        }
         let cluster = service.read::<Cluster>(&record_name::cluster(&name.cluster)).await?;
         let cluster = cluster.ok_or_else(|| KmsError::not_found("Cluster", &name.cluster))?.value;
         if cluster.needed_to_read().is_empty() {
@@ -61,7 +68,7 @@ impl Operation for IssuePluginToken {
         let mut kept = stored.value.plugin_tokens.clone();
         kept.push(token.token.id.clone());
         let gone: Vec<String> = kept.drain(..kept.len().saturating_sub(MOST_TOKENS)).collect();
-        let host = ClusterHost { plugin_tokens: kept, ..stored.value };
+        let host = ClusterHost { plugin_tokens: kept, plugin_token_time: Some(now), ..stored.value };
         let batch = Batch::default().create(record_name::token(&token.token.id), encode(&token)?).replace(
             record_name::cluster_host(&name),
             stored.revision,

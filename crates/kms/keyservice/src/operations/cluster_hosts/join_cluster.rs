@@ -5,6 +5,7 @@ use keystead_model::cluster_host::Joined;
 use keystead_model::{ClusterHost, ErrorClass, Principal, to_microseconds};
 use keystead_store::Batch;
 
+use super::report_host::too_often;
 use super::{calling_host, method};
 use crate::identity::URI_PREFIX;
 use crate::operations::{Sign, SignedCertificate};
@@ -12,8 +13,12 @@ use crate::records::certificate::CertificateState;
 use crate::records::{account_email, encode, record_name};
 use crate::{Authorised, Credential, KmsError, Method, MethodKind, Operation, Resource};
 
-/// The agent asks for another one when two thirds are over.
+/// The agent asks for another one each week.
 const CERTIFICATE_TTL: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// A host gets one certificate in this time: each is a record that stays.
+const CERTIFICATE_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// Longest name that is repeated, in characters.
+const MAX_SHOWN: usize = 253;
 
 /// Makes a host one of its cluster's, and gives its agent a certificate for the calls that follow. With the join token, which counts for
 /// one public key: an agent whose answer was lost asks again, and whoever has a copy of the token gets nothing. With the certificate that
@@ -21,6 +26,8 @@ const CERTIFICATE_TTL: SignedDuration = SignedDuration::from_hours(90 * 24);
 pub struct JoinCluster {
     /// SHA-256 of the public key in the signing request, hexadecimal; or what is wrong with the request, which only a host is told.
     pub public_key: Result<String, KmsError>,
+    /// The name of the Node on which the agent is: a token that got to another host is not spent there.
+    pub node: String,
     /// Signs it.
     pub sign: Box<Sign>,
 }
@@ -52,8 +59,16 @@ impl Operation for JoinCluster {
         let name = calling_host(authorised)?;
         let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
         let stored = service.read_host(&name).await?;
-        let Self { public_key, sign } = authorised.command();
+        let Self { public_key, node, sign } = authorised.command();
         let public_key = public_key.as_ref().map_err(Clone::clone)?;
+        if *node != stored.value.node {
+            let text = format!(
+                "Host {} was invited, and the agent is on {}: join there, or say how this host is called, by --node.",
+                stored.value.node,
+                node.escape_default().to_string().chars().take(MAX_SHOWN).collect::<String>()
+            );
+            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        }
         let refused = |class, text: String| Err(KmsError::new(class, text));
         match (&authorised.call().caller().credential, &stored.value.joined) {
             (Credential::Certificate(_), Some(_)) => {}
@@ -79,6 +94,10 @@ impl Operation for JoinCluster {
                 return refused(ErrorClass::Denied, text.to_owned());
             }
         }
+        let last = stored.value.certificate_time;
+        if last.is_some_and(|last| now.duration_since(last).abs() < CERTIFICATE_AFTER) {
+            return Err(too_often(CERTIFICATE_AFTER));
+        }
         let principal = Principal::ServiceAccount(account_email::host(&name));
         let certificate = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), CERTIFICATE_TTL)?;
         let state = CertificateState {
@@ -91,7 +110,7 @@ impl Operation for JoinCluster {
             Some(joined) if joined.public_key == *public_key => joined.clone(),
             _ => Joined { time: now, public_key: public_key.clone() },
         };
-        let host = ClusterHost { joined: Some(joined), ..stored.value };
+        let host = ClusterHost { joined: Some(joined), certificate_time: Some(now), ..stored.value };
         authorised.outcome().response =
             SafeFields::new().with("node", host.node.as_str()).with("serial", certificate.serial.as_str());
         let batch = Batch::default()

@@ -5,7 +5,7 @@ use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::cluster::Failure;
 use keystead_model::cluster_host::{
-    HostReport, Instruction, Next, Reported, instruction, next, versions_fit,
+    HostReport, Instruction, Next, Reported, Work, instruction, next, versions_fit,
 };
 use keystead_model::{
     Cluster, ClusterHost, ClusterOperation, ClusterOperationName, ErrorClass, to_microseconds,
@@ -20,6 +20,8 @@ use crate::{Authorised, Credential, KmsError, Method, MethodKind, Operation, Res
 const RENEWED_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// A host that says something new is written down at most once in this time, however often it does.
 const WRITTEN_AFTER: SignedDuration = SignedDuration::from_secs(1);
+/// The same of what decides about a task. Agents report once a second at most.
+const DECIDES_AFTER: SignedDuration = SignedDuration::from_millis(250);
 /// When an agent is to report again while its cluster has a task, and while it has none.
 const NEXT_AT_WORK: Duration = Duration::from_secs(1);
 const NEXT_IDLE: Duration = Duration::from_secs(5);
@@ -59,14 +61,18 @@ impl Operation for ReportHost {
         let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
         let stored = service.read_host(&name).await?;
         require_joined(authorised, &stored.value)?;
-        let report = authorised.command().report.clone();
+        let mut report = authorised.command().report.clone();
         let last = stored.value.reported.as_ref();
         require_fit(&report, last, now)?;
         let cluster_record = record_name::cluster(&name.cluster);
         let cluster = service.read::<Cluster>(&cluster_record).await?;
         let cluster = cluster.ok_or_else(|| KmsError::not_found("Cluster", &name.cluster))?;
 
-        let is_due = is_due(last, &report, now);
+        // What it says of a task that nobody was told of is about something else.
+        let is_told =
+            |work: &Work| instruction(&cluster.value).is_some_and(|it| it.operation == work.operation);
+        report.work = report.work.filter(is_told);
+        let is_due = is_due(last, &report, now)?;
         let host = ClusterHost { reported: Some(Reported { time: now, report }), ..stored.value.clone() };
         let mut batch = Batch::default();
         let mut told = cluster.value.clone();
@@ -138,12 +144,24 @@ fn require_fit(report: &HostReport, last: Option<&Reported>, now: Timestamp) -> 
     Err(KmsError::new(ErrorClass::FailedPrecondition, text))
 }
 
-/// Whether a report is to be written down.
-fn is_due(last: Option<&Reported>, report: &HostReport, now: Timestamp) -> bool {
-    last.is_none_or(|last| {
-        let after = if report.says_more_than(&last.report) { WRITTEN_AFTER } else { RENEWED_AFTER };
-        now.duration_since(last.time).abs() >= after
-    })
+/// Whether a report is to be written down. What decides about a task always is, and so it is refused where it comes too often.
+fn is_due(last: Option<&Reported>, report: &HostReport, now: Timestamp) -> Result<bool, KmsError> {
+    let Some(last) = last else { return Ok(true) };
+    let since = now.duration_since(last.time).abs();
+    if report.decides_more_than(&last.report) {
+        return match since < DECIDES_AFTER {
+            true => Err(too_often(DECIDES_AFTER)),
+            false => Ok(true),
+        };
+    }
+    Ok(since >= if report.says_more_than(&last.report) { WRITTEN_AFTER } else { RENEWED_AFTER })
+}
+
+/// Somebody asks again and again for what is written down each time.
+pub(super) fn too_often(after: SignedDuration) -> KmsError {
+    let text =
+        format!("This host asked for the same a moment ago: ask again after {} ms.", after.as_millis());
+    KmsError::new(ErrorClass::Throttled, text)
 }
 
 /// The cluster as it becomes, and whether its operation ends with that, well or not; none: it stays as it is.

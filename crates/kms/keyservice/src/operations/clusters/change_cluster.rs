@@ -12,6 +12,9 @@ use super::{ended_at_once, method, new_operation};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
+/// The label whose value is the name of a cluster that may be forgotten although its Secrets are under a key.
+const DETACH_LABEL: &str = "keystead-detach";
+
 /// Has a cluster encrypted with a key, whatever it is encrypted with now, or not at all. The key that it has already: everything is
 /// encrypted anew.
 pub struct UpdateClusterEncryption {
@@ -158,13 +161,21 @@ impl Operation for DeleteCluster {
         let name = authorised.command().name.clone();
         let stored = authorised.service().read_cluster(&name).await?;
         stored.value.check_idle()?;
-        if let Some(key) = stored.value.needed_to_read().first() {
-            let text = format!(
-                "Secrets of cluster {name} are stored under {key}. Nobody here would know that any more: switch encryption off first, \
-                 with `gcloud container clusters update {} --location {} --project {} --disable-database-encryption`.",
-                name.cluster, name.location.location, name.location.project
-            );
-            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        let is_named = stored.value.labels.get(DETACH_LABEL).is_some_and(|it| *it == name.cluster.as_str());
+        match stored.value.needed_to_read().first() {
+            Some(key) if !is_named => {
+                let place =
+                    format!("--location {} --project {}", name.location.location, name.location.project);
+                let text = format!(
+                    "Secrets of cluster {name} are stored under {key}. Nobody here would know that any more: switch encryption off first, \
+                     with `gcloud container clusters update {0} {place} --disable-database-encryption`. If its hosts are gone for good, name it: \
+                     `gcloud container clusters update {0} {place} --update-labels {DETACH_LABEL}={0}`, then delete it.",
+                    name.cluster
+                );
+                return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+            }
+            Some(key) => authorised.outcome().response = SafeFields::new().with("detachedFrom", key.text()),
+            None => {}
         }
         let operation = new_operation(authorised, &name, Task::Delete, String::new())?;
         let operation = ended_at_once(&operation, None);

@@ -26,7 +26,6 @@ impl Agents for Adapter {
         let joined = call.run("", Ok(join(request, authority))).await?;
         Ok(Response::new(proto::JoinClusterResponse {
             host: joined.host.name.to_string(),
-            node: joined.host.node,
             certificate_pem: joined.certificate.pem,
             authority_pem: authority.ca_pem(),
             expire_time: Some(to_proto(joined.certificate.not_after)),
@@ -62,7 +61,11 @@ impl Agents for Adapter {
 
 fn join(request: proto::JoinClusterRequest, authority: &Arc<Pki>) -> JoinCluster {
     let public_key = public_key_digest(&request.signing_request_pem).map_err(refused);
-    JoinCluster { public_key, sign: sign(Arc::clone(authority), request.signing_request_pem) }
+    JoinCluster {
+        public_key,
+        node: request.node,
+        sign: sign(Arc::clone(authority), request.signing_request_pem),
+    }
 }
 
 fn report(report: proto::HostReport) -> Result<HostReport, KmsError> {
