@@ -12,7 +12,7 @@ mod run;
 mod status;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keystead_runtime::{Failure, print_result};
 
@@ -43,14 +43,21 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, clap::Args)]
 struct ConfigurationArgs {
-    /// What this host allows, and where its files are; without the file, the defaults
-    #[arg(long, value_name = "FILE", default_value = "/etc/keystead/agent.yaml")]
-    config: PathBuf,
+    /// What this host allows, and where its files are [default: /etc/keystead/agent.yaml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
+
+const CONFIG: &str = "/etc/keystead/agent.yaml";
 
 impl ConfigurationArgs {
     fn read(&self) -> Result<Configuration, Failure> {
-        Configuration::read(&self.config)
+        match &self.config {
+            Some(path) => Configuration::read(path),
+            // A link that leads nowhere is there, and was meant.
+            None if std::fs::symlink_metadata(CONFIG).is_ok() => Configuration::read(Path::new(CONFIG)),
+            None => Ok(Configuration::default()),
+        }
     }
 }
 

@@ -20,6 +20,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The longest call is a page of a long list over a slow line; nothing that this API serves takes a minute.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest answer, in bytes: a list of everything in a project, many times over.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The body of an answer; none: it is longer than any.
+async fn whole(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > MAX_ANSWER {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
+}
+
 fn is_loopback(endpoint: &Url) -> bool {
     let host = endpoint.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
@@ -139,7 +154,7 @@ impl Connection {
         let answer = async {
             let response = request.send().await?;
             let status = response.status();
-            Ok((status, response.bytes().await?))
+            Ok((status, whole(response).await?))
         };
         let answer = self.runtime.block_on(async {
             tokio::select! {
@@ -148,6 +163,9 @@ impl Connection {
             }
         });
         let (status, bytes) = answer?;
+        let bytes = bytes.ok_or_else(|| {
+            Failure::new(format!("{} answers with more than {MAX_ANSWER} bytes", self.endpoint))
+        })?;
         let value: Result<Value, _> = serde_json::from_slice(if bytes.is_empty() { b"{}" } else { &bytes });
         match value {
             Ok(value) if status.is_success() => Ok(value),

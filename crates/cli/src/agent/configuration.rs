@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use clap::Parser;
 use keystead_model::CryptoKeyName;
-use keystead_runtime::{Failure, read_config};
+use keystead_runtime::whole_file::{self, Readers};
+use keystead_runtime::{Failure, parse_config};
 use serde::Deserialize;
 
 use crate::cluster::HostRollout;
@@ -20,7 +21,9 @@ pub(super) struct Configuration {
     plugin_options: Vec<String>,
     /// The directory of its plugins' sockets, each in a directory of its own.
     pub(super) sockets: PathBuf,
-    /// What this host may be encrypted with: names of keys, each part of which may be `*`, and `plain`. Without the list: anything.
+    /// What this host may be encrypted with: names of keys, each part of which may be `*`, and `plain`. Without the list: anything; with an
+    /// empty one nothing.
+    #[serde(deserialize_with = "list")]
     allowed: Option<Vec<Allowed>>,
     /// Whether somebody on the host has to approve each operation, with `keystead agent approve`.
     pub(super) require_approval: bool,
@@ -53,6 +56,17 @@ impl Default for Configuration {
     }
 }
 
+/// A list whose entries were all taken out allows nothing, and is no list that was never there.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Allowed>>, D::Error> {
+    let empty =
+        "`allowed` has no entries: take it out to allow anything, or write `allowed: []` to allow nothing";
+    let list = Option::deserialize(deserializer)?;
+    list.map(Some).ok_or_else(|| serde::de::Error::custom(empty))
+}
+
+/// Longest file, in bytes.
+const LONGEST: usize = 64 << 10;
+
 impl TryFrom<String> for Allowed {
     type Error = String;
 
@@ -62,11 +76,12 @@ impl TryFrom<String> for Allowed {
         }
         let parts: Vec<String> = text.split('/').map(str::to_owned).collect();
         // Any name that it would match says whether the pattern is one.
-        let example = text.replace('*', "example");
+        let example = |part: &String| if part == "*" { "example".to_owned() } else { part.clone() };
+        let example = parts.iter().map(example).collect::<Vec<_>>().join("/");
         match CryptoKeyName::from_str(&example) {
             Ok(_) => Ok(Self::Key(parts)),
             Err(_) => Err(format!(
-                "{text:?} is neither `plain` nor the name of a key: projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY, where * stands for any part"
+                "{text:?} is neither `plain` nor the name of a key: projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY, where * stands for any whole part"
             )),
         }
     }
@@ -108,12 +123,14 @@ pub(super) fn parsed<A: clap::Args>(of: &str, words: Vec<String>) -> Result<A, F
 }
 
 impl Configuration {
-    /// Without a file it is the default one.
+    /// A file that only its owner may change.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let configuration: Self = read_config(path).map_err(|error| Failure::from_error(&error).usage())?;
+        let read = whole_file::read(path, Readers::Everybody, LONGEST);
+        let (bytes, _) = read.map_err(|error| Failure::from_error(&error).usage())?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| Failure::new(format!("{} is not text", path.display())).usage())?;
+        let configuration: Self =
+            parse_config(path, text).map_err(|error| Failure::from_error(&error).usage())?;
         configuration.host()?;
         Ok(configuration)
     }
@@ -174,6 +191,9 @@ mod tests {
         assert_eq!((any.refusal(Some(&other)), any.refusal(None)), (None, None));
         assert!(any.refusal(Some(&key("projects/dev-keys/locations/us/keyRings/r/cryptoKeys/k"))).is_some());
         assert_eq!(Configuration::default().refusal(None), None);
+        assert!(read("allowed: []\n").expect("good").refusal(None).is_some());
+        let gone = Configuration::read(Path::new("/nowhere/agent.yaml")).expect_err("it is not there");
+        assert_eq!(gone.code(), 2, "{gone}");
     }
 
     #[test]
@@ -181,6 +201,8 @@ mod tests {
         for (text, named) in [
             ("allowed: [k]\n", "is neither `plain` nor the name of a key"),
             ("allowedKeys: []\n", "allowedKeys"),
+            ("allowed:\n", "`allowed` has no entries"),
+            ("allowed: ['projects/prod-*/locations/us/keyRings/r/cryptoKeys/k']\n", "any whole part"),
             ("clusterOptions: [--nope]\n", "clusterOptions"),
             ("clusterOptions: [--dry-run]\n", "clusterOptions"),
             ("clusterOptions: [--over=ssh]\n", "clusterOptions"),

@@ -1,17 +1,23 @@
 //! A key's plugin on this host, and what it uses the key with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use keystead_model::CryptoKeyName;
+use keystead_model::{CryptoKeyName, Exit};
 use keystead_runtime::Failure;
 use keystead_runtime::whole_file::{self, Readers, directory_of};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::configuration::{Configuration, parsed};
 use super::identity::{Identity, Joined, make_private_directory};
 use crate::connection::Connection;
+use crate::output::say;
 use crate::plugin;
+
+/// When a server is asked again that was away.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Installs a key's plugin, if it is not there, and waits until it answers. The answer is its endpoint.
 pub(super) fn install_plugin(
@@ -19,9 +25,20 @@ pub(super) fn install_plugin(
     instance: &str,
     configuration: &Configuration,
     joined: &Joined,
+    stop: &CancellationToken,
 ) -> Result<String, Failure> {
-    if !is_there(configuration, joined) {
-        fetch(configuration, joined, &Identity::of(&configuration.state).connect(joined)?)?;
+    while !is_there(configuration, joined) {
+        match fetch(configuration, joined, &Identity::of(&configuration.state).connect(joined)?) {
+            // The server is asked again until it answers: nothing has been changed yet.
+            Err(failure) if failure.code() == Exit::Unreachable as u8 && !stop.is_cancelled() => {
+                say(&format!(
+                    "waits for the server: {}",
+                    failure.to_string().lines().next().unwrap_or_default()
+                ));
+                std::thread::sleep(AGAIN);
+            }
+            fetched => fetched?,
+        }
     }
     let socket = configuration.sockets.join(instance).join("kms.sock");
     let mut words = configuration.plugin_words();
@@ -49,6 +66,22 @@ pub(super) fn renew_if_old(
     }
 }
 
+/// Has the plugins verify the server with what the agent verifies it with. They take it up by themselves.
+pub(super) fn write_authority(configuration: &Configuration) -> Result<(), Failure> {
+    let Some(authority) = Identity::of(&configuration.state).authority() else { return Ok(()) };
+    let text = std::fs::read(&authority)
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", authority.display())))?;
+    write(&directory_of(&configuration.credentials).join(AUTHORITY), &text)
+}
+
+/// Beside the credentials, which name it.
+const AUTHORITY: &str = "authority.pem";
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    whole_file::replace(path, bytes, Readers::Owner)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+}
+
 /// Whether there are credentials, and of this host.
 fn is_there(configuration: &Configuration, joined: &Joined) -> bool {
     let of = std::fs::read_to_string(owner(configuration)).unwrap_or_default();
@@ -62,19 +95,13 @@ fn owner(configuration: &Configuration) -> PathBuf {
 
 /// A token of the account that the project's clusters use keys as, where the key service is, and what it is verified with.
 fn fetch(configuration: &Configuration, joined: &Joined, server: &Connection) -> Result<(), Failure> {
-    let authority = Identity::of(&configuration.state).authority();
-    let authority = std::fs::read_to_string(&authority)
-        .map_err(|error| Failure::new(format!("cannot read {}: {error}", authority.display())))?;
     make_private_directory(directory_of(&configuration.credentials))?;
+    write_authority(configuration)?;
     let mut answer = server.post("/keystead/v1/agent:issuePluginToken", &[], &json!({}))?;
     let token = answer.get_mut("token").map(Value::take).unwrap_or_default();
-    let file = json!({ "endpoint": joined.server, "ca": authority, "tokens": [token] });
-    let file = Zeroizing::new(file.to_string().into_bytes());
-    for (path, bytes) in
-        [(&configuration.credentials, file.as_slice()), (&owner(configuration), joined.host.as_bytes())]
-    {
-        whole_file::replace(path, bytes, Readers::Owner)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    }
-    Ok(())
+    let has_authority = Identity::of(&configuration.state).authority().is_some();
+    let file =
+        json!({ "endpoint": joined.server, "caFile": has_authority.then_some(AUTHORITY), "tokens": [token] });
+    write(&configuration.credentials, &Zeroizing::new(file.to_string().into_bytes()))?;
+    write(&owner(configuration), joined.host.as_bytes())
 }

@@ -1,9 +1,10 @@
 //! How a host becomes one of a cluster's, and what it shows from then on.
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use keystead_model::ClusterHostName;
 use keystead_runtime::Failure;
 use keystead_runtime::whole_file::{self, Readers};
 use rcgen::{CertificateParams, KeyPair};
@@ -66,9 +67,14 @@ impl Identity {
         self.directory.join("certificate.pem")
     }
 
-    /// What the server is verified with.
-    pub(super) fn authority(&self) -> PathBuf {
-        self.directory.join("authority.pem")
+    /// What the server is verified with; none: the system's authorities, as when the host joined.
+    pub(super) fn authority(&self) -> Option<PathBuf> {
+        Some(self.directory.join("authority.pem")).filter(|path| path.exists())
+    }
+
+    /// What the administrator gave to verify the server with.
+    fn given_authority(&self) -> PathBuf {
+        self.directory.join("given-authority.pem")
     }
 
     fn joined_file(&self) -> PathBuf {
@@ -88,46 +94,67 @@ impl Identity {
 
     /// To the server, as this host.
     pub(super) fn connect(&self, joined: &Joined) -> Result<Connection, Failure> {
-        Connection::with(
-            &joined.server,
-            Some(&self.authority()),
-            Proof::Certificate { certificate: self.certificate(), key: self.key() },
-        )
+        let proof = Proof::Certificate { certificate: self.certificate(), key: self.key() };
+        Connection::with(&joined.server, self.authority().as_deref(), proof)
     }
 
-    /// The next certificate, when two thirds of the life of this one are over. Whether there is one.
-    pub(super) fn renew_if_due(&self, joined: &Joined, server: &Connection) -> Result<bool, Failure> {
-        let life = joined.expires.duration_since(joined.issued);
-        let due = joined.expires.checked_sub(life / 3).unwrap_or(joined.expires);
-        if Timestamp::now() < due {
-            return Ok(false);
+    /// The next certificate each week, and with it what the server is verified with from then on. None: it is not time yet.
+    pub(super) fn renew_if_due(
+        &self,
+        joined: &Joined,
+        server: &Connection,
+    ) -> Result<Option<Joined>, Failure> {
+        let due = joined.issued.checked_add(RENEWED_AFTER).unwrap_or(joined.expires);
+        match Timestamp::now() < due {
+            true => Ok(None),
+            false => self.join(&joined.server, &joined.node, server).map(Some),
         }
-        self.join(&joined.server, server)?;
-        Ok(true)
     }
 
-    fn join(&self, address: &str, server: &Connection) -> Result<Joined, Failure> {
+    /// Writes nothing that would not work the next time.
+    fn join(&self, address: &str, node: &str, server: &Connection) -> Result<Joined, Failure> {
         let key = self.private_key()?;
         let failed = |error: rcgen::Error| Failure::new(format!("no signing request can be made: {error}"));
         let request = CertificateParams::default().serialize_request(&key).and_then(|it| it.pem());
-        let body = json!({ "signingRequestPem": request.map_err(failed)? });
+        let body = json!({ "signingRequestPem": request.map_err(failed)?, "node": node });
         let answer = server.post("/keystead/v1/agent:join", &[], &body)?;
         let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let expires = text("expireTime").parse::<Timestamp>();
+        let wrong =
+            |what: &str| Failure::new(format!("the server's answer to a host that joins has no good {what}"));
         let expires =
-            expires.map_err(|_| Failure::new("the server's answer has no time when the certificate ends"))?;
+            text("expireTime").parse::<Timestamp>().map_err(|_| wrong("time when the certificate ends"))?;
+        let host =
+            text("host").parse::<ClusterHostName>().map_err(|_| wrong("name of the host"))?.to_string();
+        if self.joined()?.is_some_and(|before| before.host != host) {
+            return Err(wrong("name of the host: it is another one than before"));
+        }
+        let certificate = text("certificatePem");
+        if !is_identity(&certificate, &key) {
+            return Err(wrong("certificate"));
+        }
+        let authority = self.authorities(&text("authorityPem")).ok_or_else(|| wrong("authority"))?;
         let joined = Joined {
             server: address.to_owned(),
-            host: text("host"),
-            node: text("node"),
+            host,
+            node: node.to_owned(),
             issued: Timestamp::now(),
             expires,
         };
-        self.write(&self.certificate(), text("certificatePem").as_bytes())?;
-        self.write(&self.authority(), text("authorityPem").as_bytes())?;
+        self.write(&self.certificate(), certificate.as_bytes())?;
+        if let Some(authority) = authority {
+            self.write(&self.directory.join("authority.pem"), authority.as_bytes())?;
+        }
         // Last: with it the host has joined.
         self.write(&self.joined_file(), &serde_json::to_vec(&joined).unwrap_or_default())?;
         Ok(joined)
+    }
+
+    /// What the server is verified with from now on: what the administrator gave, which may be of an authority that is not the server's own,
+    /// and what the server says. Without the former it is the system's authorities, as before. None: the answer holds no certificate.
+    fn authorities(&self, answered: &str) -> Option<Option<String>> {
+        reqwest::Certificate::from_pem_bundle(answered.as_bytes()).ok().filter(|it| !it.is_empty())?;
+        let given = std::fs::read_to_string(self.given_authority()).ok();
+        Some(given.map(|given| format!("{given}\n{answered}")))
     }
 
     /// Made once, and kept: a token counts for one key.
@@ -150,6 +177,8 @@ impl Identity {
     }
 }
 
+/// A certificate lives 90 days, and another authority of the server's is announced 30 days before it signs.
+const RENEWED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A private key in PEM is far shorter.
 const LONGEST: usize = 64 << 10;
 
@@ -164,25 +193,38 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), Failure> {
     }
     let here = configuration.host()?.node()?;
     make_private_directory(&configuration.state)?;
+    if let Some(file) = &args.ca_file {
+        let given = std::fs::read(file)
+            .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())).usage())?;
+        identity.write(&identity.given_authority(), &given)?;
+    }
     let proof = Proof::Token(args.token_file.clone());
     let server = Connection::with(&args.server, args.ca_file.as_deref(), proof)?;
-    let joined = identity.join(&args.server, &server)?;
-    if joined.node != here {
-        std::fs::remove_file(identity.joined_file()).ok();
-        return Err(Failure::new(format!("the token is for host {}, and this host is {here}", joined.node)).hint(
-            "run it on that host; or say how this one is called: `clusterOptions: [--node=NAME]` in agent.yaml, then run the command again"
-                .to_owned(),
-        ));
-    }
+    let joined = identity.join(&args.server, &here, &server)?;
     say(&format!("joined as {}", joined.host));
     say("next: `keystead agent run`, as the unit does that `keystead agent unit` prints");
     Ok(())
 }
 
+/// Whether a certificate is one of this key's.
+fn is_identity(certificate: &str, key: &KeyPair) -> bool {
+    let pem = Zeroizing::new(format!("{certificate}\n{}", key.serialize_pem()));
+    !certificate.is_empty() && reqwest::Identity::from_pem(pem.as_bytes()).is_ok()
+}
+
 /// For its owner alone.
 pub(super) fn make_private_directory(path: &Path) -> Result<(), Failure> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| {
+    let failed = |error: std::io::Error| {
         Failure::new(format!("cannot make {}: {error}", path.display())).hint("run it as root".to_owned())
-    })
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(Failure::new(format!(
+            "{} has mode {mode:04o}, and others could read what is in it",
+            path.display()
+        ))
+        .hint(format!("run `chmod 0700 {}`", path.display()))),
+    }
 }

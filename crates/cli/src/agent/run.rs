@@ -1,20 +1,21 @@
 //! The agent's loop: say what is here, hear where to go, go there.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use keystead_model::cluster_host::{HostGoal, Instruction, Work, WorkState};
 use keystead_model::{ClusterOperationId, CryptoKeyName};
-use keystead_runtime::{Failure, termination};
+use keystead_runtime::{Failure, termination, whole_file};
 use serde_json::{Value, json};
 
 use super::configuration::Configuration;
-use super::credentials;
 use super::facts::Facts;
 use super::identity::{Identity, Joined};
 use super::status::Status;
 use super::work::RunningWork;
+use super::{approval, credentials};
 use crate::cluster::{HostFacts, HostRollout};
 use crate::connection::Connection;
 use crate::output::{say, visible};
@@ -25,6 +26,13 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// What a server may say at most of when to report again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A server may have no credentials for a host whose cluster is plain.
+const TRIED_AGAIN: Duration = Duration::from_secs(600);
+/// Longest trouble that is kept and told, in characters.
+const TROUBLE_MAX: usize = 1000;
+/// How old the time may be at which the server was last heard, in `keystead agent status`.
+const KEPT_FOR: Duration = Duration::from_secs(30);
 
 /// What goes on from one report to the next.
 struct Agent<'c> {
@@ -37,6 +45,10 @@ struct Agent<'c> {
     status: Status,
     work: Option<RunningWork>,
     failures: u32,
+    /// When the plugins' credentials could not be renewed.
+    tried: Option<Instant>,
+    /// What was written down last, and when.
+    kept: Option<(Status, Instant)>,
 }
 
 pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
@@ -44,6 +56,8 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     let joined = identity.joined()?.ok_or_else(|| {
         Failure::new("this host has not joined a cluster").hint("`keystead agent join` joins one".to_owned())
     })?;
+    let _alone = lock(configuration)?;
+    whole_file::remove_unfinished(&configuration.state).ok();
     let server = identity.connect(&joined)?;
     let mut agent = Agent {
         host: configuration.host()?,
@@ -51,6 +65,8 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
         facts: Facts::default(),
         work: None,
         failures: 0,
+        tried: None,
+        kept: None,
         configuration,
         identity,
         joined,
@@ -65,13 +81,26 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     };
     say(&format!("agent of {}, at {}", agent.joined.host, agent.joined.server));
     loop {
-        let pause = agent.turn(&runtime)?;
+        let pause = agent.turn(&runtime);
         if let Some(signal) = runtime.block_on(paused(&mut signal, pause)) {
             say(&format!("{signal}: stops after the step that is under way"));
             // What is half done is gone on with by the next one.
             agent.work.into_iter().for_each(RunningWork::join);
             return Ok(());
         }
+    }
+}
+
+/// Two agents on one state would both do what is asked.
+fn lock(configuration: &Configuration) -> Result<File, Failure> {
+    let path = configuration.state.join("lock");
+    let failed = |error: std::io::Error| Failure::new(format!("cannot lock {}: {error}", path.display()));
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::new("another agent of this host runs")
+            .hint("it is one process for a host: see `systemctl status keystead-agent`".to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -88,48 +117,73 @@ async fn paused<S: Future<Output = &'static str>>(
 
 impl Agent<'_> {
     /// One report, and what comes of it. The answer is how long until the next.
-    fn turn(&mut self, runtime: &tokio::runtime::Runtime) -> Result<Duration, Failure> {
+    fn turn(&mut self, runtime: &tokio::runtime::Runtime) -> Duration {
         let work = self.work.as_ref().map(RunningWork::report);
         let busy = work.is_some();
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-        self.status.sequence = self.status.sequence.saturating_add(1).max(now);
+        // Only what was taken is remembered: a clock that was wrong does no harm once it is right.
+        let sequence = self.status.sequence.saturating_add(1).max(now);
         let facts = self.facts.get(runtime, &self.host, busy);
-        let report = report(self.status.sequence, facts, work.as_ref());
+        let report = report(sequence, facts, work.as_ref());
         let answered = self.server.post("/keystead/v1/agent:report", &[], &json!({ "report": report }));
-        let pause = match answered.and_then(|answer| Answer::read(&answer)) {
-            Ok(answer) => {
-                if self.status.trouble.take().is_some() {
-                    say("the server answers again");
-                }
-                self.failures = 0;
-                self.status.heard = Some(Timestamp::now());
-                self.follow(answer.instruction);
-                if let Err(failure) =
-                    credentials::renew_if_old(self.configuration, &self.joined, &self.server)
-                {
-                    say(&format!("the plugins of this host get no new credentials: {failure}"));
-                }
-                if self.identity.renew_if_due(&self.joined, &self.server)? {
-                    self.joined = self.identity.joined()?.unwrap_or_else(|| self.joined.clone());
-                    self.server = self.identity.connect(&self.joined)?;
-                }
-                answer.pause
-            }
+        let answered = answered.and_then(|answer| Answer::read(&answer)).map(|answer| {
+            (self.failures, self.status.sequence) = (0, sequence);
+            self.status.heard = Some(Timestamp::now());
+            self.follow(answer.instruction);
+            answer.pause
+        });
+        let (pause, trouble) = match answered {
+            Ok(pause) => (pause, self.keep_up().err()),
             Err(failure) => {
-                let text = failure.to_string();
-                if self.status.trouble.as_ref() != Some(&text) {
-                    text.lines().for_each(|line| say(&visible(line)));
-                }
-                self.status.trouble = Some(text);
                 self.failures = self.failures.saturating_add(1);
-                retry(self.failures, self.status.sequence)
+                (retry(self.failures, sequence), Some(failure))
             }
         };
+        let trouble =
+            trouble.map(|failure| failure.to_string().chars().take(TROUBLE_MAX).collect::<String>());
+        match &trouble {
+            // Told once, until it is another one.
+            Some(text) if trouble != self.status.trouble => text.lines().for_each(|line| say(&visible(line))),
+            None if self.status.trouble.is_some() => say("all is well again"),
+            _ => {}
+        }
+        self.status.trouble = trouble;
         self.status.work = self.work.as_ref().map(RunningWork::in_words);
+        self.keep_status();
+        pause
+    }
+
+    /// What the host shows, and what its plugins use keys with, as new as the server wants them.
+    fn keep_up(&mut self) -> Result<(), Failure> {
+        // One does not wait for the other.
+        let credentials = match self.tried.is_none_or(|at| at.elapsed() >= TRIED_AGAIN) {
+            true => credentials::renew_if_old(self.configuration, &self.joined, &self.server),
+            false => Ok(()),
+        };
+        if credentials.is_err() {
+            self.tried = Some(Instant::now());
+        }
+        if let Some(joined) = self.identity.renew_if_due(&self.joined, &self.server)? {
+            self.joined = joined;
+            self.server = self.identity.connect(&self.joined)?;
+            if self.configuration.credentials.exists() {
+                credentials::write_authority(self.configuration)?;
+            }
+        }
+        credentials
+    }
+
+    /// When it says something else than before, and otherwise seldom: etcd may be on the same disk.
+    fn keep_status(&mut self) {
+        let is_new = |kept: &Status| (&kept.work, &kept.trouble) != (&self.status.work, &self.status.trouble);
+        let is_due = self.kept.as_ref().is_none_or(|(kept, at)| is_new(kept) || at.elapsed() >= KEPT_FOR);
+        if !is_due {
+            return;
+        }
         if let Err(error) = self.status.write(&self.configuration.state) {
             say(&format!("what was done last cannot be kept: {error}"));
         }
-        Ok(pause)
+        self.kept = Some((self.status.clone(), Instant::now()));
     }
 
     /// Does what the server wants, unless this host does not.
@@ -148,7 +202,8 @@ impl Agent<'_> {
                 say(&format!("{}: begins", instruction.operation));
                 self.work = Some(RunningWork::start(instruction, self.configuration, &self.joined));
             }
-            (None, _) => {}
+            (None, Some(_)) => approval::forget(&self.configuration.state),
+            (None, None) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::configuration::Configuration;
 use super::identity::Identity;
+use crate::output::visible;
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub(super) fn show(configuration: &Configuration) -> Result<(), Failure> {
     );
     for (name, value) in [("trouble", &status.trouble), ("work", &status.work)] {
         if let Some(value) = value {
-            text.push_str(&format!("{name:<12} {value}\n"));
+            text.push_str(&format!("{name:<12} {}\n", visible(value)));
         }
     }
     print_result(&text)

@@ -10,9 +10,10 @@ use keystead_model::{ClusterOperationId, CryptoKeyName};
 use keystead_runtime::Failure;
 use tokio_util::sync::CancellationToken;
 
+use super::approval::Asked;
 use super::configuration::Configuration;
+use super::credentials;
 use super::identity::Joined;
-use super::{approval, credentials};
 use crate::cluster::AgentGoal;
 use crate::output::{say, visible};
 
@@ -54,9 +55,11 @@ impl RunningWork {
             return tell(&self.told, WorkState::Failed, refusal);
         }
         let operation = &self.instruction.operation;
-        if configuration.require_approval && !approval::is_approved(&configuration.state, operation) {
+        let in_words = in_words(goal);
+        let asked = Asked { operation, goal: &in_words };
+        if configuration.require_approval && !asked.is_approved(&configuration.state) {
             let command = format!("waits for somebody to run there: keystead agent approve {operation}");
-            return tell(&self.told, WorkState::Waiting, format!("{}: {command}", in_words(goal)));
+            return tell(&self.told, WorkState::Waiting, format!("{in_words}: {command}"));
         }
         let (goal, configuration, joined) = (goal.clone(), configuration.clone(), joined.clone());
         let (told, stop) = (Arc::clone(&self.told), self.stop.clone());
@@ -98,6 +101,10 @@ impl RunningWork {
         }
         if self.thread.take().is_some() {
             self.ended = Some(Instant::now());
+            // Its thread has panicked, and said why.
+            if state_of(&self.told) == WorkState::Working {
+                tell(&self.told, WorkState::Failed, "the agent has a fault: see its log".to_owned());
+            }
         }
         match state_of(&self.told) {
             WorkState::Waiting => self.run(configuration, joined),
@@ -185,7 +192,7 @@ fn carry_out(
     if let HostGoal::Encrypt(key) | HostGoal::Reencrypt(key) = goal {
         let instance = instance_of(key);
         now(format!("installs the plugin {instance} for {key}"));
-        let endpoint = credentials::install_plugin(key, &instance, configuration, joined)?;
+        let endpoint = credentials::install_plugin(key, &instance, configuration, joined, stop)?;
         // First for a new version, too: a host may have come since.
         goals.push(AgentGoal::Encrypt { provider: instance, endpoint });
     }

@@ -389,6 +389,19 @@ async fn c2_c5_c6_c8_c10_one_host_goes_from_plain_to_a_key_its_next_version_anot
     load.stop().await.assert_nothing_lost(&hosts.fleet.clients).await;
     let status = hosts.agent(0, &["status"]);
     assert!(crate::stdout(&status).contains("node         host-0"), "{}", crate::stdout(&status));
+    // A certificate that was issued long ago is followed by another one.
+    let state = hosts.fleet.host(0).join("agent");
+    let certificate = fs::read(state.join("certificate.pem")).expect("a certificate");
+    let mut known: Value =
+        serde_json::from_slice(&fs::read(state.join("joined.json")).expect("a file")).expect("JSON");
+    known["issued"] = json!("2026-01-01T00:00:00Z");
+    write_private(&state.join("joined.json"), &known.to_string());
+    hosts.restart(0, "").await;
+    let deadline = tokio::time::Instant::now() + START;
+    while fs::read(state.join("certificate.pem")).expect("a certificate") == certificate {
+        assert!(tokio::time::Instant::now() < deadline, "{}", hosts.logs());
+        tokio::time::sleep(LOOK).await;
+    }
     // One that was removed is nobody, and goes on as it is.
     hosts.scene.works(&format!(
         "container clusters hosts remove host-0 --cluster prod-a --location {LOCATION} --quiet"
@@ -408,7 +421,7 @@ fn pretend_to_have_joined(hosts: &Hosts, index: usize, server: &str) {
     let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
     let joined = json!({
         "server": server, "host": "projects/p/locations/l/clusters/c/hosts/host-0123456789abcdef", "node": format!("host-{index}"),
-        "issued": "2026-01-01T00:00:00Z", "expires": "2126-01-01T00:00:00Z",
+        "issued": jiff::Timestamp::now(), "expires": "2126-01-01T00:00:00Z",
     });
     for (name, text) in [
         ("key.pem", key.serialize_pem()),

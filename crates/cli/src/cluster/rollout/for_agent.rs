@@ -40,7 +40,7 @@ pub(crate) struct HostFacts {
     pub(crate) writes: String,
     /// What the plugins of the file encrypt with.
     pub(crate) key_ids: Vec<String>,
-    /// The nodes of the control plane; none: not known.
+    /// The nodes of the control plane, this host with them; none: not known.
     pub(crate) control_plane: Vec<String>,
 }
 
@@ -80,8 +80,11 @@ impl HostRollout {
             let says = server.facts().await;
             facts.api_server_version = says.version.unwrap_or_default();
             facts.configuration_hash = says.configuration.unwrap_or_default();
-            let nodes = server.control_plane_nodes().await.unwrap_or_default();
-            facts.control_plane = nodes.into_iter().map(|it| it.name).collect();
+            if let (Ok(nodes), Ok(own)) = (server.control_plane_nodes().await, self.node()) {
+                facts.control_plane = nodes.into_iter().map(|it| it.name).filter(|it| *it != own).collect();
+                // Where systemd runs the API server, its host may be no Node.
+                facts.control_plane.push(own);
+            }
         }
         let Ok(here) = self.run.fleet.here() else { return facts };
         let look = Task::Look { resources: vec!["secrets".to_owned()], plugins: Vec::new() };
