@@ -11,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Aim, RunArgs};
 use crate::cluster::reencrypt::not_connected;
 
+/// How long kube-apiserver waits for a plugin: one that has a wrapping key not in memory asks the key service, for which kube-apiserver's own
+/// 3 s are few where a network or a host is in trouble.
+const TIMEOUT: &str = "10s";
+
 /// This host, and how a rollout runs on it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct HostRollout {
@@ -61,7 +65,8 @@ impl HostRollout {
         let aim = match goal {
             AgentGoal::Encrypt { provider, endpoint } => {
                 let to = Provider::KmsV2 { name: provider };
-                let plugin = KmsPlugin { provider: to.clone(), endpoint, timeout: None };
+                let timeout = Some(TIMEOUT.to_owned());
+                let plugin = KmsPlugin { provider: to.clone(), endpoint, timeout };
                 Aim::Goal(Goal::Migrate { to, keep_identity: false }, vec![plugin])
             }
             AgentGoal::Reencrypt => {
