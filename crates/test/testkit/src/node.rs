@@ -246,7 +246,7 @@ fn write_files(directory: &Path, programs: &Path) -> Result<()> {
         image.write(&folder.join(format!("{program}.tar")))?;
     }
     let busybox = (Path::new(BUSYBOX), "busybox");
-    let also = &["sh", "sleep", "env", "printenv", "cat"];
+    let also = &["sh", "sleep", "env", "cat"];
     // The container that holds a Pod's namespaces only has to wait.
     let pause = Image { name: name("pause")?, program: busybox, also, command: &["sleep", "2147483647"] };
     pause.write(&folder.join("pause.tar"))?;
