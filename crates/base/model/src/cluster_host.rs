@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Task;
-use crate::{Cluster, ClusterHostName, ClusterOperationId, CryptoKeyName};
+use crate::{Cluster, ClusterHostName, ClusterOperationId, CryptoKeyName, is_unseen};
 
 /// Control-plane hosts of one cluster. More than nine are never advised, because each is a member of etcd.
 pub const MOST_HOSTS: usize = 16;
@@ -254,13 +254,6 @@ impl HostReport {
         let sequence = self.sequence;
         *self != Self { sequence, ..other.clone() }
     }
-}
-
-/// Control characters, and those of Unicode that change the direction of a line or have no width.
-fn is_unseen(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
 }
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;

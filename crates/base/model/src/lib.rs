@@ -15,6 +15,7 @@ mod policy;
 mod principal;
 mod resource_name;
 pub mod rotation;
+mod unseen_letter;
 mod version_state;
 
 pub use cluster::{Cluster, ClusterOperation};
@@ -30,4 +31,5 @@ pub use resource_name::{
     CryptoKeyVersionName, HostId, InvalidName, KeyRingName, LocationId, LocationName, MAX_ID_LEN, ProjectId,
     ProjectName, ResourceId, VersionNumber,
 };
+pub use unseen_letter::is_unseen;
 pub use version_state::{WrongState, to_microseconds};

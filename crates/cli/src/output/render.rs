@@ -2,6 +2,7 @@
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use keystead_model::is_unseen;
 use serde_json::{Map, Value};
 
 use super::Shape;
@@ -202,15 +203,6 @@ pub(crate) fn visible(text: &str) -> String {
     text.chars()
         .map(|it| if is_unseen(it) { it.escape_default().to_string() } else { it.to_string() })
         .collect()
-}
-
-/// Control characters, and of Unicode's format characters those that change the direction of a line or have no width.
-pub(super) fn is_unseen(letter: char) -> bool {
-    let formats = ['\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
-    letter.is_control()
-        || formats.contains(&letter)
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(letter, '\u{e0000}'..='\u{e007f}')
 }
 
 fn text(resource: &Value) -> String {

@@ -1,9 +1,9 @@
 //! YAML as gcloud writes it: fields in order, lists not indented, single quotes only where a reader needs them.
 
+use keystead_model::is_unseen;
 use serde_json::Value;
 
 use super::path::sorted;
-use super::render::is_unseen;
 
 /// One document, with its line end.
 pub(super) fn document(value: &Value) -> String {
