@@ -76,17 +76,28 @@ impl Operation for IssueCertificate {
         let Self { principal, ttl, sign, .. } = authorised.command();
         let principal = principal.clone();
         authorised.service().require_principal(&principal).await?;
-        let signed = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), *ttl)?;
+        let (signed, batch) = signed(sign, principal, authorised.now(), *ttl)?;
         authorised.outcome().response =
             SafeFields::new().with("serial", signed.serial.as_str()).with("expireTime", signed.not_after);
-        let state = CertificateState {
-            principal: Some(principal),
-            issue_time: Some(to_microseconds(authorised.now())),
-            expire_time: Some(signed.not_after),
-            ..CertificateState::default()
-        };
-        let record = record_name::certificate(&signed.serial);
-        authorised.commit(Batch::default().create(record, encode(&state)?)).await?;
+        authorised.commit(batch).await?;
         Ok(signed)
     }
+}
+
+/// A certificate of a principal, and the batch with its record. Nobody may have it before that is committed.
+pub(in crate::operations) fn signed(
+    sign: &Sign,
+    principal: Principal,
+    now: Timestamp,
+    ttl: SignedDuration,
+) -> Result<(SignedCertificate, Batch), KmsError> {
+    let signed = sign(&format!("{URI_PREFIX}{principal}"), now, ttl)?;
+    let state = CertificateState {
+        principal: Some(principal),
+        issue_time: Some(to_microseconds(now)),
+        expire_time: Some(signed.not_after),
+        ..CertificateState::default()
+    };
+    let batch = Batch::default().create(record_name::certificate(&signed.serial), encode(&state)?);
+    Ok((signed, batch))
 }

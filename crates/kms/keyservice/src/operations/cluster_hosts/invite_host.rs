@@ -78,8 +78,12 @@ impl Operation for InviteHost {
             )));
         }
         let hosts = service.hosts_of(cluster).await?;
-        let known = hosts.iter().find(|host| host.node == *node);
-        if known.is_some_and(|host| host.joined.is_some()) {
+        // As it will be replaced: it may join meanwhile, or go.
+        let known = match hosts.iter().find(|host| host.node == *node) {
+            Some(host) => service.read::<ClusterHost>(&record_name::cluster_host(&host.name)).await?,
+            None => None,
+        };
+        if known.as_ref().is_some_and(|host| host.value.joined.is_some()) {
             return Err(KmsError::new(
                 ErrorClass::FailedPrecondition,
                 format!(
@@ -93,8 +97,8 @@ impl Operation for InviteHost {
             let text = format!("Cluster {cluster} has {MOST_HOSTS} hosts, which is the most.");
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
-        let name = match known {
-            Some(host) => host.name.clone(),
+        let name = match &known {
+            Some(host) => host.value.name.clone(),
             None => {
                 let id = format!("host-{}", hex::encode(service.random_bytes::<8>()?));
                 ClusterHostName { cluster: cluster.clone(), host: id.parse::<HostId>()? }
@@ -128,9 +132,8 @@ impl Operation for InviteHost {
             .create(record_name::token(&token.token.id), encode(&token)?);
         let batch = match known {
             Some(known) => {
-                let revision = service.read_host(&known.name).await?.revision;
-                let batch = batch.replace(host_record, revision, encode(&host)?);
-                service.revoking(batch, known.join_token.iter(), now).await?
+                let batch = batch.replace(host_record, known.revision, encode(&host)?);
+                service.revoking(batch, known.value.join_token.iter(), now).await?
             }
             None => batch.create(host_record, encode(&host)?),
         };

@@ -3,13 +3,11 @@ use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::cluster_host::Joined;
 use keystead_model::{ClusterHost, ErrorClass, Principal, to_microseconds};
-use keystead_store::Batch;
 
 use super::report_host::too_often;
 use super::{calling_host, method};
-use crate::identity::URI_PREFIX;
+use crate::operations::certificates::signed;
 use crate::operations::{Sign, SignedCertificate};
-use crate::records::certificate::CertificateState;
 use crate::records::{account_email, encode, record_name};
 use crate::{Authorised, Credential, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -99,13 +97,7 @@ impl Operation for JoinCluster {
             return Err(too_often(CERTIFICATE_AFTER));
         }
         let principal = Principal::ServiceAccount(account_email::host(&name));
-        let certificate = sign(&format!("{URI_PREFIX}{principal}"), authorised.now(), CERTIFICATE_TTL)?;
-        let state = CertificateState {
-            principal: Some(principal),
-            issue_time: Some(now),
-            expire_time: Some(certificate.not_after),
-            ..CertificateState::default()
-        };
+        let (certificate, batch) = signed(sign, principal, authorised.now(), CERTIFICATE_TTL)?;
         let joined = match &stored.value.joined {
             Some(joined) if joined.public_key == *public_key => joined.clone(),
             _ => Joined { time: now, public_key: public_key.clone() },
@@ -113,9 +105,7 @@ impl Operation for JoinCluster {
         let host = ClusterHost { joined: Some(joined), certificate_time: Some(now), ..stored.value };
         authorised.outcome().response =
             SafeFields::new().with("node", host.node.as_str()).with("serial", certificate.serial.as_str());
-        let batch = Batch::default()
-            .create(record_name::certificate(&certificate.serial), encode(&state)?)
-            .replace(record_name::cluster_host(&name), stored.revision, encode(&host)?);
+        let batch = batch.replace(record_name::cluster_host(&name), stored.revision, encode(&host)?);
         authorised.commit(batch).await?;
         Ok(HostCertificate { host, certificate })
     }
