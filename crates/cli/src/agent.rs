@@ -21,9 +21,13 @@ use configuration::Configuration;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum AgentCommand {
     Join(identity::JoinArgs),
-    Run(RunArgs),
+    /// Connect out to the server, report what is on this host, and bring it to where the cluster is to go
+    ///
+    /// It runs until it is stopped. Without the server, the cluster goes on as it is, and the agent asks again. What it does is what `keystead
+    /// cluster migrate|rotate|disable --over cluster` does, on every control-plane host at once.
+    Run(ConfigurationArgs),
     /// Which cluster this host belongs to, what was last heard from the server, and what is being done
-    Status(RunArgs),
+    Status(ConfigurationArgs),
     Approve(approval::ApproveArgs),
     /// Print the unit of systemd that runs the agent: save it as /etc/systemd/system/keystead-agent.service
     Unit,
@@ -31,18 +35,8 @@ pub(crate) enum AgentCommand {
 
 const UNIT: &str = include_str!("../../../deploy/systemd/keystead-agent.service");
 
-/// Connect out to the server, report what is on this host, and bring it to where the cluster is to go
-///
-/// It runs until it is stopped. Without the server, the cluster goes on as it is, and the agent asks again. What it does is what `keystead
-/// cluster migrate|rotate|disable --over cluster` does, on every control-plane host at once.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    configuration: ConfigurationArgs,
-}
-
-#[derive(Debug, clap::Args)]
-struct ConfigurationArgs {
+pub(crate) struct ConfigurationArgs {
     /// What this host allows, and where its files are [default: /etc/keystead/agent.yaml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -64,8 +58,8 @@ impl ConfigurationArgs {
 pub(crate) fn run(command: AgentCommand) -> Result<(), Failure> {
     match command {
         AgentCommand::Join(args) => identity::join(&args),
-        AgentCommand::Run(args) => run::run(&args.configuration.read()?),
-        AgentCommand::Status(args) => status::show(&args.configuration.read()?),
+        AgentCommand::Run(args) => run::run(&args.read()?),
+        AgentCommand::Status(args) => status::show(&args.read()?),
         AgentCommand::Unit => print_result(UNIT),
         AgentCommand::Approve(args) => approval::approve(&args),
     }

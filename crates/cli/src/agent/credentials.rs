@@ -6,6 +6,7 @@ use std::time::Duration;
 use keystead_model::{CryptoKeyName, Exit};
 use keystead_runtime::Failure;
 use keystead_runtime::whole_file::{self, Readers, directory_of};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -27,14 +28,18 @@ pub(super) fn install_plugin(
     joined: &Joined,
     stop: &CancellationToken,
 ) -> Result<String, Failure> {
+    let mut waits = false;
     while !is_there(configuration, joined) {
         match fetch(configuration, joined, &Identity::of(&configuration.state).connect(joined)?) {
             // The server is asked again until it answers: nothing has been changed yet.
             Err(failure) if failure.code() == Exit::Unreachable as u8 && !stop.is_cancelled() => {
-                say(&format!(
-                    "waits for the server: {}",
-                    failure.to_string().lines().next().unwrap_or_default()
-                ));
+                if !waits {
+                    say(&format!(
+                        "waits for the server: {}",
+                        failure.to_string().lines().next().unwrap_or_default()
+                    ));
+                }
+                waits = true;
                 std::thread::sleep(AGAIN);
             }
             fetched => fetched?,
@@ -93,15 +98,32 @@ fn owner(configuration: &Configuration) -> PathBuf {
     configuration.state.join("credentials-of")
 }
 
+/// As plugins read it: docs/reference/cloudkms.md.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CredentialsFile<'c> {
+    endpoint: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<&'static str>,
+    tokens: [&'c str; 1],
+}
+
 /// A token of the account that the project's clusters use keys as, where the key service is, and what it is verified with.
 fn fetch(configuration: &Configuration, joined: &Joined, server: &Connection) -> Result<(), Failure> {
     make_private_directory(directory_of(&configuration.credentials))?;
     write_authority(configuration)?;
     let mut answer = server.post("/keystead/v1/agent:issuePluginToken", &[], &json!({}))?;
-    let token = answer.get_mut("token").map(Value::take).unwrap_or_default();
+    let Some(Value::String(token)) = answer.get_mut("token").map(Value::take) else {
+        return Err(Failure::new("the server's answer holds no token for the plugins"));
+    };
+    let token = Zeroizing::new(token);
     let has_authority = Identity::of(&configuration.state).authority().is_some();
-    let file =
-        json!({ "endpoint": joined.server, "caFile": has_authority.then_some(AUTHORITY), "tokens": [token] });
-    write(&configuration.credentials, &Zeroizing::new(file.to_string().into_bytes()))?;
+    let file = CredentialsFile {
+        endpoint: &joined.server,
+        ca_file: has_authority.then_some(AUTHORITY),
+        tokens: [&token],
+    };
+    let file = serde_json::to_vec(&file).map_err(|error| Failure::new(error.to_string()))?;
+    write(&configuration.credentials, &Zeroizing::new(file))?;
     write(&owner(configuration), joined.host.as_bytes())
 }

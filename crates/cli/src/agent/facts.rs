@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{HostFacts, HostRollout};
+use keystead_model::cluster_host::HostReport;
+
+use crate::cluster::HostRollout;
 
 /// A change that somebody makes by hand is seen within this time.
 const EVERY: Duration = Duration::from_secs(30);
@@ -12,7 +14,7 @@ const SOON: Duration = Duration::from_secs(3);
 /// What was seen last.
 #[derive(Default)]
 pub(super) struct Facts {
-    seen: HostFacts,
+    seen: HostReport,
     at: Option<Instant>,
 }
 
@@ -23,7 +25,7 @@ impl Facts {
         runtime: &tokio::runtime::Runtime,
         host: &HostRollout,
         busy: bool,
-    ) -> &HostFacts {
+    ) -> &HostReport {
         let limit = if busy || self.seen.api_server_version.is_empty() { SOON } else { EVERY };
         if self.at.is_none_or(|at| at.elapsed() >= limit) {
             self.seen = runtime.block_on(host.facts());

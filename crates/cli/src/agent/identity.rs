@@ -208,7 +208,8 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), Failure> {
 
 /// Whether a certificate is one of this key's.
 fn is_identity(certificate: &str, key: &KeyPair) -> bool {
-    let pem = Zeroizing::new(format!("{certificate}\n{}", key.serialize_pem()));
+    let key = Zeroizing::new(key.serialize_pem());
+    let pem = Zeroizing::new(format!("{certificate}\n{}", key.as_str()));
     !certificate.is_empty() && reqwest::Identity::from_pem(pem.as_bytes()).is_ok()
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use keystead_model::cluster_host::{HostGoal, Instruction, Work, WorkState};
+use keystead_model::cluster_host::{HostGoal, HostReport, Instruction, WorkState};
 use keystead_model::{ClusterOperationId, CryptoKeyName};
 use keystead_runtime::{Failure, termination, whole_file};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use super::identity::{Identity, Joined};
 use super::status::Status;
 use super::work::RunningWork;
 use super::{approval, credentials};
-use crate::cluster::{HostFacts, HostRollout};
+use crate::cluster::HostRollout;
 use crate::connection::Connection;
 use crate::output::{say, visible};
 
@@ -124,8 +124,14 @@ impl Agent<'_> {
         // Only what was taken is remembered: a clock that was wrong does no harm once it is right.
         let sequence = self.status.sequence.saturating_add(1).max(now);
         let facts = self.facts.get(runtime, &self.host, busy);
-        let report = report(sequence, facts, work.as_ref());
-        let answered = self.server.post("/keystead/v1/agent:report", &[], &json!({ "report": report }));
+        let report = HostReport {
+            sequence,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            work,
+            ..facts.clone()
+        };
+        let answered =
+            self.server.post("/keystead/v1/agent:report", &[], &json!({ "report": as_json(&report) }));
         let answered = answered.and_then(|answer| Answer::read(&answer)).map(|answer| {
             (self.failures, self.status.sequence) = (0, sequence);
             self.status.heard = Some(Timestamp::now());
@@ -202,8 +208,8 @@ impl Agent<'_> {
                 say(&format!("{}: begins", instruction.operation));
                 self.work = Some(RunningWork::start(instruction, self.configuration, &self.joined));
             }
-            (None, Some(_)) => approval::forget(&self.configuration.state),
-            (None, None) => {}
+            // Also of one that an agent before this one had.
+            (None, _) => approval::forget(&self.configuration.state),
         }
     }
 }
@@ -216,8 +222,9 @@ fn retry(failures: u32, random: u64) -> Duration {
     half + Duration::from_millis(random % jitter)
 }
 
-fn report(sequence: u64, facts: &HostFacts, work: Option<&Work>) -> Value {
-    let work = work.map(|work| {
+/// As the API has it.
+fn as_json(report: &HostReport) -> Value {
+    let work = report.work.as_ref().map(|work| {
         let state = match work.state {
             WorkState::Waiting => "WAITING",
             WorkState::Working => "WORKING",
@@ -227,13 +234,13 @@ fn report(sequence: u64, facts: &HostFacts, work: Option<&Work>) -> Value {
         json!({ "operation": work.operation.as_str(), "state": state, "detail": work.detail })
     });
     json!({
-        "sequence": sequence.to_string(),
-        "agentVersion": env!("CARGO_PKG_VERSION"),
-        "apiServerVersion": facts.api_server_version,
-        "configurationHash": facts.configuration_hash,
-        "writes": facts.writes,
-        "keyIds": facts.key_ids,
-        "controlPlane": facts.control_plane,
+        "sequence": report.sequence.to_string(),
+        "agentVersion": report.agent_version,
+        "apiServerVersion": report.api_server_version,
+        "configurationHash": report.configuration_hash,
+        "writes": report.writes,
+        "keyIds": report.key_ids,
+        "controlPlane": report.control_plane,
         "work": work,
     })
 }

@@ -5,6 +5,7 @@ use keystead_cluster::api::ApiServer;
 use keystead_cluster::host::{Answer, Task};
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Goal, Provider};
+use keystead_model::cluster_host::HostReport;
 use keystead_runtime::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -31,21 +32,6 @@ pub(crate) enum AgentGoal {
     Reencrypt,
     /// Everything is stored plainly.
     Decrypt,
-}
-
-/// What an agent tells its server of the host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HostFacts {
-    /// Such as `v1.37.2`; empty: the API server does not answer.
-    pub(crate) api_server_version: String,
-    /// SHA-256 of the configuration in use, hexadecimal; empty: none, or not known.
-    pub(crate) configuration_hash: String,
-    /// What the file has values stored with; empty: not clear.
-    pub(crate) writes: String,
-    /// What the plugins of the file encrypt with.
-    pub(crate) key_ids: Vec<String>,
-    /// The nodes of the control plane, this host with them; none: not known.
-    pub(crate) control_plane: Vec<String>,
 }
 
 impl HostRollout {
@@ -78,9 +64,9 @@ impl HostRollout {
         self.run.until(aim, stop, now).await
     }
 
-    /// What is on this host. What is not known is left empty.
-    pub(crate) async fn facts(&self) -> HostFacts {
-        let mut facts = HostFacts::default();
+    /// What is on this host, without what the agent itself has to say. What is not known is left empty.
+    pub(crate) async fn facts(&self) -> HostReport {
+        let mut facts = HostReport::default();
         if let Ok(server) = self.server().await {
             let says = server.facts().await;
             facts.api_server_version = says.version.unwrap_or_default();
