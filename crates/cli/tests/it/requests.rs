@@ -130,6 +130,7 @@ fn c6_c8_c9_clusters() {
         json!({"name": "c1", "location": "l1", "resourceLabels": {"a": "b"}, "labelFingerprint": "01"});
     let running = json!({"name": "operation-1", "status": "RUNNING", "detail": "waiting for h1"});
     let done = json!({"name": "operation-1", "status": "DONE"});
+    let host = json!({"name": format!("{name}/hosts/host-1"), "node": "cp-1"});
     let with_key = json!({"keyName": key, "state": "ENCRYPTED"});
     let look = || get(format!("{L}/operations/operation-1"));
     let put = |encryption: &Value| {
@@ -207,6 +208,21 @@ fn c6_c8_c9_clusters() {
             &[post(format!("{L}/operations/operation-1:cancel"), json!({})), look()],
         ),
         row("container operations list --region l1", [json!({})], &[get(format!("{L}/operations"))]),
+        row(
+            "container clusters hosts invite cp-1 --cluster c1 --location l1 --expires-in 2h",
+            [json!({"joinToken": "ks_test_join", "expireTime": "2026-01-01T00:00:00Z"})],
+            &[post(format!("/keystead{C}/hosts:invite"), json!({"node": "cp-1", "ttl": "7200s"}))],
+        ),
+        row(
+            "container clusters hosts list --cluster c1 --location l1",
+            [json!({"hosts": [host]})],
+            &[get(format!("/keystead{C}/hosts"))],
+        ),
+        row(
+            "container clusters hosts remove cp-1 --cluster c1 --location l1 --quiet",
+            [json!({"hosts": [host]}), json!({})],
+            &[get(format!("/keystead{C}/hosts")), (format!("DELETE /keystead{C}/hosts/host-1"), Value::Null)],
+        ),
         row("container get-server-config --region l1", [json!({})], &[get(format!("{L}/serverConfig"))]),
     ]);
 }

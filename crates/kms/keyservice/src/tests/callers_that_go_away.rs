@@ -8,15 +8,16 @@ use std::task::{Context, Poll};
 use jiff::{SignedDuration, Timestamp};
 use keystead_crypto::SecretBytes;
 use keystead_model::cluster::{self, Target, Task};
+use keystead_model::cluster_host::{HostReport, Joined};
 use keystead_model::{
     Binding, Cluster, ClusterHost, ClusterHostName, ClusterName, ClusterOperation, ClusterOperationName,
-    CryptoKeyName, CryptoKeyVersionName, Policy, ProjectId,
+    CryptoKeyName, CryptoKeyVersionName, Policy, Principal, ProjectId,
 };
 use keystead_store::Batch;
 
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
-use crate::records::{encode, record_name};
+use crate::records::{account_email, encode, record_name};
 use crate::*;
 
 const PROJECT: &str = "key-project";
@@ -41,6 +42,8 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<(), KmsError>> + Send + 'a
 /// A change that a caller asks for.
 struct Change {
     name: &'static str,
+    /// By the agent of a host; otherwise by the administrator.
+    by_agent: bool,
     begin: for<'a> fn(&'a Scene, &'a Call) -> Running<'a>,
 }
 
@@ -70,6 +73,7 @@ macro_rules! change {
     ($name:literal, |$scene:ident| $command:expr) => {
         Change {
             name: $name,
+            by_agent: false,
             begin: |$scene, call| {
                 Box::pin(async move {
                     let command = $command;
@@ -184,11 +188,56 @@ fn changes() -> Vec<Change> {
         change!("InviteHost", |_scene| invite("cp-2")),
         change!("InviteHost again", |_scene| invite("cp-1")),
         change!("RemoveHost", |scene| RemoveHost { name: scene.host.clone() }),
+        by_agent(change!("JoinCluster", |_scene| JoinCluster {
+            public_key: Ok("another".to_owned()),
+            node: NODE.to_owned(),
+            sign: Box::new(|_: &str, now: Timestamp, _: SignedDuration| {
+                Ok(SignedCertificate { pem: String::new(), serial: "0a1d".to_owned(), not_after: now })
+            }),
+        })),
+        // With it the task of its cluster begins.
+        by_agent(change!("ReportHost", |_scene| ReportHost {
+            report: HostReport {
+                sequence: 1,
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                control_plane: vec![NODE.to_owned()],
+                ..HostReport::default()
+            },
+        })),
+        by_agent(change!("IssuePluginToken", |_scene| IssuePluginToken)),
     ]
 }
 
 fn cluster(id: &str) -> ClusterName {
     format!("projects/{PROJECT}/locations/us-central1/clusters/{id}").parse().unwrap()
+}
+
+fn by_agent(change: Change) -> Change {
+    Change { by_agent: true, ..change }
+}
+
+/// Where an agent is.
+const NODE: &str = "cp-9";
+
+/// Its host, of the cluster that is being made.
+fn joined_host() -> ClusterHost {
+    ClusterHost {
+        name: format!("{}/hosts/host-0123456789abcdef", cluster("busy")).parse().unwrap(),
+        node: NODE.to_owned(),
+        create_time: crate::fresh_server::START.parse().unwrap(),
+        join_token: None,
+        joined: Some(Joined { time: crate::fresh_server::START.parse().unwrap(), public_key: String::new() }),
+        plugin_tokens: Vec::new(),
+        certificate_time: None,
+        plugin_token_time: None,
+        reported: None,
+    }
+}
+
+/// Its agent, with a certificate.
+fn agent() -> Caller {
+    let principal = Principal::ServiceAccount(account_email::host(&joined_host().name));
+    Caller { principal, groups: Vec::new(), credential: Credential::Certificate("0b".to_owned()) }
 }
 
 fn invite(node: &str) -> InviteHost {
@@ -294,6 +343,8 @@ impl Scene {
         let records = [&busy, &idle].iter().fold(Batch::default(), |batch, cluster| {
             batch.put(record_name::cluster(&cluster.name), encode(cluster).unwrap())
         });
+        let host = joined_host();
+        let records = records.put(record_name::cluster_host(&host.name), encode(&host).unwrap());
         server.service.ledger.commit(records, None).await.unwrap().complete().unwrap();
         let invited = server.run_as(&admin, invite("cp-1")).await.unwrap();
         let mut bearers = bearers;
@@ -427,8 +478,11 @@ impl Scene {
 async fn cut(scene: &Scene, change: &Change, polls: usize) -> bool {
     // All that it has is in memory, and would be answered from there.
     let before = scene.answers().await;
-    let admin = scene.server.admin().await;
-    let call = scene.server.service.call(Arc::clone(&admin.caller), Origin::default()).unwrap();
+    let caller = match change.by_agent {
+        true => Arc::new(agent()),
+        false => Arc::clone(&scene.server.admin().await.caller),
+    };
+    let call = scene.server.service.call(caller, Origin::default()).unwrap();
     let cut = Cut { inner: (change.begin)(scene, &call), polls };
     let answered = cut.await;
     if let Some(result) = &answered {

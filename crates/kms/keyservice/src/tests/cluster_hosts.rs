@@ -176,7 +176,7 @@ fn work(of: &ClusterOperation, state: WorkState, detail: &str) -> Option<Work> {
 }
 
 #[tokio::test]
-async fn c2_c4_c10_hosts_join_and_a_cluster_goes_to_a_key_and_another_and_back() {
+async fn c7_c8_hosts_join_and_a_cluster_goes_to_a_key_and_another_and_back() {
     let mut scene = Scene::new().await;
     let create = scene.create(None).await;
     let mut one = scene.joined("cp-1", &["cp-1", "cp-2"]).await;
