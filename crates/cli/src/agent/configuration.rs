@@ -196,6 +196,37 @@ mod tests {
         assert_eq!(gone.code(), 2, "{gone}");
     }
 
+    /// Whoever adds a setting says there what it is for.
+    #[test]
+    fn the_references_sample_is_accepted_and_has_every_setting() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/agent.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let sample = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let sample = sample.expect("a sample");
+        // Without `..`: another setting does not compile before it is named here, too.
+        let Configuration {
+            cluster_options: _,
+            plugin_options: _,
+            sockets: _,
+            allowed,
+            require_approval,
+            state: _,
+            credentials: _,
+        } = read(sample).expect("good");
+        assert!(allowed.is_some() && require_approval);
+        for name in [
+            "clusterOptions",
+            "pluginOptions",
+            "sockets",
+            "allowed",
+            "requireApproval",
+            "state",
+            "credentials",
+        ] {
+            assert!(sample.contains(&format!("\n{name}:")), "{name} is not in the sample");
+        }
+    }
+
     #[test]
     fn what_is_no_configuration_is_refused_by_name() {
         for (text, named) in [

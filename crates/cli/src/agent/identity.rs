@@ -69,12 +69,7 @@ impl Identity {
 
     /// What the server is verified with; none: the system's authorities, as when the host joined.
     pub(super) fn authority(&self) -> Option<PathBuf> {
-        Some(self.directory.join("authority.pem")).filter(|path| path.exists())
-    }
-
-    /// What the administrator gave to verify the server with.
-    fn given_authority(&self) -> PathBuf {
-        self.directory.join("given-authority.pem")
+        Some(self.directory.join(AUTHORITY)).filter(|path| path.exists())
     }
 
     fn joined_file(&self) -> PathBuf {
@@ -141,8 +136,9 @@ impl Identity {
             expires,
         };
         self.write(&self.certificate(), certificate.as_bytes())?;
-        if let Some(authority) = authority {
-            self.write(&self.directory.join("authority.pem"), authority.as_bytes())?;
+        match authority {
+            Some(authority) => self.write(&self.directory.join(AUTHORITY), authority.as_bytes())?,
+            None => self.remove(AUTHORITY)?,
         }
         // Last: with it the host has joined.
         self.write(&self.joined_file(), &serde_json::to_vec(&joined).unwrap_or_default())?;
@@ -153,7 +149,7 @@ impl Identity {
     /// and what the server says. Without the former it is the system's authorities, as before. None: the answer holds no certificate.
     fn authorities(&self, answered: &str) -> Option<Option<String>> {
         reqwest::Certificate::from_pem_bundle(answered.as_bytes()).ok().filter(|it| !it.is_empty())?;
-        let given = std::fs::read_to_string(self.given_authority()).ok();
+        let given = std::fs::read_to_string(self.directory.join(GIVEN_AUTHORITY)).ok();
         Some(given.map(|given| format!("{given}\n{answered}")))
     }
 
@@ -171,12 +167,26 @@ impl Identity {
         pem.ok_or_else(|| Failure::new(format!("{} holds no private key", path.display())))
     }
 
+    fn remove(&self, name: &str) -> Result<(), Failure> {
+        let path = self.directory.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::new(format!("cannot remove {}: {error}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         whole_file::replace(path, bytes, Readers::Owner)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
     }
 }
 
+/// What the server is verified with.
+const AUTHORITY: &str = "authority.pem";
+/// What the administrator gave to verify the server with.
+const GIVEN_AUTHORITY: &str = "given-authority.pem";
 /// A certificate lives 90 days, and another authority of the server's is announced 30 days before it signs.
 const RENEWED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A private key in PEM is far shorter.
@@ -193,10 +203,14 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), Failure> {
     }
     let here = configuration.host()?.node()?;
     make_private_directory(&configuration.state)?;
-    if let Some(file) = &args.ca_file {
-        let given = std::fs::read(file)
-            .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())).usage())?;
-        identity.write(&identity.given_authority(), &given)?;
+    match &args.ca_file {
+        Some(file) => {
+            let given = std::fs::read(file)
+                .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())).usage())?;
+            identity.write(&identity.directory.join(GIVEN_AUTHORITY), &given)?;
+        }
+        // An attempt before this one may have had one.
+        None => identity.remove(GIVEN_AUTHORITY)?,
     }
     let proof = Proof::Token(args.token_file.clone());
     let server = Connection::with(&args.server, args.ca_file.as_deref(), proof)?;
