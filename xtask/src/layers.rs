@@ -140,6 +140,7 @@ const SERVER: Modules = Modules {
         // What is configured, and the files.
         "data_dir",
         "backup_folder",
+        "local_clusters",
         "settings",
         "restore",
         // What is wrong now, and what says so.

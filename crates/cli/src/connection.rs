@@ -12,7 +12,7 @@ use keystead_runtime::{Failure, termination};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
-pub(crate) use settings::{ConnectionArgs, Proof, env};
+pub(crate) use settings::{ConnectionArgs, Proof, env, token};
 use settings::{Credentials, Settings};
 
 /// A server that does not even accept a connection in this time is as good as away.

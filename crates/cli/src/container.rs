@@ -2,6 +2,7 @@
 
 mod clusters;
 mod hosts;
+mod kubeconfig;
 mod names;
 mod operations;
 
@@ -34,6 +35,9 @@ enum ContainerCommand {
 }
 
 pub(crate) fn run(args: &ContainerArgs) -> Result<(), Failure> {
+    if let ContainerCommand::Clusters(clusters::ClustersCommand::ExecCredential) = args.command {
+        return kubeconfig::exec_credential(&args.session.token_file()?);
+    }
     let session = Session::open(&args.session)?;
     match &args.command {
         ContainerCommand::Clusters(command) => clusters::run(&session, command),

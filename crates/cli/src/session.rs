@@ -1,6 +1,7 @@
 //! What every command that calls a server shares: the connection, the project, the form of the output, the questions.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 
 use keystead_runtime::Failure;
 use serde_json::Value;
@@ -29,6 +30,16 @@ pub(crate) struct SessionArgs {
     connection: ConnectionArgs,
 }
 
+impl SessionArgs {
+    /// The file with the token that is shown to another server, too.
+    pub(crate) fn token_file(&self) -> Result<PathBuf, Failure> {
+        self.connection.token_file().ok_or_else(|| {
+            let hint = "give --token-file, or set KEYSTEAD_TOKEN_FILE";
+            Failure::new("kubectl shows a token, and nobody says which").usage().hint(hint.to_owned())
+        })
+    }
+}
+
 /// One run of a command against a server.
 pub(crate) struct Session<'a> {
     args: &'a SessionArgs,
@@ -44,6 +55,11 @@ impl<'a> Session<'a> {
     /// The server.
     pub(crate) fn server(&self) -> &Connection {
         &self.server
+    }
+
+    /// The file that the token is read from.
+    pub(crate) fn token_file(&self) -> Result<PathBuf, Failure> {
+        self.args.token_file()
     }
 
     /// How results are printed.

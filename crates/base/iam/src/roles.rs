@@ -184,7 +184,7 @@ pub(crate) const ALL: &[Role] = &[
         ABOVE,
         &[ProtectedResourcesSearch],
     ),
-    // Everything about clusters. What Kubernetes itself may be asked is the cluster's own business.
+    // Everything about clusters. What Kubernetes itself may be asked is a cluster's own business, local ones aside.
     Role::new(
         "roles/container.admin",
         "Kubernetes Engine Admin",
@@ -197,6 +197,9 @@ pub(crate) const ALL: &[Role] = &[
             ClustersDelete,
             ClusterOperationsGet,
             ClusterOperationsList,
+            ClusterRoleBindingsUpdate,
+            SecretsUpdate,
+            PodsGet,
             ProjectsGet,
             ProjectsList,
         ],
@@ -217,11 +220,26 @@ pub(crate) const ALL: &[Role] = &[
             ProjectsList,
         ],
     ),
+    // Works in clusters and does not change them.
+    Role::new(
+        "roles/container.developer",
+        "Kubernetes Engine Developer",
+        ABOVE,
+        &[ClustersGet, ClustersList, SecretsUpdate, PodsGet, ProjectsGet, ProjectsList],
+    ),
     Role::new(
         "roles/container.viewer",
         "Kubernetes Engine Viewer",
         ABOVE,
-        &[ClustersGet, ClustersList, ClusterOperationsGet, ClusterOperationsList, ProjectsGet, ProjectsList],
+        &[
+            ClustersGet,
+            ClustersList,
+            ClusterOperationsGet,
+            ClusterOperationsList,
+            PodsGet,
+            ProjectsGet,
+            ProjectsList,
+        ],
     ),
     Role::new(
         "roles/container.clusterViewer",
@@ -274,6 +292,9 @@ pub(crate) const ALL: &[Role] = &[
             ClustersDelete,
             ClusterOperationsGet,
             ClusterOperationsList,
+            ClusterRoleBindingsUpdate,
+            SecretsUpdate,
+            PodsGet,
             ProjectsGet,
             ProjectsList,
             ProjectsGetIamPolicy,
@@ -335,6 +356,8 @@ pub(crate) const ALL: &[Role] = &[
             ClustersDelete,
             ClusterOperationsGet,
             ClusterOperationsList,
+            SecretsUpdate,
+            PodsGet,
             ProjectsGet,
             ProjectsList,
             ProjectsGetIamPolicy,
@@ -374,6 +397,7 @@ pub(crate) const ALL: &[Role] = &[
             ClustersList,
             ClusterOperationsGet,
             ClusterOperationsList,
+            PodsGet,
             ProjectsGet,
             ProjectsList,
             ServicesGet,

@@ -36,7 +36,13 @@ pub struct Cluster {
     pub encryption: Encryption,
     /// What is being done to it; none: nothing.
     pub running: Option<Running>,
+    /// API servers that the server itself runs for it, see [`Cluster::local_nodes`]; none: it is where its hosts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_api_servers: Option<u8>,
 }
+
+/// How many API servers a local cluster can have: one, or three, so that the others serve while one restarts.
+pub const LOCAL_API_SERVERS: [u8; 2] = [1, 3];
 
 /// What the Secrets of a cluster are encrypted with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +224,11 @@ impl Cluster {
         running.or(self.encryption.abandoned.as_ref())
     }
 
+    /// The names of the Nodes of a local cluster; none of them for any other.
+    pub fn local_nodes(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.local_api_servers.unwrap_or_default()).map(|index| format!("host-{index}"))
+    }
+
     /// Every key that a stored value may be under, the one that is to stay first.
     pub fn needed_to_read(&self) -> Vec<CryptoKeyName> {
         let running = self.running.as_ref().and_then(|running| running.task.target());
@@ -295,6 +306,7 @@ mod tests {
             initial_version: String::new(),
             encryption: Encryption { key: Some(key("a")), ..Encryption::default() },
             running: None,
+            local_api_servers: None,
         }
     }
 

@@ -30,6 +30,13 @@ pub(crate) struct ConnectionArgs {
     client_key_file: Option<PathBuf>,
 }
 
+impl ConnectionArgs {
+    /// The file that the token is read from.
+    pub(crate) fn token_file(&self) -> Option<PathBuf> {
+        self.token_file.clone().or_else(|| env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE").map(Into::into))
+    }
+}
+
 /// What the settings come to, with the files read.
 pub(super) struct Settings {
     pub(super) endpoint: Url,
@@ -97,8 +104,7 @@ impl Settings {
             Some(file) => authorities(&file)?,
             None => Vec::new(),
         };
-        let token_file =
-            args.token_file.clone().or_else(|| env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE").map(Into::into));
+        let token_file = args.token_file();
         let header = token_file.as_deref().map(token_header).transpose()?;
         let identity = identity(args)?;
         let certificate_file = args.client_certificate_file.clone();
@@ -170,6 +176,18 @@ fn read_identity(certificate: &Path, key: &Path) -> Result<Identity, Failure> {
 }
 
 fn token_header(file: &Path) -> Result<HeaderValue, Failure> {
+    let text = token(file)?;
+    let mut header = Zeroizing::new(String::with_capacity("Bearer ".len() + text.len()));
+    header.push_str("Bearer ");
+    header.push_str(&text);
+    let holds_none = |_| Failure::new(format!("{} holds no token", file.display())).usage();
+    let mut header = HeaderValue::from_str(&header).map_err(holds_none)?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// The token in a file.
+pub(crate) fn token(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let bytes = read(file)?;
     let wrong = |what: &str| Failure::new(format!("{} {what}", file.display())).usage();
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not text: a token was expected"))?.trim();
@@ -179,12 +197,7 @@ fn token_header(file: &Path) -> Result<HeaderValue, Failure> {
     if text.is_empty() || text.contains(char::is_whitespace) {
         return Err(wrong("should hold one token and nothing else"));
     }
-    let mut header = Zeroizing::new(String::with_capacity("Bearer ".len() + text.len()));
-    header.push_str("Bearer ");
-    header.push_str(text);
-    let mut header = HeaderValue::from_str(&header).map_err(|_| wrong("holds no token"))?;
-    header.set_sensitive(true);
-    Ok(header)
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -4,6 +4,7 @@ use keystead_runtime::Failure;
 use serde_json::{Map, Value, json};
 
 use super::hosts::{self, HostsCommand};
+use super::kubeconfig;
 use super::names::Place;
 use super::operations::{finish, leave};
 use crate::kms::checked;
@@ -17,11 +18,24 @@ const TABLE: &str = "table(name:sort=1, location, currentMasterVersion:label=MAS
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClustersCommand {
-    /// Make a cluster known; it waits until its hosts have joined
+    /// Make a cluster; it waits until its hosts have joined, or runs it, where the server runs clusters itself
     Create(CreateArgs),
+    /// Make a cluster known whose hosts are your own, and say how they join it
+    ///
+    /// The same as `create --labels keystead-local=no`, which does not wait.
+    Register(Cluster),
+    /// Forget a cluster whose hosts are gone for good, although its Secrets are under a key
+    ///
+    /// That key is kept for it no longer. Without this, `delete` refuses it, and switching encryption off is the way.
+    Detach(Cluster),
+    /// Have kubectl go to a cluster that the server runs, with your token
+    GetCredentials(Cluster),
+    /// Print your token in the form in which kubectl asks for it; `get-credentials` has kubectl run this
+    #[command(hide = true)]
+    ExecCredential,
     /// Encrypt a cluster's Secrets with a key, or with another one, or not at all; change its labels
     Update(UpdateArgs),
-    /// Forget clusters; they go on as they are
+    /// Forget clusters, which go on as they are; those that the server runs itself go with all that they hold
     Delete(DeleteArgs),
     /// One cluster, with what its Secrets are encrypted with
     Describe(Cluster),
@@ -103,6 +117,11 @@ pub(crate) struct DeleteArgs {
 pub(crate) fn run(session: &Session<'_>, command: &ClustersCommand) -> Result<(), Failure> {
     match command {
         ClustersCommand::Create(args) => create(session, args),
+        ClustersCommand::Register(cluster) => register(session, cluster),
+        ClustersCommand::Detach(cluster) => detach(session, cluster),
+        ClustersCommand::GetCredentials(cluster) => kubeconfig::get_credentials(session, cluster),
+        // It needs no server: see `container::run`.
+        ClustersCommand::ExecCredential => Ok(()),
         ClustersCommand::Update(args) => update(session, args),
         ClustersCommand::Delete(args) => delete(session, args),
         ClustersCommand::Describe(cluster) => session.print(cluster.get(session)?),
@@ -114,11 +133,11 @@ pub(crate) fn run(session: &Session<'_>, command: &ClustersCommand) -> Result<()
 }
 
 impl Cluster {
-    fn path(&self, session: &Session<'_>) -> Result<String, Failure> {
+    pub(super) fn path(&self, session: &Session<'_>) -> Result<String, Failure> {
         Ok(format!("{}/clusters/{}", self.place.name(session)?, checked(&self.name)?))
     }
 
-    fn get(&self, session: &Session<'_>) -> Result<Value, Failure> {
+    pub(super) fn get(&self, session: &Session<'_>) -> Result<Value, Failure> {
         session.server().get(&format!("/v1/{}", self.path(session)?), &[])
     }
 }
@@ -145,6 +164,44 @@ fn create(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
         say(&format!("Created [{}].", args.cluster.path(session)?));
     }
     session.output().print(vec![args.cluster.get(session)?], TABLE, Shape::Many)
+}
+
+/// The label by which a cluster says that the server does not run it, and the one by which it may be forgotten.
+const LOCAL_LABEL: &str = "keystead-local";
+const DETACH_LABEL: &str = "keystead-detach";
+
+fn register(session: &Session<'_>, cluster: &Cluster) -> Result<(), Failure> {
+    let parent = cluster.place.name(session)?;
+    let name = checked(&cluster.name)?;
+    let body =
+        json!({ "parent": parent, "cluster": { "name": name, "resourceLabels": { LOCAL_LABEL: "no" } } });
+    session.server().post(&format!("/v1/{parent}/clusters"), &[], &body)?;
+    let (_, location) = parent.rsplit_once('/').unwrap_or_default();
+    let project = session.project()?;
+    say(&format!(
+        "Registered [{}]. It is there when its control-plane hosts have joined it. For each, by the name of its Node:\n  \
+         keystead container clusters hosts invite NODE --cluster {name} --location {location} --project {project} --output-file join-token\n\
+         and on that host, with that file:\n  \
+         keystead agent join --server URL --token-file join-token --ca-file FILE",
+        cluster.path(session)?
+    ));
+    session.print_if_asked(cluster.get(session)?)
+}
+
+fn detach(session: &Session<'_>, cluster: &Cluster) -> Result<(), Failure> {
+    let name = cluster.path(session)?;
+    let now = cluster.get(session)?;
+    session.confirm_for_ever(&format!(
+        "{name} will be forgotten, and the keys that its Secrets are under are kept for it no longer. Whoever destroys one makes them unreadable."
+    ))?;
+    let mut labels = now.get("resourceLabels").and_then(Value::as_object).cloned().unwrap_or_default();
+    labels.insert(DETACH_LABEL.to_owned(), cluster.name.as_str().into());
+    let body =
+        json!({ "name": name, "resourceLabels": labels, "labelFingerprint": now.get("labelFingerprint") });
+    session.server().post(&format!("/v1/{name}:setResourceLabels"), &[], &body)?;
+    session.server().delete(&format!("/v1/{name}"))?;
+    say(&format!("Detached [{name}]."));
+    Ok(())
 }
 
 fn update(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
@@ -190,7 +247,7 @@ fn delete(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
         .iter()
         .map(|name| Ok(format!("{parent}/clusters/{}", checked(name)?)))
         .collect::<Result<_, Failure>>()?;
-    session.confirm(&format!("The following clusters will be forgotten:\n - {}", names.join("\n - ")))?;
+    session.confirm(&format!("The following clusters will be forgotten, and those that the server runs itself removed with all that they hold:\n - {}", names.join("\n - ")))?;
     let (several, mut first) = (names.len() > 1, Ok(()));
     for name in names {
         match delete_one(session, &parent, &name, args.r#async) {

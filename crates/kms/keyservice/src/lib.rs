@@ -56,7 +56,7 @@ pub use records::token::Token;
 pub use records::usage::LastUse;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
-pub use schedule::Tick;
+pub use schedule::{LocalCluster, Tick};
 pub use service::{AccountName, Clock, KeyService, Location, Protection, Settings, SystemClock, audit_clock};
 
 #[cfg(test)]

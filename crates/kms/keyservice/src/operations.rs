@@ -34,9 +34,10 @@ pub use certificates::{
     CertificatePage, IssueCertificate, KnownCertificate, ListCertificates, RevokeCertificate, Sign,
     SignedCertificate,
 };
+pub(crate) use cluster_hosts::InviteLocalHost;
 pub use cluster_hosts::{
     HostAnswer, HostCertificate, Invitation, InviteHost, IssuePluginToken, JoinCluster, ListHosts,
-    RemoveHost, ReportHost,
+    RemoveHost, ReportHost, ReviewToken, Reviewed,
 };
 pub use clusters::{
     CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,

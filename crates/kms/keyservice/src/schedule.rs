@@ -6,6 +6,9 @@
 mod backup_destinations;
 mod ended_records;
 mod kept;
+mod local_clusters;
+
+pub use local_clusters::LocalCluster;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@ mod destruction;
 mod histories;
 mod keys;
 mod lists;
+mod local_clusters;
 mod memory;
 mod needed_versions;
 mod policies;

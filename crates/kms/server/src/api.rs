@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::grpc::{Adapter, CallId, Credentials};
+use crate::local_clusters::LocalEndpoints;
 use crate::methods::is_grpc;
 use crate::pki::Pki;
 use crate::rest::{Gateway, RouteError, token};
@@ -29,7 +30,7 @@ pub struct Api {
 impl Api {
     /// Puts the adapters in front of a key service.
     pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
-        let adapter = Adapter { keyservice, authority: None, backups: None };
+        let adapter = Adapter { keyservice, authority: None, backups: None, local_clusters: Arc::default() };
         Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?) })
     }
 
@@ -44,6 +45,13 @@ impl Api {
     #[must_use]
     pub fn with_backups(mut self, folder: Arc<dyn BackupStore>) -> Self {
         Arc::make_mut(&mut self.adapter).backups = Some(folder);
+        self
+    }
+
+    /// With local clusters there is somewhere to reach them.
+    #[must_use]
+    pub(crate) fn with_local_clusters(mut self, endpoints: LocalEndpoints) -> Self {
+        Arc::make_mut(&mut self.adapter).local_clusters = endpoints;
         self
     }
 

@@ -24,6 +24,7 @@ use crate::data_dir::{DataDir, DataDirError, Endpoint};
 use crate::front::Front;
 use crate::health::{self, Health, Refused};
 use crate::listener::Listener;
+use crate::local_clusters::{LocalClusters, LocalEndpoints};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::root_key;
@@ -45,6 +46,7 @@ pub struct App {
     pki: Arc<Pki>,
     endpoint: Endpoint,
     keyservice: Arc<KeyService>,
+    local_clusters: Option<Arc<LocalClusters>>,
     clock: Arc<dyn Clock>,
     /// When the process before this one was, by the audit log.
     last_alive: Option<Timestamp>,
@@ -151,6 +153,7 @@ impl App {
                 in_use: settings.in_use,
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
+                local_clusters: settings.local_clusters.is_some(),
             },
             keep_admin_token: Box::new(move |token| keep_token(&admin_token, token)),
             new_admin_token,
@@ -161,7 +164,17 @@ impl App {
         let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
+        let endpoints = LocalEndpoints::default();
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
+        let api = api.with_local_clusters(Arc::clone(&endpoints));
+        let local_clusters = match &settings.local_clusters {
+            Some(local) => {
+                let server = endpoint.local_endpoint.as_ref().unwrap_or(&endpoint.endpoint).clone();
+                let authority = own_certificate.then(|| pki.ca_pem());
+                Some(LocalClusters::open(local, Arc::clone(&keyservice), server, authority, endpoints)?)
+            }
+            None => None,
+        };
         let last_alive = audit.last_alive();
         let protected = Arc::clone(&keyservice);
         let health = Arc::new(Health::new(health::Parts {
@@ -183,6 +196,7 @@ impl App {
             pki,
             endpoint,
             keyservice,
+            local_clusters,
             clock,
             last_alive,
             api,
@@ -203,6 +217,7 @@ impl App {
             pki,
             endpoint,
             keyservice,
+            local_clusters,
             clock,
             last_alive,
             api,
@@ -234,6 +249,9 @@ impl App {
         }
         let stopped = async move { stopping.cancelled().await };
         tasks.spawn("schedule", keyservice.run_schedule(stopped));
+        if let Some(local) = local_clusters {
+            tasks.spawn("local clusters", local.keep(tasks.stopping()));
+        }
         if let Some(admin) = admin {
             tasks.spawn("admin", admin.serve(Arc::clone(&health) as _, tasks.clone()));
         }

@@ -37,6 +37,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     for directory in &settings.backup_destinations {
         note(writable(directory).map_err(|error| refused_open(&OpenError::Destination(error))));
     }
+    if let Some(local) = &settings.local_clusters {
+        note(local.check().map(drop));
+    }
     for export in &settings.audit.exports {
         note(check_export(export));
     }

@@ -4,6 +4,7 @@
 mod audit;
 mod exports;
 mod limits;
+mod local_clusters;
 mod locations;
 mod root_key;
 mod tls;
@@ -22,10 +23,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::listener::ConnectionLimits;
+use crate::local_clusters::LocalClustersSettings;
 use crate::tls::TlsSettings;
 
 use audit::PartialAudit;
 use limits::PartialLimits;
+use local_clusters::PartialLocalClusters;
 use locations::LocationEntry;
 use root_key::PartialRootKey;
 use tls::PartialTls;
@@ -113,6 +116,10 @@ pub struct PartialSettings {
     #[command(flatten)]
     #[serde(default)]
     audit: PartialAudit,
+    /// Clusters that the server itself runs
+    #[command(flatten)]
+    #[serde(default)]
+    local_clusters: PartialLocalClusters,
     /// Locations that can hold key rings; `global` and Google's regions
     #[arg(skip)]
     locations: Option<Vec<LocationEntry>>,
@@ -141,6 +148,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// How many connections there may be.
     pub limits: ConnectionLimits,
+    /// Clusters that the server itself runs; none: it runs none.
+    pub local_clusters: Option<LocalClustersSettings>,
     /// The audit log.
     pub audit: AuditSettings,
     /// Locations that can hold key rings.
@@ -203,6 +212,7 @@ impl PartialSettings {
             tls: self.tls.or(other.tls),
             limits: self.limits.or(other.limits),
             audit: self.audit.or(other.audit),
+            local_clusters: self.local_clusters.or(other.local_clusters),
             locations: self.locations.or(other.locations),
         }
     }
@@ -231,6 +241,7 @@ impl PartialSettings {
             tls: self.tls.complete()?,
             limits: self.limits.complete()?,
             audit: self.audit.complete()?,
+            local_clusters: self.local_clusters.complete()?,
             locations: locations::complete(self.locations)?,
             groups_file: self.groups_file,
             backup_destinations: self.backup_destinations.unwrap_or_default(),

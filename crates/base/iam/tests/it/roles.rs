@@ -4,7 +4,7 @@ use keystead_iam::Permission::*;
 use keystead_iam::{CompiledPolicy, Permission, Query, ResourceKind, Role, decide};
 use keystead_model::{Binding, Policy, Principal};
 
-const ROLES: [&str; 31] = [
+const ROLES: [&str; 32] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -22,6 +22,7 @@ const ROLES: [&str; 31] = [
     "roles/cloudkms.protectedResourcesViewer",
     "roles/container.admin",
     "roles/container.clusterAdmin",
+    "roles/container.developer",
     "roles/container.viewer",
     "roles/container.clusterViewer",
     "roles/owner",

@@ -25,6 +25,7 @@ fn idle(key: Option<CryptoKeyName>) -> Cluster {
         labels: BTreeMap::new(),
         settings: String::new(),
         initial_version: String::new(),
+        local_api_servers: None,
         encryption: Encryption { key, ..Encryption::default() },
         running: None,
     }

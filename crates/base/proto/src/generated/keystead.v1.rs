@@ -253,6 +253,63 @@ pub struct IssuePluginTokenResponse {
     #[prost(string, tag = "2")]
     pub token_id: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReviewTokenRequest {
+    #[prost(message, optional, tag = "1")]
+    pub review: ::core::option::Option<TokenReview>,
+    /// kube-apiserver says how long it waits.
+    #[prost(string, tag = "2")]
+    pub timeout: ::prost::alloc::string::String,
+}
+/// authentication.k8s.io/v1, as far as kube-apiserver sends and reads it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenReview {
+    #[prost(string, tag = "1")]
+    pub api_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub metadata: ::core::option::Option<token_review::Metadata>,
+    #[prost(message, optional, tag = "4")]
+    pub spec: ::core::option::Option<token_review::Spec>,
+    #[prost(message, optional, tag = "5")]
+    pub status: ::core::option::Option<token_review::Status>,
+}
+/// Nested message and enum types in `TokenReview`.
+pub mod token_review {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Metadata {
+        #[prost(string, tag = "1")]
+        pub creation_timestamp: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Spec {
+        #[prost(string, tag = "1")]
+        pub token: ::prost::alloc::string::String,
+        #[prost(string, repeated, tag = "2")]
+        pub audiences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Status {
+        #[prost(bool, tag = "1")]
+        pub authenticated: bool,
+        #[prost(message, optional, tag = "2")]
+        pub user: ::core::option::Option<User>,
+        #[prost(string, repeated, tag = "3")]
+        pub audiences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        #[prost(string, tag = "4")]
+        pub error: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct User {
+        #[prost(string, tag = "1")]
+        pub username: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub uid: ::prost::alloc::string::String,
+        #[prost(string, repeated, tag = "3")]
+        pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+}
 /// Generated client implementations.
 pub mod cluster_hosts_client {
     #![allow(
@@ -849,6 +906,29 @@ pub mod agents_client {
                 .insert(GrpcMethod::new("keystead.v1.Agents", "IssuePluginToken"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who somebody is that shows a bearer token to an API server of a local cluster, as kube-apiserver's own webhook asks
+        /// (--authentication-token-webhook-config-file), with the certificate of its host's agent.
+        pub async fn review_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReviewTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::TokenReview>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keystead.v1.Agents/ReviewToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keystead.v1.Agents", "ReviewToken"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -888,6 +968,12 @@ pub mod agents_server {
             tonic::Response<super::IssuePluginTokenResponse>,
             tonic::Status,
         >;
+        /// Who somebody is that shows a bearer token to an API server of a local cluster, as kube-apiserver's own webhook asks
+        /// (--authentication-token-webhook-config-file), with the certificate of its host's agent.
+        async fn review_token(
+            &self,
+            request: tonic::Request<super::ReviewTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::TokenReview>, tonic::Status>;
     }
     /// What the agent on a host calls. Which host that is its credential says.
     #[derive(Debug)]
@@ -1084,6 +1170,51 @@ pub mod agents_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssuePluginTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/keystead.v1.Agents/ReviewToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReviewTokenSvc<T: Agents>(pub Arc<T>);
+                    impl<
+                        T: Agents,
+                    > tonic::server::UnaryService<super::ReviewTokenRequest>
+                    for ReviewTokenSvc<T> {
+                        type Response = super::TokenReview;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReviewTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agents>::review_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReviewTokenSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

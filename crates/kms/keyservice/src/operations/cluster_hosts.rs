@@ -7,13 +7,16 @@ mod issue_plugin_token;
 mod join_cluster;
 mod remove_host;
 mod report_host;
+mod review_token;
 mod view_hosts;
 
+pub(crate) use invite_host::InviteLocalHost;
 pub use invite_host::{Invitation, InviteHost};
 pub use issue_plugin_token::IssuePluginToken;
 pub use join_cluster::{HostCertificate, JoinCluster};
 pub use remove_host::RemoveHost;
 pub use report_host::{HostAnswer, ReportHost};
+pub use review_token::{ReviewToken, Reviewed};
 pub use view_hosts::ListHosts;
 
 use jiff::Timestamp;
@@ -31,6 +34,15 @@ use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation};
 
 fn method(name: &'static str, kind: MethodKind) -> Method {
     Method { service: "keystead.io", name, kind }
+}
+
+/// Nobody joins or leaves a local cluster.
+fn hosts_are_the_servers(cluster: &ClusterName) -> KmsError {
+    let text = format!(
+        "Cluster {cluster} is a local one: this server runs its hosts, which come and go with it. A cluster of hosts of your own is made \
+         with the label keystead-local=no."
+    );
+    KmsError::new(ErrorClass::FailedPrecondition, text)
 }
 
 /// The host on which the caller is an agent. Notes it for the audit log.
@@ -56,7 +68,7 @@ impl KeyService {
         host.ok_or_else(|| KmsError::not_found("Host", name))
     }
 
-    async fn hosts_of(&self, cluster: &ClusterName) -> Result<Vec<ClusterHost>, KmsError> {
+    pub(crate) async fn hosts_of(&self, cluster: &ClusterName) -> Result<Vec<ClusterHost>, KmsError> {
         self.read_all(&record_name::cluster_hosts(cluster)).await
     }
 

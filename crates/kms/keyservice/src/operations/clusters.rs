@@ -4,6 +4,7 @@
 mod change_cluster;
 mod create_cluster;
 mod key_check;
+mod local_clusters;
 mod operations_of_clusters;
 mod view_clusters;
 
@@ -55,7 +56,7 @@ fn ended_at_once(operation: &ClusterOperation, failure: Option<String>) -> Clust
 }
 
 impl KeyService {
-    async fn read_cluster(&self, name: &ClusterName) -> Result<Stored<Cluster>, KmsError> {
+    pub(super) async fn read_cluster(&self, name: &ClusterName) -> Result<Stored<Cluster>, KmsError> {
         let cluster = self.read(&record_name::cluster(name)).await?;
         cluster.ok_or_else(|| KmsError::not_found("Cluster", name))
     }

@@ -132,6 +132,13 @@ pub(crate) fn cluster_hosts(parent: &ClusterName) -> String {
     format!("cluster-host/{}/{}/{cluster}/", location.project, location.location)
 }
 
+/// What is left of a local cluster is to be removed, by the cluster's id. Goes when it is.
+pub(crate) fn deleted_local_cluster(id: &str) -> String {
+    [DELETED_LOCAL_CLUSTERS, id].concat()
+}
+
+pub(crate) const DELETED_LOCAL_CLUSTERS: &str = "deleted-local-cluster/";
+
 /// Written with each new cluster of a project.
 pub(crate) fn counted_clusters(project: &ProjectId) -> String {
     format!("counted-clusters/{project}")

@@ -20,6 +20,8 @@ pub struct Settings {
     pub in_use: InUseRule,
     /// For whom, besides the names of Google's APIs, keys of service accounts may sign bearer tokens.
     pub audiences: Vec<String>,
+    /// Whether clusters can be made that this server itself runs.
+    pub local_clusters: bool,
 }
 
 /// A location that can hold key rings.

@@ -6,12 +6,14 @@ pub(super) mod name;
 mod operation;
 mod settings;
 
+use std::sync::PoisonError;
+
 use keystead_keyservice::operations::{
     CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,
     ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
 };
 use keystead_keyservice::{KmsError, Method, MethodKind};
-use keystead_model::{ClusterName, ErrorClass};
+use keystead_model::{Cluster, ClusterName, ErrorClass};
 use keystead_proto::container as proto;
 use keystead_proto::container::cluster_manager_server::ClusterManager;
 use tonic::{Request, Response};
@@ -43,7 +45,7 @@ impl ClusterManager for Adapter {
         let command = named.parent_of_list(&call).await;
         let command = command.map(|(project, location)| ListClusters { project, location });
         let listed = call.run(&named.name, command).await?;
-        let clusters = listed.iter().map(|it| cluster(it, call.keyservice().address())).collect();
+        let clusters = listed.iter().map(|it| self.shown(it, call.keyservice().address())).collect();
         Ok(Response::new(proto::ListClustersResponse { clusters, missing_zones: Vec::new() }))
     }
 
@@ -52,7 +54,7 @@ impl ClusterManager for Adapter {
         let named = Named::cluster(&request.name, &request.project_id, &request.zone, &request.cluster_id);
         let command = named.as_cluster(&call).await.map(|name| GetCluster { name });
         let found = call.run(&named.name, command).await?;
-        Ok(Response::new(cluster(&found, call.keyservice().address())))
+        Ok(Response::new(self.shown(&found, call.keyservice().address())))
     }
 
     async fn create_cluster(
@@ -152,6 +154,13 @@ impl ClusterManager for Adapter {
             valid_node_versions: vec![ANY_VERSION.to_owned()],
             valid_master_versions: vec![ANY_VERSION.to_owned()],
         }))
+    }
+}
+
+impl Adapter {
+    fn shown(&self, of: &Cluster, address: &str) -> proto::Cluster {
+        let endpoints = self.local_clusters.read().unwrap_or_else(PoisonError::into_inner);
+        cluster(of, address, endpoints.get(&of.id))
     }
 }
 

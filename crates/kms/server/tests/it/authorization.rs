@@ -22,7 +22,7 @@ const PLACES: [(&str, &str); 6] = [
 ];
 
 /// Every role of the table, and what else a caller may be.
-const ROLES: [&str; 19] = [
+const ROLES: [&str; 20] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -32,6 +32,7 @@ const ROLES: [&str; 19] = [
     "roles/cloudkms.protectedResourcesViewer",
     "roles/container.admin",
     "roles/container.clusterAdmin",
+    "roles/container.developer",
     "roles/container.viewer",
     "roles/container.clusterViewer",
     "roles/owner",

@@ -8,6 +8,7 @@ use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, Erro
 use keystead_store::{Batch, Revision};
 
 use super::key_check::needed;
+use super::local_clusters::removing_local;
 use super::{ended_at_once, method, new_operation};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -162,8 +163,10 @@ impl Operation for DeleteCluster {
         let stored = authorised.service().read_cluster(&name).await?;
         stored.value.check_idle()?;
         let is_named = stored.value.labels.get(DETACH_LABEL).is_some_and(|it| *it == name.cluster.as_str());
+        let is_local = stored.value.local_api_servers.is_some();
         match stored.value.needed_to_read().first() {
-            Some(key) if !is_named => {
+            // A local one goes with all that it holds.
+            Some(key) if !is_named && !is_local => {
                 let place =
                     format!("--location {} --project {}", name.location.location, name.location.project);
                 let text = format!(
@@ -182,6 +185,7 @@ impl Operation for DeleteCluster {
         let batch = Batch::default()
             .delete(record_name::cluster(&name), stored.revision)
             .create(record_name::cluster_operation(&operation.name), encode(&operation)?);
+        let batch = removing_local(batch, &stored.value)?;
         let batch = authorised.service().removing_hosts(batch, &name, operation.start_time).await?;
         authorised.commit(batch).await?;
         Ok(operation)

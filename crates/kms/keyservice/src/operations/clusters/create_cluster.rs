@@ -8,6 +8,7 @@ use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, Erro
 use keystead_store::Batch;
 
 use super::key_check::needed;
+use super::local_clusters::local_api_servers;
 use super::{method, new_operation};
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -60,6 +61,7 @@ impl Operation for CreateCluster {
         check_labels(labels)?;
         check_len("cluster.initial_cluster_version", initial_version.len(), MAX_VERSION_LEN)?;
         check_len("cluster", settings.len(), MAX_SETTINGS_LEN)?;
+        let local_api_servers = local_api_servers(labels, service.settings.local_clusters)?;
         let name = name.clone();
         authorised.outcome().resource = Some(name.to_string().into());
         if service.store.get(&record_name::cluster(&name)).await?.is_some() {
@@ -80,7 +82,10 @@ impl Operation for CreateCluster {
             usable = Some(service.check_key_is_usable(&name, key).await?);
         }
         let task = Task::Create(Target { key: key.clone() });
-        let waits = format!("waiting for the hosts of cluster {} to join it", name.cluster);
+        let waits = match local_api_servers {
+            Some(_) => format!("starting the hosts of cluster {}", name.cluster),
+            None => format!("waiting for the hosts of cluster {} to join it", name.cluster),
+        };
         let operation = new_operation(authorised, &name, task.clone(), waits)?;
         let cluster = Cluster {
             name: name.clone(),
@@ -91,6 +96,7 @@ impl Operation for CreateCluster {
             initial_version: initial_version.clone(),
             encryption: Encryption::default(),
             running: None,
+            local_api_servers,
         };
         let cluster = cluster.start(operation.name.operation.clone(), task)?;
         let batch = Batch::default()

@@ -6,6 +6,7 @@ use keystead_model::{
 };
 use keystead_store::Batch;
 
+use super::local_clusters::removing_local;
 use super::method;
 use super::view_clusters::of;
 use crate::records::{Stored, encode, record_name};
@@ -130,6 +131,7 @@ impl Operation for CancelClusterOperation {
         let batch = match stored.value.task {
             Task::Create(_) if !begun => {
                 let batch = Batch::default().delete(record, cluster.revision);
+                let batch = removing_local(batch, &cluster.value)?;
                 service.removing_hosts(batch, &cluster.value.name, time).await?
             }
             _ => {

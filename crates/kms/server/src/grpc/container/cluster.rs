@@ -1,3 +1,4 @@
+use base64::engine::general_purpose::STANDARD;
 use keystead_keyservice::operations::SetClusterLabels;
 use keystead_model::Cluster;
 use keystead_model::cluster::Task;
@@ -5,9 +6,14 @@ use keystead_proto::container as proto;
 use keystead_proto::container::cluster::Status;
 
 use super::{encryption, settings};
+use crate::local_clusters::LocalEndpoint;
 
-/// As the API shows it. `address`: of this server, for links.
-pub(super) fn cluster(cluster: &Cluster, address: &str) -> proto::Cluster {
+/// Where kubectl is led that is given a cluster of somebody's own hosts: a name that never is one, and says what to do. gcloud ends with an
+/// error where a cluster has no endpoint; and with a real one it would send tokens of this server to an API server that is somebody else's.
+const NOT_OURS: &str = "use-its-own-kubeconfig.invalid";
+
+/// As the API shows it. `address`: of this server, for links. `local`: how it is reached, if this server runs it.
+pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalEndpoint>) -> proto::Cluster {
     let kept = settings::restored(&cluster.name, &cluster.settings);
     let location = cluster.name.location.location.to_string();
     let status = match cluster.running.as_ref().map(|running| &running.task) {
@@ -15,6 +21,12 @@ pub(super) fn cluster(cluster: &Cluster, address: &str) -> proto::Cluster {
         Some(Task::Create(_)) => Status::Provisioning,
         Some(Task::Update(_) | Task::SetLabels) => Status::Reconciling,
         Some(Task::Delete) => Status::Stopping,
+    };
+    let is_made = !matches!(status, Status::Provisioning);
+    let endpoint = match (cluster.local_api_servers, local) {
+        (Some(_), local) => local.map(|it| it.endpoint.clone()).unwrap_or_default(),
+        (None, _) if is_made => NOT_OURS.to_owned(),
+        (None, _) => String::new(),
     };
     let failure = cluster.encryption.failures.last();
     proto::Cluster {
@@ -30,6 +42,12 @@ pub(super) fn cluster(cluster: &Cluster, address: &str) -> proto::Cluster {
         status: status.into(),
         status_message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         database_encryption: Some(encryption::shown(cluster)),
+        endpoint,
+        current_master_version: local.map(|it| it.version.clone()).unwrap_or_default(),
+        master_auth: local.map(|it| proto::MasterAuth {
+            cluster_ca_certificate: base64::Engine::encode(&STANDARD, &it.authority_pem),
+            ..proto::MasterAuth::default()
+        }),
         // Terraform's provider reads these two without looking whether they are there.
         legacy_abac: Some(proto::LegacyAbac::default()),
         network_config: Some(kept.network_config.clone().unwrap_or_default()),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use keystead_keyservice::operations::{IssuePluginToken, JoinCluster, ReportHost};
+use keystead_keyservice::operations::{IssuePluginToken, JoinCluster, ReportHost, ReviewToken, Reviewed};
 use keystead_keyservice::{KmsError, MethodKind};
 use keystead_model::cluster_host::{HostGoal, HostReport, Instruction, Work, WorkState};
 use keystead_proto::keystead_v1 as proto;
@@ -8,6 +8,7 @@ use keystead_proto::keystead_v1::agents_server::Agents;
 use keystead_proto::keystead_v1::host_instruction::Goal;
 use keystead_proto::keystead_v1::host_work::State;
 use tonic::{Request, Response};
+use zeroize::Zeroizing;
 
 use super::certificates::{no_authority, refused, sign};
 use super::method;
@@ -56,6 +57,34 @@ impl Agents for Adapter {
             token: String::from_utf8(issued.secret.into_exposed()).unwrap_or_default(),
             token_id: issued.token.id,
         }))
+    }
+
+    async fn review_token(&self, request: Request<proto::ReviewTokenRequest>) -> Answer<proto::TokenReview> {
+        let (call, request) = self.identify(request, method("ReviewToken", MethodKind::AdminRead)).await?;
+        let review = request.review.unwrap_or_default();
+        let token = Zeroizing::new(review.spec.unwrap_or_default().token);
+        let reviewed = call.run("", Ok(ReviewToken { token })).await?;
+        Ok(Response::new(proto::TokenReview {
+            api_version: "authentication.k8s.io/v1".to_owned(),
+            kind: "TokenReview".to_owned(),
+            status: Some(token_status(reviewed)),
+            ..proto::TokenReview::default()
+        }))
+    }
+}
+
+fn token_status(reviewed: Option<Reviewed>) -> proto::token_review::Status {
+    let user = reviewed.map(|it| proto::token_review::User {
+        username: it.user,
+        groups: it.group.map(str::to_owned).into_iter().collect(),
+        ..proto::token_review::User::default()
+    });
+    let error = if user.is_none() { "the token counts for nothing here" } else { "" };
+    proto::token_review::Status {
+        authenticated: user.is_some(),
+        user,
+        error: error.to_owned(),
+        ..proto::token_review::Status::default()
     }
 }
 

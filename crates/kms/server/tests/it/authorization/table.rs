@@ -67,6 +67,7 @@ fn long(short: &'static str) -> &'static str {
         "ccluster" => "roles/container.clusterAdmin",
         "cviewer" => "roles/container.viewer",
         "ccv" => "roles/container.clusterViewer",
+        "cdev" => "roles/container.developer",
         "owner" => "roles/owner",
         "editor" => "roles/editor",
         "viewer" => "roles/viewer",

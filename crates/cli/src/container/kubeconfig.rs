@@ -1,0 +1,149 @@
+//! `keystead container clusters get-credentials`: kubectl's configuration for a local cluster, with this server's tokens.
+
+use std::path::{Path, PathBuf};
+
+use keystead_runtime::{Failure, print_result};
+use serde_json::{Value, json};
+
+use super::clusters::Cluster;
+use crate::connection::{env, token};
+use crate::output::say;
+use crate::output_file::replace_secret;
+use crate::session::Session;
+
+/// What the server says where the API server is somebody else's.
+const NOWHERE: &str = ".invalid";
+
+/// Writes how kubectl reaches a cluster, and makes it the one that kubectl goes to.
+pub(super) fn get_credentials(session: &Session<'_>, cluster: &Cluster) -> Result<(), Failure> {
+    let found = cluster.get(session)?;
+    let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let name = cluster.path(session)?;
+    let endpoint = text("/endpoint");
+    if endpoint.ends_with(NOWHERE) {
+        return Err(Failure::new(format!(
+            "{name} has hosts of its own, and kubectl reaches it as it did before"
+        ))
+        .hint(
+            "use its own kubeconfig, such as /etc/kubernetes/admin.conf of a control-plane host".to_owned(),
+        ));
+    }
+    if endpoint.is_empty() {
+        return Err(Failure::new(format!("{name} has no API server that is ready"))
+            .hint("`keystead container operations list` says what it waits for".to_owned()));
+    }
+    let entry = entry_name(&name);
+    let mut written = json!({
+        "clusters": [{ "name": entry, "cluster": {
+            "server": format!("https://{endpoint}"),
+            "certificate-authority-data": text("/masterAuth/clusterCaCertificate"),
+        } }],
+        "users": [{ "name": entry, "user": { "exec": exec(&session.token_file()?)? } }],
+        "contexts": [{ "name": entry, "context": { "cluster": entry, "user": entry } }],
+    });
+    let path = path()?;
+    let mut kept = read(&path)?;
+    for list in ["clusters", "users", "contexts"] {
+        let new = written.get_mut(list).map(Value::take).unwrap_or_default();
+        put(&mut kept, list, new, &entry).map_err(|what| refused(&path, what))?;
+    }
+    let Value::Object(map) = &mut kept else { return Err(refused(&path, "no mapping")) };
+    map.insert("apiVersion".to_owned(), "v1".into());
+    map.insert("kind".to_owned(), "Config".into());
+    map.insert("current-context".to_owned(), entry.clone().into());
+    // JSON is YAML, and kubectl writes the file anew anyway.
+    let mut bytes = serde_json::to_vec_pretty(&kept).map_err(|error| Failure::new(error.to_string()))?;
+    bytes.push(b'\n');
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| Failure::new(format!("cannot make {}: {error}", directory.display())))?;
+    }
+    replace_secret(&path, &bytes)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    say(&format!("kubeconfig entry generated for {entry} in {}.", path.display()));
+    Ok(())
+}
+
+/// As gcloud names it.
+fn entry_name(name: &str) -> String {
+    let parts: Vec<&str> = name.split('/').skip(1).step_by(2).collect();
+    format!("gke_{}", parts.join("_"))
+}
+
+/// Where kubectl looks.
+fn path() -> Result<PathBuf, Failure> {
+    if let Some(path) = env("KUBECONFIG") {
+        let first = std::env::split_paths(&path).find(|it| !it.as_os_str().is_empty());
+        return first.ok_or_else(|| Failure::new("KUBECONFIG names no file").usage());
+    }
+    let home = env("HOME").ok_or_else(|| Failure::new("neither KUBECONFIG nor HOME is set").usage())?;
+    Ok(Path::new(&home).join(".kube/config"))
+}
+
+fn read(path: &Path) -> Result<Value, Failure> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
+        Err(error) => Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
+        Ok(text) if text.trim().is_empty() => Ok(json!({})),
+        Ok(text) => serde_saphyr::from_str(&text).map_err(|_| refused(path, "no YAML")),
+    }
+}
+
+fn refused(path: &Path, what: &str) -> Failure {
+    Failure::new(format!("{} is {what}, and was left as it is", path.display()))
+        .hint("repair it, or name another file with KUBECONFIG".to_owned())
+}
+
+/// Puts one entry into a list by its name, in the place of one that is there.
+fn put(config: &mut Value, list: &str, new: Value, name: &str) -> Result<(), &'static str> {
+    let map = config.as_object_mut().ok_or("no mapping")?;
+    let entries = map.entry(list).or_insert_with(|| json!([]));
+    if entries.is_null() {
+        *entries = json!([]);
+    }
+    let entries = entries.as_array_mut().ok_or("no kubeconfig")?;
+    entries.retain(|it| it.get("name").and_then(Value::as_str) != Some(name));
+    entries.extend(new.as_array().cloned().unwrap_or_default());
+    Ok(())
+}
+
+/// How kubectl gets the token, each time anew from its file.
+fn exec(token_file: &Path) -> Result<Value, Failure> {
+    let failed = |error: std::io::Error| Failure::new(error.to_string());
+    let file = std::path::absolute(token_file).map_err(failed)?;
+    let program = std::env::current_exe().map_err(failed)?;
+    Ok(json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": program.display().to_string(),
+        "args": ["container", "clusters", "exec-credential", format!("--token-file={}", file.display())],
+        "interactiveMode": "Never",
+        "provideClusterInfo": false,
+    }))
+}
+
+/// Prints a token as kubectl asks for it.
+pub(super) fn exec_credential(token_file: &Path) -> Result<(), Failure> {
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": { "token": token(token_file)?.as_str() },
+    });
+    print_result(&format!("{credential}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_put_beside_others_and_over_its_own() {
+        let mut config = json!({ "users": [{ "name": "other", "user": {} }, { "name": "a", "user": 1 }], "clusters": null });
+        put(&mut config, "users", json!([{ "name": "a", "user": 2 }]), "a").expect("a list");
+        assert_eq!(config["users"], json!([{ "name": "other", "user": {} }, { "name": "a", "user": 2 }]));
+        put(&mut config, "clusters", json!([{ "name": "a" }]), "a").expect("none is a list");
+        assert_eq!(config["clusters"], json!([{ "name": "a" }]));
+        put(&mut json!({ "users": 7 }), "users", json!([]), "a").expect_err("no list");
+        put(&mut json!([]), "users", json!([]), "a").expect_err("no mapping");
+        assert_eq!(entry_name("projects/p-1/locations/us-east1/clusters/c"), "gke_p-1_us-east1_c");
+    }
+}
