@@ -33,6 +33,10 @@ pub(crate) struct LocalArgs {
     /// made beside its place
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/kubernetes/keystead")]
     staging: PathBuf,
+    /// Where kube-apiserver gets its flag, do not have it look at its file once a minute: it is restarted at each step instead, which is quicker, and
+    /// away for those seconds
+    #[arg(long)]
+    no_reload: bool,
     /// The name of this host's Node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -84,6 +88,7 @@ impl LocalArgs {
             unit: self.unit.clone(),
             configuration: self.configuration.clone(),
             places: Places { staging: self.staging.clone(), previous: self.state()?.join("previous") },
+            reloads: !self.no_reload,
         })
     }
 
@@ -100,6 +105,7 @@ impl LocalArgs {
             Some(unit) => ["--unit".to_owned(), unit.clone()],
             None => path("--manifest", &self.manifest),
         });
+        words.extend(self.no_reload.then(|| "--no-reload".to_owned()));
         words.extend(self.state.iter().flat_map(|it| path("--state", it)));
         words
     }

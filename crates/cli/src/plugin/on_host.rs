@@ -204,6 +204,8 @@ impl HostArgs {
             unit: None,
             configuration: PathBuf::from("/etc/kubernetes/pki/encryption-configuration.yaml"),
             places: self.places()?,
+            // It only looks.
+            reloads: true,
         })
     }
 

@@ -53,6 +53,9 @@ pub struct LocalHost {
     pub configuration: PathBuf,
     /// Directories of our own.
     pub places: Places,
+    /// Whether kube-apiserver is told, with its flag, to look at its file once a minute, from Kubernetes 1.34 on. Otherwise each change of the
+    /// file takes a restart.
+    pub reloads: bool,
 }
 
 /// Something to ask of a host.

@@ -24,7 +24,8 @@ impl LocalHost {
         let has_v1 = plugins.iter().any(|it| matches!(it.provider, Provider::KmsV1 { .. }));
         EncryptionSettings {
             configuration: self.configuration.display().to_string(),
-            automatic_reload: minor.is_some_and(|minor| minor >= TELLS_LOADED_FILE).then_some(true),
+            automatic_reload: (self.reloads && minor.is_some_and(|minor| minor >= TELLS_LOADED_FILE))
+                .then_some(true),
             kms_v1: has_v1 && minor.is_none_or(|minor| minor >= KMS_V1_IS_OFF),
             directories: directories(&self.configuration, plugins, &files.facts),
         }

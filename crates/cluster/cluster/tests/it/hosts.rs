@@ -42,6 +42,7 @@ impl Scene {
             unit: None,
             configuration: path("pki/encryption.yaml"),
             places: Places { staging: path("staging"), previous: path("previous") },
+            reloads: true,
         };
         Self { directory, host }
     }
@@ -150,6 +151,22 @@ async fn a_kms_inside_of_the_cluster_is_told_by_files() {
     write("vault-kms.yaml", pod("vault.vault.svc.home:8200"));
     let seen = way().await;
     assert_eq!((seen.behind_cluster, seen.doubts.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn kube_apiserver_follows_its_file_unless_a_host_wants_restarts() {
+    for reloads in [true, false] {
+        let mut scene = Scene::new();
+        scene.host.reloads = reloads;
+        scene
+            .change(scene.write(&["identity", "kms:v2:kms"], vec![scene.plugin("kms")]))
+            .await
+            .expect("written");
+        let text = scene.text();
+        assert!(text.contains("--encryption-provider-config="), "{text}");
+        assert_eq!(text.contains("automatic-reload"), reloads, "{text}");
+        assert_eq!(scene.look().await.automatic_reload, reloads);
+    }
 }
 
 #[tokio::test]
