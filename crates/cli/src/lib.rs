@@ -14,6 +14,8 @@ mod env;
 mod iam;
 mod kms;
 mod labels;
+#[cfg(feature = "try")]
+mod local_clusters;
 mod output;
 mod output_file;
 mod plugin;
@@ -61,6 +63,10 @@ enum Command {
     /// This control-plane host as one of a cluster that a server knows: join it, and bring the host where the cluster is to go
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Clusters on this machine that a server made for itself: run one, stop them all
+    #[cfg(feature = "try")]
+    #[command(subcommand)]
+    LocalClusters(local_clusters::LocalClustersCommand),
     Doctor(Box<doctor::DoctorArgs>),
     Kms(Box<kms::KmsArgs>),
     Container(Box<container::ContainerArgs>),
@@ -82,6 +88,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Plugin(command) => plugin::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Agent(command) => agent::run(command),
+        #[cfg(feature = "try")]
+        Command::LocalClusters(command) => local_clusters::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Kms(args) => kms::run(&args),
         Command::Container(args) => container::run(&args),
