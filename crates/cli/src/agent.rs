@@ -8,6 +8,7 @@ mod configuration;
 mod credentials;
 mod facts;
 mod identity;
+mod inventory;
 mod run;
 mod status;
 mod work;

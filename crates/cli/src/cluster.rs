@@ -16,7 +16,7 @@ mod verify;
 
 use keystead_runtime::Failure;
 
-pub(crate) use rollout::{AgentGoal, HostRollout};
+pub(crate) use rollout::{AgentGoal, EncryptedValues, HostRollout};
 pub(crate) use rollout_args::LocalArgs;
 
 #[derive(Debug, clap::Subcommand)]

@@ -33,4 +33,9 @@ impl Facts {
         }
         &self.seen
     }
+
+    /// What was seen last; none: nothing was looked at yet.
+    pub(super) fn last(&self) -> Option<&HostReport> {
+        self.at.map(|_| &self.seen)
+    }
 }

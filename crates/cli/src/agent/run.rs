@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::configuration::Configuration;
 use super::facts::Facts;
 use super::identity::{Identity, Joined};
+use super::inventory::Counting;
 use super::status::Status;
 use super::work::RunningWork;
 use super::{approval, credentials};
@@ -44,6 +45,7 @@ struct Agent<'c> {
     facts: Facts,
     status: Status,
     work: Option<RunningWork>,
+    counting: Counting,
     failures: u32,
     /// When the plugins' credentials could not be renewed.
     tried: Option<Instant>,
@@ -64,6 +66,7 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
         status: Status::read(&configuration.state),
         facts: Facts::default(),
         work: None,
+        counting: Counting::default(),
         failures: 0,
         tried: None,
         kept: None,
@@ -82,6 +85,7 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     say(&format!("agent of {}, at {}", agent.joined.host, agent.joined.server));
     loop {
         let pause = agent.turn(&runtime);
+        agent.count();
         if let Some(signal) = runtime.block_on(paused(&mut signal, pause)) {
             say(&format!("{signal}: stops after the step that is under way"));
             // What is half done is gone on with by the next one.
@@ -157,6 +161,17 @@ impl Agent<'_> {
         self.status.work = self.work.as_ref().map(RunningWork::in_words);
         self.keep_status();
         pause
+    }
+
+    /// Says what etcd holds under which version of a key, now and then, while nothing changes that.
+    fn count(&mut self) {
+        let changes = self.work.as_ref().is_some_and(RunningWork::is_running);
+        match self.facts.last() {
+            Some(report) if !changes && self.failures == 0 => {
+                self.counting.turn(report, &self.host, &self.server)
+            }
+            _ => self.counting.put_off(),
+        }
     }
 
     /// What the host shows, and what its plugins use keys with, as new as the server wants them.

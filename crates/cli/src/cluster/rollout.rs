@@ -32,7 +32,7 @@ use super::rollout_args::FleetArgs;
 use crate::output::say;
 pub(super) use driver::newer;
 use driver::{not_driving, servers, take_lease};
-pub(crate) use for_agent::{AgentGoal, HostRollout};
+pub(crate) use for_agent::{AgentGoal, EncryptedValues, HostRollout};
 use looks::{look, reached};
 use new_key::{NewKey, await_new_key};
 use new_version::{KeyPlace, Making, NewVersionArgs, make_new_version};

@@ -37,7 +37,7 @@ pub use certificates::{
 pub(crate) use cluster_hosts::InviteLocalHost;
 pub use cluster_hosts::{
     HostAnswer, HostCertificate, Invitation, InviteHost, IssuePluginToken, JoinCluster, ListHosts,
-    RemoveHost, ReportHost, ReviewToken, Reviewed,
+    RemoveHost, ReportHost, ReportInventory, ReviewToken, Reviewed,
 };
 pub use clusters::{
     CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,

@@ -310,6 +310,18 @@ pub mod token_review {
         pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportInventoryRequest {
+    /// When the host began to count.
+    #[prost(message, optional, tag = "1")]
+    pub observe_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Values by the key id that they say: `EncryptedObject.keyID` of kube-apiserver.
+    #[prost(map = "string, uint64", tag = "2")]
+    pub under: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Values that are encrypted and do not say with which version of a key.
+    #[prost(uint64, tag = "3")]
+    pub unattributed: u64,
+}
 /// Generated client implementations.
 pub mod cluster_hosts_client {
     #![allow(
@@ -906,6 +918,28 @@ pub mod agents_client {
                 .insert(GrpcMethod::new("keystead.v1.Agents", "IssuePluginToken"));
             self.inner.unary(req, path, codec).await
         }
+        /// How many values the cluster's etcd holds under each version of a key: what is under none may be destroyed.
+        pub async fn report_inventory(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportInventoryRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keystead.v1.Agents/ReportInventory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keystead.v1.Agents", "ReportInventory"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Who somebody is that shows a bearer token to an API server of a local cluster, as kube-apiserver's own webhook asks
         /// (--authentication-token-webhook-config-file), with the certificate of its host's agent.
         pub async fn review_token(
@@ -968,6 +1002,11 @@ pub mod agents_server {
             tonic::Response<super::IssuePluginTokenResponse>,
             tonic::Status,
         >;
+        /// How many values the cluster's etcd holds under each version of a key: what is under none may be destroyed.
+        async fn report_inventory(
+            &self,
+            request: tonic::Request<super::ReportInventoryRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
         /// Who somebody is that shows a bearer token to an API server of a local cluster, as kube-apiserver's own webhook asks
         /// (--authentication-token-webhook-config-file), with the certificate of its host's agent.
         async fn review_token(
@@ -1170,6 +1209,51 @@ pub mod agents_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssuePluginTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/keystead.v1.Agents/ReportInventory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportInventorySvc<T: Agents>(pub Arc<T>);
+                    impl<
+                        T: Agents,
+                    > tonic::server::UnaryService<super::ReportInventoryRequest>
+                    for ReportInventorySvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportInventoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agents>::report_inventory(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportInventorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

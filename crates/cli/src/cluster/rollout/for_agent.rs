@@ -1,10 +1,16 @@
 //! A rollout that the agent of a host carries out, because a server said where its cluster is to go. Every control-plane host has an agent,
 //! and they find each other through the cluster, as commands with `--over cluster` do.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use keystead_cluster::api::ApiServer;
 use keystead_cluster::host::{Answer, Task};
 use keystead_cluster::provider_order::KmsPlugin;
 use keystead_cluster::rollout::{Goal, Provider};
+use keystead_cluster::stored_values::is_of_cluster;
+use keystead_etcd::{Encryption, Etcd, inventory};
+use keystead_model::Exit;
 use keystead_model::cluster_host::HostReport;
 use keystead_runtime::Failure;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +27,17 @@ const TIMEOUT: &str = "10s";
 pub(crate) struct HostRollout {
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// How many values are stored under which key.
+#[derive(Debug)]
+pub(crate) struct EncryptedValues {
+    /// Before the first was read.
+    pub(crate) time: Timestamp,
+    /// By key id.
+    pub(crate) under: BTreeMap<String, u64>,
+    /// Encrypted by a KMS that the value does not name a key of.
+    pub(crate) unattributed: u64,
 }
 
 /// Where a cluster is to go.
@@ -85,6 +102,39 @@ impl HostRollout {
             facts.key_ids = probed.map(|it| it.key_id.clone()).filter(|it| !it.is_empty()).collect();
         }
         facts
+    }
+
+    /// What etcd holds under which key, all of it: a cluster has encrypted more than it does now, perhaps.
+    pub(crate) async fn inventory(&self) -> Result<EncryptedValues, Failure> {
+        let here = self.run.fleet.here()?;
+        let look = Task::Look { resources: vec!["secrets".to_owned()], plugins: Vec::new() };
+        let Ok(Answer::Report(report)) = here.perform(&look).await else {
+            return Err(Failure::new("how etcd is reached from this host is not known"));
+        };
+        let (layout, connection) = (report.etcd.layout(), report.etcd.connection());
+        // Before the first value is read: what is written later is not counted for sure.
+        let time = Timestamp::now();
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Failure::from_error(error).exit(Exit::Unreachable);
+        let etcd = Etcd::connect(&connection).await.map_err(|error| failed(&error))?;
+        // An etcd of somebody else has no values of this cluster, and that would say that no key is needed.
+        let cluster = self.server().await?;
+        let is_ours = is_of_cluster(&etcd, &layout.etcd_prefix, cluster.cluster()).await;
+        if cluster.cluster().is_empty() || !is_ours.map_err(|error| failed(&error))? {
+            return Err(Failure::new(format!("the etcd at {} is not this cluster's", etcd.endpoint())));
+        }
+        let counted = inventory(&mut etcd.scan_all(&layout.prefixes(&[])), &layout).await;
+        let counted = counted.map_err(|error| failed(&error))?;
+        let mut values =
+            EncryptedValues { time, under: BTreeMap::new(), unattributed: counted.objects_left_out };
+        for group in counted.groups {
+            match group.encryption {
+                Encryption::KmsV2 { key_id, .. } => *values.under.entry(key_id).or_default() += group.objects,
+                Encryption::KmsV1 { .. } | Encryption::Malformed => values.unattributed += group.objects,
+                Encryption::Plain { .. } | Encryption::StaticKey { .. } => {}
+            }
+        }
+        Ok(values)
     }
 
     async fn server(&self) -> Result<ApiServer, Failure> {

@@ -7,6 +7,7 @@ mod issue_plugin_token;
 mod join_cluster;
 mod remove_host;
 mod report_host;
+mod report_inventory;
 mod review_token;
 mod view_hosts;
 
@@ -16,6 +17,7 @@ pub use issue_plugin_token::IssuePluginToken;
 pub use join_cluster::{HostCertificate, JoinCluster};
 pub use remove_host::RemoveHost;
 pub use report_host::{HostAnswer, ReportHost};
+pub use report_inventory::ReportInventory;
 pub use review_token::{ReviewToken, Reviewed};
 pub use view_hosts::ListHosts;
 

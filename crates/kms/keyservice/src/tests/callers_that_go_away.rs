@@ -205,6 +205,11 @@ fn changes() -> Vec<Change> {
             },
         })),
         by_agent(change!("IssuePluginToken", |_scene| IssuePluginToken)),
+        by_agent(change!("ReportInventory", |scene| ReportInventory {
+            observe_time: Some(scene.server.clock.now()),
+            under: Default::default(),
+            unattributed: 0,
+        })),
     ]
 }
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use keystead_model::cluster_host::{HostGoal, HostReport, Instruction, Work, WorkState};
 use keystead_model::{
-    Binding, Cluster, ClusterHost, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass, Policy,
-    Principal,
+    Binding, Cluster, ClusterHost, ClusterName, ClusterOperation, CryptoKeyName, CryptoKeyVersionName,
+    ErrorClass, Policy, Principal,
 };
 use keystead_store::{Batch, Revision};
 
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
 use crate::records::{account_email, encode, record_name};
-use crate::{Call, Caller, Credential, KmsError, Operation, Origin, ServiceApi};
+use crate::{Call, Caller, Clock, Credential, KmsError, Operation, Origin, ServiceApi};
 
 const PROJECT: &str = "cluster-project";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -467,4 +467,69 @@ async fn a_cluster_has_sixteen_hosts() {
     let nowhere: ClusterName = format!("{}b", cluster()).parse().unwrap();
     let gone = scene.run(InviteHost { cluster: nowhere, node: "cp-1".to_owned(), ttl: None }).await;
     assert_eq!(refused(gone).class(), ErrorClass::NotFound);
+}
+
+/// Of key `a`: the first 8 bytes of SHA-256 over `cloudkms`, a zero byte and its name.
+const DIGEST: &str = "ef51c3a60e08e5d9";
+
+#[tokio::test]
+async fn p12_what_a_host_counts_says_which_versions_its_cluster_can_do_without() {
+    let scene = Scene::new().await;
+    let create = scene.create(Some(key("a"))).await;
+    let mut one = scene.joined("cp-1", &["cp-1"]).await;
+    scene.report(&mut one, None).await.unwrap();
+    scene.report(&mut one, work(&create, WorkState::Done, "")).await.unwrap();
+    let encrypt = |text: &str| Encrypt {
+        key: key("a"),
+        version: None,
+        plaintext: keystead_crypto::SecretBytes::from(text.as_bytes().to_vec()),
+        caller_data: Vec::new(),
+    };
+    scene.run(encrypt("under version 1")).await.unwrap();
+    let version = |number| CryptoKeyVersionName { key: key("a"), version: crate::testbed::version(number) };
+    scene.run(CreateCryptoKeyVersion { key: key("a") }).await.unwrap();
+    let primary = UpdateCryptoKeyPrimaryVersion { key: key("a"), version: version(2).version };
+    scene.run(primary).await.unwrap();
+    let destroy = || DestroyCryptoKeyVersion { name: version(1) };
+    let unknown = refused(scene.run(destroy()).await);
+    assert!(unknown.to_string().contains("clusters/prod-a"), "{unknown}");
+
+    let call = scene.call_of(&one.host);
+    let count = |under: &[(&str, u64)], unattributed| {
+        scene.server.clock.advance(A_MOMENT);
+        let under = under.iter().map(|(id, objects)| (id.replace("DIGEST", DIGEST), *objects)).collect();
+        ReportInventory { observe_time: Some(scene.server.clock.now()), under, unattributed }
+    };
+    let old = [("cloudkms-v1-a1-DIGEST", 40), ("cloudkms-v1-a3-DIGEST", 1), ("cloudkms-v2-a2-DIGEST", 7)];
+    scene.server.run_as(&call, count(&old, 0)).await.unwrap();
+    let used = refused(scene.run(destroy()).await);
+    assert!(used.to_string().contains("41 objects"), "{used}");
+    // What does not say its version could be under it.
+    let doubtful = refused(scene.server.run_as(&call, count(&[("cloudkms-v2-a2-DIGEST", 47)], 1)).await);
+    assert_eq!(doubtful.class(), ErrorClass::FailedPrecondition);
+    // Nobody counts for a cluster but its hosts, not at any time, and not ahead of it.
+    let somebody = refused(scene.run(count(&[], 0)).await);
+    assert_eq!(somebody.class(), ErrorClass::Denied);
+    let timeless = ReportInventory { observe_time: None, ..count(&[], 0) };
+    assert_eq!(refused(scene.server.run_as(&call, timeless).await).class(), ErrorClass::Invalid);
+    let mut ahead = count(&[], 0);
+    ahead.observe_time = ahead.observe_time.map(|it| it + SignedDuration::from_hours(1));
+    assert_eq!(refused(scene.server.run_as(&call, ahead).await).class(), ErrorClass::Invalid);
+    let strange = [("cloudkms-vlatest-DIGEST", 1)];
+    assert_eq!(refused(scene.server.run_as(&call, count(&strange, 0)).await).class(), ErrorClass::Invalid);
+    assert!(refused(scene.run(destroy()).await).to_string().contains("41 objects"));
+
+    // Keys of others are other keys. Then nothing is left under it.
+    let anew =
+        [("cloudkms-v1-a1-0123456789abcdef", 9), ("local-v1-DIGEST", 9), ("cloudkms-v2-a2-DIGEST", 48)];
+    scene.server.run_as(&call, count(&anew, 0)).await.unwrap();
+    let at_once =
+        ReportInventory { observe_time: Some(scene.server.clock.now()), under: [].into(), unattributed: 0 };
+    assert_eq!(refused(scene.server.run_as(&call, at_once).await).class(), ErrorClass::Throttled);
+    scene.run(destroy()).await.unwrap();
+    let audit = scene.server.audit_text();
+    assert!(audit.contains("ReportInventory") && audit.contains("cryptoKeys/a: 2: 48"), "{audit}");
+    // The one that the cluster writes under is needed whatever was counted.
+    scene.server.run_as(&call, count(&[], 0)).await.unwrap();
+    refused(scene.run(DestroyCryptoKeyVersion { name: version(2) }).await);
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use keystead_keyservice::operations::{IssuePluginToken, JoinCluster, ReportHost, ReviewToken, Reviewed};
+use keystead_keyservice::operations::{
+    IssuePluginToken, JoinCluster, ReportHost, ReportInventory, ReviewToken, Reviewed,
+};
 use keystead_keyservice::{KmsError, MethodKind};
 use keystead_model::cluster_host::{HostGoal, HostReport, Instruction, Work, WorkState};
 use keystead_proto::keystead_v1 as proto;
@@ -12,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::certificates::{no_authority, refused, sign};
 use super::method;
-use crate::grpc::time::{seconds, to_proto};
+use crate::grpc::time::{from_proto, seconds, to_proto};
 use crate::grpc::{Adapter, Answer};
 use crate::pki::{Pki, public_key_digest};
 
@@ -57,6 +59,19 @@ impl Agents for Adapter {
             token: String::from_utf8(issued.secret.into_exposed()).unwrap_or_default(),
             token_id: issued.token.id,
         }))
+    }
+
+    async fn report_inventory(&self, request: Request<proto::ReportInventoryRequest>) -> Answer<()> {
+        let (call, request) =
+            self.identify(request, method("ReportInventory", MethodKind::AdminWrite)).await?;
+        let observe_time = request.observe_time.map(|it| from_proto("observe_time", it)).transpose();
+        let command = observe_time.map(|observe_time| ReportInventory {
+            observe_time,
+            under: request.under.into_iter().collect(),
+            unattributed: request.unattributed,
+        });
+        call.run("", command).await?;
+        Ok(Response::new(()))
     }
 
     async fn review_token(&self, request: Request<proto::ReviewTokenRequest>) -> Answer<proto::TokenReview> {

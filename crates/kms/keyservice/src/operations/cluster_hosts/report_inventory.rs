@@ -1,0 +1,136 @@
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use keystead_audit::SafeFields;
+use keystead_crypto::sha256;
+use keystead_iam::Permission;
+use keystead_model::{CryptoKeyName, ErrorClass, KeyReference, KeyVersion, VersionNumber, to_microseconds};
+use keystead_store::Batch;
+
+use super::report_host::{require_joined, too_often};
+use super::{calling_host, method};
+use crate::records::usage::Inventory;
+use crate::records::{encode, record_name};
+use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
+
+/// The kind of the plugin's provider that uses keys here, as its key ids begin.
+const PROVIDER: &str = "cloudkms";
+/// Most key ids in one inventory: each rotation makes one, and re-encryption leaves one.
+const MAX_KEY_IDS: usize = 1000;
+/// A host's clock may be ahead of ours by this.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(60);
+/// A cluster's inventory is written at most once in this time, whichever of its hosts counts.
+const INVENTORY_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+/// How many values a cluster's etcd holds under each version of the keys that the cluster needs: says which versions it can do without. A host
+/// that lies can have a version destroyed that its own cluster needs, which whoever is root there can do without a version of a key.
+pub struct ReportInventory {
+    /// When the host began to count. Required.
+    pub observe_time: Option<Timestamp>,
+    /// Values by the key id that they say.
+    pub under: BTreeMap<String, u64>,
+    /// Values that are encrypted and do not say with which version of a key: by KMS v1, or damaged. With one of them nothing is known.
+    pub unattributed: u64,
+}
+
+impl Operation for ReportInventory {
+    type Output = ();
+
+    fn method(&self) -> Method {
+        method("ReportInventory", MethodKind::AdminWrite)
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        None
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Server
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
+        let name = calling_host(authorised)?;
+        let (service, now) = (authorised.service(), to_microseconds(authorised.now()));
+        require_joined(authorised, &service.read_host(&name).await?.value)?;
+        let Self { observe_time, under, unattributed } = authorised.command();
+        let observe_time = observe_time.ok_or_else(|| KmsError::invalid("observe_time is required."))?;
+        if observe_time.duration_since(now) > MAX_AHEAD {
+            let text = format!(
+                "observe_time {observe_time} is in the future: the server's clock says {now}. Correct the clock of the host that counted."
+            );
+            return Err(KmsError::invalid(text));
+        }
+        if under.len() > MAX_KEY_IDS {
+            let text = format!("An inventory has {MAX_KEY_IDS} key ids at most, not {}.", under.len());
+            return Err(KmsError::invalid(text));
+        }
+        if *unattributed > 0 {
+            let text = format!(
+                "{unattributed} encrypted values do not say which version of a key they are under, so that the inventory says nothing of any."
+            );
+            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        }
+        let references = references(under)?;
+        let cluster = service.read_cluster(&name.cluster).await?.value;
+        let (source, time) = (Inventory::source_of(&cluster), observe_time.min(now));
+        let mut batch = Batch::default();
+        let mut counted = Vec::new();
+        for key in cluster.needed_to_read() {
+            let record = record_name::inventory(&key, &source);
+            let before = service.read::<Inventory>(&record).await?.map(|it| it.value.observe_time);
+            if before.is_some_and(|before| now.duration_since(before).abs() < INVENTORY_AFTER) {
+                return Err(too_often(INVENTORY_AFTER));
+            }
+            // One that was counted before says less.
+            if before.is_some_and(|before| before >= time) {
+                continue;
+            }
+            service.prove_uses(&key).await?;
+            let counts = counts(&key, &references)?;
+            let in_words = |(version, objects): (&VersionNumber, &u64)| format!("{version}: {objects}");
+            counted.push(format!("{key}: {}", counts.iter().map(in_words).collect::<Vec<_>>().join(", ")));
+            let inventory = Inventory { source: source.clone(), observe_time: time, counts };
+            batch = batch.put(record, encode(&inventory)?);
+        }
+        if counted.is_empty() {
+            authorised.outcome().unrecorded = true;
+            return Ok(());
+        }
+        authorised.outcome().response = SafeFields::new().with("objects", counted.join("; ").as_str());
+        authorised.commit(batch).await?;
+        Ok(())
+    }
+}
+
+/// What is no key id of a plugin of ours is of another provider.
+fn references(under: &BTreeMap<String, u64>) -> Result<Vec<(KeyReference, u64)>, KmsError> {
+    let longest = under.keys().map(String::len).max().unwrap_or_default();
+    // kube-apiserver refuses more: `EncryptedObject.keyID`.
+    if longest > 1024 {
+        return Err(KmsError::invalid(format!("A key id has 1,024 bytes at most, not {longest}.")));
+    }
+    Ok(under.iter().filter_map(|(id, objects)| Some((id.parse().ok()?, *objects))).collect())
+}
+
+/// By version, of one key.
+fn counts(
+    key: &CryptoKeyName,
+    references: &[(KeyReference, u64)],
+) -> Result<BTreeMap<VersionNumber, u64>, KmsError> {
+    let digest = sha256([PROVIDER, "\0", &key.to_string()].concat().as_bytes());
+    let bug = || KmsError::new(ErrorClass::Bug, "a key cannot be referred to");
+    let digest: [u8; 8] = digest.get(..8).and_then(|it| it.try_into().ok()).ok_or_else(bug)?;
+    let any = KeyVersion::new("1").map_err(|_| bug())?;
+    let of_key = KeyReference::new(PROVIDER, any, None, None, digest).map_err(|_| bug())?;
+    let mut counts = BTreeMap::new();
+    for (reference, objects) in references.iter().filter(|(it, _)| it.is_same_key(&of_key)) {
+        let number = reference.version().to_string().parse().ok().map(VersionNumber);
+        let number = number.ok_or_else(|| {
+            KmsError::invalid(format!("Key id {reference} has no number of a version of key {key}."))
+        })?;
+        // Chosen twice, a version has two key ids.
+        let sum: &mut u64 = counts.entry(number).or_default();
+        *sum = sum.saturating_add(*objects);
+    }
+    Ok(counts)
+}
