@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::go;
+use crate::{go, workspace};
 
 /// Where go.mod and go.sum of each version are, seen from the checkout.
 const FOLDER: &str = "tests/control-plane";
@@ -20,10 +20,20 @@ pub struct Args {
     /// Every version under tests/control-plane.
     #[arg(long, conflicts_with = "version")]
     all: bool,
+    /// And kube-controller-manager and kube-scheduler of the default version, which clusters need that a server runs itself.
+    #[arg(long, conflicts_with_all = ["version", "all"])]
+    local_clusters: bool,
 }
+
+/// The version that local clusters run.
+const LOCAL: &str = "1.37.2";
 
 /// Runs `cargo xtask control-plane`.
 pub fn run(args: &Args) -> Result<()> {
+    if args.local_clusters {
+        println!("{}", build_for_local_clusters()?.display());
+        return Ok(());
+    }
     let versions = if args.all { versions()? } else { vec![args.version.clone()] };
     for version in versions {
         println!("{}", build(&version)?.display());
@@ -50,6 +60,19 @@ pub fn build(version: &str) -> Result<PathBuf> {
     go::build(&module, etcd, "-s -w", &out.join("etcd"), "about 1 minute on 2 cores")?;
     let server = "k8s.io/kubernetes/cmd/kube-apiserver";
     go::build(&module, server, &stamp, &out.join("kube-apiserver"), "about 3 to 6 minutes on 2 cores")?;
+    Ok(out)
+}
+
+/// The folder with all four programs of a local cluster; builds what is missing.
+pub fn build_for_local_clusters() -> Result<PathBuf> {
+    let out = build(LOCAL)?;
+    // They use more modules than the API server does.
+    let module = workspace::root().join("tests/real-node").join(LOCAL);
+    let stamp = stamp(LOCAL)?;
+    for program in ["kube-controller-manager", "kube-scheduler"] {
+        let package = format!("k8s.io/kubernetes/cmd/{program}");
+        go::build(&module, &package, &stamp, &out.join(program), "up to 5 minutes on 2 cores")?;
+    }
     Ok(out)
 }
 

@@ -50,6 +50,12 @@ const TOOLS: &[(&str, &str, Provide, &str)] = &[
         "it takes eight more programs in Go and packages of Debian",
     ),
     (
+        "local clusters",
+        "KEYSTEAD_KUBERNETES_PROGRAMS",
+        control_plane::build_for_local_clusters,
+        "it takes two more programs in Go, one of which is a long build",
+    ),
+    (
         "real systemd",
         "KEYSTEAD_SYSTEMD",
         packages::systemd,

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod key_service;
+mod local_cluster;
 mod narration;
 mod plugin_process;
 mod simulated;
@@ -25,6 +26,9 @@ use story::Running;
 /// Without a built control plane it plays kube-apiserver's part itself and says so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct QuickstartArgs {
+    /// Have the server run a whole cluster, and encrypt it by the commands of a managed service
+    #[arg(long)]
+    cluster: bool,
     /// End after the proof, with exit code 0; without it everything stays up until Ctrl-C
     #[arg(long)]
     check: bool,
@@ -56,6 +60,18 @@ async fn tell(args: &QuickstartArgs) -> Result<()> {
     let narration = Narration::new();
     let directory = Directory::new(args.dir.as_deref())?;
     narration.say(&format!("everything is in {}", directory.path().display()));
+    if args.cluster {
+        let binaries = Binaries::find(args.control_plane.as_deref(), DEFAULT_VERSION)?;
+        let programs = local_cluster::programs(&binaries.kube_apiserver)?;
+        narration.say(&format!("programs of Kubernetes: {}", programs.display()));
+        let managed = local_cluster::tell(&narration, directory.path(), programs).await?;
+        if args.check {
+            return Ok(());
+        }
+        let program = std::env::current_exe().context("cannot find this program")?;
+        narration.say(&local_cluster::try_it(&quote(&program.to_string_lossy()), &managed.service));
+        return stay(&narration, &directory).await;
+    }
     match Binaries::find(args.control_plane.as_deref(), DEFAULT_VERSION) {
         Ok(binaries) => {
             narration.say(&format!("control plane: {}", binaries.kube_apiserver.display()));
@@ -101,6 +117,10 @@ async fn finish(
         quote(&running.service.data_dir().to_string_lossy()),
         key_service::KEY_FLAGS.join(" "),
     ));
+    stay(narration, directory).await
+}
+
+async fn stay(narration: &Narration, directory: &Directory) -> Result<()> {
     narration.say(&format!("up until Ctrl-C; logs are in {}", directory.path().display()));
     std::future::pending().await
 }

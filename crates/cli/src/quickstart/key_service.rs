@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 use super::narration::Narration;
 use crate::{Cli, output_file};
 
-const PROJECT: &str = "quickstart";
+pub(super) const PROJECT: &str = "quickstart";
 const KEY: &str = "secrets";
-const KEY_NAME: &str = "projects/quickstart/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets";
+pub(super) const KEY_NAME: &str =
+    "projects/quickstart/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets";
 /// What names the key to gcloud and to us.
 pub(super) const KEY_FLAGS: [&str; 8] =
     ["--key", KEY, "--keyring", "clusters", "--location", "europe-west1", "--project", PROJECT];
@@ -37,10 +38,10 @@ pub(super) struct PluginKey {
 
 impl KeyService {
     /// Starts this same program as server, on a free port, and waits until it answers.
-    pub(super) async fn start(narration: &Narration, directory: &Path) -> Result<Self> {
+    pub(super) async fn start(narration: &Narration, directory: &Path, more: &[&str]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let data_dir = directory.join("server");
-        let server = KmsServer::start_as(&program, &["server", "run"], &data_dir, &[]);
+        let server = KmsServer::start_as(&program, &["server", "run"], &data_dir, more);
         let server = narration.during("starting the key management service", server).await?;
         narration.say(&format!(
             "   service: process {}, {}; it keeps everything in {}\n   \
@@ -60,8 +61,8 @@ impl KeyService {
         self.server.data_dir()
     }
 
-    /// Project, key ring, key, the grant for the project's clusters and a token for them, all by the commands that are shown.
-    pub(super) async fn make_key(&self, narration: &Narration) -> Result<PluginKey> {
+    /// Project, key ring, key and the grant for the project's clusters, all by the commands that are shown. The answer is who they are.
+    pub(super) async fn make_key(&self, narration: &Narration) -> Result<String> {
         narration.say(
             "   What is typed (or the same with gcloud in place of keystead, but for `iam tokens`, which is our own):",
         );
@@ -82,7 +83,7 @@ impl KeyService {
         let grant = [&grant, location.as_slice(), &whom].concat();
         // The whole policy would be printed.
         self.type_in(narration, &grant, &["--format", "none"]).await?;
-        self.make_token(narration, &member).await
+        Ok(member)
     }
 
     /// C10 of the brief: a new version, which encrypts from now on.
@@ -99,7 +100,8 @@ impl KeyService {
         Ok(format!("service-{number}@container-engine-robot.iam.gserviceaccount.com"))
     }
 
-    async fn make_token(&self, narration: &Narration, member: &str) -> Result<PluginKey> {
+    /// What the plugin uses the key with.
+    pub(super) async fn make_token(&self, narration: &Narration, member: &str) -> Result<PluginKey> {
         let file = self.directory.join("token");
         let path = file.to_str().context("the directory's name is not UTF-8")?;
         let words =
@@ -121,7 +123,7 @@ impl KeyService {
     }
 
     /// Shows a command and runs it. `more` is what a person would not need.
-    async fn type_in(&self, narration: &Narration, words: &[&str], more: &[&str]) -> Result<()> {
+    pub(super) async fn type_in(&self, narration: &Narration, words: &[&str], more: &[&str]) -> Result<()> {
         narration.command(words);
         let mut args: Vec<OsString> = vec!["keystead".into()];
         args.extend(words.iter().chain(more).map(OsString::from));

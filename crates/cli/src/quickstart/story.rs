@@ -56,8 +56,9 @@ pub(super) async fn tell(
     narration.say("   Whoever has the disk or a backup reads it.");
 
     narration.step("A key management service outside the cluster, and a key in it");
-    let service = KeyService::start(narration, directory).await?;
-    let key = service.make_key(narration).await?;
+    let service = KeyService::start(narration, directory, &[]).await?;
+    let account = service.make_key(narration).await?;
+    let key = service.make_token(narration, &account).await?;
 
     narration.step("The plugin");
     narration.say(&key.printed());

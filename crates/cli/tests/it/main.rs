@@ -4,7 +4,9 @@
 mod agents;
 mod audit;
 mod backup;
+mod brief;
 mod check;
+mod cluster_server;
 mod doctor;
 mod env;
 mod evidence;
@@ -12,6 +14,8 @@ mod files;
 mod gcloud;
 mod gcloud_elsewhere;
 mod inventory;
+mod local_clusters;
+mod managed_clusters;
 mod migration;
 mod platforms;
 mod plugin_install;

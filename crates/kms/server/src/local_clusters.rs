@@ -4,7 +4,7 @@
 
 mod cluster_directory;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -22,6 +22,8 @@ use cluster_directory::{ClusterDirectory, Wanted, make_private};
 const LOOK: Duration = Duration::from_secs(1);
 /// A cluster whose process ended is started again after this.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// A plugin's socket is `/ID/host-0/run/keystead-0123456789/kms.sock` in it, and `sun_path` has 108 bytes, the last of them NUL.
+const MAX_DIRECTORY_LEN: usize = 50;
 /// What a local cluster is made of, besides `keystead`.
 const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
@@ -58,8 +60,15 @@ pub(crate) struct LocalClusters {
     /// What this server is verified with; none: the system's authorities.
     authority_pem: Option<String>,
     endpoints: LocalEndpoints,
-    /// The processes that were started here, and when. A process that has ended is there until it is asked after.
-    started: Mutex<HashMap<String, (Child, Instant)>>,
+    processes: Mutex<Processes>,
+}
+
+#[derive(Default)]
+struct Processes {
+    /// Those that were started here, and when. A process that has ended is there until it is asked after.
+    started: HashMap<String, (Child, Instant)>,
+    /// The ids of clusters that were looked at since this server started. What somebody stops after that stays stopped.
+    seen: HashSet<String>,
 }
 
 /// What was read of the records, for the look at the files.
@@ -71,6 +80,16 @@ struct ToDo {
 impl LocalClustersSettings {
     /// Refuses what could not run a cluster. The answer is the program that runs one.
     pub(crate) fn check(&self) -> Result<PathBuf, Failure> {
+        let directory = absolute(&self.directory)?;
+        let len = directory.as_os_str().len();
+        if len > MAX_DIRECTORY_LEN {
+            let path = directory.display();
+            let text =
+                format!("{path} has {len} bytes, and paths of sockets in local clusters would be too long");
+            let hint =
+                format!("choose a directory with {MAX_DIRECTORY_LEN} bytes at most for --local-clusters");
+            return Err(Failure::new(text).usage().hint(hint));
+        }
         let programs = PROGRAMS.iter().map(|name| self.programs.join(name));
         if let Some(missing) = programs.into_iter().find(|it| !it.is_file()) {
             return Err(Failure::new(format!("{} is not there", missing.display())).hint(
@@ -84,6 +103,15 @@ impl LocalClustersSettings {
                 .hint("install it, or start the server with `keystead server run`".to_owned())
         })
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(unusable(path))
+}
+
+fn unusable(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| Failure::new(format!("cannot use {path} for local clusters: {error}"))
 }
 
 /// This program, if it is the command line; otherwise the one beside it, or in `PATH`.
@@ -103,18 +131,13 @@ impl LocalClusters {
         endpoints: LocalEndpoints,
     ) -> Result<Arc<Self>, Failure> {
         let keystead = settings.check()?;
-        let failed = |path: &Path| {
-            let path = path.display().to_string();
-            move |error: io::Error| Failure::new(format!("cannot use {path} for local clusters: {error}"))
-        };
-        let absolute = |path: &Path| std::path::absolute(path).map_err(failed(path));
         let settings = LocalClustersSettings {
             directory: absolute(&settings.directory)?,
             programs: absolute(&settings.programs)?,
         };
-        make_private(&settings.directory).map_err(failed(&settings.directory))?;
-        let started = Mutex::default();
-        Ok(Arc::new(Self { settings, keystead, keyservice, server, authority_pem, endpoints, started }))
+        make_private(&settings.directory).map_err(unusable(&settings.directory))?;
+        let processes = Mutex::default();
+        Ok(Arc::new(Self { settings, keystead, keyservice, server, authority_pem, endpoints, processes }))
     }
 
     /// Until the server stops; the clusters go on.
@@ -161,14 +184,14 @@ impl LocalClusters {
     /// Starts what is to run and does not, and removes what was deleted. The answer has the ids of those of which nothing is left.
     fn look_at_files(&self, todo: &ToDo) -> (Vec<String>, Result<(), String>) {
         let mut outcome = Ok(());
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         // A process that has ended is waited for, so that nothing is left of it.
-        started.retain(|_, (child, at)| {
+        processes.started.retain(|_, (child, at)| {
             let has_ended = matches!(child.try_wait(), Ok(Some(_)));
             !has_ended || at.elapsed() < START_AGAIN_AFTER
         });
         for cluster in &todo.clusters {
-            if let Err(error) = self.run(cluster, &mut started) {
+            if let Err(error) = self.run(cluster, &mut processes) {
                 outcome =
                     Err(format!("local cluster {} cannot be started: {}", cluster.name, ErrorChain(&error)));
             }
@@ -189,21 +212,27 @@ impl LocalClusters {
         (gone, outcome)
     }
 
-    fn run(&self, cluster: &LocalCluster, started: &mut HashMap<String, (Child, Instant)>) -> io::Result<()> {
+    fn run(&self, cluster: &LocalCluster, processes: &mut Processes) -> io::Result<()> {
         let directory = self.directory(&cluster.id);
-        if started.contains_key(&cluster.id) || directory.is_running()? {
+        let is_new = !processes.seen.contains(&cluster.id);
+        let runs = processes.started.contains_key(&cluster.id) || directory.is_running()?;
+        // One that runs since an earlier server may not know where this one is.
+        if is_new || !runs {
+            let wanted = Wanted {
+                cluster: cluster.name.to_string(),
+                api_servers: cluster.api_servers,
+                programs: &self.settings.programs,
+                server: &self.server,
+            };
+            directory.write(&wanted, self.authority_pem.as_deref())?;
+            processes.seen.insert(cluster.id.clone());
+        }
+        if runs || !is_new && directory.is_stopped() {
             return Ok(());
         }
-        let wanted = Wanted {
-            cluster: cluster.name.to_string(),
-            api_servers: cluster.api_servers,
-            programs: &self.settings.programs,
-            server: &self.server,
-        };
-        directory.write(&wanted, self.authority_pem.as_deref())?;
         let child = directory.start(&self.keystead)?;
         tracing::info!(cluster = %cluster.name, "local cluster started");
-        started.insert(cluster.id.clone(), (child, Instant::now()));
+        processes.started.insert(cluster.id.clone(), (child, Instant::now()));
         Ok(())
     }
 

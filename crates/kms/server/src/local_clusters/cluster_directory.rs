@@ -101,6 +101,11 @@ impl ClusterDirectory {
         }
     }
 
+    /// Whether somebody stopped it: `keystead local-clusters stop`.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.path.join("stop").exists()
+    }
+
     /// Starts the process that runs it, which lives on when this one ends.
     pub(super) fn start(&self, keystead: &Path) -> io::Result<Child> {
         match fs::remove_file(self.path.join("stop")) {

@@ -114,6 +114,35 @@ fn check_config_looks_at_files_and_makes_nothing() {
     assert!(!place.path("a").exists());
 }
 
+#[test]
+fn local_clusters_are_refused_where_they_could_not_run() {
+    let place = Place::new();
+    let programs = place.path("programs");
+    fs::create_dir(&programs).expect("made");
+    let local = |directory: &str| {
+        place.run(&[
+            "--data-dir",
+            "a",
+            "--local-clusters",
+            directory,
+            "--kubernetes-programs",
+            "programs",
+            "--check-config",
+        ])
+    };
+    let alone = place.run(&["--data-dir", "a", "--local-clusters", "/tmp/c", "--check-config"]);
+    assert_refused("alone", &alone, &["--kubernetes-programs"]);
+    let alone = place.run(&["--data-dir", "a", "--kubernetes-programs", "programs", "--check-config"]);
+    assert_refused("alone", &alone, &["--local-clusters"]);
+    assert!(local("/tmp/c").stderr.contains("programs/etcd is not there"), "{:?}", local("/tmp/c"));
+    for name in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        fs::write(programs.join(name), "").expect("written");
+    }
+    let long = local(&format!("/tmp/{}", "c".repeat(46)));
+    assert!(long.stderr.contains("has 51 bytes") && long.stderr.contains("50 bytes at most"), "{long:?}");
+    assert!(!local(&format!("/tmp/{}", "c".repeat(45))).stderr.contains("bytes"));
+}
+
 /// The database may be elsewhere than the data directory: its directory is judged as a start judges it, and so is its owner.
 #[test]
 fn check_config_says_who_else_may_use_the_database() {

@@ -28,6 +28,7 @@ pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalEndp
         (None, _) if is_made => NOT_OURS.to_owned(),
         (None, _) => String::new(),
     };
+    let version = local.map(|it| it.version.clone()).unwrap_or_default();
     let failure = cluster.encryption.failures.last();
     proto::Cluster {
         name: cluster.name.cluster.to_string(),
@@ -43,7 +44,9 @@ pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalEndp
         status_message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         database_encryption: Some(encryption::shown(cluster)),
         endpoint,
-        current_master_version: local.map(|it| it.version.clone()).unwrap_or_default(),
+        current_master_version: version.clone(),
+        // gcloud compares the two, and crashes where one of them is none.
+        current_node_version: version,
         master_auth: local.map(|it| proto::MasterAuth {
             cluster_ca_certificate: base64::Engine::encode(&STANDARD, &it.authority_pem),
             ..proto::MasterAuth::default()
