@@ -19,7 +19,7 @@ pub(crate) enum LocalClustersCommand {
     },
     /// Stop all clusters, and wait until they are stopped; their data stays
     ///
-    /// A server that runs starts a cluster again when it is asked to.
+    /// A server starts them again when it is started anew.
     Stop {
         /// The directory that those of all clusters are in
         directory: PathBuf,

@@ -139,13 +139,15 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Operation {operation} is running on cluster {cluster}: wait until it is done, or end it with `gcloud container operations \
-     cancel {operation} --location {} --project {}`, then try again.",
+     cancel {operation} --location {} --project {}`{}, then try again.",
     cluster.location.location,
-    cluster.location.project
+    cluster.location.project,
+    if *.is_new { ", with which the cluster that it makes is gone" } else { "" }
 )]
 pub struct Busy {
     cluster: ClusterName,
     operation: ClusterOperationId,
+    is_new: bool,
 }
 
 impl Busy {
@@ -170,7 +172,11 @@ impl Cluster {
     pub fn check_idle(&self) -> Result<(), Busy> {
         match &self.running {
             None => Ok(()),
-            Some(running) => Err(Busy { cluster: self.name.clone(), operation: running.operation.clone() }),
+            Some(running) => Err(Busy {
+                cluster: self.name.clone(),
+                operation: running.operation.clone(),
+                is_new: matches!(running.task, Task::Create(_)) && !running.begun,
+            }),
         }
     }
 

@@ -182,7 +182,8 @@ fn register(session: &Session<'_>, cluster: &Cluster) -> Result<(), Failure> {
         "Registered [{}]. It is there when its control-plane hosts have joined it. For each, by the name of its Node:\n  \
          keystead container clusters hosts invite NODE --cluster {name} --location {location} --project {project} --output-file join-token\n\
          and on that host, with that file:\n  \
-         keystead agent join --server URL --token-file join-token --ca-file FILE",
+         keystead agent join --server URL --token-file join-token --ca-file FILE\n\
+         Until then, `keystead container operations cancel` of its operation forgets it again.",
         cluster.path(session)?
     ));
     session.print_if_asked(cluster.get(session)?)

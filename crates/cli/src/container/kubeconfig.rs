@@ -47,7 +47,7 @@ pub(super) fn get_credentials(session: &Session<'_>, cluster: &Cluster) -> Resul
         let new = written.get_mut(list).map(Value::take).unwrap_or_default();
         put(&mut kept, list, new, &entry).map_err(|what| refused(&path, what))?;
     }
-    let Value::Object(map) = &mut kept else { return Err(refused(&path, "no mapping")) };
+    let Value::Object(map) = &mut kept else { return Err(refused(&path, "is no kubeconfig")) };
     map.insert("apiVersion".to_owned(), "v1".into());
     map.insert("kind".to_owned(), "Config".into());
     map.insert("current-context".to_owned(), entry.clone().into());
@@ -85,23 +85,52 @@ fn read(path: &Path) -> Result<Value, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
         Err(error) => Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
         Ok(text) if text.trim().is_empty() => Ok(json!({})),
-        Ok(text) => serde_saphyr::from_str(&text).map_err(|_| refused(path, "no YAML")),
+        Ok(text) => {
+            let config =
+                serde_saphyr::from_str(&text).map_err(|_| refused(path, "is not one document of YAML"))?;
+            match changed(&config, "") {
+                None => Ok(config),
+                Some(at) => Err(refused(
+                    path,
+                    &format!("has at {at} a text without quotes that reads as a number or yes or no"),
+                )),
+            }
+        }
     }
 }
 
+/// What would be written back as something else than the text that it was: `0123` as a token, say.
+fn changed(value: &Value, at: &str) -> Option<String> {
+    match value {
+        Value::Object(map) => map.iter().find_map(|(name, value)| changed(value, &format!("{at}.{name}"))),
+        Value::Array(list) => {
+            list.iter().enumerate().find_map(|(index, it)| changed(it, &format!("{at}[{index}]")))
+        }
+        Value::Number(_) => Some(at.to_owned()),
+        // These are switches of a kubeconfig.
+        Value::Bool(_) if SWITCHES.iter().any(|it| at.ends_with(it)) || at.starts_with(".preferences") => {
+            None
+        }
+        Value::Bool(_) => Some(at.to_owned()),
+        Value::Null | Value::String(_) => None,
+    }
+}
+
+const SWITCHES: [&str; 3] = [".insecure-skip-tls-verify", ".disable-compression", ".provideClusterInfo"];
+
 fn refused(path: &Path, what: &str) -> Failure {
-    Failure::new(format!("{} is {what}, and was left as it is", path.display()))
+    Failure::new(format!("{} {what}, and was left as it is", path.display()))
         .hint("repair it, or name another file with KUBECONFIG".to_owned())
 }
 
 /// Puts one entry into a list by its name, in the place of one that is there.
 fn put(config: &mut Value, list: &str, new: Value, name: &str) -> Result<(), &'static str> {
-    let map = config.as_object_mut().ok_or("no mapping")?;
+    let map = config.as_object_mut().ok_or("is no kubeconfig")?;
     let entries = map.entry(list).or_insert_with(|| json!([]));
     if entries.is_null() {
         *entries = json!([]);
     }
-    let entries = entries.as_array_mut().ok_or("no kubeconfig")?;
+    let entries = entries.as_array_mut().ok_or("is no kubeconfig")?;
     entries.retain(|it| it.get("name").and_then(Value::as_str) != Some(name));
     entries.extend(new.as_array().cloned().unwrap_or_default());
     Ok(())
@@ -144,6 +173,13 @@ mod tests {
         assert_eq!(config["clusters"], json!([{ "name": "a" }]));
         put(&mut json!({ "users": 7 }), "users", json!([]), "a").expect_err("no list");
         put(&mut json!([]), "users", json!([]), "a").expect_err("no mapping");
+        let of_others = json!({ "users": [{ "name": "a", "user": { "token": 777, "exec": { "provideClusterInfo": true } } }] });
+        assert_eq!(changed(&of_others, "").as_deref(), Some(".users[0].user.token"));
+        assert_eq!(changed(&json!({ "users": [{ "name": true }] }), "").as_deref(), Some(".users[0].name"));
+        assert_eq!(
+            changed(&json!({ "clusters": [{ "cluster": { "insecure-skip-tls-verify": true } }] }), ""),
+            None
+        );
         assert_eq!(entry_name("projects/p-1/locations/us-east1/clusters/c"), "gke_p-1_us-east1_c");
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cluster_server::ClusterServer;
+use crate::cluster_server::{ClusterServer, PATIENCE};
 use crate::{keystead, stderr};
 
 const PLACE: &str = "--location europe-west1 --project cluster-project";
@@ -96,12 +96,29 @@ async fn c6_c7_a_cluster_outlives_its_server_and_whatever_runs_it() {
     // What somebody stops stays stopped, until the server starts anew.
     let stopped = keystead().args(["local-clusters", "stop"]).arg(server.clusters()).output().expect("runs");
     assert!(stopped.status.success(), "{}", stderr(&stopped));
-    server.until("sleep 3").await;
+    let says = |text: &str| {
+        let message = "container clusters describe prod --format 'value(status,statusMessage)'";
+        format!("\"$0\" {message} {PLACE} | grep -q 'ERROR.*{text}'")
+    };
+    server.until(&says("local-clusters stop")).await;
     assert_eq!(processes(&format!("{}/", at.display())), []);
     server.run().await;
     server.until(&read).await;
 
+    // What it held can be taken away; then nothing of it runs, and it is told.
+    fs::remove_dir_all(&at).expect("removed");
+    server.until(&says("directory is gone")).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !processes(&format!("{}/", at.display())).is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "it runs on");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    server.until(&format!("exec \"$0\" container clusters delete prod {PLACE} --quiet")).await;
+
     // Deleted, encrypted as it is, nothing is left.
+    server.until(&create).await;
+    server.until(&format!("\"$0\" {state} {PLACE} | grep -q 'RUNNING.ENCRYPTED'")).await;
+    let at = directory(&server);
     server.until(&format!("exec \"$0\" container clusters delete prod {PLACE} --quiet")).await;
     server.until(&format!("test ! -e {}", at.display())).await;
     assert_eq!(processes(&format!("{}/", at.display())), []);

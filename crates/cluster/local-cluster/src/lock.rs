@@ -1,7 +1,7 @@
 //! Who runs the cluster of a directory: whoever has the lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use keystead_runtime::Failure;
@@ -14,7 +14,17 @@ const FILE: &str = "lock";
 /// started.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Whether the file that is locked is still the one in the directory: otherwise another process can have the lock of that one.
+    pub(crate) fn is_in(&self, directory: &Path) -> bool {
+        let identity = |it: std::fs::Metadata| (it.dev(), it.ino());
+        let own = self.file.metadata().map(identity);
+        let there = std::fs::metadata(directory.join(FILE)).map(identity);
+        matches!((own, there), (Ok(own), Ok(there)) if own == there)
+    }
 }
 
 /// Takes the lock. None: somebody has it.
@@ -24,7 +34,7 @@ pub(crate) fn take(directory: &Path) -> Result<Option<Lock>, Failure> {
     options.create(true).truncate(false).write(true).mode(0o600);
     let file = options.open(&path).map_err(|error| files::failed("open", &path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(files::failed("lock", &path, &error)),
     }
@@ -50,6 +60,11 @@ mod tests {
         let lock = take(directory.path()).expect("opened").expect("free");
         assert!(is_taken(directory.path()).expect("looked"));
         assert!(take(directory.path()).expect("opened").is_none());
+        assert!(lock.is_in(directory.path()));
+        std::fs::rename(directory.path().join(FILE), directory.path().join("moved")).expect("renamed");
+        assert!(!lock.is_in(directory.path()), "nobody finds it");
+        std::fs::write(directory.path().join(FILE), "").expect("written");
+        assert!(!lock.is_in(directory.path()), "it is another one");
         drop(lock);
         assert!(!is_taken(directory.path()).expect("looked"));
     }

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::kubelet::Kubelet;
 use crate::launcher::Launcher;
 use crate::layout::Layout;
+use crate::lock::Lock;
 use crate::ports::Ports;
 use crate::report::{Trouble, say};
 use crate::{etcd, files, lock, log_limit, pki, ready, service};
@@ -56,7 +57,7 @@ pub fn run(directory: &Path, keystead: PathBuf) -> Result<(), Failure> {
             // One thread, the main one: the kernel kills a child when the thread ends that started it.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-            runtime.block_on(supervise(&layout, &cluster, Launcher::new(keystead)))?
+            runtime.block_on(supervise(&layout, &cluster, &lock, Launcher::new(keystead)))?
         }
     };
     let ended = match end {
@@ -84,7 +85,12 @@ fn wanted_end(layout: &Layout) -> Option<End> {
     layout.stop().exists().then(|| End::Stop("the file `stop` is there".to_owned()))
 }
 
-async fn supervise(layout: &Layout, cluster: &ClusterFile, launcher: Launcher) -> Result<End, Failure> {
+async fn supervise(
+    layout: &Layout,
+    cluster: &ClusterFile,
+    lock: &Lock,
+    launcher: Launcher,
+) -> Result<End, Failure> {
     let signal = termination().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
     let version = version_of(cluster)?;
     let ports = Ports::of(layout, cluster.api_servers)?;
@@ -121,7 +127,7 @@ async fn supervise(layout: &Layout, cluster: &ClusterFile, launcher: Launcher) -
 
     let end = tokio::select! {
         signal = signal => End::Stop(signal.to_owned()),
-        end = watch_directory(layout, cluster, &server) => end,
+        end = watch_directory(layout, cluster, lock, &server) => end,
         () = keep_logs_short(logs) => End::Fault,
         () = ready::tell(layout, first, cluster.api_servers, is_ready) => End::Fault,
         // They end when they are told to.
@@ -139,11 +145,19 @@ async fn supervise(layout: &Layout, cluster: &ClusterFile, launcher: Launcher) -
 }
 
 /// Follows the server to another address, until the directory says that it is time to end.
-async fn watch_directory(layout: &Layout, started: &ClusterFile, server: &watch::Sender<String>) -> End {
+async fn watch_directory(
+    layout: &Layout,
+    started: &ClusterFile,
+    lock: &Lock,
+    server: &watch::Sender<String>,
+) -> End {
     let mut trouble = Trouble::default();
     loop {
         if let Some(end) = wanted_end(layout) {
             return end;
+        }
+        if !lock.is_in(layout.directory()) {
+            return End::Stop("the directory was removed or replaced".to_owned());
         }
         match ClusterFile::read(layout) {
             Ok(now) => {

@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::grpc::{Adapter, CallId, Credentials};
-use crate::local_clusters::LocalEndpoints;
+use crate::local_clusters::LocalStates;
 use crate::methods::is_grpc;
 use crate::pki::Pki;
 use crate::rest::{Gateway, RouteError, token};
@@ -50,8 +50,8 @@ impl Api {
 
     /// With local clusters there is somewhere to reach them.
     #[must_use]
-    pub(crate) fn with_local_clusters(mut self, endpoints: LocalEndpoints) -> Self {
-        Arc::make_mut(&mut self.adapter).local_clusters = endpoints;
+    pub(crate) fn with_local_clusters(mut self, states: LocalStates) -> Self {
+        Arc::make_mut(&mut self.adapter).local_clusters = states;
         self
     }
 

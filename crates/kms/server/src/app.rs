@@ -24,7 +24,7 @@ use crate::data_dir::{DataDir, DataDirError, Endpoint};
 use crate::front::Front;
 use crate::health::{self, Health, Refused};
 use crate::listener::Listener;
-use crate::local_clusters::{LocalClusters, LocalEndpoints};
+use crate::local_clusters::{LocalClusters, LocalStates};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::root_key;
@@ -164,14 +164,14 @@ impl App {
         let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
         let api = Api::new(Arc::clone(&keyservice)).map_err(|error| Failure::from_error(&error))?;
-        let endpoints = LocalEndpoints::default();
+        let states = LocalStates::default();
         let api = api.with_authority(Arc::clone(&pki)).with_backups(backups);
-        let api = api.with_local_clusters(Arc::clone(&endpoints));
+        let api = api.with_local_clusters(Arc::clone(&states));
         let local_clusters = match &settings.local_clusters {
             Some(local) => {
                 let server = endpoint.local_endpoint.as_ref().unwrap_or(&endpoint.endpoint).clone();
                 let authority = own_certificate.then(|| pki.ca_pem());
-                Some(LocalClusters::open(local, Arc::clone(&keyservice), server, authority, endpoints)?)
+                Some(LocalClusters::open(local, Arc::clone(&keyservice), server, authority, states)?)
             }
             None => None,
         };

@@ -46,7 +46,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
-use crate::local_clusters::LocalEndpoints;
+use crate::local_clusters::LocalStates;
 use crate::methods::{self, Known, MAX_REQUEST_LEN, Served, code_name};
 use crate::pki::Pki;
 
@@ -70,8 +70,8 @@ pub(crate) struct Adapter {
     pub(crate) authority: Option<Arc<Pki>>,
     /// Takes backups; none where no folder is configured.
     pub(crate) backups: Option<Arc<dyn BackupStore>>,
-    /// How the clusters are reached that this server runs.
-    pub(crate) local_clusters: LocalEndpoints,
+    /// What is seen of the clusters that this server runs.
+    pub(crate) local_clusters: LocalStates,
 }
 
 impl Adapter {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use keystead_keyservice::{KeyService, KmsError, LocalCluster};
-use keystead_model::ErrorChain;
+use keystead_model::{ClusterName, ErrorChain};
 use keystead_runtime::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,11 @@ use cluster_directory::{ClusterDirectory, Wanted, make_private};
 
 /// How often is looked at what there is to do.
 const LOOK: Duration = Duration::from_secs(1);
-/// A cluster whose process ended is started again after this.
-const START_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// A cluster whose process ended is started again after this, and each time after twice as long.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const START_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// What runs as long as this did not end at once.
+const RUNS: Duration = Duration::from_secs(20);
 /// A plugin's socket is `/ID/host-0/run/keystead-0123456789/kms.sock` in it, and `sun_path` has 108 bytes, the last of them NUL.
 const MAX_DIRECTORY_LEN: usize = 50;
 /// What a local cluster is made of, besides `keystead`.
@@ -46,8 +49,18 @@ pub(crate) struct LocalEndpoint {
     pub(crate) version: String,
 }
 
-/// Those of all clusters that were ready once, by the id of the cluster.
-pub(crate) type LocalEndpoints = Arc<RwLock<HashMap<String, LocalEndpoint>>>;
+/// What is seen of a local cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalState {
+    pub(crate) name: ClusterName,
+    /// None: it was never ready.
+    pub(crate) endpoint: Option<LocalEndpoint>,
+    /// Why it does not run; none: it does.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Those of all local clusters, by the id of the cluster.
+pub(crate) type LocalStates = Arc<RwLock<HashMap<String, LocalState>>>;
 
 /// Runs them.
 pub(crate) struct LocalClusters {
@@ -59,16 +72,27 @@ pub(crate) struct LocalClusters {
     server: String,
     /// What this server is verified with; none: the system's authorities.
     authority_pem: Option<String>,
-    endpoints: LocalEndpoints,
+    states: LocalStates,
     processes: Mutex<Processes>,
 }
 
 #[derive(Default)]
 struct Processes {
-    /// Those that were started here, and when. A process that has ended is there until it is asked after.
-    started: HashMap<String, (Child, Instant)>,
+    /// The last one of each cluster that was started here.
+    started: HashMap<String, Started>,
     /// The ids of clusters that were looked at since this server started. What somebody stops after that stays stopped.
     seen: HashSet<String>,
+}
+
+/// A process that runs a cluster, or ran it.
+struct Started {
+    child: Child,
+    at: Instant,
+    has_ended: bool,
+    /// How often in a row it ended as soon as it was started.
+    failures: u32,
+    /// Why it did, the last time.
+    trouble: Option<String>,
 }
 
 /// What was read of the records, for the look at the files.
@@ -81,6 +105,12 @@ impl LocalClustersSettings {
     /// Refuses what could not run a cluster. The answer is the program that runs one.
     pub(crate) fn check(&self) -> Result<PathBuf, Failure> {
         let directory = absolute(&self.directory)?;
+        if !directory.to_str().is_some_and(|it| it.chars().all(is_allowed)) {
+            let path = directory.display();
+            let text = format!("{path} has letters that flags and files of a cluster cannot hold");
+            let hint = "choose a directory of letters, digits, `/`, `-`, `_` and `.` for --local-clusters";
+            return Err(Failure::new(text).usage().hint(hint.to_owned()));
+        }
         let len = directory.as_os_str().len();
         if len > MAX_DIRECTORY_LEN {
             let path = directory.display();
@@ -103,6 +133,11 @@ impl LocalClustersSettings {
                 .hint("install it, or start the server with `keystead server run`".to_owned())
         })
     }
+}
+
+/// A kubeconfig's path is split at colons, for one.
+fn is_allowed(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "/-_.".contains(letter)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
@@ -128,7 +163,7 @@ impl LocalClusters {
         keyservice: Arc<KeyService>,
         server: String,
         authority_pem: Option<String>,
-        endpoints: LocalEndpoints,
+        states: LocalStates,
     ) -> Result<Arc<Self>, Failure> {
         let keystead = settings.check()?;
         let settings = LocalClustersSettings {
@@ -137,7 +172,7 @@ impl LocalClusters {
         };
         make_private(&settings.directory).map_err(unusable(&settings.directory))?;
         let processes = Mutex::default();
-        Ok(Arc::new(Self { settings, keystead, keyservice, server, authority_pem, endpoints, processes }))
+        Ok(Arc::new(Self { settings, keystead, keyservice, server, authority_pem, states, processes }))
     }
 
     /// Until the server stops; the clusters go on.
@@ -183,39 +218,57 @@ impl LocalClusters {
 
     /// Starts what is to run and does not, and removes what was deleted. The answer has the ids of those of which nothing is left.
     fn look_at_files(&self, todo: &ToDo) -> (Vec<String>, Result<(), String>) {
-        let mut outcome = Ok(());
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A process that has ended is waited for, so that nothing is left of it.
-        processes.started.retain(|_, (child, at)| {
-            let has_ended = matches!(child.try_wait(), Ok(Some(_)));
-            !has_ended || at.elapsed() < START_AGAIN_AFTER
-        });
-        for cluster in &todo.clusters {
-            if let Err(error) = self.run(cluster, &mut processes) {
-                outcome =
-                    Err(format!("local cluster {} cannot be started: {}", cluster.name, ErrorChain(&error)));
-            }
+        for (id, started) in &mut processes.started {
+            started.look(&self.directory(id));
         }
-        let mut gone = Vec::new();
+        let mut states = HashMap::new();
+        for cluster in &todo.clusters {
+            let directory = self.directory(&cluster.id);
+            let trouble = match self.run(cluster, &directory, &mut processes) {
+                Ok(trouble) => trouble,
+                Err(error) => Some(format!("the cluster cannot be started: {}", ErrorChain(&error))),
+            };
+            let state = LocalState { name: cluster.name.clone(), endpoint: directory.endpoint(), trouble };
+            states.insert(cluster.id.clone(), state);
+        }
+        let (mut gone, mut outcome) = (Vec::new(), Ok(()));
         for id in &todo.deleted {
             match self.directory(id).remove() {
                 Ok(true) => gone.push(id.clone()),
                 Ok(false) => {}
                 Err(error) => {
-                    outcome = Err(format!("what is left of a local cluster cannot be removed: {error}"))
+                    outcome = Err(format!("what is left of a local cluster cannot be removed: {error}"));
                 }
             }
         }
-        let endpoint = |it: &LocalCluster| Some((it.id.clone(), self.directory(&it.id).endpoint()?));
-        let endpoints = todo.clusters.iter().filter_map(endpoint).collect();
-        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        processes.started.retain(|id, _| !gone.contains(id));
+        let mut before = self.states.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, state) in &states {
+            let told = before.get(id).and_then(|it| it.trouble.as_ref());
+            if let Some(problem) = state.trouble.as_ref().filter(|it| told != Some(it)) {
+                tracing::error!(cluster = %state.name, problem, "local cluster does not run");
+            }
+        }
+        *before = states;
         (gone, outcome)
     }
 
-    fn run(&self, cluster: &LocalCluster, processes: &mut Processes) -> io::Result<()> {
-        let directory = self.directory(&cluster.id);
+    /// The answer is why it does not run.
+    fn run(
+        &self,
+        cluster: &LocalCluster,
+        directory: &ClusterDirectory,
+        processes: &mut Processes,
+    ) -> io::Result<Option<String>> {
         let is_new = !processes.seen.contains(&cluster.id);
-        let runs = processes.started.contains_key(&cluster.id) || directory.is_running()?;
+        let last = processes.started.get(&cluster.id);
+        let has_joined = cluster.absent.len() < usize::from(cluster.api_servers);
+        if has_joined && !directory.exists() {
+            let text = "the cluster's directory is gone, and with it all that the cluster held: delete the cluster, and make it anew";
+            return Ok(Some(text.to_owned()));
+        }
+        let runs = last.is_some_and(|it| !it.has_ended) || directory.is_running()?;
         // One that runs since an earlier server may not know where this one is.
         if is_new || !runs {
             let wanted = Wanted {
@@ -225,18 +278,53 @@ impl LocalClusters {
                 server: &self.server,
             };
             directory.write(&wanted, self.authority_pem.as_deref())?;
-            processes.seen.insert(cluster.id.clone());
         }
-        if runs || !is_new && directory.is_stopped() {
-            return Ok(());
+        if runs {
+            processes.seen.insert(cluster.id.clone());
+            return Ok(last.and_then(|it| it.trouble.clone()));
+        }
+        if !is_new && directory.is_stopped() {
+            let text = "somebody stopped the cluster, with `keystead local-clusters stop`: it runs again once this server is started anew";
+            return Ok(Some(text.to_owned()));
+        }
+        let (failures, trouble) = last.map(|it| (it.failures, it.trouble.clone())).unwrap_or_default();
+        if last.is_some_and(|it| it.at.elapsed() < pause_after(failures)) {
+            return Ok(trouble);
         }
         let child = directory.start(&self.keystead)?;
         tracing::info!(cluster = %cluster.name, "local cluster started");
-        processes.started.insert(cluster.id.clone(), (child, Instant::now()));
-        Ok(())
+        processes.seen.insert(cluster.id.clone());
+        let started =
+            Started { child, at: Instant::now(), has_ended: false, failures, trouble: trouble.clone() };
+        processes.started.insert(cluster.id.clone(), started);
+        Ok(trouble)
     }
 
     fn directory(&self, id: &str) -> ClusterDirectory {
         ClusterDirectory::of(&self.settings.directory, id)
     }
+}
+
+impl Started {
+    /// A process that has ended is waited for, so that nothing is left of it.
+    fn look(&mut self, directory: &ClusterDirectory) {
+        if self.has_ended {
+            return;
+        }
+        let ran = self.at.elapsed();
+        match self.child.try_wait() {
+            Ok(None) if ran >= RUNS => (self.failures, self.trouble) = (0, None),
+            Ok(Some(status)) if !status.success() && ran < RUNS => {
+                self.has_ended = true;
+                self.failures = self.failures.saturating_add(1);
+                self.trouble = Some(format!("its process ended ({status}): {}", directory.last_words()));
+            }
+            Ok(Some(_)) => self.has_ended = true,
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    START_AGAIN_MAX.min(START_AGAIN_AFTER.saturating_mul(1 << failures.min(10)))
 }

@@ -13,12 +13,13 @@ use keystead_keyservice::operations::{
     ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
 };
 use keystead_keyservice::{KmsError, Method, MethodKind};
-use keystead_model::{Cluster, ClusterName, ErrorClass};
+use keystead_model::{Cluster, ClusterName, ClusterOperation, ErrorClass};
 use keystead_proto::container as proto;
 use keystead_proto::container::cluster_manager_server::ClusterManager;
 use tonic::{Request, Response};
 
 use super::{Adapter, Answer};
+use crate::local_clusters::LocalState;
 use cluster::cluster;
 use name::Named;
 use operation::operation;
@@ -119,7 +120,7 @@ impl ClusterManager for Adapter {
         let command = named.parent_of_list(&call).await;
         let command = command.map(|(project, location)| ListClusterOperations { project, location });
         let listed = call.run(&named.name, command).await?;
-        let operations = listed.iter().map(|it| operation(it, call.keyservice().address())).collect();
+        let operations = listed.iter().map(|it| self.operation(it, call.keyservice().address())).collect();
         Ok(Response::new(proto::ListOperationsResponse { operations, missing_zones: Vec::new() }))
     }
 
@@ -129,7 +130,7 @@ impl ClusterManager for Adapter {
             Named::operation(&request.name, &request.project_id, &request.zone, &request.operation_id);
         let command = named.as_operation(&call).await.map(|name| GetClusterOperation { name });
         let found = call.run(&named.name, command).await?;
-        Ok(Response::new(operation(&found, call.keyservice().address())))
+        Ok(Response::new(self.operation(&found, call.keyservice().address())))
     }
 
     async fn cancel_operation(&self, request: Request<proto::CancelOperationRequest>) -> Answer<()> {
@@ -159,8 +160,20 @@ impl ClusterManager for Adapter {
 
 impl Adapter {
     fn shown(&self, of: &Cluster, address: &str) -> proto::Cluster {
-        let endpoints = self.local_clusters.read().unwrap_or_else(PoisonError::into_inner);
-        cluster(of, address, endpoints.get(&of.id))
+        let states = self.local_clusters.read().unwrap_or_else(PoisonError::into_inner);
+        cluster(of, address, states.get(&of.id))
+    }
+
+    /// One that waits for a cluster of ours that does not run says why.
+    fn operation(&self, of: &ClusterOperation, address: &str) -> proto::Operation {
+        let mut shown = operation(of, address);
+        let states = self.local_clusters.read().unwrap_or_else(PoisonError::into_inner);
+        let is_its = |it: &&LocalState| it.name.location == of.name.location && it.name.cluster == of.cluster;
+        let trouble = states.values().find(is_its).and_then(|it| it.trouble.clone());
+        if let Some(trouble) = trouble.filter(|_| of.end.is_none()) {
+            shown.detail = trouble;
+        }
+        shown
     }
 }
 

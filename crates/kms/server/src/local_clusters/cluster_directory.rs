@@ -18,6 +18,11 @@ const ID_DIGITS: usize = 16;
 const TOKEN_RENEWED_AFTER: Duration = Duration::from_secs(50 * 60);
 /// Longest text that is read from the directory, in bytes: a certificate in it has some thousand.
 const LONGEST: usize = 64 << 10;
+/// The end of a log that is looked at, in bytes; of a line that is shown, in characters.
+const LAST_WORDS: usize = 4096;
+const MAX_WORDS: usize = 300;
+/// A process writes few lines, but there is no end to how often it is started. In bytes.
+const MAX_LOG: u64 = 4 << 20;
 /// What somebody may set in the server's environment and a cluster must not have: tokens, and settings of other programs.
 const ENVIRONMENT: [&str; 2] = ["PATH", "HOME"];
 
@@ -101,6 +106,17 @@ impl ClusterDirectory {
         }
     }
 
+    /// What its process said last.
+    pub(super) fn last_words(&self) -> String {
+        let path = self.path.join("log");
+        let text = fs::read(&path).unwrap_or_default();
+        let text =
+            String::from_utf8_lossy(text.get(text.len().saturating_sub(LAST_WORDS)..).unwrap_or_default());
+        let line = text.lines().rev().find(|it| !it.trim().is_empty() && !it.starts_with("hint:"));
+        let line = line.unwrap_or("it said nothing").chars().filter(|it| !it.is_control());
+        format!("{}; see {}", line.take(MAX_WORDS).collect::<String>(), path.display())
+    }
+
     /// Whether somebody stopped it: `keystead local-clusters stop`.
     pub(super) fn is_stopped(&self) -> bool {
         self.path.join("stop").exists()
@@ -113,6 +129,9 @@ impl ClusterDirectory {
             _ => {}
         }
         let log = File::options().create(true).append(true).open(self.path.join("log"))?;
+        if log.metadata()?.len() > MAX_LOG {
+            log.set_len(0)?;
+        }
         let kept = std::env::vars_os().filter(|(name, _)| {
             ENVIRONMENT.iter().any(|it| name == it)
                 // The clock of tests.

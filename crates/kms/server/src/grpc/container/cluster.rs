@@ -6,27 +6,28 @@ use keystead_proto::container as proto;
 use keystead_proto::container::cluster::Status;
 
 use super::{encryption, settings};
-use crate::local_clusters::LocalEndpoint;
+use crate::local_clusters::LocalState;
 
 /// Where kubectl is led that is given a cluster of somebody's own hosts: a name that never is one, and says what to do. gcloud ends with an
 /// error where a cluster has no endpoint; and with a real one it would send tokens of this server to an API server that is somebody else's.
 const NOT_OURS: &str = "use-its-own-kubeconfig.invalid";
 
-/// As the API shows it. `address`: of this server, for links. `local`: how it is reached, if this server runs it.
-pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalEndpoint>) -> proto::Cluster {
+/// As the API shows it. `address`: of this server, for links. `local`: what is seen of it, if this server runs it.
+pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalState>) -> proto::Cluster {
+    let trouble = local.and_then(|it| it.trouble.clone());
+    let local = local.and_then(|it| it.endpoint.as_ref());
     let kept = settings::restored(&cluster.name, &cluster.settings);
     let location = cluster.name.location.location.to_string();
     let status = match cluster.running.as_ref().map(|running| &running.task) {
+        None if trouble.is_some() => Status::Error,
         None => Status::Running,
         Some(Task::Create(_)) => Status::Provisioning,
         Some(Task::Update(_) | Task::SetLabels) => Status::Reconciling,
         Some(Task::Delete) => Status::Stopping,
     };
-    let is_made = !matches!(status, Status::Provisioning);
-    let endpoint = match (cluster.local_api_servers, local) {
-        (Some(_), local) => local.map(|it| it.endpoint.clone()).unwrap_or_default(),
-        (None, _) if is_made => NOT_OURS.to_owned(),
-        (None, _) => String::new(),
+    let endpoint = match cluster.local_api_servers {
+        Some(_) => local.map(|it| it.endpoint.clone()).unwrap_or_default(),
+        None => NOT_OURS.to_owned(),
     };
     let version = local.map(|it| it.version.clone()).unwrap_or_default();
     let failure = cluster.encryption.failures.last();
@@ -41,7 +42,7 @@ pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalEndp
         resource_labels: cluster.labels.clone().into_iter().collect(),
         label_fingerprint: SetClusterLabels::fingerprint(&cluster.labels),
         status: status.into(),
-        status_message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+        status_message: trouble.or_else(|| failure.map(|it| it.message.clone())).unwrap_or_default(),
         database_encryption: Some(encryption::shown(cluster)),
         endpoint,
         current_master_version: version.clone(),
