@@ -200,6 +200,9 @@ impl LocalClusters {
         let deleted = self.keyservice.deleted_local_clusters().await.map_err(in_words)?;
         for cluster in &clusters {
             let directory = self.directory(&cluster.id);
+            if is_lost(cluster, &directory) {
+                continue;
+            }
             for node in cluster.absent.iter().filter(|node| directory.needs_token(node)) {
                 let invited =
                     self.keyservice.invite_local_host(&cluster.name, node).await.map_err(in_words)?;
@@ -242,7 +245,9 @@ impl LocalClusters {
                 }
             }
         }
-        processes.started.retain(|id, _| !gone.contains(id));
+        // What has not ended yet is waited for, whatever became of its cluster.
+        processes.started.retain(|id, it| !it.has_ended || states.contains_key(id));
+        processes.seen.retain(|id| states.contains_key(id));
         let mut before = self.states.write().unwrap_or_else(PoisonError::into_inner);
         for (id, state) in &states {
             let told = before.get(id).and_then(|it| it.trouble.as_ref());
@@ -263,24 +268,22 @@ impl LocalClusters {
     ) -> io::Result<Option<String>> {
         let is_new = !processes.seen.contains(&cluster.id);
         let last = processes.started.get(&cluster.id);
-        let has_joined = cluster.absent.len() < usize::from(cluster.api_servers);
-        if has_joined && !directory.exists() {
+        if is_lost(cluster, directory) {
             let text = "the cluster's directory is gone, and with it all that the cluster held: delete the cluster, and make it anew";
             return Ok(Some(text.to_owned()));
         }
-        let runs = last.is_some_and(|it| !it.has_ended) || directory.is_running()?;
-        // One that runs since an earlier server may not know where this one is.
-        if is_new || !runs {
-            let wanted = Wanted {
-                cluster: cluster.name.to_string(),
-                api_servers: cluster.api_servers,
-                programs: &self.settings.programs,
-                server: &self.server,
-            };
-            directory.write(&wanted, self.authority_pem.as_deref())?;
-        }
-        if runs {
-            processes.seen.insert(cluster.id.clone());
+        let wanted = Wanted {
+            cluster: cluster.name.to_string(),
+            api_servers: cluster.api_servers,
+            programs: &self.settings.programs,
+            server: &self.server,
+        };
+        if last.is_some_and(|it| !it.has_ended) || directory.is_running()? {
+            // One that runs since an earlier server may not know where this one is.
+            if is_new {
+                directory.write(&wanted, self.authority_pem.as_deref())?;
+                processes.seen.insert(cluster.id.clone());
+            }
             return Ok(last.and_then(|it| it.trouble.clone()));
         }
         if !is_new && directory.is_stopped() {
@@ -291,6 +294,7 @@ impl LocalClusters {
         if last.is_some_and(|it| it.at.elapsed() < pause_after(failures)) {
             return Ok(trouble);
         }
+        directory.write(&wanted, self.authority_pem.as_deref())?;
         let child = directory.start(&self.keystead)?;
         tracing::info!(cluster = %cluster.name, "local cluster started");
         processes.seen.insert(cluster.id.clone());
@@ -303,6 +307,11 @@ impl LocalClusters {
     fn directory(&self, id: &str) -> ClusterDirectory {
         ClusterDirectory::of(&self.settings.directory, id)
     }
+}
+
+/// Whether it was there, and is not any more. It is not made anew: what it held would be gone without a word.
+fn is_lost(cluster: &LocalCluster, directory: &ClusterDirectory) -> bool {
+    cluster.absent.len() < usize::from(cluster.api_servers) && !directory.exists()
 }
 
 impl Started {
