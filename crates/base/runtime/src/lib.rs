@@ -18,7 +18,7 @@ pub use admin::{Admin, Readiness, Report};
 pub use config_file::{ConfigFileError, parse_config, read_config};
 pub use failure::{Failure, exit};
 pub use log_queue::dropped_log_lines;
-pub use process::{NotHardened, Notify, harden, print_result, termination};
+pub use process::{NotHardened, Notify, harden, plain_environment, print_result, termination};
 pub use setting::{AdminAddress, Span};
 pub use tasks::{Drained, Tasks};
 pub use telemetry::{LogFormat, LogLevel, start_logs};

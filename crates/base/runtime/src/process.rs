@@ -1,5 +1,6 @@
 //! The process and its surroundings: signals, standard output, the service manager, memory that does not leave the machine.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +23,19 @@ pub fn termination() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// What a program of somebody else, or a process that outlives this one, is given of our environment: where programs are found, and what
+/// libfaketime needs, so that all processes of a machine whose clock is played have the same time. Settings and credentials stay here.
+pub fn plain_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_plain(name))
+}
+
+fn is_plain(name: &OsStr) -> bool {
+    name == "PATH"
+        || name == "HOME"
+        || name == "LD_PRELOAD"
+        || name.as_encoded_bytes().windows(8).any(|part| part == b"FAKETIME")
 }
 
 /// Prints a command's result to standard output. A reader that has gone away (`| head`) is no failure.
@@ -102,5 +116,20 @@ impl Notify {
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_and_credentials_are_not_plain() {
+        for kept in ["PATH", "HOME", "LD_PRELOAD", "FAKETIME", "FAKETIME_SHARED", "NO_FAKETIME_X"] {
+            assert!(is_plain(OsStr::new(kept)), "{kept}");
+        }
+        for not in ["KEYSTEAD_SERVER_LISTEN", "KUBECONFIG", "HTTPS_PROXY", "PATHS", "GOGC"] {
+            assert!(!is_plain(OsStr::new(not)), "{not}");
+        }
     }
 }

@@ -3,24 +3,24 @@
 use std::path::PathBuf;
 
 use keystead_runtime::Failure;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::files;
 use crate::layout::Layout;
 
 /// The text of `cluster.json`. The server writes it by rename, at each of its starts and before it starts the supervisor. A field that is not
 /// known here is left alone, because the server may be newer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ClusterFile {
+pub(crate) struct ClusterFile {
     /// Its name on the server: `projects/P/locations/L/clusters/C`. Shown in logs and nothing else.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// How many API servers it has, each on a host of its own: 1 or 3.
-    pub api_servers: usize,
+    pub(crate) api_servers: usize,
     /// The directory with etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
-    pub programs: PathBuf,
+    pub(crate) programs: PathBuf,
     /// The server's address, such as `https://127.0.0.1:9443`.
-    pub server: String,
+    pub(crate) server: String,
 }
 
 /// An etcd of one member, and as many API servers as a cluster that is really of several hosts has.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use keystead_runtime::Failure;
+use keystead_runtime::{Failure, plain_environment};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::process::Child;
 
@@ -64,7 +64,7 @@ impl Launcher {
             .args(&program.args)
             // Settings of whoever started the server are not those of the cluster.
             .env_clear()
-            .envs(kept_environment())
+            .envs(plain_environment())
             .envs(program.environment.iter().cloned())
             .current_dir(&program.directory)
             // A signal of the terminal is for the supervisor, which stops its children in order.
@@ -98,18 +98,6 @@ impl Running {
     }
 }
 
-/// Where programs are found, and what libfaketime needs, so that all processes of a machine whose clock is played have the same time.
-fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| is_kept(name))
-}
-
-fn is_kept(name: &OsStr) -> bool {
-    name == "PATH"
-        || name == "HOME"
-        || name == "LD_PRELOAD"
-        || name.as_encoded_bytes().windows(8).any(|part| part == b"FAKETIME")
-}
-
 /// Becomes a program that the kernel kills when the process `parent` ends. It returns only to say why it could not.
 ///
 /// # Errors
@@ -136,16 +124,6 @@ pub fn become_child(parent: u32, program: &OsStr, args: &[OsString]) -> Failure 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_of_others_do_not_reach_the_cluster() {
-        for kept in ["PATH", "HOME", "LD_PRELOAD", "FAKETIME", "FAKETIME_SHARED", "NO_FAKETIME_X"] {
-            assert!(is_kept(OsStr::new(kept)), "{kept}");
-        }
-        for not in ["KEYSTEAD_SERVER_LISTEN", "KUBECONFIG", "HTTPS_PROXY", "PATHS", "GOGC"] {
-            assert!(!is_kept(OsStr::new(not)), "{not}");
-        }
-    }
 
     #[test]
     fn nothing_is_started_for_a_parent_that_is_gone() {

@@ -30,7 +30,6 @@ mod service;
 mod stop;
 mod supervisor;
 
-pub use cluster_file::ClusterFile;
 pub use launcher::become_child;
 pub use stop::stop_all;
 pub use supervisor::run;

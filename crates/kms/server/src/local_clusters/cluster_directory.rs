@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use keystead_runtime::plain_environment;
 use keystead_runtime::whole_file::{self, Readers};
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,6 @@ const LAST_WORDS: usize = 4096;
 const MAX_WORDS: usize = 300;
 /// A process writes few lines, but there is no end to how often it is started. In bytes.
 const MAX_LOG: u64 = 4 << 20;
-/// What somebody may set in the server's environment and a cluster must not have: tokens, and settings of other programs.
-const ENVIRONMENT: [&str; 2] = ["PATH", "HOME"];
-
 /// One local cluster's directory.
 pub(super) struct ClusterDirectory {
     path: PathBuf,
@@ -132,17 +130,11 @@ impl ClusterDirectory {
         if log.metadata()?.len() > MAX_LOG {
             log.set_len(0)?;
         }
-        let kept = std::env::vars_os().filter(|(name, _)| {
-            ENVIRONMENT.iter().any(|it| name == it)
-                // The clock of tests.
-                || name == "LD_PRELOAD"
-                || name.as_encoded_bytes().windows(8).any(|part| part == b"FAKETIME")
-        });
         Command::new(keystead)
             .args(["local-clusters", "run"])
             .arg(&self.path)
             .env_clear()
-            .envs(kept)
+            .envs(plain_environment())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
