@@ -41,7 +41,9 @@ stored() {
                 grep -aq "$secret" "$work/value" || fail "a value is neither encrypted nor the Secret's"
                 echo plain
             fi
-        done | sort -u
+        done >"$work/ways"
+    [ "$(wc -l <"$work/ways")" -eq 3 ] || fail "etcd has $(wc -l <"$work/ways") values of 3"
+    sort -u "$work/ways"
 }
 
 # The end of the key ids of a key.

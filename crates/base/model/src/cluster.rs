@@ -39,7 +39,15 @@ pub struct Cluster {
     /// API servers that the server itself runs for it, see [`Cluster::local_nodes`]; none: it is where its hosts are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_api_servers: Option<u8>,
+    /// Keys of which an inventory of this cluster is registered, also those that it needs no more: it is counted once more, and then forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted_keys: Vec<CryptoKeyName>,
 }
+
+/// The label by which a new cluster says how many API servers the server is to run for it; `no`: its hosts are somebody's own.
+pub const LOCAL_LABEL: &str = "keystead-local";
+/// The label whose value is the name of a cluster that may be forgotten although its Secrets are under a key.
+pub const DETACH_LABEL: &str = "keystead-detach";
 
 /// How many API servers a local cluster can have: one, or three, so that the others serve while one restarts.
 pub const LOCAL_API_SERVERS: [u8; 2] = [1, 3];
@@ -313,6 +321,7 @@ mod tests {
             encryption: Encryption { key: Some(key("a")), ..Encryption::default() },
             running: None,
             local_api_servers: None,
+            counted_keys: Vec::new(),
         }
     }
 

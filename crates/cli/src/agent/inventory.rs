@@ -44,7 +44,9 @@ impl Counting {
             self.put_off();
         }
         let is_due = self.due.is_none_or(|due| Instant::now() >= due);
-        if self.thread.is_some() || !is_due || !is_first(&report.control_plane) {
+        // Where no plugin answers nothing was encrypted yet, or nobody writes.
+        let has_plugins = !report.key_ids.is_empty();
+        if self.thread.is_some() || !is_due || !has_plugins || !is_first(&report.control_plane) {
             return;
         }
         let host = host.clone();

@@ -1,5 +1,6 @@
 //! `keystead container clusters ...`
 
+use keystead_model::cluster::{DETACH_LABEL, LOCAL_LABEL};
 use keystead_runtime::Failure;
 use serde_json::{Map, Value, json};
 
@@ -165,10 +166,6 @@ fn create(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
     }
     session.output().print(vec![args.cluster.get(session)?], TABLE, Shape::Many)
 }
-
-/// The label by which a cluster says that the server does not run it, and the one by which it may be forgotten.
-const LOCAL_LABEL: &str = "keystead-local";
-const DETACH_LABEL: &str = "keystead-detach";
 
 fn register(session: &Session<'_>, cluster: &Cluster) -> Result<(), Failure> {
     let parent = cluster.place.name(session)?;

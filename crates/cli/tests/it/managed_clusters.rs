@@ -25,6 +25,17 @@ fn create_key(server: &ClusterServer) {
     ));
 }
 
+/// A server with one cluster, and a Secret in it.
+async fn with_encrypted_cluster() -> ClusterServer {
+    let server = ClusterServer::start().await;
+    tokio::task::block_in_place(|| create_key(&server));
+    let create =
+        format!("exec \"$0\" container clusters create prod {PLACE} --database-encryption-key {KEY_NAME}");
+    server.until(&create).await;
+    server.until(&kubectl(&server, "create secret generic s --from-literal=value=plaintext-one")).await;
+    server
+}
+
 fn directory(server: &ClusterServer) -> PathBuf {
     let entries = fs::read_dir(server.clusters()).expect("listed");
     entries.map(|it| it.expect("an entry").path()).next().expect("a cluster")
@@ -127,12 +138,7 @@ async fn c6_c7_a_cluster_outlives_its_server_and_whatever_runs_it() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the local clusters and kubectl: cargo xtask test --tools"]
 async fn p9_p10_p11_p12_p20_what_becomes_of_a_cluster_whose_key_is_taken_away() {
-    let server = ClusterServer::start().await;
-    tokio::task::block_in_place(|| create_key(&server));
-    let create =
-        format!("exec \"$0\" container clusters create prod {PLACE} --database-encryption-key {KEY_NAME}");
-    server.until(&create).await;
-    server.until(&kubectl(&server, "create secret generic s --from-literal=value=plaintext-one")).await;
+    let server = with_encrypted_cluster().await;
     // A token in a Secret, as before projected volumes: its controller fills it.
     let manifest = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\n  annotations:\n    kubernetes.io/service-account.name: default\n\
                     type: kubernetes.io/service-account-token\n";
@@ -174,12 +180,7 @@ async fn p9_p10_p11_p12_p20_what_becomes_of_a_cluster_whose_key_is_taken_away() 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the local clusters and kubectl: cargo xtask test --tools"]
 async fn c10_p12_p18_a_version_may_be_destroyed_once_the_cluster_has_counted_that_nothing_is_under_it() {
-    let server = ClusterServer::start().await;
-    tokio::task::block_in_place(|| create_key(&server));
-    let create =
-        format!("exec \"$0\" container clusters create prod {PLACE} --database-encryption-key {KEY_NAME}");
-    server.until(&create).await;
-    server.until(&kubectl(&server, "create secret generic s --from-literal=value=plaintext-one")).await;
+    let server = with_encrypted_cluster().await;
     server.until(&format!("exec \"$0\" kms keys versions create {KEY} --primary")).await;
     let destroy = format!("\"$0\" kms keys versions destroy 1 {KEY}");
     let refused = server.shell(&destroy, &[]);

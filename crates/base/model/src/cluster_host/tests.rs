@@ -26,6 +26,7 @@ fn idle(key: Option<CryptoKeyName>) -> Cluster {
         settings: String::new(),
         initial_version: String::new(),
         local_api_servers: None,
+        counted_keys: Vec::new(),
         encryption: Encryption { key, ..Encryption::default() },
         running: None,
     }

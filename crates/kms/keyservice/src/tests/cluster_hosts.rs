@@ -166,6 +166,16 @@ impl Scene {
         Ok(answer.instruction)
     }
 
+    /// With a cluster of one host, encrypted with key `a`.
+    async fn encrypted() -> (Self, Agent) {
+        let scene = Self::new().await;
+        let create = scene.create(Some(key("a"))).await;
+        let mut one = scene.joined("cp-1", &["cp-1"]).await;
+        scene.report(&mut one, None).await.unwrap();
+        scene.report(&mut one, work(&create, WorkState::Done, "")).await.unwrap();
+        (scene, one)
+    }
+
     async fn hosts(&self) -> Vec<ClusterHost> {
         self.run(ListHosts { cluster: cluster() }).await.unwrap()
     }
@@ -474,11 +484,7 @@ const DIGEST: &str = "ef51c3a60e08e5d9";
 
 #[tokio::test]
 async fn p12_what_a_host_counts_says_which_versions_its_cluster_can_do_without() {
-    let scene = Scene::new().await;
-    let create = scene.create(Some(key("a"))).await;
-    let mut one = scene.joined("cp-1", &["cp-1"]).await;
-    scene.report(&mut one, None).await.unwrap();
-    scene.report(&mut one, work(&create, WorkState::Done, "")).await.unwrap();
+    let (scene, one) = Scene::encrypted().await;
     let encrypt = |text: &str| Encrypt {
         key: key("a"),
         version: None,
@@ -528,8 +534,47 @@ async fn p12_what_a_host_counts_says_which_versions_its_cluster_can_do_without()
     assert_eq!(refused(scene.server.run_as(&call, at_once).await).class(), ErrorClass::Throttled);
     scene.run(destroy()).await.unwrap();
     let audit = scene.server.audit_text();
-    assert!(audit.contains("ReportInventory") && audit.contains("cryptoKeys/a: 2: 48"), "{audit}");
+    assert!(
+        audit.contains("ReportInventory") && audit.contains("cryptoKeys/a: 48 objects under 1 versions"),
+        "{audit}"
+    );
     // The one that the cluster writes under is needed whatever was counted.
     scene.server.run_as(&call, count(&[], 0)).await.unwrap();
     refused(scene.run(DestroyCryptoKeyVersion { name: version(2) }).await);
+}
+
+#[tokio::test]
+async fn p12_a_key_that_a_cluster_has_left_is_free_once_it_was_counted_again() {
+    for is_deleted in [false, true] {
+        let (scene, mut one) = Scene::encrypted().await;
+        let call = scene.call_of(&one.host);
+        let count = |under: &[(&str, u64)]| {
+            scene.server.clock.advance(A_MOMENT);
+            let under = under.iter().map(|(id, objects)| (id.replace("DIGEST", DIGEST), *objects)).collect();
+            ReportInventory { observe_time: Some(scene.server.clock.now()), under, unattributed: 0 }
+        };
+        let version =
+            |number| CryptoKeyVersionName { key: key("a"), version: crate::testbed::version(number) };
+        scene.run(CreateCryptoKeyVersion { key: key("a") }).await.unwrap();
+        scene.server.run_as(&call, count(&[("cloudkms-v2-a2-DIGEST", 40)])).await.unwrap();
+        let update = scene.update(None).await;
+        scene.report(&mut one, None).await.unwrap();
+        scene.report(&mut one, work(&update, WorkState::Done, "")).await.unwrap();
+        assert_eq!(scene.cluster().await.needed_to_read(), []);
+        let destroy = || DestroyCryptoKeyVersion { name: version(2) };
+        let still = refused(scene.run(destroy()).await);
+        assert!(still.to_string().contains("40 objects"), "{still}");
+        // A value that was left behind, and then none; or nobody is there to count.
+        if is_deleted {
+            scene.run(DeleteCluster { name: cluster() }).await.unwrap();
+        } else {
+            scene.server.run_as(&call, count(&[("cloudkms-v2-a2-DIGEST", 1)])).await.unwrap();
+            refused(scene.run(destroy()).await);
+            scene.server.run_as(&call, count(&[])).await.unwrap();
+            assert_eq!(scene.cluster().await.counted_keys, []);
+        }
+        let inventories = scene.run(ListInventories { key: key("a") }).await.unwrap();
+        assert_eq!(inventories, []);
+        scene.run(destroy()).await.unwrap();
+    }
 }

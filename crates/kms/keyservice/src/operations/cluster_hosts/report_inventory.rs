@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use keystead_audit::SafeFields;
 use keystead_crypto::sha256;
 use keystead_iam::Permission;
-use keystead_model::{CryptoKeyName, ErrorClass, KeyReference, KeyVersion, VersionNumber, to_microseconds};
+use keystead_model::{
+    Cluster, CryptoKeyName, ErrorClass, KeyReference, KeyVersion, VersionNumber, to_microseconds,
+};
 use keystead_store::Batch;
 
 use super::report_host::{require_joined, too_often};
@@ -71,32 +73,52 @@ impl Operation for ReportInventory {
             return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
         }
         let references = references(under)?;
-        let cluster = service.read_cluster(&name.cluster).await?.value;
-        let (source, time) = (Inventory::source_of(&cluster), observe_time.min(now));
+        let stored = service.read_cluster(&name.cluster).await?;
+        let cluster = &stored.value;
+        let (source, time) = (Inventory::source_of(cluster), observe_time.min(now));
+        let needed = cluster.needed_to_read();
+        let others = cluster.counted_keys.iter().filter(|key| !needed.contains(key));
         let mut batch = Batch::default();
-        let mut counted = Vec::new();
-        for key in cluster.needed_to_read() {
-            let record = record_name::inventory(&key, &source);
-            let before = service.read::<Inventory>(&record).await?.map(|it| it.value.observe_time);
-            if before.is_some_and(|before| now.duration_since(before).abs() < INVENTORY_AFTER) {
+        let (mut counted, mut said) = (Vec::new(), Vec::new());
+        for key in needed.iter().chain(others) {
+            let record = record_name::inventory(key, &source);
+            let before = service.read::<Inventory>(&record).await?;
+            let last = before.as_ref().map(|it| it.value.observe_time);
+            if last.is_some_and(|last| now.duration_since(last).abs() < INVENTORY_AFTER) {
                 return Err(too_often(INVENTORY_AFTER));
             }
             // One that was counted before says less.
-            if before.is_some_and(|before| before >= time) {
+            if last.is_some_and(|last| last >= time) {
+                counted.push(key.clone());
                 continue;
             }
-            service.prove_uses(&key).await?;
-            let counts = counts(&key, &references)?;
-            let in_words = |(version, objects): (&VersionNumber, &u64)| format!("{version}: {objects}");
-            counted.push(format!("{key}: {}", counts.iter().map(in_words).collect::<Vec<_>>().join(", ")));
+            let counts = counts(key, &references)?;
+            said.push(format!(
+                "{key}: {} objects under {} versions",
+                counts.values().sum::<u64>(),
+                counts.len()
+            ));
+            if counts.is_empty() && !needed.contains(key) {
+                // The cluster has left the key, and nothing is under it: it is as if it never had it.
+                if let Some(before) = before {
+                    batch = batch.delete(record, before.revision);
+                }
+                continue;
+            }
+            service.prove_uses(key).await?;
             let inventory = Inventory { source: source.clone(), observe_time: time, counts };
             batch = batch.put(record, encode(&inventory)?);
+            counted.push(key.clone());
         }
-        if counted.is_empty() {
+        if counted != cluster.counted_keys {
+            let changed = Cluster { counted_keys: counted, ..cluster.clone() };
+            batch = batch.replace(record_name::cluster(&name.cluster), stored.revision, encode(&changed)?);
+        }
+        if batch.writes.is_empty() {
             authorised.outcome().unrecorded = true;
             return Ok(());
         }
-        authorised.outcome().response = SafeFields::new().with("objects", counted.join("; ").as_str());
+        authorised.outcome().response = SafeFields::new().with("counted", said.join("; ").as_str());
         authorised.commit(batch).await?;
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_model::cluster::{Target, Task};
+use keystead_model::cluster::{DETACH_LABEL, Target, Task};
 use keystead_model::key_settings::check_labels;
 use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass};
 use keystead_store::{Batch, Revision};
@@ -10,11 +10,9 @@ use keystead_store::{Batch, Revision};
 use super::key_check::needed;
 use super::local_clusters::removing_local;
 use super::{ended_at_once, method, new_operation};
+use crate::records::usage::Inventory;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
-
-/// The label whose value is the name of a cluster that may be forgotten although its Secrets are under a key.
-const DETACH_LABEL: &str = "keystead-detach";
 
 /// Has a cluster encrypted with a key, whatever it is encrypted with now, or not at all. The key that it has already: everything is
 /// encrypted anew.
@@ -185,7 +183,14 @@ impl Operation for DeleteCluster {
         let batch = Batch::default()
             .delete(record_name::cluster(&name), stored.revision)
             .create(record_name::cluster_operation(&operation.name), encode(&operation)?);
-        let batch = removing_local(batch, &stored.value)?;
+        let mut batch = removing_local(batch, &stored.value)?;
+        // What it held keeps no version from being destroyed any more.
+        for key in &stored.value.counted_keys {
+            let record = record_name::inventory(key, &Inventory::source_of(&stored.value));
+            if let Some(entry) = authorised.service().store.get(&record).await? {
+                batch = batch.delete(record, entry.revision);
+            }
+        }
         let batch = authorised.service().removing_hosts(batch, &name, operation.start_time).await?;
         authorised.commit(batch).await?;
         Ok(operation)

@@ -97,6 +97,7 @@ impl Operation for CreateCluster {
             encryption: Encryption::default(),
             running: None,
             local_api_servers,
+            counted_keys: Vec::new(),
         };
         let cluster = cluster.start(operation.name.operation.clone(), task)?;
         let batch = Batch::default()

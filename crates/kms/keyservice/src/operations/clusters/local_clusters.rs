@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use keystead_model::cluster::LOCAL_API_SERVERS;
+use keystead_model::cluster::{LOCAL_API_SERVERS, LOCAL_LABEL};
 use keystead_model::{Cluster, ErrorClass};
 use keystead_store::Batch;
 
 use crate::KmsError;
 use crate::records::{encode, record_name};
 
-/// The label by which a new cluster says how many API servers the server is to run for it; `no`: its hosts are somebody's own.
-const LOCAL_LABEL: &str = "keystead-local";
+/// The value of the label for hosts of somebody's own.
 const OWN_HOSTS: &str = "no";
 
 /// What the labels of a new cluster say, and what it is where they say nothing.
