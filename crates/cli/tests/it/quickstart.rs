@@ -84,3 +84,40 @@ fn p18_on_a_real_control_plane_rotation_then_re_encryption_moves_every_secret() 
     assert!(stdout(&output).contains("control plane: "), "a real one: {}", stdout(&output));
     assert_eq!(entries(temporary.path()), Vec::<PathBuf>::new(), "nothing is left behind");
 }
+
+#[test]
+fn a_whole_cluster_needs_more_programs_and_the_command_that_builds_them_is_named() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    for name in ["kube-apiserver", "etcd"] {
+        std::fs::write(temporary.path().join(name), "").expect("written");
+    }
+    let mut command = keystead();
+    nowhere(&mut command)
+        .args(["quickstart", "--cluster", "--check", "--control-plane"])
+        .arg(temporary.path());
+    let output = command.output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no kube-controller-manager"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cargo xtask control-plane --local-clusters"), "{}", stderr(&output));
+}
+
+#[test]
+#[ignore = "needs the local clusters: cargo xtask test --tools"]
+fn c6_c9_p16_a_whole_cluster_is_made_encrypted_and_described() {
+    // Paths of sockets are short.
+    let temporary = tempfile::Builder::new().prefix("qs").tempdir_in("/tmp").expect("temporary directory");
+    let programs = std::env::var("KEYSTEAD_KUBERNETES_PROGRAMS").expect("set by cargo xtask test --tools");
+    let mut command = keystead();
+    command.args(["quickstart", "--cluster", "--check", "--control-plane", &programs]);
+    let output = command.env("TMPDIR", temporary.path()).output().expect("runs");
+    let story = stdout(&output);
+    assert!(output.status.success(), "{story}{}", stderr(&output));
+    let key = "projects/quickstart/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets";
+    for fact in [
+        "$ keystead container clusters create demo --cluster-version=latest --region europe-west1".to_owned(),
+        format!("keyName={key};state=ENCRYPTED\n"),
+    ] {
+        assert!(story.contains(&fact), "{fact}: {story}");
+    }
+    assert_eq!(entries(temporary.path()), Vec::<PathBuf>::new(), "nothing is left behind");
+}

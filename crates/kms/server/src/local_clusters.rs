@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A cluster whose process ended is started again after this, and each time after twice as long.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const START_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// A host is invited once in this time at most.
+const INVITED_AFTER: Duration = Duration::from_secs(60);
 /// What runs as long as this did not end at once.
 const RUNS: Duration = Duration::from_secs(20);
 /// A plugin's socket is `/ID/host-0/run/keystead-0123456789/kms.sock` in it, and `sun_path` has 108 bytes, the last of them NUL.
@@ -74,6 +76,8 @@ pub(crate) struct LocalClusters {
     authority_pem: Option<String>,
     states: LocalStates,
     processes: Mutex<Processes>,
+    /// Hosts, and when each was invited last.
+    invited: Mutex<HashMap<String, Instant>>,
 }
 
 #[derive(Default)]
@@ -171,8 +175,10 @@ impl LocalClusters {
             programs: absolute(&settings.programs)?,
         };
         make_private(&settings.directory).map_err(unusable(&settings.directory))?;
-        let processes = Mutex::default();
-        Ok(Arc::new(Self { settings, keystead, keyservice, server, authority_pem, states, processes }))
+        let (processes, invited) = (Mutex::default(), Mutex::default());
+        let clusters =
+            Self { settings, keystead, keyservice, server, authority_pem, states, processes, invited };
+        Ok(Arc::new(clusters))
     }
 
     /// Until the server stops; the clusters go on.
@@ -198,25 +204,42 @@ impl LocalClusters {
         let in_words = |error: KmsError| error.to_string();
         let clusters = self.keyservice.local_clusters().await.map_err(in_words)?;
         let deleted = self.keyservice.deleted_local_clusters().await.map_err(in_words)?;
+        let mut outcome = Ok(());
         for cluster in &clusters {
-            let directory = self.directory(&cluster.id);
-            if is_lost(cluster, &directory) {
-                continue;
-            }
-            for node in cluster.absent.iter().filter(|node| directory.needs_token(node)) {
-                let invited =
-                    self.keyservice.invite_local_host(&cluster.name, node).await.map_err(in_words)?;
-                let written = directory.write_token(node, invited.secret.expose());
-                written.map_err(|error| format!("a host of {} gets no token: {error}", cluster.name))?;
+            for node in &cluster.absent {
+                // What is wrong with one is not for the others to suffer.
+                outcome = self.invite(cluster, node).await.and(outcome);
             }
         }
         let (this, todo) = (Arc::clone(self), ToDo { clusters, deleted });
         let looked = tokio::task::spawn_blocking(move || this.look_at_files(&todo)).await;
-        let (gone, outcome) = looked.map_err(|error| error.to_string())?;
+        let (gone, removed) = looked.map_err(|error| error.to_string())?;
         for id in gone {
             self.keyservice.forget_local_cluster(&id).await.map_err(in_words)?;
         }
-        outcome
+        outcome.and(removed)
+    }
+
+    /// Leaves a host that has not joined a token, if it has none that still counts for long.
+    async fn invite(&self, cluster: &LocalCluster, node: &str) -> Result<(), String> {
+        let directory = self.directory(&cluster.id);
+        if is_lost(cluster, &directory) || !directory.needs_token(node) {
+            return Ok(());
+        }
+        // Each token is a record, also where none can be written into its file.
+        let host = format!("{}/{node}", cluster.name);
+        {
+            let mut invited = self.invited.lock().unwrap_or_else(PoisonError::into_inner);
+            invited.retain(|_, at| at.elapsed() < INVITED_AFTER);
+            if invited.contains_key(&host) {
+                return Ok(());
+            }
+            invited.insert(host.clone(), Instant::now());
+        }
+        let invited = self.keyservice.invite_local_host(&cluster.name, node).await;
+        let invited = invited.map_err(|error| format!("{host} is not invited: {error}"))?;
+        let written = directory.write_token(node, invited.secret.expose());
+        written.map_err(|error| format!("{host} gets no token: {error}"))
     }
 
     /// Starts what is to run and does not, and removes what was deleted. The answer has the ids of those of which nothing is left.

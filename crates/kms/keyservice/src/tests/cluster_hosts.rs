@@ -523,6 +523,11 @@ async fn p12_what_a_host_counts_says_which_versions_its_cluster_can_do_without()
     assert_eq!(refused(scene.server.run_as(&call, ahead).await).class(), ErrorClass::Invalid);
     let strange = [("cloudkms-vlatest-DIGEST", 1)];
     assert_eq!(refused(scene.server.run_as(&call, count(&strange, 0)).await).class(), ErrorClass::Invalid);
+    let many = ReportInventory { under: (0..1001).map(|it| (it.to_string(), 1)).collect(), ..count(&[], 0) };
+    let long = ReportInventory { under: [("x".repeat(1025), 1)].into(), ..count(&[], 0) };
+    for endless in [many, long] {
+        assert_eq!(refused(scene.server.run_as(&call, endless).await).class(), ErrorClass::Invalid);
+    }
     assert!(refused(scene.run(destroy()).await).to_string().contains("41 objects"));
 
     // Keys of others are other keys. Then nothing is left under it.
