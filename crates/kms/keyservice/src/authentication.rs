@@ -2,6 +2,7 @@
 //!
 //! Records are remembered by name until they are written again, so that a revocation counts from the next request on.
 
+mod session;
 mod signed;
 
 use std::net::IpAddr;
@@ -14,8 +15,9 @@ use keystead_model::{ErrorClass, Principal, to_microseconds};
 use crate::identity::issued_tokens::ACCESS_PREFIX;
 use crate::identity::refusal;
 use crate::records::certificate::CertificateState;
+use crate::records::opaque::Opaque;
 use crate::records::record_name;
-use crate::records::token::{Bearer, StoredToken};
+use crate::records::token::{self, StoredToken};
 use crate::{
     Call, Caller, ClientIdentity, Credential, KeyService, KmsError, LastUse, Origin, ServiceAccount,
 };
@@ -28,6 +30,8 @@ const MAX_BEARER_LEN: usize = 8 * 1024;
 pub struct Presented<'a> {
     /// What stood after `Authorization: Bearer `. It counts alone: a bad one is not made good by a certificate.
     pub bearer: Option<&'a str>,
+    /// The cookie of a session. Only pages take it: a browser sends it whoever made it send the request.
+    pub session: Option<&'a str>,
     /// The certificate of the connection, which an authority of ours signed.
     pub certificate: Option<&'a ClientIdentity>,
 }
@@ -38,6 +42,7 @@ impl KeyService {
         let now = self.clock.now();
         let identified = match presented {
             Presented { bearer: Some(bearer), .. } => self.bearer(bearer, now).await,
+            Presented { session: Some(session), .. } => self.session(session, &origin, now).await,
             Presented { certificate: Some(certificate), .. } => self.certificate(certificate, now).await,
             Presented { .. } => Err(refusal::missing()),
         };
@@ -69,7 +74,7 @@ impl KeyService {
         if bearer.len() > MAX_BEARER_LEN {
             return Err(refusal::invalid());
         }
-        if let Some(token) = Bearer::parse(bearer) {
+        if let Some(token) = Opaque::parse(token::PREFIX, bearer) {
             return self.opaque_token(token, now).await;
         }
         if bearer.starts_with(ACCESS_PREFIX) {
@@ -95,7 +100,7 @@ impl KeyService {
 
     async fn opaque_token(
         &self,
-        presented: Bearer<'_>,
+        presented: Opaque<'_>,
         now: Timestamp,
     ) -> Result<(Principal, Credential), KmsError> {
         let record = record_name::token(presented.id);
@@ -114,6 +119,25 @@ impl KeyService {
                 stored
             }
         };
+        self.require_current(&stored, now).await?;
+        Ok((stored.token.principal.clone(), Credential::Token(stored.token.id.clone())))
+    }
+
+    /// A token by its id, for who has proved to have what was made of it.
+    async fn known_token(&self, id: &str) -> Result<Option<Arc<StoredToken>>, KmsError> {
+        let record = record_name::token(id);
+        let cache = &self.remembered.tokens;
+        if let Some(stored) = cache.get(&record) {
+            return Ok(Some(stored));
+        }
+        let read_after = cache.epoch();
+        let stored = self.read::<StoredToken>(&record).await?.map(|stored| Arc::new(stored.value));
+        stored.iter().for_each(|stored| cache.keep(&record, stored, read_after));
+        Ok(stored)
+    }
+
+    /// Refuses a token that was revoked or has expired, or whose service account is not the one that it was made for.
+    async fn require_current(&self, stored: &StoredToken, now: Timestamp) -> Result<(), KmsError> {
         let token = &stored.token;
         if let Some(when) = stored.revoke_time {
             return Err(refusal::revoked(&format!("token {} was revoked at {when}", token.id)));
@@ -127,7 +151,7 @@ impl KeyService {
                 return Err(refusal::revoked(&format!("service account {email} was deleted")));
             }
         }
-        Ok((token.principal.clone(), Credential::Token(token.id.clone())))
+        Ok(())
     }
 
     async fn certificate(
@@ -174,7 +198,7 @@ impl KeyService {
         let record = match credential {
             Credential::Token(id) => record_name::token(id),
             Credential::Certificate(serial) => record_name::certificate(serial),
-            Credential::ServiceAccountKey(_) | Credential::Schedule => return,
+            Credential::ServiceAccountKey(_) | Credential::Session(_) | Credential::Schedule => return,
         };
         self.remembered.credential_uses.note(record, now);
     }

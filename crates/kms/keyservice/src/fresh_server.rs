@@ -103,7 +103,7 @@ impl FreshServer {
     }
 
     pub(crate) async fn bearer(&self, bearer: &str) -> Result<Call, KmsError> {
-        let presented = Presented { bearer: Some(bearer), certificate: None };
+        let presented = Presented { bearer: Some(bearer), ..Presented::default() };
         self.service.authenticate(presented, Origin::default()).await
     }
 

@@ -52,6 +52,7 @@ pub use records::project::Project;
 pub use records::service_account::ServiceAccount;
 pub use records::service_account_key::ServiceAccountKey;
 pub use records::service_api::ServiceApi;
+pub use records::session::Session;
 pub use records::token::Token;
 pub use records::usage::LastUse;
 pub use resource::Resource;

@@ -18,6 +18,7 @@ mod protected_resources;
 mod random;
 mod rings;
 mod services;
+mod sessions;
 mod tokens;
 mod versions;
 
@@ -62,6 +63,7 @@ pub use protected_resources::{GetProtectedResourcesSummary, ProtectedPage, Searc
 pub use random::{GenerateRandomBytes, RANDOM_BYTES};
 pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings};
 pub use services::{GetService, ListServices, ServiceView, SwitchServices};
+pub use sessions::{EndSession, ListSessions, NewSession};
 pub use tokens::{CreateToken, ListTokens, NewToken, RevokeToken, TokenAnswer, TokenPage, TokenRefusal};
 pub(crate) use versions::{Attempt, DestroyDueVersion};
 pub use versions::{

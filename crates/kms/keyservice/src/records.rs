@@ -3,12 +3,14 @@
 
 pub(crate) mod account_email;
 pub(crate) mod certificate;
+pub(crate) mod opaque;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod record_name;
 pub(crate) mod service_account;
 pub(crate) mod service_account_key;
 pub(crate) mod service_api;
+pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod usage;
 

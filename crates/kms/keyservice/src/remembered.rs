@@ -28,6 +28,7 @@ use crate::records::certificate::CertificateState;
 use crate::records::policy::StoredPolicy;
 use crate::records::record_name;
 use crate::records::service_api::ServiceState;
+use crate::records::session::StoredSessions;
 use crate::records::token::StoredToken;
 use crate::{Project, ServiceAccount, ServiceAccountKey};
 
@@ -45,6 +46,8 @@ const CACHED_UNSET_POLICIES: usize = 100_000;
 const CACHED_SERVICES: usize = 10_000;
 /// Records of identities of one kind, and numbers of projects: a token takes about 300 bytes, a key about 700.
 const CACHED_IDENTITIES: usize = 10_000;
+/// Principals whose sessions are in memory: at most 16 of about 1,000 bytes each.
+const CACHED_SESSIONS: usize = 1_000;
 /// Projects in memory, in bytes: 20,000 of 400 bytes, or 900 with 64 long labels.
 const CACHED_PROJECT_BYTES: usize = 8 << 20;
 /// A project without its labels.
@@ -61,6 +64,8 @@ pub(crate) struct Remembered {
     pub(crate) unset_policies: Cache<StoredPolicy>,
     pub(crate) services: Cache<ServiceState>,
     pub(crate) tokens: Cache<StoredToken>,
+    /// Of principals that have sent a cookie.
+    pub(crate) sessions: Cache<StoredSessions>,
     /// Of certificates that an authority of ours has signed, revoked or not.
     pub(crate) certificates: Cache<CertificateState>,
     pub(crate) accounts: Cache<ServiceAccount>,
@@ -97,6 +102,7 @@ impl Remembered {
             unset_policies: Cache::new(CACHED_UNSET_POLICIES),
             services: Cache::new(CACHED_SERVICES),
             tokens: Cache::new(CACHED_IDENTITIES),
+            sessions: Cache::new(CACHED_SESSIONS),
             certificates: Cache::new(CACHED_IDENTITIES),
             accounts: Cache::new(CACHED_IDENTITIES),
             account_keys: Cache::new(CACHED_IDENTITIES),
@@ -148,6 +154,7 @@ impl Remembered {
         visit(&self.unset_policies);
         visit(&self.services);
         visit(&self.tokens);
+        visit(&self.sessions);
         visit(&self.certificates);
         visit(&self.accounts);
         visit(&self.account_keys);

@@ -203,12 +203,12 @@ async fn a_certificate_counts_while_it_is_valid() {
         not_before: start,
         not_after: start + SignedDuration::from_secs(60),
     };
-    let presented = Presented { bearer: None, certificate: Some(&certificate) };
+    let presented = Presented { certificate: Some(&certificate), ..Presented::default() };
     let call = server.service.authenticate(presented, Origin::default()).await.expect("it counts");
     assert_eq!(call.caller().principal.to_string(), ALICE);
     assert_eq!(call.caller().credential, Credential::Certificate("0aff".to_owned()));
     // A bad token is not made good by a certificate.
-    let both = Presented { bearer: Some("ks_no"), certificate: Some(&certificate) };
+    let both = Presented { bearer: Some("ks_no"), certificate: Some(&certificate), ..Presented::default() };
     server.service.authenticate(both, Origin::default()).await.expect_err("the token counts alone");
     server.clock.advance(std::time::Duration::from_secs(60));
     let error =
@@ -229,7 +229,7 @@ async fn a_certificate_is_revoked_by_its_number_and_no_other() {
     // The second has the byte of zeros that DER puts before a high bit.
     let (first, second) = (certificate("0aff"), certificate("00c0ffee"));
     let counts = async |server: &FreshServer, certificate: &ClientIdentity| {
-        let presented = Presented { bearer: None, certificate: Some(certificate) };
+        let presented = Presented { certificate: Some(certificate), ..Presented::default() };
         server.service.authenticate(presented, Origin::default()).await
     };
     for certificate in [&first, &second] {
@@ -265,7 +265,7 @@ async fn a_certificate_of_the_second_in_which_its_account_was_made_counts_and_an
             not_before,
             not_after: second + SignedDuration::from_secs(60),
         };
-        let presented = Presented { bearer: None, certificate: Some(&certificate) };
+        let presented = Presented { certificate: Some(&certificate), ..Presented::default() };
         match server.service.authenticate(presented, Origin::default()).await {
             Ok(_) => assert!(counts),
             Err(error) => {

@@ -26,6 +26,8 @@ pub enum Credential {
     ServiceAccountKey(String),
     /// A client certificate, by its serial number.
     Certificate(String),
+    /// A session of a browser, by its id.
+    Session(String),
     /// The server's own schedule.
     Schedule,
 }
@@ -55,6 +57,11 @@ impl Call {
         &self.caller
     }
 
+    /// Where it comes from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Names this call in the audit log, in the log and in the answer.
     pub fn id(&self) -> &str {
         &self.id
@@ -76,6 +83,7 @@ impl Credential {
             Self::Token(id) => format!("token/{id}"),
             Self::ServiceAccountKey(id) => format!("serviceAccountKey/{id}"),
             Self::Certificate(serial) => format!("certificate/{serial}"),
+            Self::Session(id) => format!("session/{id}"),
             Self::Schedule => "schedule".to_owned(),
         }
     }

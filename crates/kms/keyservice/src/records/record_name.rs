@@ -4,7 +4,7 @@
 
 use keystead_model::{
     ClusterHostName, ClusterName, ClusterOperationName, CryptoKeyName, CryptoKeyVersionName, KeyRingName,
-    LocationName, ProjectId, VersionNumber,
+    LocationName, Principal, ProjectId, VersionNumber,
 };
 
 pub(crate) fn project(id: &ProjectId) -> String {
@@ -190,6 +190,13 @@ pub(crate) fn token(id: &str) -> String {
 }
 
 pub(crate) const TOKENS: &str = "token/";
+
+/// All sessions of one principal.
+pub(crate) fn sessions(principal: &Principal) -> String {
+    format!("{SESSIONS}{principal}")
+}
+
+pub(crate) const SESSIONS: &str = "sessions/";
 
 /// A client certificate that was issued or revoked, by its serial number: one number has one name, whoever writes zeros before
 /// it.

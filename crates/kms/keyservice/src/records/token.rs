@@ -1,22 +1,14 @@
-//! Opaque tokens: `ks_ID_SECRET`, where the id is 16 hexadecimal digits and public, and the secret is 32 random bytes in
-//! base64url. The server keeps the secret's SHA-256; a fast digest is enough, because nobody guesses 256 bits.
+//! Opaque tokens: `ks_ID_SECRET`, as `opaque.rs` has it. The id is public.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use jiff::Timestamp;
-use keystead_crypto::{CryptoFailed, Random, Secret32, SecretBytes, sha256};
+use keystead_crypto::{CryptoFailed, Random, Secret32, SecretBytes};
 use keystead_model::Principal;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
+use super::opaque::{Digest, Drawn, draw};
 use super::usage::LastUse;
 
-const PREFIX: &str = "ks_";
-/// 64 bits: that two tokens draw one id is noticed when the second is written.
-const ID_LEN: usize = 8;
-/// 32 bytes in base64 without padding.
-const SECRET_LEN: usize = 43;
+pub(crate) const PREFIX: &str = "ks_";
 
 /// What everybody who may list tokens sees of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +32,7 @@ pub struct Token {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredToken {
     pub(crate) token: Token,
-    /// SHA-256 of the secret, hexadecimal.
-    digest: String,
+    digest: Digest,
     /// The unique id of the service account: another one of the same address is not its owner.
     pub(crate) account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,36 +42,8 @@ pub(crate) struct StoredToken {
 impl StoredToken {
     /// Compares in constant time.
     pub(crate) fn has_secret(&self, secret: &Secret32) -> bool {
-        digest(secret).as_bytes().ct_eq(self.digest.as_bytes()).into()
+        self.digest.is_of(secret)
     }
-}
-
-/// A token that was presented. Hostile until its secret is compared.
-pub(crate) struct Bearer<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) secret: Secret32,
-}
-
-impl<'a> Bearer<'a> {
-    /// Reads `ks_ID_SECRET`; one token has exactly one text.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(PREFIX)?.split_at_checked(2 * ID_LEN)?;
-        if !is_id(id) {
-            return None;
-        }
-        let secret = secret.strip_prefix('_').filter(|secret| secret.len() == SECRET_LEN)?;
-        let secret = Secret32::fill_with(|bytes| match BASE64URL.decode_slice(secret, bytes) {
-            Ok(32) => Ok(()),
-            _ => Err(()),
-        });
-        Some(Self { id, secret: secret.ok()? })
-    }
-}
-
-/// Whether a text is the id of a token, as it stands in a record's name.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 2 * ID_LEN
-        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// What a token is made for.
@@ -97,33 +60,18 @@ pub(crate) fn mint(
     made_for: TokenFor,
     random: &dyn Random,
 ) -> Result<(StoredToken, SecretBytes), CryptoFailed> {
-    let mut id = [0; ID_LEN];
-    random.fill(&mut id)?;
-    let id = hex::encode(id);
-    let secret = Secret32::generate(random)?;
-    let mut encoded = Zeroizing::new([0; SECRET_LEN]);
-    BASE64URL.encode_slice(secret.expose(), encoded.as_mut_slice()).map_err(|_| CryptoFailed)?;
-    // One allocation: growing would leave the secret behind.
-    let mut text = Vec::with_capacity(PREFIX.len() + id.len() + 1 + SECRET_LEN);
-    text.extend_from_slice(PREFIX.as_bytes());
-    text.extend_from_slice(id.as_bytes());
-    text.push(b'_');
-    text.extend_from_slice(encoded.as_slice());
+    let Drawn { id, digest, text } = draw(PREFIX, random)?;
     let TokenFor { principal, description, account, create_time, expire_time } = made_for;
     let token = Token { id, principal, description, create_time, expire_time, last_use: None };
-    let stored = StoredToken { token, digest: digest(&secret), account, revoke_time: None };
-    Ok((stored, SecretBytes::from(text)))
-}
-
-fn digest(secret: &Secret32) -> String {
-    hex::encode(sha256(secret.expose()))
+    Ok((StoredToken { token, digest, account, revoke_time: None }, text))
 }
 
 #[cfg(test)]
 mod tests {
-    use keystead_crypto::SystemRandom;
+    use keystead_crypto::{SystemRandom, sha256};
 
     use super::*;
+    use crate::records::opaque::Opaque;
 
     fn minted() -> (StoredToken, String) {
         let made_for = TokenFor {
@@ -141,7 +89,7 @@ mod tests {
     fn a_token_is_its_id_and_its_secret_and_only_the_digest_is_stored() {
         let (stored, text) = minted();
         assert_eq!(text.len(), 3 + 16 + 1 + 43);
-        let bearer = Bearer::parse(&text).expect("a token");
+        let bearer = Opaque::parse(PREFIX, &text).expect("a token");
         assert_eq!(bearer.id, stored.token.id);
         assert!(stored.has_secret(&bearer.secret));
         let record = serde_json::to_string(&stored).expect("json");
@@ -164,7 +112,7 @@ mod tests {
             format!("ks_{}_{}", "../../etc/passwd", &text[20..]),
             String::new(),
         ] {
-            assert!(Bearer::parse(&bad).is_none(), "{bad}");
+            assert!(Opaque::parse(PREFIX, &bad).is_none(), "{bad}");
         }
     }
 }

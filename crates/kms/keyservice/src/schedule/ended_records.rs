@@ -5,6 +5,7 @@ use keystead_model::ClusterOperation;
 use keystead_store::{Batch, Entry};
 
 use crate::records::certificate::CertificateState;
+use crate::records::session::StoredSessions;
 use crate::records::token::StoredToken;
 use crate::records::{decode, record_name};
 use crate::{KeyService, KmsError};
@@ -19,7 +20,7 @@ const READ: usize = 1000;
 const DELETED_TOGETHER: usize = 64;
 
 impl KeyService {
-    /// Deletes the records of tokens and certificates that ended long ago. That a certificate was revoked is never forgotten:
+    /// Deletes the records of tokens and certificates that ended long ago, and of sessions that ended. That a certificate was revoked is never forgotten:
     /// it would count again if the clock was wrong.
     pub(super) async fn forget_ended_credentials(&self) -> Result<(), KmsError> {
         let long_ago = self.before(CREDENTIALS_KEPT);
@@ -31,7 +32,12 @@ impl KeyService {
             let CertificateState { expire_time, revoke_time, .. } = decode(&entry.name, &entry.value)?;
             Ok(expire_time.filter(|_| revoke_time.is_none()))
         };
+        let sessions_ended = |entry: &Entry| {
+            let sessions: StoredSessions = decode(&entry.name, &entry.value)?;
+            Ok(Some(sessions.last_end().unwrap_or(Timestamp::MIN)))
+        };
         self.forget_ended(record_name::TOKENS, long_ago, token_ended).await?;
+        self.forget_ended(record_name::SESSIONS, self.clock.now(), sessions_ended).await?;
         self.forget_ended(record_name::CERTIFICATES, long_ago, certificate_ended).await
     }
 

@@ -26,7 +26,7 @@ impl FreshServer {
     }
 
     async fn token_used(&self, token: &str, from: &str) {
-        self.used(Presented { bearer: Some(token), certificate: None }, from).await;
+        self.used(Presented { bearer: Some(token), ..Presented::default() }, from).await;
     }
 
     async fn listed_tokens(&self) -> Vec<Token> {
@@ -130,7 +130,7 @@ async fn certificates_that_were_issued_or_revoked_here_are_listed_with_their_las
     let revoke = |serial: &str| RevokeCertificate { serial: serial.to_owned() };
     server.run_as(&server.admin().await, revoke("C0:FF:EE")).await.unwrap();
     server.clock.advance(Duration::from_secs(60));
-    server.used(Presented { bearer: None, certificate: Some(&identity) }, HOME).await;
+    server.used(Presented { certificate: Some(&identity), ..Presented::default() }, HOME).await;
     server.service.write_credential_uses().await.unwrap();
     let used = CertificateState {
         principal: Some(ALICE.parse().unwrap()),
@@ -148,7 +148,7 @@ async fn certificates_that_were_issued_or_revoked_here_are_listed_with_their_las
     server.run_as(&server.admin().await, revoke("0A1B")).await.unwrap();
     let revoked = CertificateState { revoke_time: Some(server.clock_now()), ..used };
     assert_eq!(server.listed_certificates().await[0].1, revoked);
-    let presented = Presented { bearer: None, certificate: Some(&identity) };
+    let presented = Presented { certificate: Some(&identity), ..Presented::default() };
     let refused = server.service.authenticate(presented, Origin::default()).await;
     refused.map(drop).expect_err("it is revoked");
 }

@@ -57,7 +57,7 @@ pub(crate) async fn allocated(data: &Path) -> Result<Vec<(Kind, usize)>> {
     let running = App::build(settings).await.and_then(App::spawn).map_err(failed)?;
     let service = running.keyservice();
     let token = std::fs::read_to_string(running.token_file())?;
-    let presented = Presented { bearer: Some(token.trim()), certificate: None };
+    let presented = Presented { bearer: Some(token.trim()), ..Presented::default() };
     let admin = service.authenticate(presented, Origin::default()).await?;
     // What is due is known when all records were read; until then there is much else to allocate.
     service.tick().await;

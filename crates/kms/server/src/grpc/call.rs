@@ -67,6 +67,7 @@ impl Adapter {
         let certificate = certificate.map(|it| &it.identity);
         let presented = Presented {
             bearer: credentials.bearer()?,
+            session: None,
             certificate: certificate.and_then(|identity| identity.as_ref().ok()),
         };
         let origin = credentials.origin(user_agent);

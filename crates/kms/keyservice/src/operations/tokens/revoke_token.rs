@@ -3,7 +3,8 @@ use keystead_iam::Permission;
 use keystead_model::Principal;
 use keystead_store::Batch;
 
-use crate::records::token::{StoredToken, is_id};
+use crate::records::opaque::is_id;
+use crate::records::token::StoredToken;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
