@@ -61,7 +61,7 @@ pub(crate) use projects::with_project;
 pub use projects::{CreateProject, GetProject, ListProjects, ProjectPage};
 pub use protected_resources::{GetProtectedResourcesSummary, ProtectedPage, SearchProtectedResources};
 pub use random::{GenerateRandomBytes, RANDOM_BYTES};
-pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings};
+pub use rings::{CreateKeyRing, GetKeyRing, ListKeyRings, ListProjectKeyRings, ProjectKeyRingsPage};
 pub use services::{GetService, ListServices, ServiceView, SwitchServices};
 pub use sessions::{EndSession, ListSessions, NewSession};
 pub use tokens::{CreateToken, ListTokens, NewToken, RevokeToken, TokenAnswer, TokenPage, TokenRefusal};

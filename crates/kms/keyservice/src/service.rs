@@ -94,6 +94,16 @@ impl Protection {
 }
 
 impl KeyService {
+    /// Where clients find the server, such as `https://localhost:9443`.
+    pub fn endpoint(&self) -> &str {
+        self.settings.token_uri.trim_end_matches("/token")
+    }
+
+    /// Whether this server runs clusters itself, for whoever asks for one.
+    pub fn runs_local_clusters(&self) -> bool {
+        self.settings.local_clusters
+    }
+
     /// How far key versions are on other machines too.
     pub fn protection(&self) -> Protection {
         let places = self.ledger.destinations().places();

@@ -57,6 +57,11 @@ impl Call {
         &self.caller
     }
 
+    /// When it came in.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// Where it comes from.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
@@ -69,6 +74,11 @@ impl Call {
 }
 
 impl KeyService {
+    /// Another call of the same caller, for a request that asks for several things: each has its own record, by its own id.
+    pub fn continue_call(&self, call: &Call) -> Result<Call, KmsError> {
+        self.call(Arc::clone(&call.caller), call.origin.clone())
+    }
+
     /// A call that begins now.
     pub(crate) fn call(&self, caller: Arc<Caller>, origin: Origin) -> Result<Call, KmsError> {
         let id = hex::encode(self.random_bytes::<16>()?);

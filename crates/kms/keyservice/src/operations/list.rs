@@ -1,11 +1,14 @@
 //! How lists are read: page by page as they are stored, or whole where they are filtered or ordered.
 
 use keystead_model::ErrorClass;
-use keystead_model::listing::{Fields, ListRequest, Listing, Page};
+use keystead_model::listing::{Fields, ListRequest, Listing, Page, issue_token, read_token};
 use serde::de::DeserializeOwned;
 
 use crate::records::decode;
 use crate::{KeyService, KmsError};
+
+/// The largest page of what a project has, in whatever location.
+const MAX_PROJECT_PAGE: usize = 1_000;
 
 /// How a caller wants a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,30 @@ impl KeyService {
         let after = listing.begins_after().map(|last| format!("{prefix}{last}")).unwrap_or_default();
         let entries = self.store.list(prefix, &after, listing.wanted()).await?;
         entries.iter().map(|entry| decode(&entry.name, &entry.value)).collect()
+    }
+
+    /// A page of the records under the prefix of a project, and where the next one begins; empty: this is the last. `page_size` 0: as
+    /// many as a page can have.
+    pub(super) async fn project_page<R: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        page_size: usize,
+        page_token: &str,
+    ) -> Result<(Vec<R>, String), KmsError> {
+        let page_size = if page_size == 0 { MAX_PROJECT_PAGE } else { page_size.min(MAX_PROJECT_PAGE) };
+        let bound_to = [prefix.to_owned()];
+        let after = match page_token {
+            "" => String::new(),
+            token => format!("{prefix}{}", read_token(token, &bound_to)?),
+        };
+        let mut entries = self.store.list(prefix, &after, page_size + 1).await?;
+        let more = entries.len() > page_size;
+        entries.truncate(page_size);
+        let last = entries.last().and_then(|last| last.name.strip_prefix(prefix)).filter(|_| more);
+        let next_page_token = last.map(|last| issue_token(last, &bound_to)).unwrap_or_default();
+        let items =
+            entries.iter().map(|entry| decode(&entry.name, &entry.value)).collect::<Result<_, _>>()?;
+        Ok((items, next_page_token))
     }
 
     pub(super) async fn total(&self, prefix: &str) -> Result<usize, KmsError> {

@@ -2,7 +2,7 @@
 
 use keystead_iam::Permission;
 use keystead_model::listing::Page;
-use keystead_model::{ErrorClass, KeyRing, KeyRingName, LocationName};
+use keystead_model::{ErrorClass, KeyRing, KeyRingName, LocationName, ProjectId, ProjectName};
 use keystead_store::Batch;
 
 use super::list::ListOptions;
@@ -27,6 +27,25 @@ pub struct ListKeyRings {
     pub parent: LocationName,
     /// Page, filter and order.
     pub options: ListOptions,
+}
+
+/// Lists the key rings of a project, in whatever location they are.
+pub struct ListProjectKeyRings {
+    /// The project.
+    pub project: ProjectId,
+    /// How many; 0: 1,000.
+    pub page_size: usize,
+    /// What the page before gave; empty: the first page.
+    pub page_token: String,
+}
+
+/// A page of the key rings of a project.
+#[derive(Clone, Debug)]
+pub struct ProjectKeyRingsPage {
+    /// In the order of their names.
+    pub rings: Vec<KeyRing>,
+    /// Where the next page begins; empty: this is the last.
+    pub next_page_token: String,
 }
 
 impl Operation for CreateKeyRing {
@@ -102,5 +121,29 @@ impl Operation for ListKeyRings {
         authorised.service().require_location(parent)?;
         let listing = options.parse(&parent.to_string())?;
         authorised.service().list(&listing, &record_name::rings(parent)).await
+    }
+}
+
+impl Operation for ListProjectKeyRings {
+    type Output = ProjectKeyRingsPage;
+
+    fn method(&self) -> Method {
+        Method { service: "keystead.io", name: "ListProjectKeyRings", kind: MethodKind::AdminRead }
+    }
+
+    fn permission(&self) -> Option<Permission> {
+        Some(Permission::KeyRingsList)
+    }
+
+    fn target(&self) -> Resource {
+        Resource::Project(ProjectName { project: self.project.clone() })
+    }
+
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ProjectKeyRingsPage, KmsError> {
+        let Self { project, page_size, page_token } = authorised.command();
+        let prefix = record_name::rings_of(project);
+        let (rings, next_page_token) =
+            authorised.service().project_page(&prefix, *page_size, page_token).await?;
+        Ok(ProjectKeyRingsPage { rings, next_page_token })
     }
 }

@@ -34,6 +34,11 @@ pub(crate) fn rings(parent: &LocationName) -> String {
     format!("ring/{parent}/")
 }
 
+/// Those of every location of a project.
+pub(crate) fn rings_of(project: &ProjectId) -> String {
+    format!("ring/projects/{project}/")
+}
+
 pub(crate) fn key(name: &CryptoKeyName) -> String {
     [ALL_KEYS, &place(name)].concat()
 }
