@@ -45,9 +45,16 @@ const SEES_PROTO: &[&str] = &[
 const INSIDE_KMS: &[(&str, &[&str])] = &[
     ("keystead-store-sqlite", &["keystead-store"]),
     ("keystead-keyservice", &["keystead-store", "keystead-audit"]),
+    ("keystead-console", &["keystead-keyservice"]),
     (
         "keystead-server",
-        &["keystead-store", "keystead-store-sqlite", "keystead-audit", "keystead-keyservice"],
+        &[
+            "keystead-store",
+            "keystead-store-sqlite",
+            "keystead-audit",
+            "keystead-keyservice",
+            "keystead-console",
+        ],
     ),
 ];
 

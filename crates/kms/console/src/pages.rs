@@ -1,0 +1,203 @@
+//! What each address shows and does. A page asks the key service, and shows what it answers; a form is one command of it.
+
+pub(crate) mod error;
+pub(crate) mod login;
+mod projects;
+mod sessions;
+
+use keystead_keyservice::{KmsError, Operation};
+use keystead_model::ErrorClass;
+
+use crate::answer::{ASSETS, Answer};
+use crate::form::Form;
+use crate::language::Language;
+use crate::texts::Texts;
+use crate::visit::{Address, Visit, way_back};
+
+/// What stands around each page.
+pub(crate) struct Frame {
+    texts: &'static Texts,
+    language: Language,
+    /// Who is logged in; empty: nobody.
+    principal: String,
+    form_token: String,
+    /// The project whose parts are offered; empty: none.
+    project: String,
+    /// To come back to in another language.
+    again: String,
+}
+
+/// A link above the title: where the page belongs.
+struct Crumb {
+    text: String,
+    path: String,
+}
+
+/// Why a form was not done.
+struct Failed {
+    /// The field that it is about; empty: the whole.
+    field: &'static str,
+    text: String,
+    /// As the key service says it, in English; empty: that says no more.
+    said: String,
+}
+
+impl Frame {
+    fn new(visit: &Visit<'_>, project: impl ToString) -> Self {
+        Self {
+            texts: visit.texts(),
+            language: visit.language,
+            principal: visit.call.caller().principal.email().to_owned(),
+            form_token: visit.form_token.clone(),
+            project: project.to_string(),
+            again: visit.address.again(),
+        }
+    }
+
+    /// For a page that anybody may see.
+    fn of_stranger(language: Language, again: String) -> Self {
+        let (principal, form_token, project) = Default::default();
+        Self { texts: language.texts(), language, principal, form_token, project, again }
+    }
+
+    fn style(&self) -> &str {
+        &ASSETS.style
+    }
+
+    fn script(&self) -> &str {
+        &ASSETS.script
+    }
+
+    fn icon(&self) -> &str {
+        &ASSETS.icon
+    }
+
+    /// The parts of the project, and whether this page is one of it.
+    fn parts(&self) -> [(&'static str, String, bool); 4] {
+        let all = format!("/console/projects/{}", self.project);
+        let part = |text, path: String| (text, path.clone(), self.again == path);
+        [
+            part(self.texts.apis, all.clone()),
+            part(self.texts.key_rings, format!("{all}/keyRings")),
+            part(self.texts.clusters, format!("{all}/clusters")),
+            part(self.texts.plugin_access, format!("{all}/plugins")),
+        ]
+    }
+
+    /// The languages to switch to, and how.
+    fn languages(&self) -> Vec<(Language, String)> {
+        let back: String = form_urlencoded::byte_serialize(self.again.as_bytes()).collect();
+        let others = Language::ALL.into_iter().filter(|it| *it != self.language);
+        others.map(|it| (it, format!("/console/language/{}?back={back}", it.code()))).collect()
+    }
+}
+
+impl Crumb {
+    fn new(text: impl ToString, path: impl Into<String>) -> Self {
+        Self { text: text.to_string(), path: path.into() }
+    }
+
+    fn projects(texts: &Texts) -> Self {
+        Self::new(texts.projects, "/console")
+    }
+
+    fn project(project: impl ToString) -> Self {
+        let project = project.to_string();
+        Self { path: format!("/console/projects/{project}"), text: project }
+    }
+}
+
+impl Failed {
+    /// What was typed into a field is not what belongs there.
+    fn field(field: &'static str, text: &'static str) -> Self {
+        Self { field, text: text.to_owned(), said: String::new() }
+    }
+
+    /// What the key service refuses; that a name is taken belongs to its field.
+    fn refused(visit: &Visit<'_>, name_field: &'static str, error: &KmsError) -> Self {
+        let field = if error.class() == ErrorClass::AlreadyExists { name_field } else { "" };
+        let text = visit.texts().refused(error.class());
+        Self { field, text: text.to_owned(), said: error.message().to_owned() }
+    }
+
+    /// The text beside a field, if it is about that.
+    fn beside(failed: &Option<Self>, field: &str) -> Option<String> {
+        failed.as_ref().filter(|failed| failed.field == field).map(|failed| failed.text.clone())
+    }
+}
+
+impl Visit<'_> {
+    /// What a page shows besides, unless who looks at it may not see that.
+    async fn may_see<O: Operation>(&self, command: O) -> Result<Option<O::Output>, KmsError> {
+        match self.run(command).await {
+            Ok(seen) => Ok(Some(seen)),
+            Err(error) if error.class() == ErrorClass::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Answers somebody who is logged in.
+pub(crate) async fn answer(visit: &Visit<'_>, form: Option<Form>) -> Answer {
+    let done = match form {
+        None => show(visit).await,
+        Some(form) => act(visit, &form).await,
+    };
+    done.unwrap_or_else(|error| error::refused(visit, &error))
+}
+
+async fn show(visit: &Visit<'_>) -> Result<Answer, KmsError> {
+    match visit.address.segments()[..] {
+        [] => projects::list(visit).await,
+        ["login"] => Ok(Answer::see_other(way_back(visit.address.query.text("back")))),
+        ["language", code] => Ok(language(&visit.address, code)),
+        ["sessions"] => sessions::list(visit).await,
+        ["projects", "new"] => Ok(projects::new(visit, None)),
+        ["projects", project] => projects::one(visit, project).await,
+        _ => Ok(error::not_found(visit)),
+    }
+}
+
+async fn act(visit: &Visit<'_>, form: &Form) -> Result<Answer, KmsError> {
+    match visit.address.segments()[..] {
+        ["logout"] => sessions::log_out(visit).await,
+        ["sessions", id, "end"] => sessions::end(visit, id).await,
+        ["projects"] => projects::create(visit, form).await,
+        ["projects", project, "services"] => projects::switch_service(visit, project, form).await,
+        _ => Ok(error::not_found(visit)),
+    }
+}
+
+/// Has the browser speak another language, and come back.
+fn language(address: &Address, code: &str) -> Answer {
+    let back = Answer::see_other(way_back(address.query.text("back")));
+    match Language::of_code(code) {
+        Some(language) => back.with_language(language),
+        None => back,
+    }
+}
+
+fn ring_name(project: &str, location: &str, ring: &str) -> Result<keystead_model::KeyRingName, KmsError> {
+    Ok(format!("projects/{project}/locations/{location}/keyRings/{ring}").parse()?)
+}
+
+fn key_name(
+    project: &str,
+    location: &str,
+    ring: &str,
+    key: &str,
+) -> Result<keystead_model::CryptoKeyName, KmsError> {
+    Ok(format!("projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}").parse()?)
+}
+
+fn cluster_name(
+    project: &str,
+    location: &str,
+    cluster: &str,
+) -> Result<keystead_model::ClusterName, KmsError> {
+    Ok(format!("projects/{project}/locations/{location}/clusters/{cluster}").parse()?)
+}
+
+fn project_id(project: &str) -> Result<keystead_model::ProjectId, KmsError> {
+    Ok(project.parse()?)
+}
