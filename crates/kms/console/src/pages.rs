@@ -1,8 +1,11 @@
 //! What each address shows and does. A page asks the key service, and shows what it answers; a form is one command of it.
 
 pub(crate) mod error;
+mod grants;
+mod keys;
 pub(crate) mod login;
 mod projects;
+mod rings;
 mod sessions;
 
 use keystead_keyservice::{KmsError, Operation};
@@ -154,6 +157,29 @@ async fn show(visit: &Visit<'_>) -> Result<Answer, KmsError> {
         ["sessions"] => sessions::list(visit).await,
         ["projects", "new"] => Ok(projects::new(visit, None)),
         ["projects", project] => projects::one(visit, project).await,
+        ["projects", project, "keyRings"] => rings::list(visit, project).await,
+        ["projects", project, "keyRings", "new"] => rings::new(visit, project, None).await,
+        ["projects", project, "locations", location, "keyRings", ring] => {
+            rings::one(visit, &ring_name(project, location, ring)?, None).await
+        }
+        ["projects", project, "locations", location, "keyRings", ring, "new"] => {
+            Ok(keys::new(visit, &ring_name(project, location, ring)?, None))
+        }
+        ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys", key] => {
+            keys::one(visit, &key_name(project, location, ring, key)?, None).await
+        }
+        [
+            "projects",
+            project,
+            "locations",
+            location,
+            "keyRings",
+            ring,
+            "cryptoKeys",
+            key,
+            number,
+            "destroy",
+        ] => keys::confirm_destruction(visit, &key_name(project, location, ring, key)?, number, None).await,
         _ => Ok(error::not_found(visit)),
     }
 }
@@ -164,6 +190,19 @@ async fn act(visit: &Visit<'_>, form: &Form) -> Result<Answer, KmsError> {
         ["sessions", id, "end"] => sessions::end(visit, id).await,
         ["projects"] => projects::create(visit, form).await,
         ["projects", project, "services"] => projects::switch_service(visit, project, form).await,
+        ["projects", project, "keyRings"] => rings::create(visit, project, form).await,
+        ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys"] => {
+            keys::create(visit, &ring_name(project, location, ring)?, form).await
+        }
+        ["projects", project, "locations", location, "keyRings", ring, "members"] => {
+            rings::add_member(visit, &ring_name(project, location, ring)?, form).await
+        }
+        ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys", key, act] => {
+            keys::act(visit, &key_name(project, location, ring, key)?, act, form).await
+        }
+        ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys", key, number, act] => {
+            keys::act_on_version(visit, &key_name(project, location, ring, key)?, number, act, form).await
+        }
         _ => Ok(error::not_found(visit)),
     }
 }
