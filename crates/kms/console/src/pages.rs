@@ -1,9 +1,12 @@
 //! What each address shows and does. A page asks the key service, and shows what it answers; a form is one command of it.
 
+mod clusters;
 pub(crate) mod error;
 mod grants;
+mod key_choice;
 mod keys;
 pub(crate) mod login;
+mod plugins;
 mod projects;
 mod rings;
 mod sessions;
@@ -16,6 +19,7 @@ use crate::form::Form;
 use crate::language::Language;
 use crate::texts::Texts;
 use crate::visit::{Address, Visit, way_back};
+use key_choice::KeyChoice;
 
 /// What stands around each page.
 pub(crate) struct Frame {
@@ -159,6 +163,9 @@ async fn show(visit: &Visit<'_>) -> Result<Answer, KmsError> {
         ["projects", project] => projects::one(visit, project).await,
         ["projects", project, "keyRings"] => rings::list(visit, project).await,
         ["projects", project, "keyRings", "new"] => rings::new(visit, project, None).await,
+        ["projects", project, "plugins"] => plugins::list(visit, project, None).await,
+        ["projects", project, "clusters"] => clusters::list(visit, project).await,
+        ["projects", project, "clusters", "new"] => clusters::new(visit, project, None).await,
         ["projects", project, "locations", location, "keyRings", ring] => {
             rings::one(visit, &ring_name(project, location, ring)?, None).await
         }
@@ -180,6 +187,12 @@ async fn show(visit: &Visit<'_>) -> Result<Answer, KmsError> {
             number,
             "destroy",
         ] => keys::confirm_destruction(visit, &key_name(project, location, ring, key)?, number, None).await,
+        ["projects", project, "locations", location, "clusters", cluster] => {
+            clusters::one(visit, &cluster_name(project, location, cluster)?).await
+        }
+        ["projects", project, "locations", location, "clusters", cluster, "encryption"] => {
+            clusters::encryption(visit, &cluster_name(project, location, cluster)?, None).await
+        }
         _ => Ok(error::not_found(visit)),
     }
 }
@@ -191,6 +204,9 @@ async fn act(visit: &Visit<'_>, form: &Form) -> Result<Answer, KmsError> {
         ["projects"] => projects::create(visit, form).await,
         ["projects", project, "services"] => projects::switch_service(visit, project, form).await,
         ["projects", project, "keyRings"] => rings::create(visit, project, form).await,
+        ["projects", project, "plugins"] => plugins::issue(visit, project, form).await,
+        ["projects", project, "plugins", id, "revoke"] => plugins::revoke(visit, project, id).await,
+        ["projects", project, "clusters"] => clusters::create(visit, project, form).await,
         ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys"] => {
             keys::create(visit, &ring_name(project, location, ring)?, form).await
         }
@@ -202,6 +218,9 @@ async fn act(visit: &Visit<'_>, form: &Form) -> Result<Answer, KmsError> {
         }
         ["projects", project, "locations", location, "keyRings", ring, "cryptoKeys", key, number, act] => {
             keys::act_on_version(visit, &key_name(project, location, ring, key)?, number, act, form).await
+        }
+        ["projects", project, "locations", location, "clusters", cluster, "encryption"] => {
+            clusters::change_encryption(visit, &cluster_name(project, location, cluster)?, form).await
         }
         _ => Ok(error::not_found(visit)),
     }
