@@ -60,6 +60,18 @@ pub fn node() -> Result<PathBuf> {
     Ok(modules)
 }
 
+/// Chromium, and letters of Korean: without them every one of its pages is drawn in boxes.
+pub fn browser() -> Result<PathBuf> {
+    let (browsers, fonts) =
+        (["chromium", "chromium-browser", "google-chrome"], "/usr/share/fonts/opentype/noto");
+    let found = || browsers.into_iter().find_map(on_path);
+    if found().is_none() || !Path::new(fonts).exists() {
+        eprintln!("installing Chromium (usually under two minutes)");
+        install(&["chromium", "fonts-noto-cjk"])?;
+    }
+    found().context("chromium is installed, and not on PATH")
+}
+
 /// The library that moves a program's wall clock. Debian puts it into a folder that is named after the machine.
 pub fn faketime() -> Result<PathBuf> {
     if let Some(library) = faketime_library()? {

@@ -33,6 +33,7 @@ const PACKAGES: &[(&str, Option<&str>, Provide)] = &[
     ("kubectl", Some("KEYSTEAD_KUBECTL"), packages::kubectl),
     ("python clients", Some("KEYSTEAD_PYTHON"), packages::python),
     ("node clients", Some("KEYSTEAD_NODE_MODULES"), packages::node),
+    ("browser", Some("KEYSTEAD_BROWSER"), packages::browser),
     ("libfaketime", Some("KEYSTEAD_FAKETIME"), packages::faketime),
     ("promtool", Some("KEYSTEAD_PROMTOOL"), packages::promtool),
     ("ssh-keygen", None, packages::ssh_keygen),

@@ -45,10 +45,13 @@ impl KeyService {
         let server = narration.during("starting the key management service", server).await?;
         narration.say(&format!(
             "   service: process {}, {}; it keeps everything in {}\n   \
+             In a browser: {}/console, with the token in {}\n   \
              Losing a version of a key loses the Secrets under it: real data needs backups, and the root key apart from them.",
             server.pid(),
             server.endpoint(),
-            data_dir.display()
+            data_dir.display(),
+            server.endpoint(),
+            server.token_file().display()
         ));
         Ok(Self { server, directory: directory.to_owned() })
     }

@@ -76,6 +76,15 @@ impl ClusterServer {
         self.directory.path().join("data")
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// The first administrator's.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.data().join("admin-token")
+    }
+
     pub(crate) fn clusters(&self) -> PathBuf {
         self.directory.path().join("c")
     }

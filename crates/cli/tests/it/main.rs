@@ -7,6 +7,7 @@ mod backup;
 mod brief;
 mod check;
 mod cluster_server;
+mod console;
 mod doctor;
 mod env;
 mod evidence;

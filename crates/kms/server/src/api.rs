@@ -1,5 +1,5 @@
-//! Every API of the server on one service: each request goes to the gRPC services, through REST to them, or to the exchange of
-//! tokens. What a method answers to a caller who is known names the call.
+//! Every API of the server on one service: each request goes to the gRPC services, through REST to them, to the exchange of
+//! tokens, or to the console. What a method answers to a caller who is known names the call.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::USER_AGENT;
 use http::{Request, Response};
+use http_body_util::Full;
+use keystead_console::Console;
 use keystead_keyservice::KeyService;
 use keystead_keyservice::operations::BackupStore;
 use tonic::body::Body;
@@ -16,7 +18,7 @@ use tower::Service;
 
 use crate::grpc::{Adapter, CallId, Credentials};
 use crate::local_clusters::LocalStates;
-use crate::methods::is_grpc;
+use crate::methods::{Served, code_of_http, is_grpc};
 use crate::pki::Pki;
 use crate::rest::{Gateway, RouteError, token};
 
@@ -25,13 +27,15 @@ use crate::rest::{Gateway, RouteError, token};
 pub struct Api {
     adapter: Arc<Adapter>,
     gateway: Arc<Gateway>,
+    console: Arc<Console>,
 }
 
 impl Api {
     /// Puts the adapters in front of a key service.
     pub fn new(keyservice: Arc<KeyService>) -> Result<Self, RouteError> {
+        let console = Arc::new(Console::new(Arc::clone(&keyservice)));
         let adapter = Adapter { keyservice, authority: None, backups: None, local_clusters: Arc::default() };
-        Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?) })
+        Ok(Self { adapter: Arc::new(adapter), gateway: Arc::new(Gateway::new()?), console })
     }
 
     /// With an authority there are client certificates to be had.
@@ -73,6 +77,14 @@ impl Api {
         if request.uri().path() == token::PATH {
             let origin = credentials.origin(request.headers().get(USER_AGENT));
             return token::exchange(&self.adapter.keyservice, origin, request).await;
+        }
+        if Console::serves(request.uri().path()) && !is_grpc(request.headers()) {
+            let origin = credentials.origin(request.headers().get(USER_AGENT));
+            let mut response =
+                self.console.answer(request, origin).await.map(|page| Body::new(Full::new(page)));
+            let code = code_of_http(response.status());
+            response.extensions_mut().insert(Served { method: "Console", code });
+            return response;
         }
         let adapter = Arc::clone(&self.adapter);
         let response = self.transport(request).await;

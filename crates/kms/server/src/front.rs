@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use crate::listener::{Peer, Serve};
-use crate::methods::{Served, is_grpc};
+use crate::methods::{Served, code_of_http, is_grpc};
 use crate::metrics::Metrics;
 
 /// A proxy on this host forwards for somebody else.
@@ -87,7 +87,7 @@ impl<S: Serve> Front<S> {
             }
         };
         let served = response.extensions().get::<Served>().copied();
-        let served = served.unwrap_or(Served { method: "other", code: code_of(response.status()) });
+        let served = served.unwrap_or(Served { method: "other", code: code_of_http(response.status()) });
         self.metrics.answered(served, started.elapsed());
         response
     }
@@ -118,19 +118,6 @@ fn broken(grpc: bool) -> Response<Body> {
     let mut response = text(StatusCode::INTERNAL_SERVER_ERROR, json);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     response
-}
-
-/// For answers that no adapter has named.
-fn code_of(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200..=299 => "OK",
-        400 | 413 | 431 => "INVALID_ARGUMENT",
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 | 405 => "NOT_FOUND",
-        500..=599 => "INTERNAL",
-        _ => "UNKNOWN",
-    }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Body> {

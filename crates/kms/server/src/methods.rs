@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use keystead_model::ErrorClass;
 use keystead_proto::descriptor_pool;
 use prost_reflect::{MessageDescriptor, MethodDescriptor, Value};
@@ -72,5 +72,18 @@ pub(crate) fn code_name(code: Code) -> &'static str {
         (None, Code::OutOfRange) => "OUT_OF_RANGE",
         (None, Code::Cancelled) => "CANCELLED",
         (None, _) => "UNKNOWN",
+    }
+}
+
+/// For answers that no gRPC service gave.
+pub(crate) fn code_of_http(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "OK",
+        400 | 413 | 431 => "INVALID_ARGUMENT",
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 | 405 => "NOT_FOUND",
+        500..=599 => "INTERNAL",
+        _ => "UNKNOWN",
     }
 }

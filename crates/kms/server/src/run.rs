@@ -126,6 +126,7 @@ impl Running {
     fn greet(&self) {
         tracing::info!(
             endpoint = self.endpoint(),
+            console = format!("{}/console", self.endpoint()),
             plain_http = ?self.plain_http(),
             admin = self.admin().map(tracing::field::display),
             data = %self.data_dir().display(),

@@ -93,6 +93,22 @@ async fn k4_k5_k6_the_manifest_is_that_of_the_guide_in_both_languages() {
     }
 }
 
+/// The pod that the console shows with a new token.
+#[test]
+fn k4_the_manifest_of_the_console_is_that_of_the_guide() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect(file);
+    let shown = read("../kms/console/templates/plugin_pod.yaml")
+        .replace("{{ version }}", "VERSION")
+        .replace("{{ user_id }}", USER)
+        .replace(
+            "{{ key }}",
+            "projects/key-project/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets",
+        );
+    let guide = read(PAGES[0]);
+    let pod = blocks(&guide, "yaml").find(|it| it.contains("keystead-kms-plugin")).expect("a pod");
+    assert_eq!(shown, pod);
+}
+
 /// The steps, their commands and their YAML are the same in both languages.
 #[test]
 fn both_languages_have_the_same_commands() {

@@ -190,7 +190,7 @@ impl Server {
     }
 
     /// All that the audit log holds.
-    fn audit_text(&self) -> String {
+    pub(crate) fn audit_text(&self) -> String {
         let files = std::fs::read_dir(self.directory.path().join("audit")).expect("audit log");
         let files = files.map(|entry| entry.expect("entry").path()).filter(|path| path.is_file());
         files.map(|file| String::from_utf8_lossy(&std::fs::read(file).expect("file")).into_owned()).collect()

@@ -7,6 +7,7 @@ mod authorization;
 mod canaries;
 mod certificates;
 mod connect;
+mod console;
 mod crash;
 mod echo;
 mod gcloud;
