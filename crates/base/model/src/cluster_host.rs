@@ -260,7 +260,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl ClusterHost {
     /// Whether it is there now.
-    fn is_heard(&self, now: Timestamp) -> bool {
+    pub fn is_heard(&self, now: Timestamp) -> bool {
         let since = |time: Timestamp| now.duration_since(time);
         self.joined.is_some() && self.reported.as_ref().is_some_and(|it| since(it.time) <= SILENT_AFTER)
     }

@@ -48,6 +48,7 @@ pub use filling::Filling;
 pub use identity::{ClientIdentity, GroupsError, InvalidCertificate, check_groups};
 pub use open::{KeepToken, OpenError, Parts, Rollback};
 pub use records::certificate::CertificateState;
+pub use records::notice::{EventKind, Notice};
 pub use records::project::Project;
 pub use records::service_account::ServiceAccount;
 pub use records::service_account_key::ServiceAccountKey;
@@ -58,7 +59,10 @@ pub use records::usage::LastUse;
 pub use resource::Resource;
 pub use root::{RootDirectory, RootError};
 pub use schedule::{LocalCluster, Tick};
-pub use service::{AccountName, Clock, KeyService, Location, Protection, Settings, SystemClock, audit_clock};
+pub use service::{
+    AccountName, Clock, ClusterFigures, Figures, KeyService, Location, Protection, Settings, SystemClock,
+    WaitingNotice, Webhook, WebhookFigures, audit_clock,
+};
 
 #[cfg(test)]
 mod fresh_server;

@@ -112,6 +112,8 @@ impl KeyService {
             settings: parts.settings,
             remembered,
             ledger: Arc::new(ledger),
+            figures: Default::default(),
+            failed_operations: Default::default(),
             _root: parts.root,
         };
         service.ledger.deliver_everything().await?;

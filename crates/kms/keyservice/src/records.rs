@@ -3,6 +3,7 @@
 
 pub(crate) mod account_email;
 pub(crate) mod certificate;
+pub(crate) mod notice;
 pub(crate) mod opaque;
 pub(crate) mod policy;
 pub(crate) mod project;

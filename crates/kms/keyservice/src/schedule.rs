@@ -4,13 +4,12 @@
 //! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
 
 mod backup_destinations;
+mod cluster_watch;
 mod ended_records;
 mod kept;
 mod local_clusters;
 
-pub use local_clusters::LocalCluster;
-
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,9 +18,11 @@ use keystead_model::{ErrorClass, Principal};
 
 use crate::operations::{Attempt, DestroyDueVersion, RotateDueKey};
 use crate::remembered::Due;
-use crate::{Call, Caller, Credential, KeyService, KmsError, Origin};
+use crate::{Call, Caller, Credential, Figures, KeyService, KmsError, Origin};
 
+pub(crate) use cluster_watch::ClusterWatch;
 pub(crate) use kept::Kept;
+pub use local_clusters::LocalCluster;
 
 /// A rotation or a destruction is late by this at most, also when the wall clock is set.
 const TICK: Duration = Duration::from_secs(5);
@@ -95,7 +96,10 @@ impl Schedule {
         let credentials = credentials.inspect_err(failed_to("delete records of credentials that ended"));
         let operations = service.forget_ended_operations().await;
         let operations = operations.inspect_err(failed_to("delete records of operations that ended"));
-        if credentials.and(operations).is_ok() {
+        let notices = service.forget_notices_of_nobody().await;
+        let notices =
+            notices.inspect_err(failed_to("delete notices for receivers that are not set up any more"));
+        if credentials.and(operations).and(notices).is_ok() {
             self.swept = Some(now);
         }
     }
@@ -117,6 +121,7 @@ impl KeyService {
     pub async fn run_schedule(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut schedule = Schedule::new(self.audit.last_alive(), Instant::now());
+        let mut clusters = ClusterWatch::default();
         loop {
             let done = schedule.look(&self, Instant::now()).await;
             if done != Tick::default() {
@@ -134,6 +139,7 @@ impl KeyService {
             drop(written.inspect_err(failed_to("write when credentials were used")));
             let delivered = self.ledger.deliver_owed().await;
             drop(delivered.inspect_err(failed_to("bring a committed change into the audit log")));
+            self.update_figures(&mut clusters).await;
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => break,
@@ -142,6 +148,26 @@ impl KeyService {
         drop(self.write_all_usage().await.inspect_err(failed_to("write last uses")));
         let written = self.write_credential_uses().await;
         drop(written.inspect_err(failed_to("write when credentials were used")));
+    }
+
+    /// What the server shows of records, as of the last look.
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        figures.failed_operations = self.failed_operations.counts();
+        figures.versions_to_destroy = self.remembered.agenda.destructions();
+        figures
+    }
+
+    async fn update_figures(&self, watch: &mut ClusterWatch) {
+        let webhooks = self.limit_notices().await.inspect_err(failed_to("limit the notices that wait"));
+        let clusters = watch.look(self, Instant::now()).await.inspect_err(failed_to("look at the clusters"));
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(webhooks) = webhooks {
+            figures.webhooks = webhooks;
+        }
+        if let Ok(Some(clusters)) = clusters {
+            figures.clusters = clusters;
+        }
     }
 
     /// Does what is due by the wall clock.

@@ -2,13 +2,15 @@
 
 mod accounts;
 mod credential_uses;
+mod figures;
 mod keys;
+mod notices;
 mod policies;
 mod projects;
 mod settings;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use keystead_audit::AuditLog;
@@ -19,8 +21,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 pub use accounts::AccountName;
+pub use figures::{ClusterFigures, Figures};
+pub(crate) use figures::{FailedOperations, FailureReason};
 pub(crate) use keys::after;
-pub use settings::{Location, Settings};
+pub use notices::{WaitingNotice, WebhookFigures};
+pub use settings::{Location, Settings, Webhook};
 pub use usage::{ProtectedCluster, VersionUsage};
 
 use crate::KmsError;
@@ -51,6 +56,9 @@ pub struct KeyService {
     pub(crate) identity: IdentityState,
     /// Lists that are read whole, because they are filtered or ordered, at the same time.
     pub(crate) scans: Semaphore,
+    /// What the last look at all records said.
+    pub(crate) figures: Mutex<Figures>,
+    pub(crate) failed_operations: FailedOperations,
     /// Held open, so that no other server takes it.
     pub(crate) _root: RootDirectory,
 }

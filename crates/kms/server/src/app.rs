@@ -154,12 +154,14 @@ impl App {
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
                 local_clusters: settings.local_clusters.is_some(),
+                webhooks: Vec::new(),
             },
             keep_admin_token: Box::new(move |token| keep_token(&admin_token, token)),
             new_admin_token,
             confirm_rollback: settings.confirm_rollback,
         });
         let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
+        metrics.figures(&keyservice.figures());
         endpoint.token_file = Some(token_file).filter(|file| file.exists());
         let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
@@ -176,7 +178,7 @@ impl App {
             None => None,
         };
         let last_alive = audit.last_alive();
-        let protected = Arc::clone(&keyservice);
+        let (protected, shown) = (Arc::clone(&keyservice), Arc::clone(&keyservice));
         let health = Arc::new(Health::new(health::Parts {
             store,
             audit,
@@ -185,6 +187,7 @@ impl App {
             refused: refused_files(&tls, &keyservice),
             metrics: Arc::clone(&metrics),
             protection: Box::new(move || protected.protection()),
+            figures: Box::new(move || shown.figures()),
         }));
         let tasks = Tasks::default();
         Ok(Self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use keystead_audit::{AuditLog, EventKind, LogState};
 use keystead_crypto::{Random, Secret32, SystemRandom};
-use keystead_keyservice::Protection;
+use keystead_keyservice::{Figures, Protection};
 use keystead_model::ErrorClass;
 use keystead_provider::Provider;
 use keystead_runtime::{Notify, Readiness, Report};
@@ -36,6 +36,9 @@ pub(crate) type Refused = Box<dyn Fn() -> Option<String> + Send + Sync>;
 /// Asks how far key versions are on other machines too.
 pub(crate) type AskProtection = Box<dyn Fn() -> Protection + Send + Sync>;
 
+/// Asks for the numbers that are shown of records.
+pub(crate) type AskFigures = Box<dyn Fn() -> Figures + Send + Sync>;
+
 /// What the server looks at. Each file is read again while it runs, and the last good one stays in use when it turns bad.
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
@@ -47,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) refused: Vec<(&'static str, Refused)>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) protection: AskProtection,
+    pub(crate) figures: AskFigures,
 }
 
 /// Knows what is wrong now.
@@ -57,6 +61,7 @@ pub(crate) struct Health {
     refused: Vec<(&'static str, Refused)>,
     metrics: Arc<Metrics>,
     protection: AskProtection,
+    figures: AskFigures,
     seen: ArcSwap<Seen>,
     looking: BlockingWork<Result<(), String>>,
 }
@@ -81,11 +86,19 @@ struct Seen {
 impl Health {
     /// Has not looked yet, and so is not ready.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { store, audit, root_key: provider, refused_root_key, refused, metrics, protection } =
-            parts;
+        let Parts {
+            store,
+            audit,
+            root_key: provider,
+            refused_root_key,
+            refused,
+            metrics,
+            protection,
+            figures,
+        } = parts;
         let root_key = Arc::new(RootKey { provider, refused: refused_root_key, seen: Mutex::default() });
         let (seen, looking) = (ArcSwap::default(), BlockingWork::default());
-        Self { store, audit, root_key, refused, metrics, protection, seen, looking }
+        Self { store, audit, root_key, refused, metrics, protection, figures, seen, looking }
     }
 
     /// Looks again and again until the process ends.
@@ -148,6 +161,7 @@ impl Health {
                 "erasure pending: bytes of destroyed key material may still be in a file of the database";
             seen.warnings.push(text.to_owned());
         }
+        metrics.figures(&(self.figures)());
         let protection = (self.protection)();
         metrics.protection(&protection);
         if protection.is_none() {
@@ -304,6 +318,7 @@ mod tests {
             refused: Vec::new(),
             metrics: Arc::new(Metrics::default()),
             protection: Box::new(Protection::default),
+            figures: Box::new(Figures::default),
         })
     }
 

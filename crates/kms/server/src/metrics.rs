@@ -1,10 +1,12 @@
-//! What `/metrics` shows of the process itself; the key service adds its own.
+//! What `/metrics` shows of the process itself, and in `figures.rs` of records; the audit log adds its own.
+
+mod figures;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use keystead_keyservice::Protection;
+use keystead_keyservice::{Figures, Protection};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::methods::Served;
+use figures::FigureMetrics;
 
 /// From 100 us, an Encrypt without the disk, to 5 s, where clients give up.
 const REQUEST_BUCKETS: [f64; 10] = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 10e-3, 50e-3, 0.25, 1.0, 5.0];
@@ -38,6 +41,7 @@ pub struct Metrics {
     ready: Gauge,
     root_key_usable: Gauge,
     files_refused: Family<FileLabels, Gauge>,
+    figures: FigureMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +105,7 @@ impl Default for Metrics {
             ready: Gauge::default(),
             root_key_usable: Gauge::default(),
             files_refused: Family::default(),
+            figures: FigureMetrics::default(),
         };
         registry.register("ready", "1 while calls can be answered", metrics.ready.clone());
         registry.register(
@@ -170,6 +175,7 @@ impl Default for Metrics {
             "Lines of the log that nobody read in time",
             metrics.dropped_log_lines.clone(),
         );
+        metrics.figures.register(root.sub_registry_with_prefix("keystead"));
         Self { registry: Mutex::new(root), ..metrics }
     }
 }
@@ -204,6 +210,11 @@ impl Metrics {
     /// Whether a file of the database was removed or replaced.
     pub(crate) fn database_displaced(&self, displaced: bool) {
         self.database_displaced.set(i64::from(displaced));
+    }
+
+    /// What is shown of records.
+    pub(crate) fn figures(&self, figures: &Figures) {
+        self.figures.set(figures);
     }
 
     /// In OpenMetrics form.

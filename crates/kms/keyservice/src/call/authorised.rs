@@ -2,7 +2,11 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use keystead_audit::{Destruction, SafeFields};
+use keystead_model::ClusterOperation;
+use keystead_model::cluster::Task;
 
+use crate::records::notice::{Event, EventKind};
+use crate::service::FailureReason;
 use crate::{Call, KeyService, KmsError};
 
 /// A command that was authorised, and the means to carry it out. Only [`KeyService::run`] makes one, after a decision.
@@ -25,6 +29,10 @@ pub(crate) struct Outcome {
     pub(crate) issued: bool,
     /// The resource that the record is about, where that is not the target.
     pub(crate) resource: Option<Cow<'static, str>>,
+    /// What receivers of webhooks are told with the commit.
+    pub(crate) events: Vec<Event>,
+    /// An operation of a cluster fails with the commit, which is counted.
+    pub(crate) failed: Option<(Task, FailureReason)>,
     /// A step towards the end of a version, which is counted.
     pub(crate) destruction: Option<Destruction>,
     /// A mutation is committed, and its record with it: the ledger sees to that one.
@@ -53,6 +61,11 @@ impl<'a, O> Authorised<'a, O> {
         self.call
     }
 
+    /// Who calls, by the address.
+    pub(crate) fn caller(&self) -> &'a str {
+        self.call.caller().principal.email()
+    }
+
     /// When the call came in.
     pub(crate) fn now(&self) -> Timestamp {
         self.call.time
@@ -61,6 +74,23 @@ impl<'a, O> Authorised<'a, O> {
     /// What the audit record says of the answer.
     pub(crate) fn outcome(&mut self) -> &mut Outcome {
         &mut self.outcome
+    }
+
+    /// Has receivers of webhooks told, with the commit that follows.
+    pub(crate) fn tell(&mut self, kind: EventKind, resource: impl ToString, text: impl Into<String>) {
+        self.outcome.events.push(Event::new(kind, resource, text));
+    }
+
+    /// The commit that follows ends an operation that did not do what it was for: counted, and told.
+    pub(crate) fn tell_failure(
+        &mut self,
+        operation: &ClusterOperation,
+        reason: FailureReason,
+        message: &str,
+    ) {
+        self.outcome.failed = Some((operation.task.clone(), reason));
+        let text = format!("On cluster {}: {message}", operation.cluster);
+        self.tell(EventKind::OperationFailed, &operation.name, text);
     }
 
     /// The command, and what the audit record says beyond it.

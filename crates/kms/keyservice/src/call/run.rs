@@ -81,20 +81,33 @@ impl<O: Operation> Authorised<'_, O> {
     pub(crate) async fn commit(&mut self, batch: Batch) -> Result<Revision, KmsError> {
         let event = audit_event::of(self.call, &self.command, &self.outcome, None);
         let record = Record::of(&event);
+        let batch = self.service.telling(batch, &self.outcome.events)?;
         let replaces = batch.writes.iter().any(|write| matches!(write.expect, Expect::At(_)));
         match self.service.ledger.commit(batch, Some((self.call.id(), record))).await {
             Ok(committed) => {
                 self.outcome.committed = true;
+                self.count_failure();
                 committed.complete()
             }
             Err(Uncommitted { error, fate }) => {
                 self.outcome.committed = fate == Fate::Written;
+                if self.outcome.committed {
+                    self.count_failure();
+                }
                 self.outcome.in_doubt = fate == Fate::InDoubt;
                 // A number that was taken meanwhile is a conflict; a name that was taken is the answer.
                 let taken = error.class() == ErrorClass::AlreadyExists && replaces;
                 self.conflicted = taken || error.class() == ErrorClass::Aborted;
                 Err(error)
             }
+        }
+    }
+}
+
+impl<O> Authorised<'_, O> {
+    fn count_failure(&mut self) {
+        if let Some((task, reason)) = self.outcome.failed.take() {
+            self.service.failed_operations.count(&task, reason);
         }
     }
 }

@@ -225,6 +225,36 @@ pub(crate) fn outbox(server: &str, insert_id: &str) -> String {
 
 pub(crate) const OUTBOX: &str = "outbox/";
 
+/// What a receiver of webhooks is to be told, by its name. In the order of time, because ids begin with it.
+pub(crate) fn notice(webhook: &str, id: &str) -> String {
+    format!("{}{id}", notices(webhook))
+}
+
+pub(crate) fn notices(webhook: &str) -> String {
+    format!("{NOTICES}{webhook}/")
+}
+
+pub(crate) const NOTICES: &str = "notice/";
+
+/// How many notices were given up for a receiver.
+pub(crate) fn dropped_notices(webhook: &str) -> String {
+    format!("dropped-notices/{webhook}")
+}
+
+/// A host whose silence receivers of webhooks were told of.
+pub(crate) fn silent_host(name: &ClusterHostName) -> String {
+    format!("{SILENT_HOSTS}{name}")
+}
+
+pub(crate) const SILENT_HOSTS: &str = "lasting/silent-host/";
+
+/// A cluster with values that are not under the primary version of its key.
+pub(crate) fn old_versions(name: &ClusterName) -> String {
+    format!("{OLD_VERSIONS}{name}")
+}
+
+pub(crate) const OLD_VERSIONS: &str = "lasting/old-versions/";
+
 /// The store key, wrapped by the root key.
 pub(crate) const STORE_KEY: &str = "meta/store-key";
 

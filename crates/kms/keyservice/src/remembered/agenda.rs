@@ -55,6 +55,11 @@ impl Agenda {
         due.filter(|due| matches!(due, Due::Rotation(_))).collect()
     }
 
+    /// Versions that are to be destroyed, however far away that is.
+    pub(crate) fn destructions(&self) -> usize {
+        self.lock().times.keys().filter(|record| record.starts_with(record_name::ALL_VERSIONS)).count()
+    }
+
     /// Forgets every time, before all of them are taken again.
     pub(super) fn clear(&self) {
         *self.lock() = Inner::default();

@@ -14,6 +14,8 @@ use crate::{KeyService, KmsError};
 const CREDENTIALS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The same of an operation of a cluster: the audit log knows longer.
 const OPERATIONS_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// The same of a notice for nobody: as long as one waits for a receiver.
+const NOTICES_KEPT: SignedDuration = SignedDuration::from_hours(72);
 /// Records that are read at once.
 const READ: usize = 1000;
 /// Records that are deleted with one commit.
@@ -48,6 +50,21 @@ impl KeyService {
             Ok(operation.end.map(|end| end.time))
         };
         self.forget_ended(record_name::CLUSTER_OPERATIONS, self.before(OPERATIONS_KEPT), ended).await
+    }
+
+    /// Deletes notices for webhooks that are in no setting any more: one that is taken out and put back loses nothing meanwhile.
+    pub(super) async fn forget_notices_of_nobody(&self) -> Result<(), KmsError> {
+        let written = |entry: &Entry| {
+            let place = entry.name.strip_prefix(record_name::NOTICES).and_then(|it| it.split_once('/'));
+            let (webhook, id) = place.unwrap_or_default();
+            if self.settings.webhooks.iter().any(|it| it.name == webhook) {
+                return Ok(None);
+            }
+            let written = id.split('-').next().and_then(|millisecond| millisecond.parse().ok());
+            let written = written.and_then(|it| Timestamp::from_millisecond(it).ok());
+            Ok(Some(written.unwrap_or(Timestamp::MIN)))
+        };
+        self.forget_ended(record_name::NOTICES, self.before(NOTICES_KEPT), written).await
     }
 
     fn before(&self, kept: SignedDuration) -> Timestamp {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use keystead_model::destruction::InUseRule;
 use keystead_model::{ErrorClass, LocationId, LocationName};
 
+use crate::records::notice::EventKind;
 use crate::{KeyService, KmsError};
 
 /// What the server's configuration says to the key service.
@@ -22,6 +23,17 @@ pub struct Settings {
     pub audiences: Vec<String>,
     /// Whether clusters can be made that this server itself runs.
     pub local_clusters: bool,
+    /// Who is told of what.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A receiver of notices. Who sends them to it is told by [`KeyService::waiting_notices`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name here: what waits for it is stored under that.
+    pub name: String,
+    /// What it is told of, besides what concerns itself.
+    pub events: Vec<EventKind>,
 }
 
 /// A location that can hold key rings.

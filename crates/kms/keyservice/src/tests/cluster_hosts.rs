@@ -15,7 +15,9 @@ use keystead_store::{Batch, Revision};
 use crate::fresh_server::FreshServer;
 use crate::operations::*;
 use crate::records::{account_email, encode, record_name};
-use crate::{Call, Caller, Clock, Credential, KmsError, Operation, Origin, ServiceApi};
+use crate::{Call, Caller, Clock, Credential, KmsError, Operation, Origin, ServiceApi, Settings};
+
+mod telling;
 
 const PROJECT: &str = "cluster-project";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -62,7 +64,11 @@ fn refused<T>(answer: Result<T, KmsError>) -> KmsError {
 
 impl Scene {
     async fn new() -> Self {
-        let server = FreshServer::new().await;
+        Self::with(Settings::default()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
+        let server = FreshServer::with(settings).await;
         let project = server.project(PROJECT).await;
         let admin = server.admin().await;
         let enable =
@@ -168,7 +174,11 @@ impl Scene {
 
     /// With a cluster of one host, encrypted with key `a`.
     async fn encrypted() -> (Self, Agent) {
-        let scene = Self::new().await;
+        Self::new().await.and_encrypted().await
+    }
+
+    async fn and_encrypted(self) -> (Self, Agent) {
+        let scene = self;
         let create = scene.create(Some(key("a"))).await;
         let mut one = scene.joined("cp-1", &["cp-1"]).await;
         scene.report(&mut one, None).await.unwrap();

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::server_process::{BINARY, Place};
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 18] = [
+const SHOWN_BY: [(&str, &str, &str); 22] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -49,6 +49,18 @@ const SHOWN_BY: [(&str, &str, &str); 18] = [
     ),
     ("KeysteadErasurePending", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadAuditDamaged", HERE, "a_server_starts_with_a_damaged_audit_log_and_shows_it"),
+    ("KeysteadAgentsSilent", CLUSTERS, "a_host_whose_agent_is_silent_is_shown_until_it_is_heard"),
+    (
+        "KeysteadClusterOperationFailed",
+        CLUSTERS,
+        "an_operation_of_a_cluster_that_fails_is_counted_by_its_reason",
+    ),
+    ("KeysteadInventoryOld", CLUSTERS, "c10_values_under_old_versions_and_old_inventories_are_shown"),
+    (
+        "KeysteadValuesUnderOldVersions",
+        CLUSTERS,
+        "c10_values_under_old_versions_and_old_inventories_are_shown",
+    ),
     (
         "KeysteadServerLogLinesDropped",
         "crates/kms/server/tests/it/process_life.rs",
@@ -56,6 +68,7 @@ const SHOWN_BY: [(&str, &str, &str); 18] = [
     ),
 ];
 const HERE: &str = "crates/kms/server/tests/it/alerts.rs";
+const CLUSTERS: &str = "crates/kms/server/tests/it/cluster_alerts.rs";
 /// Longest wait for a metric: the server looks at itself every 2 s, and a busy machine gets more.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SCHEDULED: &str = "keystead_key_destructions_total{state=\"scheduled\"}";
@@ -562,7 +575,7 @@ async fn not_ready(server: &KmsServer) -> String {
 }
 
 /// Waits until one series of a running server is as it should be.
-async fn shows(server: &KmsServer, series: &str, wanted: impl Fn(f64) -> bool) {
+pub(crate) async fn shows(server: &KmsServer, series: &str, wanted: impl Fn(f64) -> bool) {
     let shown = tokio::time::timeout(PATIENCE, async {
         while !wanted(value(server, series).await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -574,7 +587,7 @@ async fn shows(server: &KmsServer, series: &str, wanted: impl Fn(f64) -> bool) {
 }
 
 /// Makes a key whose version 1 is its only one, and gives the key's path.
-async fn key_with_one_version(server: &KmsServer) -> String {
+pub(crate) async fn key_with_one_version(server: &KmsServer) -> String {
     server.create_project("alert-project").await.expect("a project");
     let rings = "/v1/projects/alert-project/locations/global/keyRings";
     server.ok(Method::POST, &format!("{rings}?keyRingId=r"), Some(&json!({}))).await.expect("a ring");
@@ -585,7 +598,7 @@ async fn key_with_one_version(server: &KmsServer) -> String {
 }
 
 /// What one series of a running server shows.
-async fn value(server: &KmsServer, series: &str) -> f64 {
+pub(crate) async fn value(server: &KmsServer, series: &str) -> f64 {
     let sent = server.http().get(format!("{}/metrics", server.endpoint())).send().await;
     let page = sent.expect("answered").text().await.expect("text");
     value_in(&page, series).unwrap_or_else(|| panic!("{series} is not in\n{page}"))

@@ -6,6 +6,7 @@ mod api;
 mod authorization;
 mod canaries;
 mod certificates;
+mod cluster_alerts;
 mod connect;
 mod console;
 mod crash;

@@ -14,6 +14,7 @@ use keystead_store::Batch;
 
 use super::{calling_host, method};
 use crate::records::{Stored, encode, record_name};
+use crate::service::FailureReason;
 use crate::{Authorised, Credential, KmsError, Method, MethodKind, Operation, Resource};
 
 /// A host that says the same again is written down once in this time.
@@ -199,6 +200,9 @@ async fn ending(
     let record = record_name::cluster_operation(&name);
     let stored = authorised.service().read::<ClusterOperation>(&record).await?;
     let Some(stored) = stored else { return Ok(batch) };
+    if let Some(failure) = &failure {
+        authorised.tell_failure(&stored.value, FailureReason::Host, &failure.message);
+    }
     let ended = stored.value.ended(now, failure);
     Ok(batch.replace(record, stored.revision, encode(&ended)?))
 }

@@ -12,6 +12,7 @@ use super::local_clusters::removing_local;
 use super::{ended_at_once, method, new_operation};
 use crate::records::usage::Inventory;
 use crate::records::{encode, record_name};
+use crate::service::FailureReason;
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Has a cluster encrypted with a key, whatever it is encrypted with now, or not at all. The key that it has already: everything is
@@ -90,6 +91,7 @@ impl Operation for UpdateClusterEncryption {
             // The cluster is as it was, and whoever looks at it later is told as well.
             Some(message) => {
                 authorised.outcome().response = SafeFields::new().with("failure", message.as_str());
+                authorised.tell_failure(&operation, FailureReason::Key, &message);
                 let cluster = cluster.refuse(&target, &message, operation.start_time);
                 (cluster, ended_at_once(&operation, Some(message)))
             }

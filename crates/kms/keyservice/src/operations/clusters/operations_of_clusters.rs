@@ -10,6 +10,7 @@ use super::local_clusters::removing_local;
 use super::method;
 use super::view_clusters::of;
 use crate::records::{Stored, encode, record_name};
+use crate::service::FailureReason;
 use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
 
 /// Operations of one answer, the newest: the API has no pages for them.
@@ -126,6 +127,7 @@ impl Operation for CancelClusterOperation {
         };
         let time = to_microseconds(authorised.now());
         let message = format!("cancelled by {}", authorised.call().caller().principal.email());
+        authorised.tell_failure(&stored.value, FailureReason::Cancelled, &message);
         let record = record_name::cluster(&cluster.value.name);
         let begun = cluster.value.running.as_ref().is_some_and(|running| running.begun);
         let batch = match stored.value.task {

@@ -6,6 +6,7 @@ use keystead_model::destruction::{Permit, check_unused};
 use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName};
 use keystead_store::Batch;
 
+use crate::records::notice::EventKind;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -84,7 +85,15 @@ impl Operation for DestroyCryptoKeyVersion {
         let (now, rule) = (authorised.now(), service.settings.in_use);
         if check_unused(now, rule, &key.value, &name, &usage)? == Permit::Overridden {
             authorised.outcome().response = SafeFields::new().with("override", "keystead-destroy");
+            let text = "It is in use, and the label keystead-destroy of its key has overridden that. What is encrypted with it will be lost.";
+            authorised.tell(EventKind::DestructionForced, &name, text);
         }
+        let (by, time) = (authorised.caller(), scheduled.destroy_time.map(|it| it.to_string()));
+        let text = format!(
+            "{by} has scheduled its destruction for {}. Until then it can be restored, and whatever is encrypted with it cannot be read.",
+            time.unwrap_or_default()
+        );
+        authorised.tell(EventKind::DestructionScheduled, &name, text);
         // Before the commit, because the record is committed with the change.
         authorised.outcome().destruction = Some(Destruction::Scheduled);
         // The key as it was read: a cluster that has come to need it since has written it.
@@ -115,6 +124,11 @@ impl Operation for RestoreCryptoKeyVersion {
         let name = authorised.command().name.clone();
         let stored = authorised.service().read_version(&name.key, name.version).await?;
         let restored = stored.value.restore()?;
+        let text = format!(
+            "{} has taken its scheduled destruction back. It is disabled until it is enabled.",
+            authorised.caller()
+        );
+        authorised.tell(EventKind::VersionRestored, &name, text);
         replace(authorised, &restored, stored.revision).await?;
         Ok(restored)
     }

@@ -4,6 +4,7 @@ use keystead_model::CryptoKeyVersionName;
 use keystead_model::destruction::{Act, plan};
 use keystead_store::Batch;
 
+use crate::records::notice::EventKind;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -61,6 +62,8 @@ impl Operation for DestroyDueVersion {
             authorised.outcome().response.add("backupsThatHoldIt", backups);
         }
         let destroyed = stored.value.destroyed(authorised.now())?;
+        let text = "Its key material is gone. Whatever is encrypted with it and nothing else is lost, unless a backup of the server holds it.";
+        authorised.tell(EventKind::VersionDestroyed, &name, text);
         // The key as it was read: a cluster that has come to need it since has written it.
         let mut batch = Batch::default()
             .replace(record_name::key(&name.key), key.revision, encode(&key.value)?)
