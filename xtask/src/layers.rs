@@ -148,6 +148,7 @@ const SERVER: Modules = Modules {
         "data_dir",
         "backup_folder",
         "local_clusters",
+        "webhooks",
         "settings",
         "restore",
         // What is wrong now, and what says so.

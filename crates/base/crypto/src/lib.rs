@@ -17,7 +17,7 @@ pub use envelope::{Envelope, EnvelopeError, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LE
 pub use kms_ciphertext::{KMS_OVERHEAD, KmsBinding, KmsCiphertext};
 pub use message::{MESSAGE_OVERHEAD, OpenError, Purpose, open, seal};
 pub use pem::pem;
-pub use primitive::{CryptoFailed, Sha256, aes256gcm_open, aes256gcm_seal, hkdf_sha256, sha256};
+pub use primitive::{CryptoFailed, Sha256, aes256gcm_open, aes256gcm_seal, hkdf_sha256, hmac_sha256, sha256};
 pub use random::{Random, SystemRandom};
 pub use secret::{Secret32, SecretBytes};
 pub use signature::{PublicKey, SignatureKeyError, SigningKey};

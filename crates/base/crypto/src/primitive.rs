@@ -3,6 +3,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use aws_lc_rs::hmac;
 use zeroize::Zeroize;
 
 /// Length of the tag that [`aes256gcm_seal`] appends, in bytes.
@@ -82,6 +83,15 @@ pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Resu
         .map_err(|_| CryptoFailed)
 }
 
+/// HMAC with SHA-256 (RFC 2104) of pieces in a row. The key may have any length.
+pub fn hmac_sha256(key: &[u8], pieces: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    pieces.iter().for_each(|piece| context.update(piece));
+    let mut out = [0; 32];
+    out.copy_from_slice(context.sign().as_ref());
+    out
+}
+
 /// SHA-256 of what comes in pieces.
 pub struct Sha256(Context);
 
@@ -119,6 +129,14 @@ fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey, CryptoFailed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 4231, test case 2.
+    #[test]
+    fn a_message_in_pieces_has_the_published_code() {
+        let code = hmac_sha256(b"Jefe", &[b"what do ya want ", b"", b"for nothing?"]);
+        let published = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hex::encode(code), published);
+    }
 
     #[test]
     fn pieces_have_the_digest_of_the_whole() {

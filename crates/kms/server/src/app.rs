@@ -30,6 +30,7 @@ use crate::pki::Pki;
 use crate::root_key;
 use crate::settings::Settings;
 use crate::tls::{Tls, TlsError};
+use crate::webhooks::{Receiver, WebhookSettings};
 
 /// After the last call: what is queued for the disk is written, tasks see that they are to end.
 const WRITING_DEADLINE: Duration = Duration::from_secs(10);
@@ -47,6 +48,7 @@ pub struct App {
     endpoint: Endpoint,
     keyservice: Arc<KeyService>,
     local_clusters: Option<Arc<LocalClusters>>,
+    receivers: Vec<Receiver>,
     clock: Arc<dyn Clock>,
     /// When the process before this one was, by the audit log.
     last_alive: Option<Timestamp>,
@@ -154,7 +156,7 @@ impl App {
                 token_uri: format!("{}/token", endpoint.endpoint),
                 audiences: own.into_iter().chain(settings.audiences.iter().cloned()).collect(),
                 local_clusters: settings.local_clusters.is_some(),
-                webhooks: Vec::new(),
+                webhooks: settings.webhooks.iter().map(WebhookSettings::subscription).collect(),
             },
             keep_admin_token: Box::new(move |token| keep_token(&admin_token, token)),
             new_admin_token,
@@ -162,6 +164,9 @@ impl App {
         });
         let keyservice = keyservice.await.map_err(|error| refused_open(&error))?;
         metrics.figures(&keyservice.figures());
+        let receiver =
+            |it: &WebhookSettings| Receiver::new(it, Arc::clone(&keyservice), Arc::clone(&metrics));
+        let receivers = settings.webhooks.iter().map(receiver).collect::<Result<Vec<_>, _>>()?;
         endpoint.token_file = Some(token_file).filter(|file| file.exists());
         let backups = dir.directory("backups").map_err(|error| refused_dir(&error))?;
         let backups = Arc::new(BackupFolder::new(Arc::clone(&store), backups));
@@ -200,6 +205,7 @@ impl App {
             endpoint,
             keyservice,
             local_clusters,
+            receivers,
             clock,
             last_alive,
             api,
@@ -221,6 +227,7 @@ impl App {
             endpoint,
             keyservice,
             local_clusters,
+            receivers,
             clock,
             last_alive,
             api,
@@ -252,6 +259,9 @@ impl App {
         }
         let stopped = async move { stopping.cancelled().await };
         tasks.spawn("schedule", keyservice.run_schedule(stopped));
+        for receiver in receivers {
+            tasks.spawn("webhook", receiver.keep_telling(tasks.stopping()));
+        }
         if let Some(local) = local_clusters {
             tasks.spawn("local clusters", local.keep(tasks.stopping()));
         }

@@ -40,6 +40,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     if let Some(local) = &settings.local_clusters {
         note(local.check().map(drop));
     }
+    for webhook in &settings.webhooks {
+        note(webhook.check());
+    }
     for export in &settings.audit.exports {
         note(check_export(export));
     }

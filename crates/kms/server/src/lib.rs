@@ -24,6 +24,7 @@ mod root_key;
 mod run;
 mod settings;
 mod tls;
+mod webhooks;
 
 pub use api::Api;
 pub use app::{App, Running};
@@ -37,3 +38,4 @@ pub use restore::{RestoreArgs, restore};
 pub use run::{RunArgs, run};
 pub use settings::{DEFAULT_LISTEN, PartialSettings, Settings, schema};
 pub use tls::{CertificateFiles, Tls, TlsError, TlsSettings};
+pub use webhooks::WebhookSettings;

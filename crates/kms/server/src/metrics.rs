@@ -217,6 +217,16 @@ impl Metrics {
         self.figures.set(figures);
     }
 
+    /// Notices may be sent to this receiver. An alert about a series that begins with 1 misses the first.
+    pub(crate) fn may_send_notices(&self, webhook: &str) {
+        self.figures.may_send(webhook);
+    }
+
+    /// A notice was sent to a receiver: whether it was `delivered`, `refused`, or the receiver `failed`.
+    pub(crate) fn notice_sent(&self, webhook: &str, result: &'static str) {
+        self.figures.notice_sent(webhook, result);
+    }
+
     /// In OpenMetrics form.
     pub fn text(&self) -> String {
         self.dropped_log_lines.inner().store(keystead_runtime::dropped_log_lines(), Ordering::Relaxed);

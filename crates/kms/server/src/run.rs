@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use crate::app::{App, Running};
 use crate::check::check;
 use crate::settings::{PartialSettings, Settings, schema};
+use crate::webhooks;
 
 /// Descriptors besides connections: database, log, listeners, files that are read.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -26,6 +27,9 @@ pub struct RunArgs {
     /// Check the settings and what they name, print the result, and end
     #[arg(long)]
     check_config: bool,
+    /// Send a test notice to each webhook of the settings, print what became of it, and end
+    #[arg(long)]
+    test_webhooks: bool,
     /// Print the JSON schema of the configuration file, and end
     #[arg(long)]
     print_config_schema: bool,
@@ -47,12 +51,15 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if args.print_config_schema {
         return print_result(&schema());
     }
-    let check_only = args.check_config;
+    let (check_only, test_webhooks) = (args.check_config, args.test_webhooks);
     let settings = args.settings()?;
     let hardened = harden();
     if check_only {
         check(&settings)?;
         return print_result("the settings are good\n");
+    }
+    if test_webhooks {
+        return runtime()?.block_on(webhooks::test(&settings.webhooks));
     }
     start_logs(settings.log_level, settings.log_format);
     // Whatever is written from here on is for us alone, unless its mode is set.
@@ -61,14 +68,16 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         tracing::warn!(error = %ErrorChain(&error), "not fully hardened");
     }
     raise_descriptor_limit(settings.limits.total as u64 + OTHER_DESCRIPTORS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let served = runtime.block_on(serve(settings));
     // A thread that waits for a file system which does not answer does not hold up the end.
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     served
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failure::new(format!("cannot start: {error}")))
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod locations;
 mod root_key;
 mod tls;
 mod values;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use crate::listener::ConnectionLimits;
 use crate::local_clusters::LocalClustersSettings;
 use crate::tls::TlsSettings;
+use crate::webhooks::WebhookSettings;
 
 use audit::PartialAudit;
 use limits::PartialLimits;
@@ -33,6 +35,7 @@ use locations::LocationEntry;
 use root_key::PartialRootKey;
 use tls::PartialTls;
 use values::{HostName, InUseSetting, LoopbackAddress};
+use webhooks::WebhookEntry;
 
 /// Where a server without settings listens.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -123,6 +126,9 @@ pub struct PartialSettings {
     /// Locations that can hold key rings; `global` and Google's regions
     #[arg(skip)]
     locations: Option<Vec<LocationEntry>>,
+    /// Who is told of destroyed key versions, failed operations and silent agents, over HTTPS; nobody
+    #[arg(skip)]
+    webhooks: Option<Vec<WebhookEntry>>,
 }
 
 /// Settings to run with.
@@ -152,6 +158,8 @@ pub struct Settings {
     pub local_clusters: Option<LocalClustersSettings>,
     /// The audit log.
     pub audit: AuditSettings,
+    /// Who is told of what.
+    pub webhooks: Vec<WebhookSettings>,
     /// Locations that can hold key rings.
     pub locations: Vec<Location>,
     /// Who is in which group.
@@ -214,6 +222,7 @@ impl PartialSettings {
             audit: self.audit.or(other.audit),
             local_clusters: self.local_clusters.or(other.local_clusters),
             locations: self.locations.or(other.locations),
+            webhooks: self.webhooks.or(other.webhooks),
         }
     }
 
@@ -242,6 +251,7 @@ impl PartialSettings {
             limits: self.limits.complete()?,
             audit: self.audit.complete()?,
             local_clusters: self.local_clusters.complete()?,
+            webhooks: webhooks::complete(self.webhooks.unwrap_or_default())?,
             locations: locations::complete(self.locations)?,
             groups_file: self.groups_file,
             backup_destinations: self.backup_destinations.unwrap_or_default(),

@@ -1,8 +1,8 @@
-//! What is shown of records: clusters, and versions that are to be destroyed.
+//! What is shown of records: clusters, versions that are to be destroyed, notices that wait.
 
 use std::sync::atomic::Ordering;
 
-use keystead_keyservice::{ClusterFigures, Figures};
+use keystead_keyservice::{ClusterFigures, Figures, WebhookFigures};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +18,9 @@ pub(super) struct FigureMetrics {
     clusters_with_old_values: Gauge,
     failed_operations: Family<FailureLabels, Counter>,
     versions_to_destroy: Gauge,
+    notices_waiting: Family<WebhookLabels, Gauge>,
+    notices_dropped: Family<WebhookLabels, Counter>,
+    deliveries: Family<DeliveryLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +32,17 @@ struct StateLabels {
 struct FailureLabels {
     task: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    webhook: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    webhook: String,
+    result: &'static str,
 }
 
 impl FigureMetrics {
@@ -64,10 +78,25 @@ impl FigureMetrics {
             "Key versions whose destruction is scheduled",
             self.versions_to_destroy.clone(),
         );
+        registry.register(
+            "webhook_notices_waiting",
+            "Notices that a receiver has not taken yet",
+            self.notices_waiting.clone(),
+        );
+        registry.register(
+            "webhook_notices_dropped",
+            "Notices that were given up since the receiver was set up",
+            self.notices_dropped.clone(),
+        );
+        registry.register(
+            "webhook_deliveries",
+            "Notices that were sent to a receiver, by what became of it",
+            self.deliveries.clone(),
+        );
     }
 
     pub(super) fn set(&self, figures: &Figures) {
-        let Figures { clusters, versions_to_destroy, failed_operations, .. } = figures;
+        let Figures { clusters, versions_to_destroy, webhooks, failed_operations } = figures;
         let ClusterFigures { encrypted, plain, in_operation, .. } = *clusters;
         for (state, count) in [("encrypted", encrypted), ("plain", plain), ("in_operation", in_operation)] {
             self.clusters.get_or_create(&StateLabels { state }).set(number(count));
@@ -84,6 +113,24 @@ impl FigureMetrics {
             counter.inner().store(*count, Ordering::Relaxed);
         }
         self.versions_to_destroy.set(i64::try_from(*versions_to_destroy).unwrap_or(i64::MAX));
+        for WebhookFigures { name, waiting, dropped } in webhooks {
+            let labels = WebhookLabels { webhook: name.clone() };
+            self.notices_waiting.get_or_create(&labels).set(number(*waiting));
+            self.notices_dropped.get_or_create(&labels).inner().store(*dropped, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn may_send(&self, webhook: &str) {
+        let labels = WebhookLabels { webhook: webhook.to_owned() };
+        drop(self.notices_waiting.get_or_create(&labels));
+        drop(self.notices_dropped.get_or_create(&labels));
+        for result in ["delivered", "refused", "failed"] {
+            drop(self.deliveries.get_or_create(&DeliveryLabels { webhook: webhook.to_owned(), result }));
+        }
+    }
+
+    pub(super) fn notice_sent(&self, webhook: &str, result: &'static str) {
+        self.deliveries.get_or_create(&DeliveryLabels { webhook: webhook.to_owned(), result }).inc();
     }
 }
 

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::server_process::{BINARY, Place};
+use crate::webhooks::webhook_config;
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
-const SHOWN_BY: [(&str, &str, &str); 22] = [
+const SHOWN_BY: [(&str, &str, &str); 24] = [
     ("KeysteadKeyDestructionScheduled", HERE, "p12_a_scheduled_destruction_is_counted_on_a_running_server"),
     ("KeysteadKeyDestroyed", HERE, "p12_a_destruction_whose_time_has_come_is_counted_on_a_running_server"),
     ("KeysteadUnprotected", HERE, "a_server_without_a_backup_destination_shows_it"),
@@ -61,6 +62,12 @@ const SHOWN_BY: [(&str, &str, &str); 22] = [
         CLUSTERS,
         "c10_values_under_old_versions_and_old_inventories_are_shown",
     ),
+    ("KeysteadWebhookFails", WEBHOOKS, "a_receiver_that_is_away_is_told_when_it_is_back_and_holds_up_nobody"),
+    (
+        "KeysteadWebhookNoticesDropped",
+        WEBHOOKS,
+        "what_a_receiver_does_not_take_is_given_up_in_the_end_and_that_is_told",
+    ),
     (
         "KeysteadServerLogLinesDropped",
         "crates/kms/server/tests/it/process_life.rs",
@@ -69,6 +76,7 @@ const SHOWN_BY: [(&str, &str, &str); 22] = [
 ];
 const HERE: &str = "crates/kms/server/tests/it/alerts.rs";
 const CLUSTERS: &str = "crates/kms/server/tests/it/cluster_alerts.rs";
+const WEBHOOKS: &str = "crates/kms/server/tests/it/webhooks.rs";
 /// Longest wait for a metric: the server looks at itself every 2 s, and a busy machine gets more.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SCHEDULED: &str = "keystead_key_destructions_total{state=\"scheduled\"}";
@@ -106,7 +114,8 @@ async fn p12_alert_rules_are_about_metrics_of_a_running_server() {
 
     let place = Place::new();
     let copy = place.path("copy.jsonl");
-    let config = format!("audit:\n  exports:\n    - name: copy\n      file: {}\n", copy.display());
+    let webhook = webhook_config(&place, "ops", "https://localhost:1/");
+    let config = format!("audit:\n  exports:\n    - name: copy\n      file: {}\n{webhook}", copy.display());
     let config = place.write("config.yaml", config);
     let server = place.start(&["--config", config.to_str().expect("UTF-8")]).await;
     let page = server.text("/metrics").await;

@@ -26,3 +26,4 @@ mod rest;
 mod root_key;
 mod server_process;
 mod settings;
+mod webhooks;

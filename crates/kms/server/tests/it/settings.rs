@@ -59,6 +59,31 @@ fn bad_files_are_refused_with_the_line_and_what_to_write() {
         ("dataDir: a\nlocations: [{name: a}, {name: a}]\n", &["`a` is there twice"]),
         ("dataDir: a\nlocations: [{name: a}, {name: b, zones: [a]}]\n", &["`a` is there twice"]),
         ("dataDir: a\nlocations: [{name: a, zones: [Hall]}]\n", &["a location has a wrong name", "Hall"]),
+        (
+            "dataDir: a\nwebhooks: [{name: Ops, url: 'https://h/', secretFile: s}]\n",
+            &["a webhook is called `Ops`", "1 to 32 lower-case letters"],
+        ),
+        (
+            "dataDir: a\nwebhooks: [{name: a, url: 'http://hooks.example.com/?token=secret', secretFile: s}]\n",
+            &["`a` has an address without TLS", "give https://"],
+        ),
+        (
+            "dataDir: a\nwebhooks: [{name: a, url: 'https://user:secret@h/', secretFile: s}]\n",
+            &["with a user or a password"],
+        ),
+        (
+            "dataDir: a\nwebhooks: [{name: a, url: 'https://h/', secretFile: s, events: [destroyed]}]\n",
+            &["unknown event `destroyed`", "known are key_version.destruction_scheduled, "],
+        ),
+        (
+            "dataDir: a\nwebhooks: [{name: a, url: 'https://h/', secretFile: s, events: []}]\n",
+            &["`a` is told of nothing"],
+        ),
+        (
+            "dataDir: a\nwebhooks: [{name: a, url: 'https://h/', secretFile: s}, {name: a, url: 'https://h/', secretFile: s}]\n",
+            &["two webhooks are called `a`"],
+        ),
+        ("dataDir: a\nwebhooks: [{name: a, url: 'https://h/'}]\n", &["line 2", "secretFile"]),
         ("dataDir: a\nlogLevel: loud\n", &["line 2", "loud", "known are"]),
         ("listen: [\"127.0.0.1:0\"]\n", &["no data directory is given", "--data-dir"]),
         ("- a\n", &["line 1"]),
@@ -292,7 +317,8 @@ fn every_setting_has_a_flag_and_a_variable() {
     };
     for field in schema["properties"].as_object().expect("fields").keys() {
         let names: Vec<String> = match field.as_str() {
-            "locations" => continue,
+            // Lists of objects.
+            "locations" | "webhooks" => continue,
             "limits" => vec![
                 "max-connections".into(),
                 "max-connections-per-source".into(),
