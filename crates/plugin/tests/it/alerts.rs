@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use keystead_proto::kms_v2::DecryptRequest;
 use serde::Deserialize;
 
 use crate::plugin_in_process::Served;
+use crate::plugin_process::clients;
 
 /// Every rule, and the test that moves its metric as far as the rule waits for: the file and the function.
 const SHOWN_BY: [(&str, &str, &str); 6] = [
@@ -100,5 +102,31 @@ async fn each_rule_is_about_metrics_of_a_running_plugin_and_has_a_test_that_move
         }
     }
     assert!(shown_by.is_empty(), "no rules: {shown_by:?}");
+    served.stop().await;
+}
+
+/// The panels about the plugin, in the dashboard that a test of the server judges as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dashboard_is_about_metrics_of_a_running_plugin() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/grafana/keystead.json");
+    let dashboard = std::fs::read_to_string(path).expect("the dashboard can be read");
+    let served = Served::ready().await;
+    // Failures have a series for each class there was.
+    let (_, mut v2) = clients(&served.socket()).await;
+    assert!(v2.decrypt(DecryptRequest::default()).await.is_err());
+    let (_, page) = served.get("/metrics");
+    let words = dashboard.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+    let named: BTreeSet<&str> = words.filter(|it| it.starts_with("keystead_plugin_")).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for metric in named {
+        let suffixes = ["_bucket", "_count", "_total"];
+        let family = suffixes.iter().find_map(|it| metric.strip_suffix(it)).unwrap_or(metric);
+        let kind = match metric.strip_prefix(family) {
+            Some("") => "gauge",
+            Some("_total") => "counter",
+            _ => "histogram",
+        };
+        assert!(page.contains(&format!("# TYPE {family} {kind}\n")), "{metric} is not in\n{page}");
+    }
     served.stop().await;
 }

@@ -10,6 +10,7 @@ mod cluster_alerts;
 mod connect;
 mod console;
 mod crash;
+mod dashboard;
 mod echo;
 mod gcloud;
 mod hostile_http1;

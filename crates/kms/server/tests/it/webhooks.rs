@@ -169,7 +169,14 @@ async fn hostile_receivers_hold_up_neither_calls_nor_others() {
     let mut entries = Vec::new();
     for (name, manner, _) in &manners {
         let receiver = Receiver::start(manner.clone()).await;
-        entries.push(entry_of(&place, name, &receiver));
+        // With the authority of the one that it is sent to, so that nothing but the redirect is refused.
+        let authorities =
+            place.write(&format!("{name}.pem"), [receiver.authority(), target.authority()].concat());
+        entries.push(format!(
+            "{}    caFile: {}\n",
+            entry(&place, name, &receiver.url()),
+            authorities.display()
+        ));
         receivers.push(receiver);
     }
     // Its authority is known to nobody.

@@ -163,7 +163,9 @@ async fn answer(stream: &mut TlsStream<TcpStream>, manner: Manner) -> std::io::R
     let answer = match manner {
         Manner::Takes => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
         Manner::Refuses => "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned(),
-        Manner::Redirects(to) => format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"),
+        Manner::Redirects(to) => {
+            format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+        }
         Manner::Garbage => "220 mail.example.com ESMTP\r\n".to_owned(),
         Manner::Closes | Manner::Silent => std::future::pending().await,
         Manner::EndlessHeaders => {
