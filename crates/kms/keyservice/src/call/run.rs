@@ -105,6 +105,7 @@ impl<O: Operation> Authorised<'_, O> {
 }
 
 impl<O> Authorised<'_, O> {
+    /// The commit has happened with which an operation of a cluster fails, if one does.
     fn count_failure(&mut self) {
         if let Some((task, reason)) = self.outcome.failed.take() {
             self.service.failed_operations.count(&task, reason);

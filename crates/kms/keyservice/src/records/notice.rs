@@ -21,7 +21,7 @@ pub enum EventKind {
     OperationFailed,
     /// A host of a cluster is silent.
     AgentAway,
-    /// It is heard again, or was removed.
+    /// It is heard again.
     AgentBack,
     /// Values of a cluster are still under something else than the primary version of its key.
     OldVersions,
