@@ -7,6 +7,8 @@
 //!
 //! Whatever happened, the keys of [`Cluster::needed_to_read`] are those that a stored value may be under.
 
+pub mod reencryption;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -123,6 +125,9 @@ pub struct ClusterOperation {
     pub detail: String,
     /// How it ended; none: it runs.
     pub end: Option<End>,
+    /// Why the server started it by itself, in a sentence; none: somebody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How an operation ended.

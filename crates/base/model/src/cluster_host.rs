@@ -316,6 +316,11 @@ pub fn next(cluster: &Cluster, hosts: &[ClusterHost], now: Timestamp) -> Option<
     })
 }
 
+/// Whether every host of a cluster is there, so that a task of it would begin at once.
+pub fn are_all_there(cluster: &Cluster, hosts: &[ClusterHost], now: Timestamp) -> bool {
+    awaited(cluster, hosts, now).is_none()
+}
+
 /// Who is not there, in a sentence; none: all are.
 fn awaited(cluster: &Cluster, hosts: &[ClusterHost], now: Timestamp) -> Option<String> {
     let name = &cluster.name.cluster;

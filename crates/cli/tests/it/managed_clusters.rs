@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::cluster_server::{ClusterServer, PATIENCE};
 use crate::{keystead, stderr};
 
@@ -44,6 +47,17 @@ fn directory(server: &ClusterServer) -> PathBuf {
 /// kubectl as the administrator of the cluster, whoever is away.
 fn kubectl(server: &ClusterServer, words: &str) -> String {
     format!("kubectl --kubeconfig {}/kubeconfig {words}", directory(server).display())
+}
+
+/// A line of a shell that prints the key version that the Secret's bytes in etcd name.
+fn stored_version(server: &ClusterServer) -> String {
+    let at = directory(server).display().to_string();
+    let key = STANDARD.encode("/registry/secrets/default/s");
+    format!(
+        "port=$(sed -n 's/.*\"etcd\":\\([0-9]*\\).*/\\1/p' {at}/ports.json); curl --silent --noproxy '*' --cacert {at}/pki/etcd-authority.pem --cert \
+         {at}/pki/etcd-client.pem --key {at}/pki/etcd-client.key https://127.0.0.1:$port/v3/kv/range -d '{{\"key\":\"{key}\"}}' | \
+         sed -n 's/.*\"value\":\"\\([^\"]*\\)\".*/\\1/p' | base64 -d | grep -aoE 'cloudkms-v[0-9]+-' | head -n 1 | tr -dc 0-9"
+    )
 }
 
 /// The processes whose command lines hold this.
@@ -175,6 +189,32 @@ async fn p9_p10_p11_p12_p20_what_becomes_of_a_cluster_whose_key_is_taken_away() 
     server.until(&format!("\"$0\" kms keys versions enable 1 {KEY}")).await;
     server.until(&read).await;
     server.until(&token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the local clusters and kubectl: cargo xtask test --tools"]
+async fn p18_a_cluster_that_wants_it_is_encrypted_anew_after_a_rotation_and_nobody_asks() {
+    let server = with_encrypted_cluster().await;
+    let label = format!(
+        "exec \"$0\" container clusters update prod {PLACE} --update-labels keystead-reencrypt=after-rotation"
+    );
+    server.until(&label).await;
+    server.until(&format!("test \"$({})\" = 1", stored_version(&server))).await;
+    server.until(&format!("exec \"$0\" kms keys versions create {KEY} --primary")).await;
+    // A host counts, the server starts an operation, the hosts do it: the bytes in etcd say so.
+    server.until(&format!("test \"$({})\" = 2", stored_version(&server))).await;
+    let listed =
+        "container operations list --filter detail:keystead-reencrypt --format 'value(detail,status)'";
+    let ended = server.until(&format!("\"$0\" {listed} {PLACE} | grep DONE")).await;
+    assert_eq!(ended.lines().count(), 1, "{ended}");
+    assert!(ended.contains("under other versions of ") && ended.contains("its primary version 2"), "{ended}");
+    // And when it was counted again nothing is left to say, or to do.
+    let says = "container clusters describe prod --format 'value(statusMessage)'";
+    server.until(&format!("test -z \"$(\"$0\" {says} {PLACE})\"")).await;
+    server.until(&format!("\"$0\" kms keys versions destroy 1 {KEY}")).await;
+    let read =
+        kubectl(&server, "get secret s -o 'jsonpath={.data.value}' | base64 -d | grep -qx plaintext-one");
+    server.until(&read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use keystead_audit::AuditError;
 use keystead_model::cluster::Busy;
+use keystead_model::cluster::reencryption::UnknownReencryption;
 use keystead_model::destruction::InUse;
 use keystead_model::key_settings::InvalidSetting;
 use keystead_model::listing::InvalidListing;
@@ -149,6 +150,12 @@ impl From<InvalidListing> for KmsError {
 impl From<InvalidSetting> for KmsError {
     fn from(error: InvalidSetting) -> Self {
         Self::new(error.class(), error.to_string())
+    }
+}
+
+impl From<UnknownReencryption> for KmsError {
+    fn from(error: UnknownReencryption) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

@@ -40,9 +40,10 @@ pub use cluster_hosts::{
     HostAnswer, HostCertificate, Invitation, InviteHost, IssuePluginToken, JoinCluster, ListHosts,
     RemoveHost, ReportHost, ReportInventory, ReviewToken, Reviewed,
 };
+pub(crate) use clusters::ReencryptDueCluster;
 pub use clusters::{
-    CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,
-    ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
+    CancelClusterOperation, ClusterView, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation,
+    GetServerConfig, ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
 };
 pub use inventories::{DeleteInventory, GetVersionUsage, ListInventories, RegisterInventory};
 pub(crate) use keys::RotateDueKey;

@@ -1,4 +1,4 @@
-//! What happens by itself: rotations and destructions whose time has come.
+//! What happens by itself: rotations and destructions whose time has come, and re-encryption after a rotation.
 //!
 //! The planners in `keystead-model` decide; this carries out. What was missed while the server was stopped is done once, when
 //! the clock is trusted. Two servers on one store cannot both act, because each commit expects the records as they were read.
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use keystead_audit::ClockWatch;
 use keystead_model::{ErrorClass, Principal};
 
-use crate::operations::{Attempt, DestroyDueVersion, RotateDueKey};
+use crate::operations::{Attempt, DestroyDueVersion, ReencryptDueCluster, RotateDueKey};
 use crate::remembered::Due;
 use crate::{Call, Caller, Credential, Figures, KeyService, KmsError, Origin};
 
@@ -28,6 +28,8 @@ pub use local_clusters::LocalCluster;
 const TICK: Duration = Duration::from_secs(5);
 /// How often records of ended credentials are looked for.
 const SWEPT_EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// How often clusters are looked at that may have to be encrypted anew: all of them are read for it.
+const CLUSTERS_SEEN_EVERY: Duration = Duration::from_secs(60);
 /// Whom the audit log names for what nobody asked for.
 const SCHEDULE: &str = "schedule@keystead.local";
 
@@ -40,6 +42,8 @@ pub struct Tick {
     pub destroyed: usize,
     /// Versions that are kept because somebody uses them, for a reason that was not said before.
     pub kept: usize,
+    /// Clusters that are being encrypted anew now.
+    pub reencrypted: usize,
     /// Things that could not be done and are tried again.
     pub failed: usize,
 }
@@ -52,12 +56,20 @@ pub(crate) struct Schedule {
     kept: Kept,
     /// When the records of what ended long ago were deleted.
     swept: Option<Timestamp>,
+    /// When clusters were looked at.
+    clusters_seen: Option<Instant>,
 }
 
 impl Schedule {
     /// Nothing was looked at yet. `last_alive`: when the process before this one was.
     pub(crate) fn new(last_alive: Option<Timestamp>, now: Instant) -> Self {
-        Self { watch: ClockWatch::new(last_alive, now), replans: false, kept: Kept::default(), swept: None }
+        Self {
+            watch: ClockWatch::new(last_alive, now),
+            replans: false,
+            kept: Kept::default(),
+            swept: None,
+            clusters_seen: None,
+        }
     }
 
     /// Does what is due, as far as the clock is trusted, and says only what earlier looks have not said. `counted` is the clock
@@ -81,7 +93,24 @@ impl Schedule {
         self.sweep(service).await;
         let due = service.remembered.agenda.due(service.clock.now());
         self.kept.retain_due(&due);
-        done.plus(service.carry_out(due, &mut self.kept).await)
+        done = done.plus(service.carry_out(due, &mut self.kept).await);
+        done.plus(self.reencrypt(service, counted).await)
+    }
+
+    /// After rotations, because these make it necessary.
+    async fn reencrypt(&mut self, service: &KeyService, counted: Instant) -> Tick {
+        let is_recent = |seen: Instant| counted.saturating_duration_since(seen) < CLUSTERS_SEEN_EVERY;
+        if self.clusters_seen.is_some_and(is_recent) {
+            return Tick::default();
+        }
+        self.clusters_seen = Some(counted);
+        match service.reencrypt_due_cluster().await {
+            Ok(reencrypted) => Tick { reencrypted: usize::from(reencrypted), ..Tick::default() },
+            Err(error) => {
+                failed_to("have a cluster encrypted anew")(&error);
+                Tick { failed: 1, ..Tick::default() }
+            }
+        }
     }
 }
 
@@ -111,6 +140,7 @@ impl Tick {
             rotated: self.rotated + other.rotated,
             destroyed: self.destroyed + other.destroyed,
             kept: self.kept + other.kept,
+            reencrypted: self.reencrypted + other.reencrypted,
             failed: self.failed + other.failed,
         }
     }
@@ -129,6 +159,7 @@ impl KeyService {
                     rotated = done.rotated,
                     destroyed = done.destroyed,
                     kept = done.kept,
+                    reencrypted = done.reencrypted,
                     failed = done.failed,
                     "schedule"
                 );
@@ -212,6 +243,10 @@ impl KeyService {
             }
         }
         done
+    }
+
+    async fn reencrypt_due_cluster(&self) -> Result<bool, KmsError> {
+        self.run(&self.schedule_call()?, ReencryptDueCluster).await
     }
 
     fn schedule_call(&self) -> Result<Call, KmsError> {

@@ -6,12 +6,14 @@ mod create_cluster;
 mod key_check;
 mod local_clusters;
 mod operations_of_clusters;
+mod reencrypt_due_cluster;
 mod view_clusters;
 
 pub use change_cluster::{DeleteCluster, SetClusterLabels, UpdateClusterEncryption};
 pub use create_cluster::CreateCluster;
 pub use operations_of_clusters::{CancelClusterOperation, GetClusterOperation, ListClusterOperations};
-pub use view_clusters::{GetCluster, GetServerConfig, ListClusters};
+pub(crate) use reencrypt_due_cluster::ReencryptDueCluster;
+pub use view_clusters::{ClusterView, GetCluster, GetServerConfig, ListClusters};
 
 use keystead_model::cluster::{End, Failure, Task};
 use keystead_model::{
@@ -29,7 +31,7 @@ fn method(name: &'static str, kind: MethodKind) -> Method {
     Method { service: "container.googleapis.com", name, kind }
 }
 
-/// An operation that begins now.
+/// An operation that begins now, because somebody asks for it.
 fn new_operation<O: Operation>(
     authorised: &Authorised<'_, O>,
     cluster: &ClusterName,
@@ -42,7 +44,15 @@ fn new_operation<O: Operation>(
     let id = format!("operation-{:014}-{}", start_time.as_millisecond(), hex::encode(random));
     let operation: ClusterOperationId = id.parse()?;
     let name = ClusterOperationName { location: cluster.location.clone(), operation };
-    Ok(ClusterOperation { name, cluster: cluster.cluster.clone(), task, start_time, detail, end: None })
+    Ok(ClusterOperation {
+        name,
+        cluster: cluster.cluster.clone(),
+        task,
+        start_time,
+        detail,
+        end: None,
+        reason: None,
+    })
 }
 
 /// The same, when it has ended as soon as it began.

@@ -164,6 +164,9 @@ pub(crate) fn cluster_operations_of(project: &ProjectId) -> String {
 
 pub(crate) const CLUSTER_OPERATIONS: &str = "cluster-operation/";
 
+/// Written whenever the server starts re-encryption by itself.
+pub(crate) const REENCRYPTION: &str = "meta/reencryption";
+
 pub(crate) fn service_account(project: &ProjectId, email: &str) -> String {
     format!("{}{email}", service_accounts(project))
 }

@@ -338,7 +338,7 @@ impl Scene {
         };
         server.run_as(&admin, enable).await.unwrap();
         let operation = server.run_as(&admin, new_cluster("busy")).await.unwrap().name;
-        let busy = server.run_as(&admin, GetCluster { name: cluster("busy") }).await.unwrap();
+        let busy = server.run_as(&admin, GetCluster { name: cluster("busy") }).await.unwrap().cluster;
         // As if its hosts had come.
         let idle = Cluster { name: cluster("idle"), running: None, ..busy.clone() };
         // As if it had asked for the key, which is not where clusters are.
@@ -400,7 +400,7 @@ impl Scene {
         }
         ask!(&admin, ListInventories { key: self.key.clone() }, |it: &Vec<Inventory>| it.len());
         for id in ["busy", "idle", "another"] {
-            ask!(&admin, GetCluster { name: cluster(id) }, |it: &Cluster| format!("{it:?}"));
+            ask!(&admin, GetCluster { name: cluster(id) }, |it: &ClusterView| format!("{it:?}"));
             ask!(&admin, ListHosts { cluster: cluster(id) }, |it: &Vec<ClusterHost>| format!("{it:?}"));
         }
         let project: ProjectId = PROJECT.parse().unwrap();

@@ -1,5 +1,7 @@
 //! Hosts join clusters, say what they do, and a cluster's task begins and ends with that. The agents are played.
 
+mod reencryption;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -121,7 +123,7 @@ impl Scene {
     }
 
     async fn cluster(&self) -> Cluster {
-        self.run(GetCluster { name: cluster() }).await.unwrap()
+        self.run(GetCluster { name: cluster() }).await.unwrap().cluster
     }
 
     async fn operation(&self, begun: &ClusterOperation) -> ClusterOperation {

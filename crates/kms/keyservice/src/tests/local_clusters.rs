@@ -101,7 +101,10 @@ async fn the_label_of_a_new_cluster_says_whose_hosts_it_has() {
         ("own", Some("no"), None),
     ] {
         scene.create(id, label).await.unwrap();
-        assert_eq!(scene.run(GetCluster { name: cluster(id) }).await.unwrap().local_api_servers, api_servers);
+        assert_eq!(
+            scene.run(GetCluster { name: cluster(id) }).await.unwrap().cluster.local_api_servers,
+            api_servers
+        );
     }
     for wrong in ["2", "", "yes", "03"] {
         let error = refused(scene.create("x", Some(wrong)).await);

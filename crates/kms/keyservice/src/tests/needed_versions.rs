@@ -69,7 +69,7 @@ fn destroy(number: u32) -> DestroyCryptoKeyVersion {
 /// A cluster, as if its hosts had come and done what was wanted.
 async fn settled(bed: &Testbed, id: &str, key: Option<CryptoKeyName>) -> Cluster {
     bed.run(create(id, None)).await.unwrap();
-    let cluster = bed.run(GetCluster { name: cluster_name(id) }).await.unwrap();
+    let cluster = bed.run(GetCluster { name: cluster_name(id) }).await.unwrap().cluster;
     let encryption = Encryption { key, ..Encryption::default() };
     let cluster = Cluster { encryption, running: None, ..cluster };
     put(bed, record_name::cluster(&cluster.name), encode(&cluster).unwrap()).await;
@@ -381,7 +381,7 @@ async fn p12_a_cluster_that_is_updated_while_a_version_is_destroyed_is_seen() {
     let ClusterOperation { end, .. } = updated.unwrap();
     let failure = end.and_then(|end| end.failure).expect("it failed");
     assert!(failure.message.contains("current state is: DESTROY_SCHEDULED"), "{}", failure.message);
-    let cluster = bed.run(GetCluster { name: cluster_name("prod-a") }).await.unwrap();
+    let cluster = bed.run(GetCluster { name: cluster_name("prod-a") }).await.unwrap().cluster;
     assert!(cluster.needed_to_read().is_empty());
 }
 

@@ -9,11 +9,11 @@ mod settings;
 use std::sync::PoisonError;
 
 use keystead_keyservice::operations::{
-    CancelClusterOperation, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation, GetServerConfig,
-    ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
+    CancelClusterOperation, ClusterView, CreateCluster, DeleteCluster, GetCluster, GetClusterOperation,
+    GetServerConfig, ListClusterOperations, ListClusters, SetClusterLabels, UpdateClusterEncryption,
 };
 use keystead_keyservice::{KmsError, Method, MethodKind};
-use keystead_model::{Cluster, ClusterName, ClusterOperation, ErrorClass};
+use keystead_model::{ClusterName, ClusterOperation, ErrorClass};
 use keystead_proto::container as proto;
 use keystead_proto::container::cluster_manager_server::ClusterManager;
 use tonic::{Request, Response};
@@ -159,9 +159,9 @@ impl ClusterManager for Adapter {
 }
 
 impl Adapter {
-    fn shown(&self, of: &Cluster, address: &str) -> proto::Cluster {
+    fn shown(&self, of: &ClusterView, address: &str) -> proto::Cluster {
         let states = self.local_clusters.read().unwrap_or_else(PoisonError::into_inner);
-        cluster(of, address, states.get(&of.id))
+        cluster(of, address, states.get(&of.cluster.id))
     }
 
     /// One that waits for a cluster of ours that does not run says why.

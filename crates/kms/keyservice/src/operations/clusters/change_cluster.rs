@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
+use keystead_model::cluster::reencryption::check_reencrypt_label;
 use keystead_model::cluster::{DETACH_LABEL, Target, Task};
 use keystead_model::key_settings::check_labels;
 use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass};
@@ -11,7 +12,7 @@ use super::key_check::needed;
 use super::local_clusters::removing_local;
 use super::{ended_at_once, method, new_operation};
 use crate::records::usage::Inventory;
-use crate::records::{encode, record_name};
+use crate::records::{Stored, encode, record_name};
 use crate::service::FailureReason;
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
 
@@ -62,44 +63,57 @@ impl Operation for UpdateClusterEncryption {
     }
 
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterOperation, KmsError> {
-        let service = authorised.service();
         let Self { name, key } = authorised.command();
-        let (name, target) = (name.clone(), Target { key: key.clone() });
-        let stored = service.read_cluster(&name).await?;
-        let cluster = stored.value;
-        cluster.check_idle()?;
-        let task = Task::Update(target.clone());
-        let waits = format!("waiting for the hosts of cluster {}", name.cluster);
-        let operation = new_operation(authorised, &name, task.clone(), waits)?;
-        let mut batch = Batch::default();
-        let refused = match &target.key {
-            None => None,
-            Some(key) => {
-                service.check_key_location(&name, key)?;
-                match service.check_key_is_usable(&name, key).await {
-                    Ok(key) => {
-                        batch = needed(batch, &key)?;
-                        None
-                    }
-                    Err(error) if is_about_the_key(error.class()) => Some(error.message().to_owned()),
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        let is_plain = cluster.needed_to_read().is_empty() && cluster.encryption.abandoned.is_none();
-        let (cluster, operation) = match refused {
-            // The cluster is as it was, and whoever looks at it later is told as well.
-            Some(message) => {
-                authorised.outcome().response = SafeFields::new().with("failure", message.as_str());
-                authorised.tell_failure(&operation, FailureReason::Key, &message);
-                let cluster = cluster.refuse(&target, &message, operation.start_time);
-                (cluster, ended_at_once(&operation, Some(message)))
-            }
-            None if target.key.is_none() && is_plain => (cluster.forgive(), ended_at_once(&operation, None)),
-            None => (cluster.start(operation.name.operation.clone(), task)?, operation),
-        };
-        replace(authorised, batch, &cluster, stored.revision, operation).await
+        let target = Target { key: key.clone() };
+        let service = authorised.service();
+        let stored = service.read_cluster(name).await?;
+        if let Some(key) = key {
+            service.check_key_location(name, key)?;
+        }
+        change_encryption(authorised, Batch::default(), stored, target, None).await
     }
+}
+
+/// Starts an update, and commits `batch` with it. `reason`: why the server does so by itself; none: somebody asked for it.
+pub(super) async fn change_encryption<O: Operation>(
+    authorised: &mut Authorised<'_, O>,
+    mut batch: Batch,
+    stored: Stored<Cluster>,
+    target: Target,
+    reason: Option<String>,
+) -> Result<ClusterOperation, KmsError> {
+    let service = authorised.service();
+    let cluster = stored.value;
+    cluster.check_idle()?;
+    let name = &cluster.name;
+    let task = Task::Update(target.clone());
+    let waits = format!("waiting for the hosts of cluster {}", name.cluster);
+    let operation = new_operation(authorised, name, task.clone(), waits)?;
+    let operation = ClusterOperation { reason, ..operation };
+    let refused = match &target.key {
+        None => None,
+        Some(key) => match service.check_key_is_usable(name, key).await {
+            Ok(key) => {
+                batch = needed(batch, &key)?;
+                None
+            }
+            Err(error) if is_about_the_key(error.class()) => Some(error.message().to_owned()),
+            Err(error) => return Err(error),
+        },
+    };
+    let is_plain = cluster.needed_to_read().is_empty() && cluster.encryption.abandoned.is_none();
+    let (cluster, operation) = match refused {
+        // The cluster is as it was, and whoever looks at it later is told as well.
+        Some(message) => {
+            authorised.outcome().response.add("failure", message.as_str());
+            authorised.tell_failure(&operation, FailureReason::Key, &message);
+            let cluster = cluster.refuse(&target, &message, operation.start_time);
+            (cluster, ended_at_once(&operation, Some(message)))
+        }
+        None if target.key.is_none() && is_plain => (cluster.forgive(), ended_at_once(&operation, None)),
+        None => (cluster.start(operation.name.operation.clone(), task)?, operation),
+    };
+    replace(authorised, batch, &cluster, stored.revision, operation).await
 }
 
 impl Operation for SetClusterLabels {
@@ -120,6 +134,7 @@ impl Operation for SetClusterLabels {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterOperation, KmsError> {
         let Self { name, labels, fingerprint } = authorised.command();
         check_labels(labels)?;
+        check_reencrypt_label(labels)?;
         let stored = authorised.service().read_cluster(name).await?;
         stored.value.check_idle()?;
         if !fingerprint.is_empty() && *fingerprint != Self::fingerprint(&stored.value.labels) {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
+use keystead_model::cluster::reencryption::check_reencrypt_label;
 use keystead_model::cluster::{Encryption, Target, Task};
 use keystead_model::key_settings::check_labels;
 use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass, to_microseconds};
@@ -59,6 +60,7 @@ impl Operation for CreateCluster {
         let Self { name, labels, settings, initial_version, .. } = authorised.command();
         service.region(&name.location)?;
         check_labels(labels)?;
+        check_reencrypt_label(labels)?;
         check_len("cluster.initial_cluster_version", initial_version.len(), MAX_VERSION_LEN)?;
         check_len("cluster", settings.len(), MAX_SETTINGS_LEN)?;
         let local_api_servers = local_api_servers(labels, service.settings.local_clusters)?;

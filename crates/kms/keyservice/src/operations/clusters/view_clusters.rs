@@ -1,9 +1,19 @@
 use keystead_iam::Permission;
+use keystead_model::cluster::reencryption::Outdated;
 use keystead_model::{Cluster, ClusterName, LocationName, ProjectId, ProjectName};
 
 use super::method;
 use crate::records::record_name;
-use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
+use crate::{Authorised, KeyService, KmsError, Method, MethodKind, Operation, Resource};
+
+/// A cluster, and what is to be seen of its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Values that still need another version of its key than the primary one; none: none were counted, or nobody has counted.
+    pub outdated: Option<Outdated>,
+}
 
 /// Reads a cluster.
 pub struct GetCluster {
@@ -26,7 +36,7 @@ pub struct GetServerConfig {
 }
 
 impl Operation for GetCluster {
-    type Output = Cluster;
+    type Output = ClusterView;
 
     fn method(&self) -> Method {
         method("GetCluster", MethodKind::AdminRead)
@@ -40,13 +50,14 @@ impl Operation for GetCluster {
         Resource::Cluster(self.name.clone())
     }
 
-    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Cluster, KmsError> {
-        Ok(authorised.service().read_cluster(&authorised.command().name).await?.value)
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<ClusterView, KmsError> {
+        let service = authorised.service();
+        service.view_of(service.read_cluster(&authorised.command().name).await?.value).await
     }
 }
 
 impl Operation for ListClusters {
-    type Output = Vec<Cluster>;
+    type Output = Vec<ClusterView>;
 
     fn method(&self) -> Method {
         method("ListClusters", MethodKind::AdminRead)
@@ -60,7 +71,7 @@ impl Operation for ListClusters {
         of(&self.project, self.location.as_ref())
     }
 
-    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<Cluster>, KmsError> {
+    async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<Vec<ClusterView>, KmsError> {
         let Self { project, location } = authorised.command();
         let prefix = match location {
             Some(location) => {
@@ -72,7 +83,11 @@ impl Operation for ListClusters {
         let mut clusters: Vec<Cluster> = authorised.service().read_all(&prefix).await?;
         // A region before its zones, which names of records are not.
         clusters.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(clusters)
+        let mut views = Vec::new();
+        for cluster in clusters {
+            views.push(authorised.service().view_of(cluster).await?);
+        }
+        Ok(views)
     }
 }
 
@@ -94,6 +109,13 @@ impl Operation for GetServerConfig {
     async fn perform(authorised: &mut Authorised<'_, Self>) -> Result<(), KmsError> {
         authorised.service().region(&authorised.command().location)?;
         Ok(())
+    }
+}
+
+impl KeyService {
+    async fn view_of(&self, cluster: Cluster) -> Result<ClusterView, KmsError> {
+        let outdated = self.outdated(&cluster).await?;
+        Ok(ClusterView { cluster, outdated })
     }
 }
 

@@ -1,7 +1,7 @@
 use base64::engine::general_purpose::STANDARD;
-use keystead_keyservice::operations::SetClusterLabels;
-use keystead_model::Cluster;
+use keystead_keyservice::operations::{ClusterView, SetClusterLabels};
 use keystead_model::cluster::Task;
+use keystead_model::cluster::reencryption::Outdated;
 use keystead_proto::container as proto;
 use keystead_proto::container::cluster::Status;
 
@@ -13,7 +13,8 @@ use crate::local_clusters::LocalState;
 const NOT_OURS: &str = "use-its-own-kubeconfig.invalid";
 
 /// As the API shows it. `address`: of this server, for links. `local`: what is seen of it, if this server runs it.
-pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalState>) -> proto::Cluster {
+pub(super) fn cluster(view: &ClusterView, address: &str, local: Option<&LocalState>) -> proto::Cluster {
+    let ClusterView { cluster, outdated } = view;
     let trouble = local.and_then(|it| it.trouble.clone());
     let local = local.and_then(|it| it.endpoint.as_ref());
     let kept = settings::restored(&cluster.name, &cluster.settings);
@@ -42,7 +43,10 @@ pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalStat
         resource_labels: cluster.labels.clone().into_iter().collect(),
         label_fingerprint: SetClusterLabels::fingerprint(&cluster.labels),
         status: status.into(),
-        status_message: trouble.or_else(|| failure.map(|it| it.message.clone())).unwrap_or_default(),
+        status_message: trouble
+            .or_else(|| failure.map(|it| it.message.clone()))
+            .or_else(|| outdated.as_ref().map(outdated_text))
+            .unwrap_or_default(),
         database_encryption: Some(encryption::shown(cluster)),
         endpoint,
         current_master_version: version.clone(),
@@ -57,4 +61,9 @@ pub(super) fn cluster(cluster: &Cluster, address: &str, local: Option<&LocalStat
         network_config: Some(kept.network_config.clone().unwrap_or_default()),
         ..kept
     }
+}
+
+/// What is to be known of a cluster with which nothing is wrong.
+fn outdated_text(outdated: &Outdated) -> String {
+    format!("{outdated}. An update with the same key encrypts them anew.")
 }

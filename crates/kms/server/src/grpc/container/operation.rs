@@ -23,7 +23,7 @@ pub(super) fn operation(operation: &ClusterOperation, address: &str) -> proto::O
         zone: location,
         operation_type: kind.into(),
         status: if operation.end.is_some() { Status::Done } else { Status::Running }.into(),
-        detail: operation.detail.clone(),
+        detail: detail(operation),
         status_message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         error: failure.map(|failure| rpc::Status {
             code: if failure.cancelled { Code::Cancelled } else { Code::FailedPrecondition }.into(),
@@ -35,4 +35,10 @@ pub(super) fn operation(operation: &ClusterOperation, address: &str) -> proto::O
         start_time: operation.start_time.to_string(),
         end_time: operation.end.as_ref().map(|end| end.time.to_string()).unwrap_or_default(),
     }
+}
+
+/// What it waits for or does, and before that why it is there if nobody asked for it: that stays when it has ended.
+fn detail(operation: &ClusterOperation) -> String {
+    let parts = operation.reason.as_deref().into_iter().chain([operation.detail.as_str()]);
+    parts.filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ")
 }

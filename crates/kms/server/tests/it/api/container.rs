@@ -337,6 +337,60 @@ async fn labels_are_replaced_unless_somebody_was_faster() {
 }
 
 #[tokio::test]
+async fn p18_a_cluster_says_how_much_is_under_old_versions_and_an_operation_that_nobody_asked_for_says_why() {
+    let server = server().await;
+    let mut asked = asked_by_gcloud("prod-a");
+    asked["databaseEncryption"] = encrypted();
+    let begun = create(&server, "us-central1", asked).await.ok();
+    succeed(&server, &begun).await;
+    let name = format!("/v1/{LOCATION}/clusters/prod-a");
+    let id = server.get(&name).await.ok()["id"].as_str().expect("an id").to_owned();
+    let inventory = json!({
+        "source": format!("cluster={id}"),
+        "observeTime": jiff::Timestamp::now().to_string(),
+        "counts": [{ "cryptoKeyVersionId": "1", "objects": "41" }],
+    });
+    server.post(&format!("/keystead/v1/{KEY}/inventories"), inventory).await.ok();
+    assert_eq!(server.get(&name).await.ok().get("statusMessage"), None, "it is the primary version");
+    server.post(&format!("/v1/{KEY}/cryptoKeyVersions"), json!({})).await.ok();
+    let primary = json!({ "cryptoKeyVersionId": "2" });
+    server.post(&format!("/v1/{KEY}:updatePrimaryVersion"), primary).await.ok();
+    let cluster = server.get(&name).await.ok();
+    let said = cluster["statusMessage"].as_str().expect("a message");
+    assert!(
+        said.starts_with(&format!("41 objects under other versions of {KEY} than its primary version 2")),
+        "{said}"
+    );
+    assert!(said.ends_with("An update with the same key encrypts them anew."), "{said}");
+    assert_eq!(cluster["status"], "RUNNING");
+    let listed = server.get(&format!("/v1/{LOCATION}/clusters")).await.ok();
+    assert_eq!(listed, json!({ "clusters": [cluster] }));
+    // The label that has the server start it.
+    let label = |value: &str| json!({ "resourceLabels": { "keystead-reencrypt": value } });
+    let wrong = server.post(&format!("{name}:setResourceLabels"), label("always")).await;
+    wrong.refused(400, "INVALID_ARGUMENT");
+    server.post(&format!("{name}:setResourceLabels"), label("after-rotation")).await.ok();
+
+    // What the server started says why, while it runs and when it has ended.
+    let begun = update(&server, "prod-a", encrypted()).await.ok();
+    let record = format!("cluster-operation/{PROJECT}/us-central1/{}", begun["name"].as_str().expect("name"));
+    let stored = server.store.get(&record).await.expect("store").expect("operation");
+    let operation: ClusterOperation = serde_json::from_slice(&stored.value).expect("operation");
+    let operation = ClusterOperation { reason: Some("Started by this server.".to_owned()), ..operation };
+    let operation = serde_json::to_vec(&operation).expect("JSON");
+    let batch = Batch::default().replace(record, stored.revision, operation);
+    server.store.commit(batch).await.expect("commit");
+    let path = format!("/v1/{LOCATION}/operations/{}", begun["name"].as_str().expect("name"));
+    let runs = server.get(&path).await.ok();
+    assert_eq!(
+        runs["detail"], "Started by this server. waiting for the hosts of cluster prod-a to join it",
+        "{runs}"
+    );
+    succeed(&server, &begun).await;
+    assert_eq!(server.get(&path).await.ok()["detail"], "Started by this server.");
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_refused_by_name_and_nothing_is_made() {
     let server = server().await;
     for (field, value, named) in [
