@@ -103,6 +103,7 @@ permissions! {
     TokensRevoke = "keystead.tokens.revoke",
     UserCredentialsCreate = "keystead.userCredentials.create",
     UserCredentialsRevoke = "keystead.userCredentials.revoke",
+    DestructionsApprove = "keystead.destructions.approve",
     AuditRead = "keystead.audit.read",
     BackupsCreate = "keystead.backups.create",
     ServerGetIamPolicy = "keystead.server.getIamPolicy",

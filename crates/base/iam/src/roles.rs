@@ -528,6 +528,21 @@ pub(crate) const ALL: &[Role] = &[
         ABOVE,
         &[ServicesEnable, ServicesDisable, ServicesGet, ServicesList, ProjectsGet],
     ),
+    // Where it is bound, two users have to destroy what is in use, and one of them has it. Nobody else has its permission, not even owners:
+    // they would be approvers of each other. Not bound on keys, so that who sets the policy of a key does not choose who approves.
+    Role::new(
+        "roles/keystead.destructionApprover",
+        "Keystead Destruction Approver",
+        ABOVE,
+        &[
+            DestructionsApprove,
+            CryptoKeysGet,
+            CryptoKeyVersionsGet,
+            CryptoKeyVersionsList,
+            CryptoKeyVersionsDestroy,
+            ProjectsGet,
+        ],
+    ),
     // The administrator of the server: gives every right and therefore can give itself any, on record. Using keys is not
     // among what it has.
     Role::new(

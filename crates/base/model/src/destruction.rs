@@ -4,6 +4,7 @@
 //! Disable is never refused: it is the emergency brake.
 
 mod cluster_user;
+pub mod second_user;
 
 use std::fmt;
 
@@ -57,14 +58,29 @@ pub struct Usage {
     pub encrypts: Uses,
     /// Decrypt.
     pub decrypts: Uses,
-    /// Registered inventories that name it, in words for a person, such as `cluster prod-a: 41 Secrets`.
-    pub inventories: Vec<String>,
+    /// Registered inventories that name it: who is the source.
+    pub inventories: Vec<User>,
     /// Clusters that need it.
     pub clusters: Vec<ClusterUser>,
     /// When the oldest of the key's registered inventories was taken; none: nothing is registered.
     pub inventories_since: Option<Timestamp>,
     /// Uses before this are not known, because an older database was put back then; none: all are known.
     pub unknown_before: Option<Timestamp>,
+}
+
+/// Somebody who uses a version, or something that is as good as a use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Who, such as `cluster NAME` or the source of an inventory: the same as long as it is the same user.
+    pub who: String,
+    /// Why it counts, in words that go on after that.
+    pub why: String,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.who, self.why)
+    }
 }
 
 /// What to do with a version whose time has come, and why.
@@ -154,23 +170,28 @@ pub enum Permit {
     Overridden,
 }
 
-fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
-    let clusters = usage.clusters.iter().map(ToString::to_string);
-    let mut users: Vec<String> = clusters.chain(usage.inventories.iter().cloned()).collect();
+/// Everybody who uses a version by a rule.
+pub fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<User> {
+    let user = |who: &str, why: String| User { who: who.to_owned(), why };
+    let clusters =
+        usage.clusters.iter().map(|it| user(&format!("cluster {}", it.cluster), it.reason.clone()));
+    let mut users: Vec<User> = clusters.chain(usage.inventories.iter().cloned()).collect();
     let Usage { encrypts, decrypts, inventories_since, unknown_before, .. } = usage;
-    let restored =
-        |at: &Timestamp| format!("the database was restored at {at}, and what was used before is not known");
+    let restored = |at: &Timestamp| {
+        user("the database", format!("was restored at {at}, and what was used before is not known"))
+    };
     match rule {
         InUseRule::Used => {
             let last = encrypts.last.max(decrypts.last);
             // An inventory of the same time may have been taken before it.
             if last.is_some() && *inventories_since <= last {
-                users.push(match inventories_since {
-                    None => "it was used, and no inventory says what is left under it".to_owned(),
+                let why = match inventories_since {
+                    None => "was used, and no inventory says what is left under it".to_owned(),
                     Some(since) => {
-                        format!("it was used after {since}, when the oldest registered inventory was taken")
+                        format!("was used after {since}, when the oldest registered inventory was taken")
                     }
-                });
+                };
+                users.push(user("it", why));
             } else if let Some(at) = unknown_before.filter(|it| *inventories_since <= Some(*it)) {
                 users.push(restored(&at));
             }
@@ -180,7 +201,8 @@ fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
             let recent =
                 |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_hours(24 * QUIET_DAYS);
             if let Some(at) = decrypts.last.filter(recent) {
-                users.push(format!("it decrypted something at {at}, less than {QUIET_DAYS} days ago"));
+                let why = format!("decrypted something at {at}, less than {QUIET_DAYS} days ago");
+                users.push(user("it", why));
             } else if let Some(at) = unknown_before.filter(recent) {
                 users.push(restored(&at));
             }
@@ -190,13 +212,23 @@ fn users(now: Timestamp, rule: InUseRule, usage: &Usage) -> Vec<String> {
     users
 }
 
+/// The first of them, and how many more there are.
+fn in_words(users: &[User]) -> String {
+    let (named, others) = users.split_at(users.len().min(MOST_NAMED));
+    let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+    match others.len() {
+        0 => named.join("; "),
+        more => format!("{}; and {more} more", named.join("; ")),
+    }
+}
+
 /// The version is in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InUse {
     /// The version; boxed, because most answers are not this.
     pub version: Box<CryptoKeyVersionName>,
-    /// Who uses it, in words; never empty.
-    pub users: Vec<String>,
+    /// Who uses it; never empty.
+    pub users: Vec<User>,
     /// Encrypt and Decrypt, as far as the server knows, however long ago.
     pub uses: [Uses; 2],
 }
@@ -217,12 +249,7 @@ impl fmt::Display for InUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, id) = (&self.version.key, self.version.version);
         let (ring, key) = (&key.ring, &key.key);
-        let (named, others) = self.users.split_at(self.users.len().min(MOST_NAMED));
-        write!(f, "{} is still in use: {}", self.version, named.join("; "))?;
-        if !others.is_empty() {
-            write!(f, "; and {} more", others.len())?;
-        }
-        f.write_str(". ")?;
+        write!(f, "{} is still in use: {}. ", self.version, in_words(&self.users))?;
         for (name, Uses { count, last }) in ["Encrypt", "Decrypt"].into_iter().zip(self.uses) {
             match last {
                 Some(at) => write!(f, "Its last {name} was at {at} (of {count}). ")?,

@@ -4,6 +4,7 @@ use keystead_audit::AuditError;
 use keystead_model::cluster::Busy;
 use keystead_model::cluster::reencryption::UnknownReencryption;
 use keystead_model::destruction::InUse;
+use keystead_model::destruction::second_user::{NoConsent, Waiting};
 use keystead_model::key_settings::InvalidSetting;
 use keystead_model::listing::InvalidListing;
 use keystead_model::rotation::InvalidSchedule;
@@ -126,6 +127,23 @@ impl From<InUse> for KmsError {
             subject: error.version.to_string(),
             description,
         })
+    }
+}
+
+impl From<Waiting> for KmsError {
+    fn from(error: Waiting) -> Self {
+        let description = error.to_string();
+        Self::new(error.class(), description.clone()).with(Detail::PreconditionFailure {
+            kind: error.violation().to_owned(),
+            subject: error.version.to_string(),
+            description,
+        })
+    }
+}
+
+impl From<NoConsent> for KmsError {
+    fn from(error: NoConsent) -> Self {
+        Self::new(error.class(), error.to_string())
     }
 }
 

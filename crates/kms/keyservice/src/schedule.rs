@@ -128,7 +128,9 @@ impl Schedule {
         let notices = service.forget_notices_of_nobody().await;
         let notices =
             notices.inspect_err(failed_to("delete notices for receivers that are not set up any more"));
-        if credentials.and(operations).and(notices).is_ok() {
+        let requests = service.forget_old_requests().await;
+        let requests = requests.inspect_err(failed_to("delete requests to which nobody agreed"));
+        if credentials.and(operations).and(notices).and(requests).is_ok() {
             self.swept = Some(now);
         }
     }

@@ -14,4 +14,5 @@ mod memory;
 mod needed_versions;
 mod policies;
 mod rotation;
+mod second_user;
 mod state_machine;

@@ -4,7 +4,8 @@ use keystead_iam::Permission::*;
 use keystead_iam::{CompiledPolicy, Permission, Query, ResourceKind, Role, decide};
 use keystead_model::{Binding, Policy, Principal};
 
-const ROLES: [&str; 32] = [
+const ROLES: [&str; 33] = [
+    "roles/keystead.destructionApprover",
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",

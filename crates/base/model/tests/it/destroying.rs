@@ -1,6 +1,6 @@
 use jiff::{SignedDuration, Timestamp};
 use keystead_model::destruction::{
-    Act, ClusterUser, Counted, InUseRule, Permit, Step, Usage, Uses, check_unused, plan,
+    Act, ClusterUser, Counted, InUseRule, Permit, Step, Usage, User, Uses, check_unused, plan,
 };
 use keystead_model::{ErrorClass, VersionState};
 use proptest::prelude::*;
@@ -14,11 +14,15 @@ fn once(time: &str) -> Uses {
     Uses { count: 1, last: Some(at(time)) }
 }
 
+fn named(who: &str, why: &str) -> User {
+    User { who: who.to_owned(), why: why.to_owned() }
+}
+
 fn in_use() -> Usage {
     Usage {
         encrypts: Uses { count: 7, last: Some(at("2026-05-01T00:00:00Z")) },
         decrypts: once("2026-06-30T12:00:00Z"),
-        inventories: vec!["cluster prod-a: 41 Secrets".into(), "cluster prod-b: 1 Secret".into()],
+        inventories: vec![named("cluster prod-a:", "41 Secrets"), named("cluster prod-b:", "1 Secret")],
         clusters: Vec::new(),
         inventories_since: Some(at("2026-06-01T00:00:00Z")),
         unknown_before: None,
@@ -82,7 +86,7 @@ fn an_inventory_that_names_it_is_enough_under_every_rule() {
     for rule in RULES {
         let ask = |usage: &Usage| check_unused(at(DUE), rule, &key(&[]), &version_name(3), usage);
         assert_eq!(ask(&Usage::default()), Ok(Permit::Unused));
-        let error = ask(&Usage { inventories: vec!["cluster a: 1 Secret".into()], ..Usage::default() });
+        let error = ask(&Usage { inventories: vec![named("cluster a:", "1 Secret")], ..Usage::default() });
         let error = error.expect_err("in use").to_string();
         assert!(error.contains("No Encrypt with it is known. No Decrypt with it is known."), "{error}");
     }
@@ -239,7 +243,7 @@ proptest! {
         let state = [Enabled, Disabled, DestroyScheduled, Destroyed][state];
         let usage = Usage {
             decrypts: Uses { count: 1, last: unwrap_s.map(|it| Timestamp::from_second(it).expect("a time")) },
-            inventories: vec!["cluster a: 1 Secret".into(); named],
+            inventories: vec![User { who: "cluster a:".to_owned(), why: "1 Secret".to_owned() }; named],
             ..Usage::default()
         };
         let rule = RULES[rule];

@@ -4,6 +4,7 @@ mod change_version_state;
 mod create_crypto_key_version;
 mod delete_crypto_key_version;
 mod destroy_due_version;
+mod second_user;
 mod view_versions;
 
 pub use change_version_state::{DestroyCryptoKeyVersion, RestoreCryptoKeyVersion, UpdateCryptoKeyVersion};

@@ -164,6 +164,13 @@ pub(crate) fn cluster_operations_of(project: &ProjectId) -> String {
 
 pub(crate) const CLUSTER_OPERATIONS: &str = "cluster-operation/";
 
+/// That somebody wants to destroy a version in use, where two users have to.
+pub(crate) fn forced_destruction(name: &CryptoKeyVersionName) -> String {
+    format!("{FORCED_DESTRUCTIONS}{}/{}", place(&name.key), name.version)
+}
+
+pub(crate) const FORCED_DESTRUCTIONS: &str = "forced-destruction/";
+
 /// Written whenever the server starts re-encryption by itself.
 pub(crate) const REENCRYPTION: &str = "meta/reencryption";
 

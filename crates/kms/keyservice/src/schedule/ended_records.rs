@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keystead_model::ClusterOperation;
+use keystead_model::destruction::second_user::{ForcedDestruction, REQUEST_COUNTS};
 use keystead_store::{Batch, Entry};
 
 use crate::records::certificate::CertificateState;
@@ -65,6 +66,15 @@ impl KeyService {
             Ok(Some(written.unwrap_or(Timestamp::MIN)))
         };
         self.forget_ended(record_name::NOTICES, self.before(NOTICES_KEPT), written).await
+    }
+
+    /// Deletes requests for a destruction to which nobody has agreed in time.
+    pub(super) async fn forget_old_requests(&self) -> Result<(), KmsError> {
+        let ended = |entry: &Entry| {
+            let request: ForcedDestruction = decode(&entry.name, &entry.value)?;
+            Ok(Some(request.request_time).filter(|_| request.approved_by.is_none()))
+        };
+        self.forget_ended(record_name::FORCED_DESTRUCTIONS, self.before(REQUEST_COUNTS), ended).await
     }
 
     fn before(&self, kept: SignedDuration) -> Timestamp {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use keystead_model::destruction::{ClusterUser, Counted, Usage, Uses};
+use keystead_model::destruction::{ClusterUser, Counted, Usage, User, Uses};
 use keystead_model::{
     Cluster, CryptoKey, CryptoKeyName, CryptoKeyVersion, CryptoKeyVersionName, ErrorClass, VersionNumber,
     VersionState, to_microseconds,
@@ -83,7 +83,8 @@ impl KeyService {
             self.version_usage(key, version).await?;
         let in_words = |inventory: Inventory| {
             let objects = inventory.counts.get(&version).copied().unwrap_or_default();
-            format!("{} had {objects} objects under it at {}", inventory.source, inventory.observe_time)
+            let why = format!("had {objects} objects under it at {}", inventory.observe_time);
+            User { who: inventory.source, why }
         };
         let inventories = inventories.into_iter().map(in_words).collect();
         Ok(Usage { encrypts, decrypts, inventories, clusters, inventories_since, unknown_before })

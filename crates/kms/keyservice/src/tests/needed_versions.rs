@@ -15,7 +15,7 @@ use super::keys::encrypt;
 use crate::operations::*;
 use crate::records::{account_email, encode, record_name};
 use crate::testbed::{PROJECT, Testbed, create_key, key_name, ring, version, version_name};
-use crate::{Clock as _, KmsError, Operation, ServiceApi, Tick};
+use crate::{Clock as _, KmsError, ServiceApi, Tick};
 
 /// Another project than that of the keys.
 const CLUSTERS: &str = "cluster-project";
@@ -48,11 +48,11 @@ async fn scene() -> Testbed {
     bed
 }
 
-fn cluster_name(id: &str) -> ClusterName {
+pub(super) fn cluster_name(id: &str) -> ClusterName {
     format!("projects/{CLUSTERS}/locations/us-central1/clusters/{id}").parse().unwrap()
 }
 
-fn create(id: &str, key: Option<CryptoKeyName>) -> CreateCluster {
+pub(super) fn create(id: &str, key: Option<CryptoKeyName>) -> CreateCluster {
     CreateCluster {
         name: cluster_name(id),
         key,
@@ -67,7 +67,7 @@ fn destroy(number: u32) -> DestroyCryptoKeyVersion {
 }
 
 /// A cluster, as if its hosts had come and done what was wanted.
-async fn settled(bed: &Testbed, id: &str, key: Option<CryptoKeyName>) -> Cluster {
+pub(super) async fn settled(bed: &Testbed, id: &str, key: Option<CryptoKeyName>) -> Cluster {
     bed.run(create(id, None)).await.unwrap();
     let cluster = bed.run(GetCluster { name: cluster_name(id) }).await.unwrap().cluster;
     let encryption = Encryption { key, ..Encryption::default() };
@@ -82,7 +82,7 @@ async fn put(bed: &Testbed, record: String, value: Vec<u8>) {
 }
 
 /// An inventory of the cluster of now, or of later: so many objects under version 1.
-async fn counted(bed: &Testbed, cluster: &Cluster, objects: u64) {
+pub(super) async fn counted(bed: &Testbed, cluster: &Cluster, objects: u64) {
     let inventory = Inventory {
         source: Inventory::source_of(cluster),
         observe_time: bed.clock.now(),
@@ -260,7 +260,7 @@ struct Gate {
 }
 
 #[derive(Default)]
-struct Waits {
+pub(super) struct Waits {
     /// What the record's name begins with; empty: nothing is held back.
     record: Mutex<String>,
     has_come: Notify,
@@ -312,24 +312,23 @@ impl Store for Gate {
 }
 
 /// Has `slow` decide first, and commit after `fast` is done. The slow one's commit is known by a record that it writes.
-async fn overtaken<S: Operation, F: Operation>(
-    bed: &Testbed,
+pub(super) async fn overtaken<S, F>(
     waits: &Waits,
     record: &str,
-    slow: S,
-    fast: F,
-) -> (Result<S::Output, KmsError>, Result<F::Output, KmsError>) {
+    slow: impl Future<Output = S>,
+    fast: impl Future<Output = F>,
+) -> (S, F) {
     record.clone_into(&mut waits.record.lock().unwrap());
     let overtaking = async {
         waits.has_come.notified().await;
-        let done = bed.run(fast).await;
+        let done = fast.await;
         waits.may_go.notify_one();
         done
     };
-    tokio::join!(bed.run(slow), overtaking)
+    tokio::join!(slow, overtaking)
 }
 
-async fn gated() -> (Testbed, Arc<Waits>) {
+pub(super) async fn gated() -> (Testbed, Arc<Waits>) {
     let bed = scene().await;
     bed.clock.advance(DAY);
     bed.nothing_is_left().await;
@@ -348,7 +347,7 @@ async fn p12_a_cluster_that_is_made_while_a_version_is_destroyed_is_seen() {
     // The destruction has found nobody, and a cluster is made before it commits.
     let (bed, waits) = gated().await;
     let made = create("prod-a", Some(key_name()));
-    let (destroyed, made) = overtaken(&bed, &waits, "version/", destroy(2), made).await;
+    let (destroyed, made) = overtaken(&waits, "version/", bed.run(destroy(2)), bed.run(made)).await;
     made.unwrap();
     let error = destroyed.expect_err("a cluster needs it");
     assert!(error.message().contains("/clusters/prod-a encrypts with it"), "{error}");
@@ -356,7 +355,8 @@ async fn p12_a_cluster_that_is_made_while_a_version_is_destroyed_is_seen() {
     // The cluster has tried the key, and its version is destroyed before it commits.
     let (bed, waits) = gated().await;
     let made = create("prod-a", Some(key_name()));
-    let (made, destroyed) = overtaken(&bed, &waits, record_name::CLUSTERS, made, destroy(2)).await;
+    let (made, destroyed) =
+        overtaken(&waits, record_name::CLUSTERS, bed.run(made), bed.run(destroy(2))).await;
     destroyed.unwrap();
     about_the_primary(&made.expect_err("the version goes"));
     let gone = bed.run(GetCluster { name: cluster_name("prod-a") }).await.expect_err("nothing is left of it");
@@ -368,14 +368,15 @@ async fn p12_a_cluster_that_is_updated_while_a_version_is_destroyed_is_seen() {
     let update = || UpdateClusterEncryption { name: cluster_name("prod-a"), key: Some(key_name()) };
     let (bed, waits) = gated().await;
     settled(&bed, "prod-a", None).await;
-    let (destroyed, updated) = overtaken(&bed, &waits, "version/", destroy(2), update()).await;
+    let (destroyed, updated) = overtaken(&waits, "version/", bed.run(destroy(2)), bed.run(update())).await;
     assert_eq!(updated.unwrap().end, None);
     let error = destroyed.expect_err("a cluster needs it");
     assert!(error.message().contains("/clusters/prod-a encrypts with it"), "{error}");
 
     let (bed, waits) = gated().await;
     settled(&bed, "prod-a", None).await;
-    let (updated, destroyed) = overtaken(&bed, &waits, record_name::CLUSTERS, update(), destroy(2)).await;
+    let (updated, destroyed) =
+        overtaken(&waits, record_name::CLUSTERS, bed.run(update()), bed.run(destroy(2))).await;
     destroyed.unwrap();
     // An update that is refused for its key is an operation that failed.
     let ClusterOperation { end, .. } = updated.unwrap();

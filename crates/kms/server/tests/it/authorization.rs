@@ -22,7 +22,7 @@ const PLACES: [(&str, &str); 6] = [
 ];
 
 /// Every role of the table, and what else a caller may be.
-const ROLES: [&str; 20] = [
+const ROLES: [&str; 21] = [
     "roles/cloudkms.admin",
     "roles/cloudkms.viewer",
     "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -43,6 +43,7 @@ const ROLES: [&str; 20] = [
     "roles/serviceusage.serviceUsageAdmin",
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountKeyAdmin",
+    "roles/keystead.destructionApprover",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

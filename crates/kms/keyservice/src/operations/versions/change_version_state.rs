@@ -2,10 +2,11 @@
 
 use keystead_audit::{Destruction, SafeFields};
 use keystead_iam::Permission;
-use keystead_model::destruction::{Permit, check_unused};
+use keystead_model::destruction::{OVERRIDE_LABEL, Permit, check_unused, users};
 use keystead_model::{CryptoKeyVersion, CryptoKeyVersionName};
 use keystead_store::Batch;
 
+use super::second_user::{agreed, without_agreement};
 use crate::records::notice::EventKind;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -18,7 +19,8 @@ pub struct UpdateCryptoKeyVersion {
     pub enabled: bool,
 }
 
-/// Schedules the destruction of a version, unless somebody uses it.
+/// Schedules the destruction of a version, unless somebody uses it. In use, a label lets it go, or a label and two users: see
+/// [`keystead_model::destruction::second_user`].
 pub struct DestroyCryptoKeyVersion {
     /// The version.
     pub name: CryptoKeyVersionName,
@@ -54,7 +56,7 @@ impl Operation for UpdateCryptoKeyVersion {
         let name = authorised.command().name.clone();
         let stored = authorised.service().read_version(&name.key, name.version).await?;
         let changed = if enabled { stored.value.enable()? } else { stored.value.disable()? };
-        replace(authorised, &changed, stored.revision).await?;
+        replace(authorised, Batch::default(), &changed, stored.revision).await?;
         Ok(changed)
     }
 }
@@ -83,8 +85,12 @@ impl Operation for DestroyCryptoKeyVersion {
             stored.value.schedule_destruction(authorised.now(), key.value.destroy_scheduled_duration_s)?;
         let usage = service.usage(&key, name.version).await?;
         let (now, rule) = (authorised.now(), service.settings.in_use);
+        // The key as it was read: a cluster that has come to need it since has written it.
+        let mut batch =
+            Batch::default().replace(record_name::key(&name.key), key.revision, encode(&key.value)?);
         if check_unused(now, rule, &key.value, &name, &usage)? == Permit::Overridden {
-            authorised.outcome().response = SafeFields::new().with("override", "keystead-destroy");
+            authorised.outcome().response.add("override", OVERRIDE_LABEL);
+            batch = agreed(authorised, batch, &name, users(now, rule, &usage)).await?;
             let text = "It is in use, and the label keystead-destroy of its key has overridden that. What is encrypted with it will be lost.";
             authorised.tell(EventKind::DestructionForced, &name, text);
         }
@@ -96,10 +102,7 @@ impl Operation for DestroyCryptoKeyVersion {
         authorised.tell(EventKind::DestructionScheduled, &name, text);
         // Before the commit, because the record is committed with the change.
         authorised.outcome().destruction = Some(Destruction::Scheduled);
-        // The key as it was read: a cluster that has come to need it since has written it.
-        let batch = Batch::default()
-            .replace(record_name::key(&name.key), key.revision, encode(&key.value)?)
-            .replace(record_name::version(&name), stored.revision, encode(&scheduled)?);
+        batch = batch.replace(record_name::version(&name), stored.revision, encode(&scheduled)?);
         authorised.commit(batch).await?;
         Ok(scheduled)
     }
@@ -129,17 +132,19 @@ impl Operation for RestoreCryptoKeyVersion {
             authorised.caller()
         );
         authorised.tell(EventKind::VersionRestored, &name, text);
-        replace(authorised, &restored, stored.revision).await?;
+        let batch = without_agreement(authorised.service(), Batch::default(), &name).await?;
+        replace(authorised, batch, &restored, stored.revision).await?;
         Ok(restored)
     }
 }
 
 async fn replace<O: Operation>(
     authorised: &mut Authorised<'_, O>,
+    batch: Batch,
     version: &CryptoKeyVersion,
     read_at: keystead_store::Revision,
 ) -> Result<(), KmsError> {
-    let batch = Batch::default().replace(record_name::version(&version.name), read_at, encode(version)?);
+    let batch = batch.replace(record_name::version(&version.name), read_at, encode(version)?);
     authorised.commit(batch).await?;
     Ok(())
 }

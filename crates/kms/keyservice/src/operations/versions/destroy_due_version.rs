@@ -1,9 +1,11 @@
 use keystead_audit::{Destruction, SafeFields};
 use keystead_iam::Permission;
 use keystead_model::CryptoKeyVersionName;
-use keystead_model::destruction::{Act, plan};
+use keystead_model::destruction::second_user::{ForcedDestruction, not_agreed};
+use keystead_model::destruction::{Act, plan, users};
 use keystead_store::Batch;
 
+use super::second_user::{named, without_agreement};
 use crate::records::notice::EventKind;
 use crate::records::{encode, record_name};
 use crate::{Authorised, KmsError, Method, MethodKind, Operation, Resource};
@@ -44,6 +46,7 @@ impl Operation for DestroyDueVersion {
         let key = service.read_key(&name.key).await?;
         let stored = service.read_version(&name.key, name.version).await?;
         let usage = service.usage(&key, name.version).await?;
+        let users = users(authorised.now(), service.settings.in_use, &usage);
         let versions = [(stored.value.clone(), usage)];
         let Some(step) = plan(authorised.now(), service.settings.in_use, &key.value, &versions).pop() else {
             authorised.outcome().unrecorded = true;
@@ -54,6 +57,17 @@ impl Operation for DestroyDueVersion {
             // A record with every tick would fill the audit log.
             authorised.outcome().unrecorded = true;
             return Ok(Attempt::Kept(step.reason));
+        }
+        // The label alone would be one user's word, and whoever came to need it since was not agreed on.
+        if !users.is_empty() && service.takes_two_users(&name).await? {
+            let agreed = service.forced_destruction(&name).await?.map(|it| it.value);
+            match agreed.filter(|it: &ForcedDestruction| it.covers(&users)) {
+                Some(both) => authorised.outcome().response.add("twoUsers", named(&both)),
+                None => {
+                    authorised.outcome().unrecorded = true;
+                    return Ok(Attempt::Kept(not_agreed(&users)));
+                }
+            }
         }
         authorised.outcome().destruction = Some(Destruction::Destroyed);
         let backups = service.backups_that_hold(&stored.value).await?;
@@ -68,6 +82,7 @@ impl Operation for DestroyDueVersion {
         let mut batch = Batch::default()
             .replace(record_name::key(&name.key), key.revision, encode(&key.value)?)
             .replace(record_name::version(&name), stored.revision, encode(&destroyed)?);
+        batch = without_agreement(service, batch, &name).await?;
         let material = record_name::material(&name);
         if let Some(entry) = service.store.get(&material).await? {
             batch = batch.delete(material, entry.revision);

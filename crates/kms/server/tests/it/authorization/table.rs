@@ -76,6 +76,7 @@ fn long(short: &'static str) -> &'static str {
         "su" => "roles/serviceusage.serviceUsageAdmin",
         "saadmin" => "roles/iam.serviceAccountAdmin",
         "sakeyadmin" => "roles/iam.serviceAccountKeyAdmin",
+        "approver" => "roles/keystead.destructionApprover",
         "*" => "*",
         other => panic!("{other} is no role"),
     }
