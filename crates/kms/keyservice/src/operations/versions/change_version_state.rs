@@ -90,7 +90,7 @@ impl Operation for DestroyCryptoKeyVersion {
             Batch::default().replace(record_name::key(&name.key), key.revision, encode(&key.value)?);
         if check_unused(now, rule, &key.value, &name, &usage)? == Permit::Overridden {
             authorised.outcome().response.add("override", OVERRIDE_LABEL);
-            batch = agreed(authorised, batch, &name, users(now, rule, &usage)).await?;
+            batch = agreed(authorised, batch, &stored, users(now, rule, &usage)).await?;
             let text = "It is in use, and the label keystead-destroy of its key has overridden that. What is encrypted with it will be lost.";
             authorised.tell(EventKind::DestructionForced, &name, text);
         }

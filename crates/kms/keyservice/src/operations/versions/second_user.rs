@@ -4,14 +4,14 @@ use keystead_audit::SafeFields;
 use keystead_iam::Permission;
 use keystead_model::destruction::User;
 use keystead_model::destruction::second_user::{APPROVER_ROLE, Asking, Consent, ForcedDestruction, Waiting};
-use keystead_model::{Binding, CryptoKeyVersionName, ErrorClass, Principal};
+use keystead_model::{Binding, CryptoKeyVersion, CryptoKeyVersionName, Principal};
 use keystead_store::Batch;
 
 use crate::records::{Stored, encode, record_name};
 use crate::{Authorised, KeyService, KmsError, Operation, Resource};
 
 /// Goes on with a batch that destroys a version which these use, if one user is enough or two have agreed on it. Otherwise the call is kept as
-/// the request of the first one, and the batch is not committed.
+/// the request of the first one, and nothing becomes of the version.
 ///
 /// # Errors
 ///
@@ -19,9 +19,10 @@ use crate::{Authorised, KeyService, KmsError, Operation, Resource};
 pub(super) async fn agreed<O: Operation>(
     authorised: &mut Authorised<'_, O>,
     batch: Batch,
-    name: &CryptoKeyVersionName,
+    version: &Stored<CryptoKeyVersion>,
     users: Vec<User>,
 ) -> Result<Batch, KmsError> {
+    let name = &version.value.name;
     let service = authorised.service();
     if !service.takes_two_users(name).await? {
         return Ok(batch);
@@ -42,13 +43,11 @@ pub(super) async fn agreed<O: Operation>(
         }
         Consent::Requested(request) => {
             authorised.outcome().response.add("waitsForSecondUser", named(&request));
-            let batch = keep(Batch::default(), name, before, &request)?;
-            match authorised.commit(batch).await {
-                Ok(_) => Err(waiting(name, users, request)),
-                // Somebody else has asked meanwhile.
-                Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
-                Err(error) => Err(error),
-            }
+            // With the version as it was read, so that what two have agreed on meanwhile is not overwritten.
+            let unchanged = encode(&version.value)?;
+            let batch = batch.replace(record_name::version(name), version.revision, unchanged);
+            authorised.commit(keep(batch, name, before, &request)?).await?;
+            Err(waiting(name, users, request))
         }
         Consent::Waits(request) => Err(waiting(name, users, request)),
     }

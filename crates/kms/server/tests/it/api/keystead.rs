@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tonic::body::Body;
 
-use super::{KEY, Server};
+use super::{KEY, PROJECT, Server};
 
 #[tokio::test]
 async fn p13_inventories_say_who_uses_a_version() {
@@ -138,4 +138,39 @@ async fn a_client_certificate_is_a_credential() {
     ] {
         server.post("/keystead/v1/certificates", body).await.refused(400, "INVALID_ARGUMENT");
     }
+}
+
+#[tokio::test]
+async fn p12_where_a_policy_wants_it_two_users_destroy_what_is_in_use() {
+    let server = Server::with_key().await;
+    server.post(&format!("/v1/{KEY}:encrypt"), json!({ "plaintext": "eA==" })).await.ok();
+    let label = json!({ "labels": { "keystead-destroy": "1" } });
+    server.patch(&format!("/v1/{KEY}?updateMask=labels"), label).await.ok();
+    let first = server.token_of("user:first@example.com").await;
+    let officer = server.token_of("user:officer@example.com").await;
+    server.bind(KEY, &[("roles/cloudkms.admin", "user:first@example.com")]).await;
+    let approver = ("roles/keystead.destructionApprover", "user:officer@example.com");
+    server.bind(&format!("projects/{PROJECT}"), &[approver]).await;
+    let version = format!("/v1/{KEY}/cryptoKeyVersions/1");
+    let destroy = format!("{version}:destroy");
+    // The administrator can make credentials of both.
+    let nobody = server.post(&destroy, json!({})).await;
+    assert!(nobody.refused(400, "FAILED_PRECONDITION").contains("keystead.userCredentials.create"));
+    for _ in 0..2 {
+        let waits = server.call_as(&first, "POST", &destroy, "{}").await;
+        let said = waits.refused(400, "FAILED_PRECONDITION");
+        assert!(said.contains("The first one is user:first@example.com"), "{said}");
+        assert_eq!(waits.detail("PreconditionFailure")["violations"][0]["type"], "SECOND_USER_REQUIRED");
+        assert_eq!(server.get(&version).await.ok()["state"], "ENABLED");
+    }
+    let done = server.call_as(&officer, "POST", &destroy, "{}").await.ok();
+    assert_eq!(done["state"], "DESTROY_SCHEDULED");
+    // An approver sees what to approve, and sets no label.
+    server.call_as(&officer, "GET", &version, "").await.ok();
+    let label = json!({ "labels": { "keystead-destroy": "all" } }).to_string();
+    let denied = server.call_as(&officer, "PATCH", &format!("/v1/{KEY}?updateMask=labels"), &label).await;
+    denied.refused(403, "PERMISSION_DENIED");
+    server.bind(KEY, &[("roles/cloudkms.viewer", "user:first@example.com")]).await;
+    let body = json!({ "policy": { "bindings": [{ "role": approver.0, "members": [approver.1] }] } });
+    server.post(&format!("/v1/{KEY}:setIamPolicy"), body).await.refused(400, "INVALID_ARGUMENT");
 }
