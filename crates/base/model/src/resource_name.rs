@@ -11,10 +11,12 @@ pub const MAX_ID_LEN: usize = 63;
 
 /// A name that is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is not {wanted}")]
+#[error("{given:?} is not {wanted}{}", because.as_ref().map(|it| format!(", because {it}")).unwrap_or_default())]
 pub struct InvalidName {
     given: String,
     wanted: &'static str,
+    /// Which part is at fault, where the form of the whole is right so far.
+    because: Option<Box<InvalidName>>,
 }
 
 impl InvalidName {
@@ -22,7 +24,15 @@ impl InvalidName {
     const SHOWN: usize = 200;
 
     fn new(given: &str, wanted: &'static str) -> Self {
-        Self { given: given.chars().take(Self::SHOWN).collect(), wanted }
+        Self { given: given.chars().take(Self::SHOWN).collect(), wanted, because: None }
+    }
+
+    /// The same of a whole name. That the id of its project is none, because it is too short or a number, is not to be seen from the form.
+    fn of_whole(given: &str, wanted: &'static str) -> Self {
+        let mut parts = given.split('/');
+        let project = parts.next().filter(|it| *it == "projects").and_then(|_| parts.next());
+        let because = project.and_then(|it| it.parse::<ProjectId>().err()).map(Box::new);
+        Self { because, ..Self::new(given, wanted) }
     }
 }
 
@@ -166,7 +176,7 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let parse: fn(&str) -> Option<Self> = $parse;
-                parse(text).ok_or_else(|| InvalidName::new(text, $wanted))
+                parse(text).ok_or_else(|| InvalidName::of_whole(text, $wanted))
             }
         }
 
@@ -353,6 +363,32 @@ mod tests {
 
     const VERSION: &str =
         "projects/key-project/locations/us-central1/keyRings/ring_1/cryptoKeys/Key-1/cryptoKeyVersions/17";
+
+    #[test]
+    fn a_name_whose_project_is_none_says_so() {
+        let said = |project: &str| {
+            let name = format!("projects/{project}/locations/us/keyRings/r/cryptoKeys/k");
+            name.parse::<CryptoKeyName>().map_err(|error| error.to_string())
+        };
+        for project in ["ab", "123456789012", "Prod-keys", "prod-keys-"] {
+            let text = said(project).unwrap_err();
+            assert!(
+                text.contains(&format!(", because {project:?} is not a project id: 6 to 30 lower-case")),
+                "{text}"
+            );
+        }
+        said("prod-keys").unwrap();
+        for other in
+            ["", "projects", "projects/prod-keys", "keys/ab/c", "projects/prod-keys/locations/U S/keyRings/r"]
+        {
+            let text = other.parse::<KeyRingName>().unwrap_err().to_string();
+            assert!(text.ends_with("projects/PROJECT/locations/LOCATION/keyRings/RING"), "{text}");
+        }
+        // What is repeated is bounded.
+        let long =
+            format!("projects/{}", "x".repeat(100_000)).parse::<ProjectName>().unwrap_err().to_string();
+        assert!(long.len() < 1_000, "{}", long.len());
+    }
 
     #[test]
     fn a_name_prints_as_it_was_given() {
