@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use keystead_audit::SafeFields;
 use keystead_iam::Permission;
-use keystead_model::{CryptoKeyName, CryptoKeyVersionName};
+use keystead_model::{CryptoKeyName, CryptoKeyVersionName, ErrorClass};
 use keystead_store::Batch;
 
 use crate::records::usage::Inventory;
@@ -78,12 +78,28 @@ impl Operation for RegisterInventory {
             )));
         }
         authorised.service().read_key(key).await?;
-        authorised.service().prove_uses(key).await?;
         let record = record_name::inventory(key, &inventory.source);
         let inventory = Inventory { observe_time: inventory.observe_time.min(now), ..inventory.clone() };
-        let batch = Batch::default().put(record, encode(&inventory)?);
-        authorised.commit(batch).await?;
-        Ok(inventory)
+        let before = authorised.service().read::<Inventory>(&record).await?;
+        let later = before.as_ref().map(|it| it.value.observe_time);
+        if let Some(later) = later.filter(|it| *it > inventory.observe_time && *it <= now) {
+            let text = format!(
+                "source {} was counted at {later}, which is later than {}: what was counted before says less. Count again.",
+                inventory.source, inventory.observe_time
+            );
+            return Err(KmsError::new(ErrorClass::FailedPrecondition, text));
+        }
+        authorised.service().prove_uses(key, inventory.observe_time).await?;
+        let batch = match before {
+            Some(before) => Batch::default().replace(record, before.revision, encode(&inventory)?),
+            None => Batch::default().create(record, encode(&inventory)?),
+        };
+        match authorised.commit(batch).await {
+            Ok(_) => Ok(inventory),
+            // Another one of the source came meanwhile.
+            Err(error) if error.class() == ErrorClass::AlreadyExists => Err(authorised.start_over(error)),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -16,13 +16,16 @@ struct Seen {
     /// A use is written at once unless one beyond these is: an inventory came after them, or the process before this one was
     /// killed with later ones in its memory. Counted, because a clock that was ahead dates uses later than any that follow.
     prove_beyond: StoredUsage,
+    /// When the newest inventory of the key was taken. A use that comes after it was registered was not counted, and is dated accordingly
+    /// whatever the clock says: one that went back would have it look as if it had been.
+    not_before: Timestamp,
 }
 
 impl LastUses {
     /// Counts a use, and says whether it must be stored at once; none: what is stored is not known yet, and nothing was counted.
     pub(crate) fn note(&self, name: &CryptoKeyVersionName, kind: UseKind, at: Timestamp) -> Option<bool> {
         let mut uses = self.lock();
-        let Seen { now, written, prove_beyond } = uses.get_mut(name)?;
+        let Seen { now, written, prove_beyond, not_before } = uses.get_mut(name)?;
         let (count, last, written, prove_beyond) = match kind {
             UseKind::Encrypt => {
                 (&mut now.encrypts, &mut now.last_encrypt, written.encrypts, prove_beyond.encrypts)
@@ -32,21 +35,23 @@ impl LastUses {
             }
         };
         *count = count.saturating_add(1);
-        *last = (*last).max(Some(at));
+        *last = (*last).max(Some(at.max(*not_before)));
         Some(written <= prove_beyond)
     }
 
-    /// Takes what is stored, unless somebody else did.
-    pub(crate) fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage) {
-        let seen = Seen { now: stored, written: stored, prove_beyond: stored };
+    /// Takes what is stored, and when the newest inventory of the key was taken, unless somebody else did.
+    pub(crate) fn begin(&self, name: &CryptoKeyVersionName, stored: StoredUsage, not_before: Timestamp) {
+        let seen = Seen { now: stored, written: stored, prove_beyond: stored, not_before };
         self.lock().entry(name.clone()).or_insert(seen);
     }
 
-    /// From now on the next use of each version of a key is written at once. Answers those that are not written yet.
-    pub(crate) fn prove(&self, key: &CryptoKeyName) -> Vec<CryptoKeyVersionName> {
+    /// An inventory that was taken then is about to count: from now on the next use of each version of the key is written at once, and is later
+    /// than that. Answers those versions of which something is not written yet.
+    pub(crate) fn prove(&self, key: &CryptoKeyName, taken: Timestamp) -> Vec<CryptoKeyVersionName> {
         let mut unwritten = Vec::new();
         for (name, seen) in self.lock().iter_mut().filter(|(name, _)| name.key == *key) {
             seen.prove_beyond = seen.now;
+            seen.not_before = seen.not_before.max(taken);
             if seen.now != seen.written {
                 unwritten.push(name.clone());
             }

@@ -207,7 +207,7 @@ impl KeyService {
         let must_be_stored = match uses.note(name, kind, at) {
             Some(must_be_stored) => must_be_stored,
             None => {
-                uses.begin(name, self.stored_usage(name).await?);
+                uses.begin(name, self.stored_usage(name).await?, self.last_counted(&name.key).await?);
                 uses.note(name, kind, at).unwrap_or_default()
             }
         };
@@ -228,8 +228,8 @@ impl KeyService {
     }
 
     /// Before an inventory counts: whatever was used until now is stored, and the next use of each version will be.
-    pub(crate) async fn prove_uses(&self, key: &CryptoKeyName) -> Result<(), KmsError> {
-        let unwritten = self.remembered.last_uses.prove(key);
+    pub(crate) async fn prove_uses(&self, key: &CryptoKeyName, taken: Timestamp) -> Result<(), KmsError> {
+        let unwritten = self.remembered.last_uses.prove(key, taken);
         self.write_together(&unwritten).await
     }
 
@@ -274,6 +274,12 @@ impl KeyService {
             written.into_iter().for_each(|(name, usage)| uses.written(name, usage));
             return Ok(());
         }
+    }
+
+    /// When the newest inventory of a key was taken.
+    async fn last_counted(&self, key: &CryptoKeyName) -> Result<Timestamp, KmsError> {
+        let inventories: Vec<Inventory> = self.read_all(&record_name::inventories(key)).await?;
+        Ok(inventories.into_iter().map(|it| it.observe_time).max().unwrap_or(Timestamp::MIN))
     }
 
     async fn stored_usage(&self, name: &CryptoKeyVersionName) -> Result<StoredUsage, KmsError> {

@@ -166,7 +166,7 @@ async fn p12_of_uses_that_are_written_at_once_the_newest_stays() {
             let bed = std::sync::Arc::clone(&bed);
             running.spawn(async move {
                 match call {
-                    0 => bed.service.prove_uses(&key_name()).await.unwrap(),
+                    0 => bed.service.prove_uses(&key_name(), bed.clock.now()).await.unwrap(),
                     1 => bed.service.write_all_usage().await.unwrap(),
                     _ => drop(encrypt(&bed, key_name(), Some(version(1))).await),
                 }
@@ -174,7 +174,7 @@ async fn p12_of_uses_that_are_written_at_once_the_newest_stays() {
         }
         running.join_all().await;
     }
-    bed.service.prove_uses(&key_name()).await.unwrap();
+    bed.service.prove_uses(&key_name(), bed.clock.now()).await.unwrap();
     let bed = std::sync::Arc::into_inner(bed).unwrap().reopen().await;
     let usage = bed.run(GetVersionUsage { name: version_name(1) }).await.unwrap();
     assert_eq!(usage.encrypts.count, 120);

@@ -5,8 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use keystead_crypto::sha256;
 use keystead_model::cluster::Encryption;
-use keystead_model::{Cluster, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass, VersionState};
+use keystead_model::cluster_host::Joined;
+use keystead_model::{
+    Cluster, ClusterHost, ClusterHostName, ClusterName, ClusterOperation, CryptoKeyName, ErrorClass,
+    Principal, VersionState,
+};
 use keystead_store::{Batch, Changes, Entry, Pending, Revision, Store};
 use tokio::sync::Notify;
 
@@ -15,7 +20,7 @@ use super::keys::encrypt;
 use crate::operations::*;
 use crate::records::{account_email, encode, record_name};
 use crate::testbed::{PROJECT, Testbed, create_key, key_name, ring, version, version_name};
-use crate::{Clock as _, KmsError, ServiceApi, Tick};
+use crate::{Caller, Clock as _, Credential, KmsError, Origin, ServiceApi, Tick};
 
 /// Another project than that of the keys.
 const CLUSTERS: &str = "cluster-project";
@@ -251,6 +256,123 @@ async fn p12_while_the_record_of_a_cluster_is_damaged_nothing_is_destroyed() {
     let batch = Batch::default().delete(record, entry.revision);
     bed.service.ledger.commit(batch, None).await.unwrap().complete().unwrap();
     assert_eq!(refused(&bed, 1).await, None);
+}
+
+#[tokio::test]
+async fn p12_what_is_encrypted_after_a_clock_went_back_was_not_counted_before() {
+    for restarted in [false, true] {
+        let bed = scene().await;
+        let cluster = settled(&bed, "prod-a", Some(key_name())).await;
+        bed.clock.advance(DAY);
+        counted(&bed, &cluster, 0).await;
+        let ahead = bed.clock.now();
+        // Nothing was encrypted since it was counted, whatever the clock says.
+        bed.clock.set("2026-01-01T01:00:00Z".parse().unwrap());
+        let mut bed = bed;
+        if restarted {
+            bed = bed.reopen().await;
+        }
+        encrypt(&bed, key_name(), Some(version(1))).await;
+        for now in [bed.clock.now(), ahead, ahead + jiff::SignedDuration::from_hours(1)] {
+            bed.clock.set(now);
+            let text = refused(&bed, 1).await.expect("something was encrypted since");
+            assert!(text.contains("/clusters/prod-a may have objects under it"), "{text}");
+            bed = bed.reopen().await;
+        }
+        counted(&bed, &cluster, 0).await;
+        assert_eq!(refused(&bed, 1).await, None);
+    }
+}
+
+#[tokio::test]
+async fn p12_an_earlier_inventory_that_comes_late_says_nothing() {
+    let bed = scene().await;
+    let cluster = settled(&bed, "prod-a", Some(key_name())).await;
+    bed.clock.advance(DAY);
+    let earlier = bed.clock.now();
+    bed.clock.advance(DAY);
+    // Its etcd was put back from a backup: what was encrypted long ago is there again.
+    counted(&bed, &cluster, 41).await;
+    let late = |observe_time| RegisterInventory {
+        key: key_name(),
+        inventory: Inventory {
+            source: Inventory::source_of(&cluster),
+            observe_time,
+            counts: [(version(1), 0)].into(),
+        },
+    };
+    let error = bed.run(late(earlier)).await.expect_err("it was counted later");
+    assert_eq!(error.class(), ErrorClass::FailedPrecondition, "{error}");
+    assert!(refused(&bed, 1).await.unwrap().contains("had 41 objects"));
+    // One of a clock that was ahead does not hold up those of now.
+    bed.clock.set(earlier);
+    bed.run(late(earlier)).await.unwrap();
+    assert_eq!(refused(&bed, 1).await, None);
+}
+
+#[tokio::test]
+async fn p12_a_cluster_that_leaves_a_key_and_comes_back_is_counted_anew() {
+    let bed = scene().await;
+    let cluster = settled(&bed, "prod-a", Some(key_name())).await;
+    bed.clock.advance(DAY);
+    counted(&bed, &cluster, 0).await;
+    let at = |key| Cluster { encryption: Encryption { key, ..Encryption::default() }, ..cluster.clone() };
+    put(&bed, record_name::cluster(&cluster.name), encode(&at(None)).unwrap()).await;
+    assert_eq!(refused(&bed, 1).await, None);
+    bed.run(RestoreCryptoKeyVersion { name: version_name(1) }).await.unwrap();
+    bed.run(UpdateCryptoKeyVersion { name: version_name(1), enabled: true }).await.unwrap();
+    // On its way back it encrypts, and version 1 was the primary for a moment.
+    put(&bed, record_name::cluster(&cluster.name), encode(&at(Some(key_name()))).unwrap()).await;
+    bed.clock.advance(Duration::from_secs(1));
+    encrypt(&bed, key_name(), Some(version(1))).await;
+    assert!(refused(&bed, 1).await.unwrap().contains("/clusters/prod-a may have objects"));
+}
+
+#[tokio::test]
+async fn p12_an_inventory_that_comes_as_its_cluster_is_deleted_is_nobodys_and_not_kept() {
+    let (bed, waits) = gated().await;
+    let cluster = settled(&bed, "prod-a", Some(key_name())).await;
+    let name: ClusterHostName = format!("{}/hosts/host-0000000000000001", cluster.name).parse().unwrap();
+    let host = ClusterHost {
+        name: name.clone(),
+        node: "cp-1".to_owned(),
+        create_time: bed.clock.now(),
+        join_token: None,
+        joined: Some(Joined { time: bed.clock.now(), public_key: String::new() }),
+        plugin_tokens: Vec::new(),
+        certificate_time: None,
+        plugin_token_time: None,
+        reported: None,
+    };
+    put(&bed, record_name::cluster_host(&name), encode(&host).unwrap()).await;
+    let caller = Caller {
+        principal: Principal::ServiceAccount(account_email::host(&name)),
+        groups: Vec::new(),
+        credential: Credential::Certificate("0b".to_owned()),
+    };
+    let count = |objects| {
+        bed.clock.advance(DAY);
+        let digest = hex::encode(&sha256(format!("cloudkms\0{}", key_name()).as_bytes())[..8]);
+        ReportInventory {
+            observe_time: Some(bed.clock.now()),
+            under: [(format!("cloudkms-v1-a1-{digest}"), objects)].into(),
+            unattributed: 0,
+        }
+    };
+    let call = || bed.service.call(Arc::new(caller.clone()), Origin::default()).unwrap();
+    let first = count(40);
+    bed.service.run(&call(), first).await.unwrap();
+    let second = count(41);
+    let late = call();
+    let label = [("keystead-detach".to_owned(), "prod-a".to_owned())].into();
+    let set = SetClusterLabels { name: cluster.name.clone(), labels: label, fingerprint: String::new() };
+    bed.run(set).await.unwrap();
+    let delete = bed.run(DeleteCluster { name: cluster.name.clone() });
+    let (told, deleted) = overtaken(&waits, "inventory/", bed.service.run(&late, second), delete).await;
+    deleted.unwrap();
+    assert_eq!(told.expect_err("its host is gone").class(), ErrorClass::NotFound);
+    let left = bed.run(ListInventories { key: key_name() }).await.unwrap();
+    assert_eq!(left.iter().map(|it| it.source.as_str()).collect::<Vec<_>>(), ["cluster"]);
 }
 
 /// A store that holds back the first commit which writes a record of one kind, until it is told to go on.

@@ -87,8 +87,8 @@ impl Operation for ReportInventory {
             if last.is_some_and(|last| now.duration_since(last).abs() < INVENTORY_AFTER) {
                 return Err(too_often(INVENTORY_AFTER));
             }
-            // One that was counted before says less.
-            if last.is_some_and(|last| last >= time) {
+            // One that was counted before says less, unless the later one is of a clock that was ahead.
+            if last.is_some_and(|last| last >= time && last <= now) {
                 counted.push(key.clone());
                 continue;
             }
@@ -105,19 +105,18 @@ impl Operation for ReportInventory {
                 }
                 continue;
             }
-            service.prove_uses(key).await?;
+            service.prove_uses(key, time).await?;
             let inventory = Inventory { source: source.clone(), observe_time: time, counts };
             batch = batch.put(record, encode(&inventory)?);
             counted.push(key.clone());
         }
-        if counted != cluster.counted_keys {
-            let changed = Cluster { counted_keys: counted, ..cluster.clone() };
-            batch = batch.replace(record_name::cluster(&name.cluster), stored.revision, encode(&changed)?);
-        }
-        if batch.writes.is_empty() {
+        if batch.writes.is_empty() && counted == cluster.counted_keys {
             authorised.outcome().unrecorded = true;
             return Ok(());
         }
+        // Also where it stays as it is: an inventory of a cluster that is deleted meanwhile would be nobody's, and kept for ever.
+        let changed = Cluster { counted_keys: counted, ..cluster.clone() };
+        batch = batch.replace(record_name::cluster(&name.cluster), stored.revision, encode(&changed)?);
         authorised.outcome().response = SafeFields::new().with("counted", said.join("; ").as_str());
         authorised.commit(batch).await?;
         Ok(())
