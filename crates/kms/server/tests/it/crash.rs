@@ -2,6 +2,7 @@
 //! they were told, `checks.rs` what must be true afterwards.
 
 mod checks;
+mod clusters;
 mod known;
 mod load;
 

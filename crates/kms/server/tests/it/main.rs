@@ -19,6 +19,7 @@ mod hostile_tls;
 mod hostile_tokens;
 mod idle_connections;
 mod last_uses;
+mod played_agent;
 mod polite;
 mod process_life;
 mod published_clients;
