@@ -13,6 +13,7 @@ mod crash;
 mod dashboard;
 mod echo;
 mod gcloud;
+mod hostile_agents;
 mod hostile_http1;
 mod hostile_http2;
 mod hostile_tls;

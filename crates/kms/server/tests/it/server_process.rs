@@ -154,9 +154,7 @@ impl Server {
 
     /// Resident memory that belongs to the process alone, in KiB.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+        memory_of(self.process.pid())
     }
 
     pub(crate) fn said(&self) -> String {
@@ -166,4 +164,11 @@ impl Server {
     pub(crate) async fn stop(mut self) -> i32 {
         self.process.stop(PATIENCE).await.expect("ended")
     }
+}
+
+/// Resident memory that belongs to a process alone, in KiB.
+pub(crate) fn memory_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
