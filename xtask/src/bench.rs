@@ -21,6 +21,8 @@ pub enum Command {
     Server,
     /// A server with a million key versions: start, memory, pages of lists, filtered lists beside Encrypt.
     Growth,
+    /// A server with 1,000 agents beside as many connections of bare tonic: memory, reports, a step over all, all back at once.
+    Agents,
     /// Commits beside the destruction of 10,000 key versions in a database of 2 GB.
     Erasure,
     /// Re-encryption of 10,000 and 100,000 Secrets on a real kube-apiserver, beside bare empty patches, the in-tree migration and kubectl.
@@ -50,6 +52,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Growth => {
             cargo_bench("growth", "keystead-server", "growth", "10 minutes and 3 GB of disk", None)
         }
+        Command::Agents => cargo_bench("agents", "keystead-server", "agents", "3 minutes", None),
         Command::Erasure => {
             cargo_bench("erasure", "keystead-store-sqlite", "erasure", "3 minutes and 3 GB of disk", None)
         }
