@@ -15,6 +15,7 @@ mod work;
 
 use std::path::{Path, PathBuf};
 
+use keystead_model::cluster_host::HostGoal;
 use keystead_runtime::{Failure, print_result};
 
 use configuration::Configuration;
@@ -54,6 +55,22 @@ impl ConfigurationArgs {
             None => Ok(Configuration::default()),
         }
     }
+}
+
+/// For the fuzz targets: what a host with this configuration would do of what a server answers, if both can be read: the key and how long it
+/// waits.
+pub(crate) fn heard(
+    configuration: &str,
+    answer: &serde_json::Value,
+) -> Option<(Option<String>, std::time::Duration)> {
+    let configuration = Configuration::parse(Path::new("agent.yaml"), configuration).ok()?;
+    let answer = run::Answer::read(answer).ok()?;
+    let key = answer.instruction.and_then(|it| match it.goal {
+        HostGoal::Encrypt(key) | HostGoal::Reencrypt(key) => Some(key),
+        HostGoal::Decrypt => None,
+    });
+    let allowed = key.filter(|key| configuration.refusal(Some(key)).is_none());
+    Some((allowed.map(|key| key.to_string()), answer.pause))
 }
 
 pub(crate) fn run(command: AgentCommand) -> Result<(), Failure> {

@@ -8,6 +8,8 @@ mod operations;
 
 use keystead_runtime::Failure;
 
+pub(crate) use kubeconfig::with_entry as kubeconfig_with;
+
 use crate::session::{Session, SessionArgs};
 
 /// Clusters on a server, in gcloud's words

@@ -11,6 +11,8 @@ mod container;
 mod doctor;
 mod duration;
 mod env;
+#[doc(hidden)]
+pub mod fuzzed;
 mod iam;
 mod kms;
 mod labels;

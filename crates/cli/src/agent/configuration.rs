@@ -129,6 +129,11 @@ impl Configuration {
         let (bytes, _) = read.map_err(|error| Failure::from_error(&error).usage())?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Failure::new(format!("{} is not text", path.display())).usage())?;
+        Self::parse(path, text)
+    }
+
+    /// The text of one.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let configuration: Self =
             parse_config(path, text).map_err(|error| Failure::from_error(&error).usage())?;
         configuration.host()?;

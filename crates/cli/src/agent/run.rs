@@ -261,13 +261,13 @@ fn as_json(report: &HostReport) -> Value {
 }
 
 /// What a server says: one of a few things, and nothing else is heard.
-struct Answer {
-    instruction: Option<Instruction>,
-    pause: Duration,
+pub(super) struct Answer {
+    pub(super) instruction: Option<Instruction>,
+    pub(super) pause: Duration,
 }
 
 impl Answer {
-    fn read(answer: &Value) -> Result<Self, Failure> {
+    pub(super) fn read(answer: &Value) -> Result<Self, Failure> {
         let seconds = text(answer, "reportAfter").trim_end_matches('s').parse::<u64>().unwrap_or(5);
         let pause = Duration::from_secs(seconds.max(1)).min(PAUSE_MAX);
         let Some(told) = answer.get("instruction").filter(|it| !it.is_null()) else {

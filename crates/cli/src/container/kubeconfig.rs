@@ -33,7 +33,7 @@ pub(super) fn get_credentials(session: &Session<'_>, cluster: &Cluster) -> Resul
             .hint("`keystead container operations list` says what it waits for".to_owned()));
     }
     let entry = entry_name(&name);
-    let mut written = json!({
+    let written = json!({
         "clusters": [{ "name": entry, "cluster": {
             "server": format!("https://{endpoint}"),
             "certificate-authority-data": text("/masterAuth/clusterCaCertificate"),
@@ -42,15 +42,7 @@ pub(super) fn get_credentials(session: &Session<'_>, cluster: &Cluster) -> Resul
         "contexts": [{ "name": entry, "context": { "cluster": entry, "user": entry } }],
     });
     let path = path()?;
-    let mut kept = read(&path)?;
-    for list in ["clusters", "users", "contexts"] {
-        let new = written.get_mut(list).map(Value::take).unwrap_or_default();
-        put(&mut kept, list, new, &entry).map_err(|what| refused(&path, what))?;
-    }
-    let Value::Object(map) = &mut kept else { return Err(refused(&path, "is no kubeconfig")) };
-    map.insert("apiVersion".to_owned(), "v1".into());
-    map.insert("kind".to_owned(), "Config".into());
-    map.insert("current-context".to_owned(), entry.clone().into());
+    let kept = added(read(&path)?, written, &entry).map_err(|what| refused(&path, what))?;
     // JSON is YAML, and kubectl writes the file anew anyway.
     let mut bytes = serde_json::to_vec_pretty(&kept).map_err(|error| Failure::new(error.to_string()))?;
     bytes.push(b'\n');
@@ -62,6 +54,31 @@ pub(super) fn get_credentials(session: &Session<'_>, cluster: &Cluster) -> Resul
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     say(&format!("kubeconfig entry generated for {entry} in {}.", path.display()));
     Ok(())
+}
+
+/// A kubeconfig with one more entry, or that entry anew, to which kubectl goes from now on; everything else in it stays.
+fn added(mut kept: Value, mut written: Value, entry: &str) -> Result<Value, &'static str> {
+    for list in ["clusters", "users", "contexts"] {
+        let new = written.get_mut(list).map(Value::take).unwrap_or_default();
+        put(&mut kept, list, new, entry)?;
+    }
+    let map = kept.as_object_mut().ok_or("is no kubeconfig")?;
+    map.insert("apiVersion".to_owned(), "v1".into());
+    map.insert("kind".to_owned(), "Config".into());
+    map.insert("current-context".to_owned(), entry.into());
+    Ok(kept)
+}
+
+/// For the fuzz targets: a kubeconfig as it is read and as it is written with one more entry, if it can be.
+pub(crate) fn with_entry(text: &str, entry: &str) -> Option<[Value; 2]> {
+    let before = parse(Path::new("config"), text).ok()?;
+    let written = json!({
+        "clusters": [{ "name": entry, "cluster": {} }],
+        "users": [{ "name": entry, "user": {} }],
+        "contexts": [{ "name": entry, "context": { "cluster": entry, "user": entry } }],
+    });
+    let after = added(before.clone(), written, entry).ok()?;
+    Some([before, after])
 }
 
 /// As gcloud names it.
@@ -84,18 +101,21 @@ fn read(path: &Path) -> Result<Value, Failure> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
         Err(error) => Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
-        Ok(text) if text.trim().is_empty() => Ok(json!({})),
-        Ok(text) => {
-            let config =
-                serde_saphyr::from_str(&text).map_err(|_| refused(path, "is not one document of YAML"))?;
-            match changed(&config, "") {
-                None => Ok(config),
-                Some(at) => Err(refused(
-                    path,
-                    &format!("has at {at} a text without quotes that reads as a number or yes or no"),
-                )),
-            }
-        }
+        Ok(text) => parse(path, &text),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Value, Failure> {
+    if text.trim().is_empty() {
+        return Ok(json!({}));
+    }
+    let config = serde_saphyr::from_str(text).map_err(|_| refused(path, "is not one document of YAML"))?;
+    match changed(&config, "") {
+        None => Ok(config),
+        Some(at) => Err(refused(
+            path,
+            &format!("has at {at} a text without quotes that reads as a number or yes or no"),
+        )),
     }
 }
 
