@@ -21,7 +21,7 @@ const GO: &[(&str, &str)] = &[
     ("kms-client", "KEYSTEAD_GO_KMS_CLIENT"),
     ("kms-client-1.56", "KEYSTEAD_GO_KMS_CLIENT_156"),
     ("kms-reference-plugin", "KEYSTEAD_GO_REFERENCE_PLUGIN"),
-    ("cloudkms-client", "KEYSTEAD_GO_CLOUDKMS_CLIENT"),
+    ("google-clients", "KEYSTEAD_GO_GOOGLE_CLIENTS"),
 ];
 
 /// How a part is found or installed; the answer is its path.

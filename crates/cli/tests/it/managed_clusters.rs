@@ -237,3 +237,27 @@ async fn c10_p12_p18_a_version_may_be_destroyed_once_the_cluster_has_counted_tha
         ))
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the local clusters and google-clients: cargo xtask test --tools"]
+async fn c6_c7_c8_c9_the_go_client_makes_encrypts_and_deletes_a_cluster_over_rest_and_grpc() {
+    let server = ClusterServer::start().await;
+    tokio::task::block_in_place(|| create_key(&server));
+    for transport in ["rest", "grpc"] {
+        let line = format!(
+            "exec \"$KEYSTEAD_GO_GOOGLE_CLIENTS\" encryption {transport} \"${{KEYSTEAD_ENDPOINT#https://}}\" token=\"$KEYSTEAD_TOKEN_FILE\" \
+             cluster-project prod {KEY_NAME}"
+        );
+        let told = tokio::task::block_in_place(|| server.shell(&line, &[]));
+        let said = crate::stdout(&told);
+        assert!(told.status.success(), "{transport}: {said}{}\n{}", stderr(&told), server.log());
+        let steps = [
+            "CreateCluster",
+            "UpdateCluster to ENCRYPTED",
+            "UpdateCluster to DECRYPTED",
+            "DeleteCluster",
+            "NotFound",
+        ];
+        assert_eq!(said.lines().collect::<Vec<_>>(), steps.map(|step| format!("ok {step}")), "{transport}");
+    }
+}

@@ -34,8 +34,7 @@ async fn python_client_over_rest_and_grpc_with_token_and_key_file() {
 #[ignore = "needs python clients"]
 async fn python_client_of_clusters_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;
-    let enable = format!("/v1/projects/{PROJECT}/services/container.googleapis.com:enable");
-    stage.server.ok(Method::POST, &enable, Some(&json!({}))).await.unwrap();
+    stage.enable_clusters().await;
     for Telling { transport, credential, ring } in stage.tellings("python") {
         let mut command = Command::new(part("KEYSTEAD_PYTHON"));
         command
@@ -68,20 +67,17 @@ async fn node_client_over_rest_and_grpc_with_token_and_key_file() {
 
 /// Over gRPC this client signs `"aud":""` with its key file, which no other one does.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs cloudkms-client"]
+#[ignore = "needs google-clients"]
 async fn go_client_over_rest_and_grpc_with_token_and_key_file() {
+    Stage::new().await.go_tells("keys").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs google-clients"]
+async fn go_client_of_clusters_over_rest_and_grpc_with_token_and_key_file() {
     let stage = Stage::new().await;
-    for Telling { transport, credential, ring } in stage.tellings("go") {
-        let mut command = Command::new(part("KEYSTEAD_GO_CLOUDKMS_CLIENT"));
-        command.env("SSL_CERT_FILE", stage.server.ca_file()).args([
-            transport,
-            stage.authority(),
-            &credential,
-            PROJECT,
-            &ring,
-        ]);
-        tell(command, &ring).await;
-    }
+    stage.enable_clusters().await;
+    stage.go_tells("clusters").await;
 }
 
 /// One way in which a client tells its story.
@@ -127,6 +123,27 @@ impl Stage {
                 ring: format!("{client}-{transport}-{kind}"),
             })
         })
+    }
+
+    async fn enable_clusters(&self) {
+        let enable = format!("/v1/projects/{PROJECT}/services/container.googleapis.com:enable");
+        self.server.ok(Method::POST, &enable, Some(&json!({}))).await.unwrap();
+    }
+
+    /// A story of `tests/go/google-clients`, in every way.
+    async fn go_tells(&self, story: &str) {
+        for Telling { transport, credential, ring } in self.tellings("go") {
+            let mut command = Command::new(part("KEYSTEAD_GO_GOOGLE_CLIENTS"));
+            command.env("SSL_CERT_FILE", self.server.ca_file()).args([
+                story,
+                transport,
+                self.authority(),
+                &credential,
+                PROJECT,
+                &ring,
+            ]);
+            tell(command, &ring).await;
+        }
     }
 
     /// `host:port`.

@@ -1,8 +1,9 @@
-module keystead/cloudkms-client
+module keystead/google-clients
 
 go 1.26.0
 
 require (
+	cloud.google.com/go/container v1.56.1
 	cloud.google.com/go/iam v1.15.1
 	cloud.google.com/go/kms v1.37.0
 	golang.org/x/oauth2 v0.38.0
