@@ -145,22 +145,6 @@ impl Hosts {
         Self { scene, agents: BTreeMap::new(), _pods: pods, fleet, sockets, _directory: directory }
     }
 
-    /// A key, and the right for the project's clusters to use it: its name.
-    fn create_key(&self, id: &str) -> String {
-        let place = format!("--keyring keys --location {LOCATION}");
-        if !self.scene.works(&format!("kms keyrings list --location {LOCATION}")).contains("keyRings/keys") {
-            self.scene.works(&format!("kms keyrings create keys --location {LOCATION}"));
-        }
-        self.scene.works(&format!("kms keys create {id} --purpose encryption {place}"));
-        let number = self.scene.works("projects describe of-keystead --format value(projectNumber)");
-        self.scene.works(&format!(
-            "kms keys add-iam-policy-binding {id} {place} --member serviceAccount:service-{}@container-engine-robot.iam.gserviceaccount.com \
-             --role roles/cloudkms.cryptoKeyEncrypterDecrypter",
-            number.trim()
-        ));
-        format!("projects/of-keystead/locations/{LOCATION}/keyRings/keys/cryptoKeys/{id}")
-    }
-
     /// The options of the agent on a host, in its configuration file.
     fn configure(&self, index: usize, more: &str) {
         let host = self.fleet.host(index);
@@ -328,7 +312,7 @@ async fn c2_c3_c4_c5_c7_c8_c9_c10_p16_one_host_goes_from_plain_to_a_key_its_next
     let mut hosts = Hosts::start(1).await;
     hosts.fleet.create_secrets(30).await;
     let load = Load::start(&hosts.fleet.clients, 10).await;
-    let (one, other) = (hosts.create_key("key-1"), hosts.create_key("key-2"));
+    let (one, other) = (hosts.scene.create_key("key-1"), hosts.scene.create_key("key-2"));
     let create = hosts.begin("create prod-a");
     hosts.configure(0, "");
     // Somebody else's token is none, and a host joins once.
@@ -494,7 +478,7 @@ async fn c6_c7_c8_c10_three_hosts_with_agents_go_where_the_server_says() {
     let mut hosts = Hosts::start(3).await;
     hosts.fleet.create_secrets(100).await;
     let load = Load::start(&hosts.fleet.clients, 30).await;
-    let (one, other) = (hosts.create_key("key-1"), hosts.create_key("key-2"));
+    let (one, other) = (hosts.scene.create_key("key-1"), hosts.scene.create_key("key-2"));
     let create = hosts.begin(&format!("create prod-a --database-encryption-key {one}"));
     hosts.join_all().await;
     hosts.ends_well(&create).await;

@@ -97,6 +97,22 @@ impl Scene {
         self.command(keystead(), "of-keystead").args(split(words)).output().expect("runs")
     }
 
+    /// A key, and the right for the project's clusters to use it: its name.
+    pub(crate) fn create_key(&self, id: &str) -> String {
+        let place = format!("--keyring keys --location {LOCATION}");
+        if !self.works(&format!("kms keyrings list --location {LOCATION}")).contains("keyRings/keys") {
+            self.works(&format!("kms keyrings create keys --location {LOCATION}"));
+        }
+        self.works(&format!("kms keys create {id} --purpose encryption {place}"));
+        let number = self.works("projects describe of-keystead --format value(projectNumber)");
+        self.works(&format!(
+            "kms keys add-iam-policy-binding {id} {place} --member serviceAccount:service-{}@container-engine-robot.iam.gserviceaccount.com \
+             --role roles/cloudkms.cryptoKeyEncrypterDecrypter",
+            number.trim()
+        ));
+        format!("projects/of-keystead/locations/{LOCATION}/keyRings/keys/cryptoKeys/{id}")
+    }
+
     /// One command that must succeed: what it printed.
     pub(crate) fn works(&self, words: &str) -> String {
         let output = self.keystead(words);

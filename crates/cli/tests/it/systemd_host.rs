@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod agent;
 mod down;
 mod taken_back;
 mod two_plugins;
