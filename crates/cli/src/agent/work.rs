@@ -17,7 +17,8 @@ use super::identity::Joined;
 use crate::cluster::AgentGoal;
 use crate::output::{say, visible};
 
-/// Another host may have been killed before it noticed that all is done: this one does its part again until the server knows of all.
+/// Another host may have been killed before it noticed that all is done: this one does its part again until the server knows of all. So long
+/// is waited as well before what came to no end is begun again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Longest sentence that is reported, in characters.
 const MAX_DETAIL: usize = 500;
@@ -62,16 +63,24 @@ impl RunningWork {
             return tell(&self.told, WorkState::Waiting, format!("{in_words}: {command}"));
         }
         let (goal, configuration, joined) = (goal.clone(), configuration.clone(), joined.clone());
+        self.stop = CancellationToken::new();
         let (told, stop) = (Arc::clone(&self.told), self.stop.clone());
         let was_done = state_of(&self.told) == WorkState::Done;
         if state_of(&self.told) == WorkState::Waiting {
             tell(&told, WorkState::Working, "begins".to_owned());
         }
         let thread = std::thread::Builder::new().name("rollout".to_owned()).spawn(move || {
-            match carry_out(&goal, &configuration, &joined, &told, &stop, was_done) {
+            // A rollout stops itself, too: where an API server was away for so long that a Lease ran out.
+            let rollout = stop.child_token();
+            match carry_out(&goal, &configuration, &joined, &told, &rollout, was_done) {
                 Ok(()) => tell(&told, WorkState::Done, String::new()),
                 // It was told to stop, and so nobody asks how it went.
                 Err(_) if stop.is_cancelled() => {}
+                // The next one sees how far things are.
+                Err(failure) if rollout.is_cancelled() => {
+                    failure.to_string().lines().for_each(|line| say(&visible(line)));
+                    tell(&told, WorkState::Working, format!("begins again: {}", one_line(&failure)));
+                }
                 Err(failure) => {
                     failure.to_string().lines().for_each(|line| say(&visible(line)));
                     tell(&told, WorkState::Failed, one_line(&failure));
@@ -99,16 +108,16 @@ impl RunningWork {
         if self.is_running() {
             return;
         }
-        if self.thread.take().is_some() {
+        if let Some(thread) = self.thread.take() {
             self.ended = Some(Instant::now());
-            // Its thread has panicked, and said why.
-            if state_of(&self.told) == WorkState::Working {
+            // One that panicked has said why.
+            if thread.join().is_err() {
                 tell(&self.told, WorkState::Failed, "the agent has a fault: see its log".to_owned());
             }
         }
         match state_of(&self.told) {
             WorkState::Waiting => self.run(configuration, joined),
-            WorkState::Done if self.ended.is_some_and(|at| at.elapsed() >= AGAIN) => {
+            WorkState::Working | WorkState::Done if self.ended.is_some_and(|at| at.elapsed() >= AGAIN) => {
                 self.run(configuration, joined)
             }
             _ => {}
