@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use keystead_model::cluster_host::HostGoal;
 use keystead_runtime::{Failure, print_result};
 
+use crate::plugin::Form;
 use configuration::Configuration;
 
 #[derive(Debug, clap::Subcommand)]
@@ -31,11 +32,23 @@ pub(crate) enum AgentCommand {
     /// Which cluster this host belongs to, what was last heard from the server, and what is being done
     Status(ConfigurationArgs),
     Approve(approval::ApproveArgs),
-    /// Print the unit of systemd that runs the agent: save it as /etc/systemd/system/keystead-agent.service
-    Unit,
+    /// Print what runs the agent: a unit of systemd, or the manifest of a static pod
+    ///
+    /// Save the unit as /etc/systemd/system/keystead-agent.service, the manifest as keystead-agent-pod.yaml in the kubelet's directory of static
+    /// pods. The pod has the host's own /usr/local/bin/keystead in the plugin's image, and asks neither systemd nor containerd: its agent.yaml
+    /// names that image in `pluginOptions`, as the manifest's first lines say.
+    Unit(UnitArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnitArgs {
+    /// In which way the agent runs
+    #[arg(long = "as", value_name = "FORM", default_value = "systemd")]
+    form: Form,
 }
 
 const UNIT: &str = include_str!("../../../deploy/systemd/keystead-agent.service");
+const POD: &str = include_str!("../../../deploy/static-pod/keystead-agent-pod.yaml");
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigurationArgs {
@@ -78,7 +91,10 @@ pub(crate) fn run(command: AgentCommand) -> Result<(), Failure> {
         AgentCommand::Join(args) => identity::join(&args),
         AgentCommand::Run(args) => run::run(&args.read()?),
         AgentCommand::Status(args) => status::show(&args.read()?),
-        AgentCommand::Unit => print_result(UNIT),
+        AgentCommand::Unit(UnitArgs { form: Form::Systemd }) => print_result(UNIT),
+        AgentCommand::Unit(UnitArgs { form: Form::StaticPod }) => {
+            print_result(&POD.replace("VERSION", env!("CARGO_PKG_VERSION")))
+        }
         AgentCommand::Approve(args) => approval::approve(&args),
     }
 }

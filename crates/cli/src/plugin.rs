@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use keystead_runtime::Failure;
 
 pub(crate) use install::InstallArgs;
+pub(crate) use on_host::Form;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PluginCommand {

@@ -62,9 +62,9 @@ pub(super) struct ConsentArgs {
     pub(super) patience: Span,
 }
 
-/// In which way the plugin runs.
+/// In which way a program of ours runs on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// A static pod, started by the kubelet
     StaticPod,
     /// A service with a socket of systemd's, started before the kubelet

@@ -156,7 +156,14 @@ fn mentions(node: &Node, socket: &str) -> bool {
 fn is_ours(container: &Node) -> bool {
     let image = word(container, "image").unwrap_or_default();
     let name = image.rsplit('/').next().unwrap_or_default();
-    name.split([':', '@']).next() == Some(PROGRAM)
+    name.split([':', '@']).next() == Some(PROGRAM) && !is_agent(container)
+}
+
+/// The agent's pod has the plugin's image, and another program.
+fn is_agent(container: &Node) -> bool {
+    let mut words = container.get("command").map(Node::items).unwrap_or_default().iter().map(Node::as_str);
+    let program = words.next().flatten().and_then(|it| it.rsplit('/').next());
+    program == Some("keystead") && words.next().flatten() == Some("agent")
 }
 
 fn word<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
@@ -250,5 +257,7 @@ mod tests {
             let text = format!("spec: {{containers: [{{image: '{image}'}}]}}");
             assert!(InstalledPod::read(text.as_bytes()).expect("YAML").is_none(), "{image}");
         }
+        let agent = include_bytes!("../../../../../deploy/static-pod/keystead-agent-pod.yaml");
+        assert!(InstalledPod::read(agent).expect("YAML").is_none(), "the agent has the plugin's image");
     }
 }
