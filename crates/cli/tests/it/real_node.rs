@@ -1,6 +1,7 @@
 //! Encryption on a real node: kubeadm's control plane under a real kubelet and containerd, with the plugin's image as a static pod. Once by
 //! two commands, and once by hand in each language, with what the page says, word for word.
 
+mod brief;
 mod ends;
 mod key_service;
 mod page;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keystead");
 /// The node's own programs, and ours.
-const SHELL_PATH: &str = "/run/keystead:/run/programs:/usr/sbin:/usr/bin:/sbin:/bin";
+const SHELL_PATH: &str = "/run/keystead-programs:/run/programs:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 const PLUGIN: &str = "keystead-kms-plugin";
@@ -157,7 +158,7 @@ async fn by_hand(page: &str, version: &str) {
 async fn node() -> (Node, KeyService) {
     let node = Node::start().await.expect("a node");
     let folder = Path::new(PROGRAM).parent().expect("a folder").display();
-    let bound = format!("mkdir /run/keystead && mount --bind {folder} /run/keystead");
+    let bound = format!("mkdir /run/keystead-programs && mount --bind {folder} /run/keystead-programs");
     runs(&node, &bound).await;
     let service = KeyService::start(&node).await;
     (node, service)

@@ -7,7 +7,7 @@ use keystead_testkit::node::Node;
 
 use super::{PATIENCE, SHELL_PATH, runs};
 
-const DATA: &str = "/var/lib/key-service";
+pub(super) const DATA: &str = "/var/lib/key-service";
 
 pub(super) const KEY: &str =
     "projects/key-project/locations/europe-west1/keyRings/clusters/cryptoKeys/secrets";
