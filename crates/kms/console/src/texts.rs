@@ -152,6 +152,7 @@ pub(crate) struct Texts {
     pub(crate) or_key_name: &'static str,
     pub(crate) bad_key_name: &'static str,
     pub(crate) also_needed: &'static str,
+    pub(crate) outdated: &'static str,
     pub(crate) operation_runs: &'static str,
     pub(crate) control_plane: &'static str,
     pub(crate) local_cluster: &'static str,

@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 use keystead_keyservice::KmsError;
 use keystead_keyservice::operations::{
-    CreateCluster, GetCluster, GetClusterOperation, ListClusters, ListHosts, ListLocations,
+    ClusterView, CreateCluster, GetCluster, GetClusterOperation, ListClusters, ListHosts, ListLocations,
     UpdateClusterEncryption,
 };
 use keystead_model::cluster::{LOCAL_LABEL, Target};
@@ -88,6 +88,8 @@ struct OnePage {
     encryption: Encryption,
     /// Keys that are still needed to read what is stored.
     also_needed: Vec<String>,
+    /// Values under older versions of the key, and when they were counted.
+    outdated: Option<(u64, Moment)>,
     running: Option<RunningOperation>,
     failures: Vec<(String, Moment)>,
     /// How many API servers this server runs for it; none: it is on its own hosts.
@@ -141,7 +143,7 @@ fn wanted(form: &Form, texts: &Texts) -> Result<Option<CryptoKeyName>, Failed> {
 pub(super) async fn list(visit: &Visit<'_>, project: &str) -> Result<Answer, KmsError> {
     let project = project_id(project)?;
     let clusters = visit.run(ListClusters { project: project.clone(), location: None }).await?;
-    let row = |cluster: Cluster| Row {
+    let row = |ClusterView { cluster, .. }: ClusterView| Row {
         path: format!("/console/{}", cluster.name),
         name: cluster.name.cluster.to_string(),
         location: cluster.name.location.location.to_string(),
@@ -226,7 +228,7 @@ fn new_cluster(visit: &Visit<'_>, project: &str, form: &Form) -> Result<CreateCl
 
 /// A cluster: how its encryption stands, and what is being done to it.
 pub(super) async fn one(visit: &Visit<'_>, name: &ClusterName) -> Result<Answer, KmsError> {
-    let cluster = visit.run(GetCluster { name: name.clone() }).await?;
+    let ClusterView { cluster, outdated } = visit.run(GetCluster { name: name.clone() }).await?;
     let hosts = visit.run(ListHosts { cluster: name.clone() }).await?;
     let running = match &cluster.running {
         Some(running) => {
@@ -265,6 +267,7 @@ pub(super) async fn one(visit: &Visit<'_>, name: &ClusterName) -> Result<Answer,
         project: name.location.project.to_string(),
         created: visit.moment(cluster.create_time),
         also_needed: needed.filter(|key| *key != encryption.key).collect(),
+        outdated: outdated.map(|it| (it.objects, visit.moment(it.observe_time))),
         encryption,
         running,
         failures: failures.map(|it| (it.message.clone(), visit.moment(it.time))).collect(),
@@ -280,7 +283,7 @@ pub(super) async fn encryption(
     name: &ClusterName,
     failed: Option<(Failed, &Form)>,
 ) -> Result<Answer, KmsError> {
-    let cluster = visit.run(GetCluster { name: name.clone() }).await?;
+    let cluster = visit.run(GetCluster { name: name.clone() }).await?.cluster;
     let settled = Target { key: cluster.encryption.key.clone() };
     let target = cluster.heading_for().unwrap_or(&settled);
     let form = failed.as_ref().map(|(_, form)| *form);

@@ -142,6 +142,7 @@ pub(crate) const ENGLISH: Texts = Texts {
     or_key_name: "Or the resource name of a key",
     bad_key_name: "A key is named projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY.",
     also_needed: "Also needed to read what is stored",
+    outdated: "Values under older versions of the key",
     operation_runs: "An operation runs",
     control_plane: "Control plane",
     local_cluster: "Runs on this server",

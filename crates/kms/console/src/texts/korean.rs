@@ -142,6 +142,7 @@ pub(crate) const KOREAN: Texts = Texts {
     or_key_name: "또는 키 리소스 이름 입력",
     bad_key_name: "키 이름은 projects/프로젝트/locations/위치/keyRings/키링/cryptoKeys/키 형식이어야 합니다.",
     also_needed: "저장된 데이터를 읽는 데 필요한 다른 키",
+    outdated: "이전 버전의 키로 암호화된 값",
     operation_runs: "작업 실행 중",
     control_plane: "컨트롤 플레인",
     local_cluster: "이 서버에서 실행",
