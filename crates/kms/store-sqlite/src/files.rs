@@ -19,7 +19,7 @@ pub(crate) struct Files {
     /// The database file, for reading and overwriting it past SQLite. It is opened before SQLite opens it and closed after, because closing
     /// any descriptor of a file drops all POSIX locks that the process has on it, SQLite's too.
     pub(crate) database: File,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Takes the database for this process. Creates its folder and an empty file when there are none.
@@ -130,7 +130,20 @@ fn check(path: &Path, metadata: &Metadata, mode: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// That nobody else uses the database. It is given back in so many words: a process that another thread is just starting has a copy of the
+/// file until it runs its own program, and would hold the lock for so long.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the database's lock goes only with its file");
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let path = &beside(path, ".lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -163,7 +176,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .and_then(|()| file.seek(SeekFrom::Start(0)))
         .and_then(|_| file.write_all(pid.as_bytes()))
         .map_err(|error| failed("write", path, error))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn no_file(path: &Path) -> StoreError {
