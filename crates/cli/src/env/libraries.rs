@@ -38,9 +38,10 @@ pub(super) fn lines(url: &str, ca_file: Option<&Path>, token_file: &Path) -> Vec
         format!(
             r#"  Go, REST:     kms.NewKeyManagementRESTClient(ctx, option.WithEndpoint("{url}"), option.WithTokenSource(t))"#
         ),
-        format!(
-            r#"  Terraform:    provider "google" {{ kms_custom_endpoint = "{url}/v1/", access_token = trimspace(file("{token_file}")) }}"#
-        ),
+        // Whatever has no endpoint of its own goes to Google, with this token.
+        format!(r#"  Terraform:    provider "google" {{ access_token = trimspace(file("{token_file}")), kms_custom_endpoint = "{url}/v1/","#),
+        format!(r#"                container_custom_endpoint = "{url}/v1/", resource_manager_custom_endpoint = "{url}/v1/","#),
+        format!(r#"                service_usage_custom_endpoint = "{url}/v1/", iam_custom_endpoint = "{url}/v1/" }}"#),
     ]);
     lines
 }

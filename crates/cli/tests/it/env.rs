@@ -102,6 +102,11 @@ fn the_lines_survive_a_shell_whatever_the_path() {
     {
         assert!(stdout(&printed).contains(client), "{client}");
     }
+    // What is left out would be asked of Google, with our token.
+    for api in ["kms", "container", "resource_manager", "service_usage", "iam"] {
+        let endpoint = format!(r#"{api}_custom_endpoint = "https://localhost:40123/v1/""#);
+        assert!(stdout(&printed).contains(&endpoint), "{endpoint}");
+    }
 }
 
 #[test]
