@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 use zeroize::Zeroizing;
 
 /// Most fields that are looked at.
@@ -59,14 +59,14 @@ impl fmt::Debug for Form {
 
 /// Refuses a form that another site's page has sent. Browsers say where a form comes from; what says nothing is no browser, and
 /// sends no cookie that its owner did not give it.
-pub(crate) fn check_sender(headers: &HeaderMap) -> Result<(), Refused> {
+pub(crate) fn check_sender(uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let same_site = text(&SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"));
-    let host = text(&HOST);
+    // In HTTP/2 the host is a part of the URI.
+    let host = uri.authority().map(|authority| authority.as_str()).or(text(&HOST));
     let same_origin = text(&ORIGIN).is_none_or(|origin| {
-        // Over HTTP/2 there is no Host header; there `Sec-Fetch-Site` is always sent.
         let from = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-        from.is_some_and(|from| host.is_none_or(|host| host == from))
+        from.is_some() && from == host
     });
     if same_site && same_origin { Ok(()) } else { Err(Refused::ForeignSite) }
 }
@@ -96,14 +96,20 @@ mod tests {
             let headers = headers
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            check_sender(&headers.collect())
+            let headers: HeaderMap = headers.collect();
+            // The same of HTTP/2.
+            let mut without_host = headers.clone();
+            let host = without_host.remove(HOST).map(|host| format!("https://{}/", host.to_str().unwrap()));
+            let uri = host.unwrap_or_else(|| "/".to_owned()).parse().unwrap();
+            let checked = check_sender(&Uri::from_static("/"), &headers);
+            assert_eq!(check_sender(&uri, &without_host), checked);
+            checked
         };
         for same in [
             &[][..],
             &[("sec-fetch-site", "same-origin")],
             &[("origin", "https://kms.example:9443"), ("host", "kms.example:9443")],
             &[("origin", "http://127.0.0.1:1"), ("host", "127.0.0.1:1"), ("sec-fetch-site", "same-origin")],
-            &[("origin", "https://kms.example"), ("sec-fetch-site", "same-origin")],
         ] {
             assert_eq!(check(same), Ok(()), "{same:?}");
         }
@@ -111,6 +117,7 @@ mod tests {
             &[("sec-fetch-site", "cross-site")][..],
             &[("sec-fetch-site", "same-site")],
             &[("origin", "null")],
+            &[("origin", "https://kms.example")],
             &[("origin", "https://evil.example"), ("host", "kms.example")],
             &[("origin", "https://kms.example.evil"), ("host", "kms.example")],
             &[("origin", "https://kms.example"), ("host", "kms.example"), ("sec-fetch-site", "cross-site")],

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use keystead_keyservice::{KeyService, Origin, Presented};
@@ -92,7 +92,7 @@ impl Console {
         let language = cookies.language.unwrap_or_else(|| Language::accepted(&head.headers));
         let form = match head.method {
             Method::GET | Method::HEAD => None,
-            Method::POST => match self.read_form(&head.headers, body).await {
+            Method::POST => match self.read_form(&head.uri, &head.headers, body).await {
                 Ok(form) => Some(form),
                 Err(refused) => return pages::error::malformed(language, refused),
             },
@@ -120,11 +120,11 @@ impl Console {
         }
     }
 
-    async fn read_form<B>(&self, headers: &http::HeaderMap, body: B) -> Result<Form, form::Refused>
+    async fn read_form<B>(&self, uri: &Uri, headers: &HeaderMap, body: B) -> Result<Form, form::Refused>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send,
     {
-        form::check_sender(headers)?;
+        form::check_sender(uri, headers)?;
         let body = Limited::new(body, MAX_FORM_LEN).collect().await.map_err(|_| form::Refused::TooLong)?;
         Ok(Form::parse(&body.to_bytes()))
     }
