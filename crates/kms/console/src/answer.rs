@@ -52,6 +52,11 @@ impl Answer {
         }
     }
 
+    /// A page with a form: the one to fill in, or the one that says what was refused.
+    pub(crate) fn form(refused: bool, page: &impl Template) -> Self {
+        Self::page(if refused { StatusCode::BAD_REQUEST } else { StatusCode::OK }, page)
+    }
+
     /// After a form: the browser asks for another page, and a reload sends nothing again.
     pub(crate) fn see_other(path: impl Into<String>) -> Self {
         let mut answer = Self::of(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", Bytes::new());

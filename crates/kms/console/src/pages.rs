@@ -34,6 +34,16 @@ pub(crate) struct Frame {
     again: String,
 }
 
+/// What a project is made of, for a person who looks for it.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The page of the project itself.
+    Apis,
+    KeyRings,
+    Clusters,
+    Plugins,
+}
+
 /// A link above the title: where the page belongs.
 struct Crumb {
     text: String,
@@ -79,16 +89,12 @@ impl Frame {
         &ASSETS.icon
     }
 
-    /// The parts of the project, and whether this page is one of it.
+    /// The parts of the project: text, path, and whether this page is it.
     fn parts(&self) -> [(&'static str, String, bool); 4] {
-        let all = format!("/console/projects/{}", self.project);
-        let part = |text, path: String| (text, path.clone(), self.again == path);
-        [
-            part(self.texts.apis, all.clone()),
-            part(self.texts.key_rings, format!("{all}/keyRings")),
-            part(self.texts.clusters, format!("{all}/clusters")),
-            part(self.texts.plugin_access, format!("{all}/plugins")),
-        ]
+        Part::ALL.map(|part| {
+            let path = part.path(&self.project);
+            (part.text(self.texts), path.clone(), self.again == path)
+        })
     }
 
     /// The languages to switch to, and how.
@@ -99,18 +105,53 @@ impl Frame {
     }
 }
 
+impl Part {
+    const ALL: [Self; 4] = [Self::Apis, Self::KeyRings, Self::Clusters, Self::Plugins];
+
+    fn text(self, texts: &Texts) -> &'static str {
+        match self {
+            Self::Apis => texts.apis,
+            Self::KeyRings => texts.key_rings,
+            Self::Clusters => texts.clusters,
+            Self::Plugins => texts.plugin_access,
+        }
+    }
+
+    fn path(self, project: &str) -> String {
+        let part = match self {
+            Self::Apis => "",
+            Self::KeyRings => "/keyRings",
+            Self::Clusters => "/clusters",
+            Self::Plugins => "/plugins",
+        };
+        format!("/console/projects/{project}{part}")
+    }
+}
+
 impl Crumb {
     fn new(text: impl ToString, path: impl Into<String>) -> Self {
         Self { text: text.to_string(), path: path.into() }
     }
 
-    fn projects(texts: &Texts) -> Self {
-        Self::new(texts.projects, "/console")
+    /// Above the page of a project, and of its parts.
+    fn of_projects(visit: &Visit<'_>) -> Vec<Self> {
+        vec![Self::new(visit.texts().projects, "/console")]
     }
 
-    fn project(project: impl ToString) -> Self {
+    /// Above a list of what a project has.
+    fn of_project(visit: &Visit<'_>, project: impl ToString) -> Vec<Self> {
         let project = project.to_string();
-        Self { path: format!("/console/projects/{project}"), text: project }
+        let mut crumbs = Self::of_projects(visit);
+        crumbs.push(Self::new(&project, Part::Apis.path(&project)));
+        crumbs
+    }
+
+    /// Above what is in such a list.
+    fn of_part(visit: &Visit<'_>, project: impl ToString, part: Part) -> Vec<Self> {
+        let project = project.to_string();
+        let mut crumbs = Self::of_project(visit, &project);
+        crumbs.push(Self::new(part.text(visit.texts()), part.path(&project)));
+        crumbs
     }
 }
 

@@ -10,7 +10,7 @@ use keystead_keyservice::operations::{
 use keystead_model::cluster::{LOCAL_LABEL, Target};
 use keystead_model::{Cluster, ClusterName, ClusterOperationName, CryptoKeyName, LocationName, ProjectName};
 
-use super::{Crumb, Failed, Frame, KeyChoice, project_id};
+use super::{Crumb, Failed, Frame, KeyChoice, Part, project_id};
 use crate::answer::Answer;
 use crate::form::Form;
 use crate::moment::Moment;
@@ -152,7 +152,7 @@ pub(super) async fn list(visit: &Visit<'_>, project: &str) -> Result<Answer, Kms
     };
     let page = ListPage {
         frame: Frame::new(visit, &project),
-        crumbs: vec![Crumb::projects(visit.texts()), Crumb::project(&project)],
+        crumbs: Crumb::of_project(visit, &project),
         project: project.to_string(),
         clusters: clusters.into_iter().map(row).collect(),
     };
@@ -173,11 +173,7 @@ pub(super) async fn new(
     let typed = |name| form.map(|form| form.text(name).to_owned()).unwrap_or_default();
     let page = NewPage {
         frame: Frame::new(visit, &project),
-        crumbs: vec![
-            Crumb::projects(visit.texts()),
-            Crumb::project(&project),
-            Crumb::new(visit.texts().clusters, format!("/console/projects/{project}/clusters")),
-        ],
+        crumbs: Crumb::of_part(visit, &project, Part::Clusters),
         project: project.to_string(),
         name: typed("name"),
         location: typed("location"),
@@ -188,8 +184,7 @@ pub(super) async fn new(
         choice: KeyChoice::new(visit, form, None).await?,
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 /// Makes a cluster.
@@ -260,7 +255,7 @@ pub(super) async fn one(visit: &Visit<'_>, name: &ClusterName) -> Result<Answer,
     let failures = cluster.encryption.failures.iter().rev();
     let page = OnePage {
         frame: Frame::new(visit, &name.location.project),
-        crumbs: crumbs(visit, name, false),
+        crumbs: Crumb::of_part(visit, &name.location.project, Part::Clusters),
         path: format!("/console/{name}"),
         cluster: name.cluster.to_string(),
         location: name.location.location.to_string(),
@@ -289,7 +284,7 @@ pub(super) async fn encryption(
     let form = failed.as_ref().map(|(_, form)| *form);
     let page = EncryptionPage {
         frame: Frame::new(visit, &name.location.project),
-        crumbs: crumbs(visit, name, true),
+        crumbs: crumbs_of_cluster(visit, name),
         path: format!("/console/{name}"),
         cluster: name.cluster.to_string(),
         location: name.location.location.to_string(),
@@ -298,8 +293,7 @@ pub(super) async fn encryption(
         choice: KeyChoice::new(visit, form, target.key.as_ref()).await?,
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 /// Changes it.
@@ -318,15 +312,9 @@ pub(super) async fn change_encryption(
     }
 }
 
-fn crumbs(visit: &Visit<'_>, name: &ClusterName, below: bool) -> Vec<Crumb> {
-    let project = &name.location.project;
-    let mut crumbs = vec![
-        Crumb::projects(visit.texts()),
-        Crumb::project(project),
-        Crumb::new(visit.texts().clusters, format!("/console/projects/{project}/clusters")),
-    ];
-    if below {
-        crumbs.push(Crumb::new(&name.cluster, format!("/console/{name}")));
-    }
+/// Above the form of a cluster.
+fn crumbs_of_cluster(visit: &Visit<'_>, name: &ClusterName) -> Vec<Crumb> {
+    let mut crumbs = Crumb::of_part(visit, &name.location.project, Part::Clusters);
+    crumbs.push(Crumb::new(&name.cluster, format!("/console/{name}")));
     crumbs
 }

@@ -39,28 +39,23 @@ pub(super) fn member(typed: &str) -> Option<String> {
     }
 }
 
-/// Adds a member to a role of a policy, which may have changed meanwhile: then nothing is done.
+/// Adds a member to a role of a policy.
 pub(super) async fn grant(
     visit: &Visit<'_>,
     resource: Resource,
     member: &str,
     role: &str,
 ) -> Result<(), KmsError> {
-    let read = visit.run(GetIamPolicy { resource: resource.clone(), requested_version: 3 }).await?;
-    let mut policy = read.policy;
-    let binding = policy.bindings.iter_mut().find(|it| it.role == role && it.condition.is_none());
-    match binding {
-        Some(binding) if binding.members.iter().any(|it| it == member) => return Ok(()),
-        Some(binding) => binding.members.push(member.to_owned()),
-        None => policy.bindings.push(Binding {
-            role: role.to_owned(),
-            members: vec![member.to_owned()],
-            condition: None,
-        }),
-    }
-    policy.version = 3;
-    let command = SetIamPolicy { resource, policy, etag: Some(read.etag), keep_bindings: false };
-    visit.run(command).await.map(drop)
+    change_policy(visit, resource, |bindings| {
+        let binding = bindings.iter_mut().find(|it| it.role == role && it.condition.is_none());
+        let member = member.to_owned();
+        match binding {
+            Some(binding) if binding.members.contains(&member) => {}
+            Some(binding) => binding.members.push(member),
+            None => bindings.push(Binding { role: role.to_owned(), members: vec![member], condition: None }),
+        }
+    })
+    .await
 }
 
 /// Takes a role from a member; bindings with conditions stay as they are.
@@ -70,12 +65,27 @@ pub(super) async fn revoke(
     member: &str,
     role: &str,
 ) -> Result<(), KmsError> {
+    change_policy(visit, resource, |bindings| {
+        for binding in bindings.iter_mut().filter(|it| it.role == role && it.condition.is_none()) {
+            binding.members.retain(|it| it != member);
+        }
+        bindings.retain(|binding| !binding.members.is_empty());
+    })
+    .await
+}
+
+/// Changes the bindings of a policy, unless somebody has changed it meanwhile. What is so already is not written.
+async fn change_policy(
+    visit: &Visit<'_>,
+    resource: Resource,
+    change: impl FnOnce(&mut Vec<Binding>),
+) -> Result<(), KmsError> {
     let read = visit.run(GetIamPolicy { resource: resource.clone(), requested_version: 3 }).await?;
-    let mut policy = read.policy;
-    for binding in policy.bindings.iter_mut().filter(|it| it.role == role && it.condition.is_none()) {
-        binding.members.retain(|it| it != member);
+    let mut policy = read.policy.clone();
+    change(&mut policy.bindings);
+    if policy == read.policy {
+        return Ok(());
     }
-    policy.bindings.retain(|binding| !binding.members.is_empty());
     policy.version = 3;
     let command = SetIamPolicy { resource, policy, etag: Some(read.etag), keep_bindings: false };
     visit.run(command).await.map(drop)

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use keystead_keyservice::operations::{
     CreateCryptoKey, CreateCryptoKeyVersion, DestroyCryptoKeyVersion, GetCryptoKey, GetVersionUsage,
@@ -14,7 +13,7 @@ use keystead_model::{
 };
 
 use super::grants::{KEY_ROLES, MemberRow, grant, member, members, revoke};
-use super::{Crumb, Failed, Frame};
+use super::{Crumb, Failed, Frame, Part};
 use crate::answer::Answer;
 use crate::form::Form;
 use crate::moment::{Moment, length};
@@ -160,8 +159,7 @@ pub(super) fn new(visit: &Visit<'_>, ring: &KeyRingName, failed: Option<(Failed,
         labels: typed("labels", String::new()),
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Answer::page(status, &page)
+    Answer::form(page.failed.is_some(), &page)
 }
 
 /// Makes a key.
@@ -252,8 +250,7 @@ pub(super) async fn one(
         member: failed.as_ref().map(|(_, form)| form.text("member").to_owned()).unwrap_or_default(),
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 fn cluster_user(user: keystead_model::destruction::ClusterUser) -> (String, String) {
@@ -261,13 +258,9 @@ fn cluster_user(user: keystead_model::destruction::ClusterUser) -> (String, Stri
 }
 
 fn crumbs_of_ring(visit: &Visit<'_>, ring: &KeyRingName) -> Vec<Crumb> {
-    let project = &ring.location.project;
-    vec![
-        Crumb::projects(visit.texts()),
-        Crumb::project(project),
-        Crumb::new(visit.texts().key_rings, format!("/console/projects/{project}/keyRings")),
-        Crumb::new(&ring.ring, format!("/console/{ring}")),
-    ]
+    let mut crumbs = Crumb::of_part(visit, &ring.location.project, Part::KeyRings);
+    crumbs.push(Crumb::new(&ring.ring, format!("/console/{ring}")));
+    crumbs
 }
 
 /// What is done to a key: a new primary version, a member more or less.
@@ -357,8 +350,7 @@ pub(super) async fn confirm_destruction(
         after: (visit.texts().destroyed_after)(&length(stored.destroy_scheduled_duration_s, visit.texts())),
         failed,
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 /// Schedules a destruction, for whoever has typed the name of the key and has shown a token of theirs again.

@@ -8,7 +8,7 @@ use keystead_model::{CryptoKeyName, ErrorClass, Principal, ProjectId};
 use zeroize::Zeroizing;
 
 use super::grants::{self, KEY_ROLES};
-use super::{Crumb, Failed, Frame, KeyChoice, project_id};
+use super::{Crumb, Failed, Frame, KeyChoice, Part, project_id};
 use crate::answer::Answer;
 use crate::form::Form;
 use crate::moment::Moment;
@@ -104,15 +104,14 @@ pub(super) async fn list(
     let typed = form.map(|form| form.text("account").to_owned());
     let page = ListPage {
         frame: Frame::new(visit, &project),
-        crumbs: vec![Crumb::projects(visit.texts()), Crumb::project(&project)],
+        crumbs: Crumb::of_project(visit, &project),
         project: project.to_string(),
         tokens,
         account: typed.unwrap_or_else(|| ACCOUNT.to_owned()),
         choice: KeyChoice::new(visit, form, None).await?,
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 impl Row {
@@ -189,11 +188,7 @@ fn issued(
     let manifest = Manifest { version: env!("CARGO_PKG_VERSION"), key: &key, user_id: &user_id };
     let page = IssuedPage {
         frame: Frame::new(visit, project),
-        crumbs: vec![
-            Crumb::projects(visit.texts()),
-            Crumb::project(project),
-            Crumb::new(visit.texts().plugin_access, format!("/console/projects/{project}/plugins")),
-        ],
+        crumbs: Crumb::of_part(visit, project, Part::Plugins),
         project: project.to_string(),
         credentials: Zeroizing::new(Credentials { endpoint, secret }.render().unwrap_or_default()),
         manifest: manifest.render().unwrap_or_default(),

@@ -80,11 +80,14 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, KmsError> {
 /// The form of a new project.
 pub(super) fn new(visit: &Visit<'_>, failed: Option<(Failed, &Form)>) -> Answer {
     let typed = |name| failed.as_ref().map(|(_, form)| form.text(name).to_owned()).unwrap_or_default();
-    let (id, name) = (typed("id"), typed("name"));
-    let status = if failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let failed = failed.map(|(failed, _)| failed);
-    let crumbs = vec![Crumb::projects(visit.texts())];
-    Answer::page(status, &NewPage { frame: Frame::new(visit, ""), crumbs, id, name, failed })
+    let page = NewPage {
+        frame: Frame::new(visit, ""),
+        crumbs: Crumb::of_projects(visit),
+        id: typed("id"),
+        name: typed("name"),
+        failed: failed.map(|(failed, _)| failed),
+    };
+    Answer::form(page.failed.is_some(), &page)
 }
 
 /// Makes a project.
@@ -112,7 +115,7 @@ pub(super) async fn one(visit: &Visit<'_>, project: &str) -> Result<Answer, KmsE
     };
     let page = OnePage {
         frame: Frame::new(visit, &id),
-        crumbs: vec![Crumb::projects(visit.texts())],
+        crumbs: Crumb::of_projects(visit),
         cluster_account: project.cluster_account(),
         created: visit.moment(project.create_time),
         id: id.to_string(),

@@ -8,7 +8,7 @@ use keystead_model::{CryptoKeyName, KeyRingName, LocationName, ProjectName};
 
 use super::grants::{self, KEY_ROLES};
 use super::keys::KeyRow;
-use super::{Crumb, Failed, Frame, project_id};
+use super::{Crumb, Failed, Frame, Part, project_id};
 use crate::answer::Answer;
 use crate::form::Form;
 use crate::moment::Moment;
@@ -83,7 +83,7 @@ pub(super) async fn list(visit: &Visit<'_>, project: &str) -> Result<Answer, Kms
     };
     let page = ListPage {
         frame: Frame::new(visit, &project),
-        crumbs: vec![Crumb::projects(visit.texts()), Crumb::project(&project)],
+        crumbs: Crumb::of_project(visit, &project),
         project: project.to_string(),
         rings: page.rings.into_iter().map(row).collect(),
         next: page.next_page_token,
@@ -103,19 +103,14 @@ pub(super) async fn new(
     let typed = |name| failed.as_ref().map(|(_, form)| form.text(name).to_owned()).unwrap_or_default();
     let page = NewPage {
         frame: Frame::new(visit, &project),
-        crumbs: vec![
-            Crumb::projects(visit.texts()),
-            Crumb::project(&project),
-            Crumb::new(visit.texts().key_rings, format!("/console/projects/{project}/keyRings")),
-        ],
+        crumbs: Crumb::of_part(visit, &project, Part::KeyRings),
         project: project.to_string(),
         locations: locations.into_iter().map(|location| location.id.to_string()).collect(),
         name: typed("name"),
         location: typed("location"),
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 /// Makes a ring.
@@ -154,11 +149,7 @@ pub(super) async fn one(
     let project = &ring.location.project;
     let page = OnePage {
         frame: Frame::new(visit, project),
-        crumbs: vec![
-            Crumb::projects(visit.texts()),
-            Crumb::project(project),
-            Crumb::new(visit.texts().key_rings, format!("/console/projects/{project}/keyRings")),
-        ],
+        crumbs: Crumb::of_part(visit, project, Part::KeyRings),
         path: format!("/console/{ring}"),
         ring: ring.ring.to_string(),
         location: ring.location.location.to_string(),
@@ -172,8 +163,7 @@ pub(super) async fn one(
         saved: visit.address.query.ticked("saved"),
         failed: failed.map(|(failed, _)| failed),
     };
-    let status = if page.failed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(Answer::page(status, &page))
+    Ok(Answer::form(page.failed.is_some(), &page))
 }
 
 /// Gives a member a role on every key that is ticked, one after the other: what was given stays if a later one is refused.
