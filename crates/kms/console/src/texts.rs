@@ -166,6 +166,7 @@ pub(crate) struct Texts {
     pub(crate) plugin_access: &'static str,
     pub(crate) plugin_access_text: &'static str,
     pub(crate) no_plugins: &'static str,
+    pub(crate) more_tokens: &'static str,
     pub(crate) request_service: &'static str,
     pub(crate) service_account: &'static str,
     pub(crate) service_account_hint: &'static str,
@@ -183,6 +184,8 @@ pub(crate) struct Texts {
     pub(crate) ahead: fn(&str) -> String,
     /// How long a version can be restored before it is destroyed.
     pub(crate) destroyed_after: fn(&str) -> String,
+    /// Versions that are not on the page of their key.
+    pub(crate) older_versions: fn(usize) -> String,
     /// How often something happens.
     pub(crate) every: fn(&str) -> String,
     pub(crate) seconds: fn(i64) -> String,

@@ -73,6 +73,8 @@ struct OnePage {
     created: Moment,
     labels: Vec<(String, String)>,
     versions: Option<Vec<VersionRow>>,
+    /// That there are more than are shown; empty: there are not.
+    older_versions: String,
     /// Clusters that need the primary; none: whoever looks may not know.
     clusters: Option<Vec<(String, String)>>,
     members: Vec<MemberRow>,
@@ -232,9 +234,11 @@ pub(super) async fn one(
         destroyed: version.destroy_time.or(version.destroy_event_time).map(|time| visit.moment(time)),
         can: version.state,
     };
+    let older = versions.as_ref().map_or(0, |page| page.total_size.saturating_sub(page.items.len()));
     let page = OnePage {
         frame: Frame::new(visit, &name.ring.location.project),
         crumbs: crumbs_of_ring(visit, &name.ring),
+        older_versions: if older > 0 { (texts.older_versions)(older) } else { String::new() },
         path: format!("/console/{name}"),
         name: name.to_string(),
         key: name.key.to_string(),

@@ -30,6 +30,8 @@ struct ListPage {
     crumbs: Vec<Crumb>,
     project: String,
     tokens: Vec<Row>,
+    /// Not all are shown.
+    more: bool,
     account: String,
     choice: KeyChoice,
     failed: Option<Failed>,
@@ -90,15 +92,16 @@ pub(super) async fn list(
     let project = project_id(project)?;
     let command =
         ListServiceAccounts { project: project.clone(), page_size: MOST_ACCOUNTS, page_token: String::new() };
-    let accounts = visit.may_see(command).await?.map(|page| page.accounts).unwrap_or_default();
+    let accounts = visit.may_see(command).await?;
+    let mut more = accounts.as_ref().is_some_and(|page| page.next_page_token.is_some());
     let mut tokens = Vec::new();
-    for account in accounts {
+    for account in accounts.map(|page| page.accounts).unwrap_or_default() {
         let principal = Principal::ServiceAccount(account.email.clone());
         let command =
             ListTokens::new(visit.keyservice(), Some(principal), MOST_TOKENS, String::new()).await?;
-        let page = visit.may_see(command).await?;
-        let all = page.map(|page| page.tokens).unwrap_or_default();
-        tokens.extend(all.into_iter().map(|token| Row::new(visit, &account, token)));
+        let Some(page) = visit.may_see(command).await? else { continue };
+        more |= page.next_page_token.is_some();
+        tokens.extend(page.tokens.into_iter().map(|token| Row::new(visit, &account, token)));
     }
     let form = failed.as_ref().map(|(_, form)| *form);
     let typed = form.map(|form| form.text("account").to_owned());
@@ -107,6 +110,7 @@ pub(super) async fn list(
         crumbs: Crumb::of_project(visit, &project),
         project: project.to_string(),
         tokens,
+        more,
         account: typed.unwrap_or_else(|| ACCOUNT.to_owned()),
         choice: KeyChoice::new(visit, form, None).await?,
         failed: failed.map(|(failed, _)| failed),

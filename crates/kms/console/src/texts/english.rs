@@ -156,6 +156,7 @@ pub(crate) const ENGLISH: Texts = Texts {
     plugin_access: "Plugins",
     plugin_access_text: "A KMS plugin on a control-plane host of your own authenticates by a token and encrypts with a key. Hosts that joined with an agent get theirs by themselves.",
     no_plugins: "No token was issued for a plugin in this project yet.",
+    more_tokens: "There are more tokens than are shown here. This lists those of one account:",
     request_service: "Request the service",
     service_account: "Service account",
     service_account_hint: "6 to 30 lowercase letters, digits and hyphens. It is made if it is not there, and may encrypt and decrypt with the key.",
@@ -174,6 +175,7 @@ pub(crate) const ENGLISH: Texts = Texts {
             "It is destroyed after {length} and can be restored until then. What was encrypted with it can never be read again afterwards."
         )
     },
+    older_versions: |count| format!("Older versions that are not shown here: {count}. This lists all:"),
     every: |length| format!("every {length}"),
     seconds: |count| counted(count, "second"),
     minutes: |count| counted(count, "minute"),

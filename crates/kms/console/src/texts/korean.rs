@@ -156,6 +156,7 @@ pub(crate) const KOREAN: Texts = Texts {
     plugin_access: "플러그인",
     plugin_access_text: "직접 운영하는 컨트롤 플레인 호스트의 KMS 플러그인은 토큰으로 인증하고 키로 암호화합니다. 에이전트로 참여한 호스트에는 자동으로 발급됩니다.",
     no_plugins: "이 프로젝트에서 플러그인용으로 발급한 토큰이 아직 없습니다.",
+    more_tokens: "여기에 표시되지 않은 토큰이 더 있습니다. 한 계정의 토큰을 모두 보려면:",
     request_service: "서비스 신청",
     service_account: "서비스 계정",
     service_account_hint: "영문 소문자, 숫자, 하이픈 6~30자. 없으면 새로 만들며 선택한 키로 암호화하고 복호화할 수 있습니다.",
@@ -174,6 +175,7 @@ pub(crate) const KOREAN: Texts = Texts {
             "{length} 후에 폐기되며 그 전에는 복원할 수 있습니다. 폐기된 후에는 이 버전으로 암호화한 데이터를 다시 읽을 수 없습니다."
         )
     },
+    older_versions: |count| format!("여기에 표시되지 않은 이전 버전: {count}개. 모두 보려면:"),
     every: |length| format!("{length}마다"),
     seconds: |count| format!("{count}초"),
     minutes: |count| format!("{count}분"),

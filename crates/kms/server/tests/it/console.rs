@@ -281,6 +281,31 @@ async fn k4_a_plugin_gets_a_token_whose_id_is_always_shown_and_its_secret_once()
     }
 }
 
+#[tokio::test]
+async fn nothing_is_left_out_of_a_list_in_silence() {
+    let server = Server::with_key().await;
+    let mut browser = Browser::of(&server, server.admin()).await;
+    assert!(!browser.get(KEY).await.text().contains("not shown here"));
+    for _ in 0..101 {
+        server.post(&format!("/v1{}/cryptoKeyVersions", &KEY[8..]), json!({})).await.ok();
+    }
+    let page = browser.get(KEY).await;
+    assert!(page.text().contains("Older versions that are not shown here: 2."), "{}", page.html);
+    assert!(
+        page.html.contains(r#"<td class="number">102</td>"#)
+            && !page.html.contains(r#"<td class="number">2</td>"#)
+    );
+
+    let plugins = "/console/projects/key-project/plugins";
+    browser.fill(plugins, plugins, &[("key", &KEY[9..]), ("account", "kms-plugin")]).await;
+    let principal = "serviceAccount:kms-plugin@key-project.iam.gserviceaccount.com";
+    for _ in 0..50 {
+        assert!(!browser.get(plugins).await.text().contains("more tokens"));
+        server.token_of(principal).await;
+    }
+    assert!(browser.get(plugins).await.text().contains("There are more tokens than are shown here"));
+}
+
 /// As a page shows a text.
 fn html_escaped(text: &str) -> String {
     let text = text.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;");
